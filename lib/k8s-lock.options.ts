@@ -1,0 +1,360 @@
+/** The options: what they mean, their defaults and their validation, all in this one place. */
+import type { KubeConfig } from '@kubernetes/client-node';
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { LockConfigurationError, quote } from './lock.errors.js';
+
+/** How one lock is taken, kept and given back. Every duration is in milliseconds. */
+export interface LockOptions {
+  /**
+   * The namespace of the Lease. Default: that of the kubeconfig's context, or the pod's own, else
+   * `default`.
+   */
+  namespace?: string;
+  /**
+   * How long a holder that stopped renewing (crashed, paused, cut off) keeps others out. Whole
+   * seconds from 1 000 ms, or `'infinite'`: held until released, even if the holder dies. Default
+   * 15 000.
+   */
+  leaseDuration?: number | 'infinite';
+  /**
+   * Keep the lease alive while it is held. `false`: the lock is held for `leaseDuration` at most and
+   * then lost. Default true.
+   */
+  autoRenew?: boolean;
+  /** Time between renewals. Default `leaseDuration / 3`, and 5 000 when it is infinite. */
+  renewInterval?: number;
+  /**
+   * How long before the lease would expire for others its holder gives up by itself, so that two
+   * clocks that run at different rates never overlap. Default `leaseDuration / 10`.
+   */
+  safetyMargin?: number;
+  /** Hard limit: after it the signal aborts and renewal stops. Default: none. */
+  maxHold?: number;
+  /**
+   * The lock stays taken at least this long after it was acquired, even if the work ends sooner; the
+   * caller is not kept waiting. Others see it in whole seconds, rounded up. Default 0.
+   */
+  minHold?: number;
+  /**
+   * Poll interval while waiting, with jitter. A watch usually wakes a waiter long before; this is
+   * what remains when it can't. Default 1 000.
+   */
+  retryInterval?: number;
+  /**
+   * How long to wait for the lock; 0 tries once. Default: no limit in `LockService`, 10 000 under
+   * `@WithLeaseLock`.
+   */
+  waitTimeout?: number;
+  /** Create the Lease when it does not exist. `false`: a missing Lease is an error. Default true. */
+  createLease?: boolean;
+  /**
+   * Delete the Lease on release instead of marking it free. For dynamic names, so that Leases do not
+   * pile up. Default false.
+   */
+  deleteOnRelease?: boolean;
+}
+
+/** What a method under `@WithLeaseLock` does when the lock is taken. */
+export type OnLocked =
+  /** Wait, up to `waitTimeout`, then reject with `LockNotAcquiredError`. */
+  | 'wait'
+  /** Do not run; the call resolves with undefined. */
+  | 'skip'
+  /** Reject with `LockNotAcquiredError` at once. */
+  | 'throw';
+
+/** What `K8sLockModule.forRoot()` takes: the defaults of every lock, and the connection. */
+export interface K8sLockModuleOptions extends LockOptions {
+  /**
+   * A `KubeConfig` of `@kubernetes/client-node` to use. Default: the in-cluster configuration where
+   * there is one, else the local kubeconfig (`KUBECONFIG`, `~/.kube/config`).
+   */
+  kubeConfig?: KubeConfig;
+  /** `true`: only the in-cluster configuration; `false`: only the local kubeconfig. Default: either. */
+  inCluster?: boolean;
+  /**
+   * Who this process is, in the holder identity of its locks. Must be unique per process. Default
+   * `<hostname>_<uuid>`.
+   */
+  clientId?: string;
+  /** Put before every lock name, for instance to tell environments apart. Default: none. */
+  namePrefix?: string;
+  /**
+   * How long one request to the API server may take. For a held lock it is always cut to the time
+   * left to the deadline. Default 5 000.
+   */
+  requestTimeout?: number;
+  /**
+   * How long the closing application waits for locked work to end before it releases the locks.
+   * Default 10 000.
+   */
+  shutdownTimeout?: number;
+  /**
+   * Ask at startup whether the API server answers and grants the rights that locks need. `'warn'`
+   * logs what is missing, `'require'` keeps the application from starting, `false` does not ask.
+   * Default `'warn'`.
+   */
+  verifyAtStartup?: 'warn' | 'require' | false;
+}
+
+/** {@link LockOptions} with every default filled in. */
+export interface ResolvedLockOptions {
+  readonly namespace: string | undefined;
+  readonly leaseDuration: number | 'infinite';
+  readonly autoRenew: boolean;
+  readonly renewInterval: number;
+  readonly safetyMargin: number;
+  readonly maxHold: number | undefined;
+  readonly minHold: number;
+  readonly retryInterval: number;
+  readonly waitTimeout: number | undefined;
+  readonly createLease: boolean;
+  readonly deleteOnRelease: boolean;
+}
+
+/** {@link K8sLockModuleOptions} with every default of the module filled in. */
+export interface ResolvedModuleOptions {
+  readonly kubeConfig: KubeConfig | undefined;
+  readonly inCluster: boolean | undefined;
+  readonly clientId: string;
+  readonly namePrefix: string;
+  readonly requestTimeout: number;
+  readonly shutdownTimeout: number;
+  readonly verifyAtStartup: 'warn' | 'require' | false;
+  /** What was given for single locks, to be completed by {@link resolveLockOptions}. */
+  readonly lock: LockOptions;
+}
+
+/** The wait of a method under `@WithLeaseLock` that names none. */
+export const DECORATOR_WAIT_TIMEOUT = 10_000;
+
+/** The longest duration that a Lease can carry: leaseDurationSeconds is an int32. */
+export const LONGEST_LEASE_DURATION = 2_147_483_647_000;
+
+type Rule = readonly [rule: string, holds: (value: unknown) => boolean];
+
+const isMilliseconds = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isFinite(value) && value >= 0;
+
+const POSITIVE: Rule = [
+  'must be a number of milliseconds greater than 0',
+  (value) => isMilliseconds(value) && value > 0,
+];
+const NOT_NEGATIVE: Rule = [
+  'must be a number of milliseconds, 0 or more',
+  isMilliseconds,
+];
+const BOOLEAN: Rule = [
+  'must be true or false',
+  (value) => typeof value === 'boolean',
+];
+
+const LOCK_RULES: Record<keyof LockOptions, Rule> = {
+  namespace: [
+    'must be a DNS-1123 label: at most 63 of a-z, 0-9 and -, with a letter or digit at both ends',
+    (value) =>
+      typeof value === 'string' &&
+      /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(value),
+  ],
+  leaseDuration: [
+    "must be whole seconds in milliseconds (1000, 2000, …), or 'infinite'",
+    (value) =>
+      value === 'infinite' ||
+      (isMilliseconds(value) &&
+        value >= 1_000 &&
+        value % 1_000 === 0 &&
+        value < LONGEST_LEASE_DURATION),
+  ],
+  autoRenew: BOOLEAN,
+  renewInterval: POSITIVE,
+  safetyMargin: NOT_NEGATIVE,
+  maxHold: POSITIVE,
+  minHold: NOT_NEGATIVE,
+  retryInterval: POSITIVE,
+  waitTimeout: NOT_NEGATIVE,
+  createLease: BOOLEAN,
+  deleteOnRelease: BOOLEAN,
+};
+
+const MODULE_RULES: Record<keyof K8sLockModuleOptions, Rule> = {
+  ...LOCK_RULES,
+  kubeConfig: [
+    'must be a KubeConfig of @kubernetes/client-node',
+    (value) =>
+      typeof value === 'object' &&
+      value !== null &&
+      'applyToHTTPSOptions' in value &&
+      'getCurrentCluster' in value,
+  ],
+  inCluster: BOOLEAN,
+  clientId: [
+    'must be 1 to 200 printable ASCII characters without spaces',
+    (value) => typeof value === 'string' && /^[!-~]{1,200}$/.test(value),
+  ],
+  namePrefix: [
+    'must be at most 200 of a-z, 0-9, - and ., and start with a letter or digit',
+    (value) =>
+      typeof value === 'string' && /^([a-z0-9][-.a-z0-9]{0,199})?$/.test(value),
+  ],
+  requestTimeout: POSITIVE,
+  shutdownTimeout: NOT_NEGATIVE,
+  verifyAtStartup: [
+    "must be 'warn', 'require' or false",
+    (value) => value === 'warn' || value === 'require' || value === false,
+  ],
+};
+
+/**
+ * Validates the options of the module and fills in its defaults.
+ *
+ * @throws LockConfigurationError that names every fault
+ */
+export function resolveModuleOptions(
+  options: K8sLockModuleOptions = {},
+): ResolvedModuleOptions {
+  const faults = findFaults(options, MODULE_RULES);
+  if (options.kubeConfig !== undefined && options.inCluster !== undefined) {
+    faults.push(
+      'inCluster can not be used together with kubeConfig: a KubeConfig already says where the cluster is',
+    );
+  }
+  const {
+    kubeConfig,
+    inCluster,
+    clientId,
+    namePrefix,
+    requestTimeout,
+    shutdownTimeout,
+    verifyAtStartup,
+    ...lock
+  } = options;
+  faults.push(...findContradictions(faults, lock));
+  throwFaults(faults);
+  return {
+    kubeConfig,
+    inCluster,
+    clientId: clientId ?? `${hostname()}_${randomUUID()}`,
+    namePrefix: namePrefix ?? '',
+    requestTimeout: requestTimeout ?? 5_000,
+    shutdownTimeout: shutdownTimeout ?? 10_000,
+    verifyAtStartup: verifyAtStartup ?? 'warn',
+    lock,
+  };
+}
+
+/**
+ * Validates the options of one lock, given over those of the module, and fills in the defaults.
+ *
+ * @throws LockConfigurationError that names every fault
+ */
+export function resolveLockOptions(
+  own: LockOptions = {},
+  module: LockOptions = {},
+): ResolvedLockOptions {
+  const faults = findFaults(own, LOCK_RULES);
+  const merged = { ...module, ...withoutUndefined(own) };
+  faults.push(...findContradictions(faults, merged));
+  throwFaults(faults);
+  return complete(merged);
+}
+
+/** The faults of options that belong to one decorator or call, before it is known what they are laid over. */
+export function findLockOptionFaults(options: LockOptions): string[] {
+  return findFaults(options, LOCK_RULES);
+}
+
+function complete(options: LockOptions): ResolvedLockOptions {
+  const leaseDuration = options.leaseDuration ?? 15_000;
+  const finite = leaseDuration === 'infinite' ? undefined : leaseDuration;
+  return {
+    namespace: options.namespace,
+    leaseDuration,
+    autoRenew: options.autoRenew ?? true,
+    renewInterval:
+      options.renewInterval ?? (finite === undefined ? 5_000 : finite / 3),
+    safetyMargin:
+      options.safetyMargin ?? (finite === undefined ? 0 : finite / 10),
+    maxHold: options.maxHold,
+    minHold: options.minHold ?? 0,
+    retryInterval: options.retryInterval ?? 1_000,
+    waitTimeout: options.waitTimeout,
+    createLease: options.createLease ?? true,
+    deleteOnRelease: options.deleteOnRelease ?? false,
+  };
+}
+
+function findFaults(options: object, rules: Record<string, Rule>): string[] {
+  const faults: string[] = [];
+  for (const [name, value] of Object.entries(options)) {
+    const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
+    if (rule === undefined) {
+      faults.push(
+        `${quote(name)} is not an option; the options are ${Object.keys(rules).join(', ')}`,
+      );
+    } else if (value !== undefined && !rule[1](value)) {
+      faults.push(`${name} ${rule[0]}, not ${show(value)}`);
+    }
+  }
+  return faults;
+}
+
+/** Rules between options; only asked when each of them is right by itself. */
+function findContradictions(
+  faults: readonly string[],
+  options: LockOptions,
+): string[] {
+  if (faults.length > 0) {
+    return [];
+  }
+  const { leaseDuration, autoRenew, renewInterval, safetyMargin, ...rest } =
+    complete(options);
+  const found: string[] = [];
+  if (leaseDuration !== 'infinite') {
+    if (safetyMargin >= leaseDuration) {
+      found.push(
+        `safetyMargin must be less than leaseDuration (${leaseDuration}), not ${safetyMargin}`,
+      );
+    } else if (autoRenew && renewInterval >= leaseDuration - safetyMargin) {
+      found.push(
+        `renewInterval must be less than leaseDuration - safetyMargin (${leaseDuration - safetyMargin}), not ${renewInterval}: the lock would be lost before its first renewal`,
+      );
+    }
+  }
+  if (rest.maxHold !== undefined && rest.minHold > rest.maxHold) {
+    found.push(
+      `minHold must be at most maxHold (${rest.maxHold}), not ${rest.minHold}`,
+    );
+  }
+  if (rest.minHold >= LONGEST_LEASE_DURATION) {
+    found.push(
+      `minHold must be less than ${LONGEST_LEASE_DURATION}, not ${rest.minHold}`,
+    );
+  }
+  return found;
+}
+
+function throwFaults(faults: readonly string[]): void {
+  if (faults.length > 0) {
+    throw new LockConfigurationError(faults);
+  }
+}
+
+function withoutUndefined(options: LockOptions): LockOptions {
+  return Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  );
+}
+
+function show(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return quote(value);
+    case 'object':
+      return value === null ? 'null' : 'an object';
+    case 'function':
+      return 'a function';
+    default:
+      return String(value);
+  }
+}

@@ -1,0 +1,226 @@
+/** The errors of this package, and the only place where their messages are made. */
+import { HttpException, HttpStatus } from '@nestjs/common';
+
+/** Which lock an error is about. */
+export interface LockReference {
+  /** The name that the caller used. */
+  name: string;
+  namespace: string;
+  /** The name of the Lease object. */
+  leaseName: string;
+}
+
+/**
+ * The base of all errors of this package. It is an `HttpException`, so that a controller answers
+ * sensibly without an exception filter. The HTTP body names the lock and never the holder: that is
+ * for logs, in `message`.
+ */
+export abstract class LockError extends HttpException {
+  constructor(
+    message: string,
+    answer: { status: HttpStatus; message: string; lock?: string },
+    options: { cause?: unknown } = {},
+  ) {
+    super(
+      {
+        statusCode: answer.status,
+        error: new.target.name,
+        message: answer.message,
+        ...(answer.lock === undefined ? {} : { lock: answer.lock }),
+      },
+      answer.status,
+      options,
+    );
+    this.message = message;
+    Error.captureStackTrace(this, new.target);
+  }
+}
+
+/**
+ * Why a lock was not acquired: `timeout` = it stayed taken for all of `waitTimeout`; `held` = it is
+ * taken and the caller did not want to wait; `shutdown` = the application is closing.
+ */
+export type LockNotAcquiredReason = 'timeout' | 'held' | 'shutdown';
+
+/** The lock was not acquired and the work did not run. Answers 423 (Locked). */
+export class LockNotAcquiredError extends LockError {
+  readonly lock: LockReference;
+  readonly reason: LockNotAcquiredReason;
+  /** The holder identity in the record, if one was seen. */
+  readonly holder?: string;
+  /** Since when that holder has had it, by the holder's own clock. */
+  readonly since?: Date;
+
+  constructor(
+    lock: LockReference,
+    reason: LockNotAcquiredReason,
+    details: { holder?: string; since?: Date; waited?: number } = {},
+  ) {
+    super(notAcquiredMessage(lock, reason, details), {
+      status: HttpStatus.LOCKED,
+      message:
+        reason === 'shutdown'
+          ? 'The application is shutting down'
+          : 'The lock is held by another request or process',
+      lock: lock.name,
+    });
+    this.lock = lock;
+    this.reason = reason;
+    this.holder = details.holder;
+    this.since = details.since;
+  }
+}
+
+function notAcquiredMessage(
+  lock: LockReference,
+  reason: LockNotAcquiredReason,
+  details: { holder?: string; since?: Date; waited?: number },
+): string {
+  if (reason === 'shutdown') {
+    return `${describe(lock)} was not acquired: the application is shutting down and takes no new locks.`;
+  }
+  const holder =
+    details.holder === undefined
+      ? 'another caller'
+      : printable(details.holder) +
+        (details.since ? ` (since ${details.since.toISOString()})` : '');
+  return reason === 'timeout'
+    ? `${describe(lock)} was not acquired within ${Math.round(details.waited ?? 0)} ms (waitTimeout): it is held by ${holder}. Wait longer, or look at the holder with LockService.inspect().`
+    : `${describe(lock)} was not acquired: it is held by ${holder}. Use onLocked: 'wait' or LockService.acquire() to wait for it.`;
+}
+
+/**
+ * Why a held lock was lost:
+ * - `deadline`: no renewal got through in time, so the lock was given up before others may take it
+ * - `taken`: the record names another holder
+ * - `freed`: the record names no holder any more (somebody forced its release)
+ * - `deleted`: the Lease was deleted (or deleted and created again)
+ * - `max-hold`: it was held for all of `maxHold`
+ * - `shutdown`: the application is closing
+ * - `released`: its holder released it (only from `assertHeld()`)
+ */
+export type LockLossReason =
+  | 'deadline'
+  | 'taken'
+  | 'freed'
+  | 'deleted'
+  | 'max-hold'
+  | 'shutdown'
+  | 'released';
+
+const LOSS: Record<LockLossReason, string> = {
+  deadline:
+    'no renewal reached the API server before the deadline, so the work must stop before another process may take it',
+  taken: 'its Lease names another holder',
+  freed: 'its Lease names no holder any more: its release was forced',
+  deleted: 'its Lease was deleted',
+  'max-hold': 'it was held for all of maxHold',
+  shutdown: 'the application is shutting down',
+  released: 'it was released',
+};
+
+/** A held lock is held no more: the reason of its `signal`, and what `assertHeld()` throws. Answers 503. */
+export class LockLostError extends LockError {
+  readonly lock: LockReference;
+  readonly reason: LockLossReason;
+
+  constructor(lock: LockReference, reason: LockLossReason) {
+    super(`${describe(lock)} was lost: ${LOSS[reason]}.`, {
+      status: HttpStatus.SERVICE_UNAVAILABLE,
+      message: 'The lock was lost before the work was done',
+      lock: lock.name,
+    });
+    this.lock = lock;
+    this.reason = reason;
+  }
+}
+
+/**
+ * Why the API server could not be used; `lease-missing` = the Lease does not exist and `createLease`
+ * is off; `lease-refused` = the Lease belongs to coordinated leader election. The others are those
+ * of the request that failed.
+ */
+export type LockBackendReason =
+  | 'conflict'
+  | 'not-found'
+  | 'forbidden'
+  | 'unauthorized'
+  | 'invalid'
+  | 'throttled'
+  | 'server'
+  | 'timeout'
+  | 'network'
+  | 'aborted'
+  | 'lease-missing'
+  | 'lease-refused';
+
+/** The API server could not be reached or refused. Never carries a header, a token or a body. Answers 503. */
+export class LockBackendError extends LockError {
+  /** Undefined when the request was not about one lock. */
+  readonly lock: LockReference | undefined;
+  readonly reason: LockBackendReason;
+  /** The HTTP status of the API server's answer, if one came. */
+  readonly backendStatus?: number;
+
+  constructor(
+    lock: LockReference | undefined,
+    reason: LockBackendReason,
+    details: { message: string; status?: number; cause?: unknown },
+  ) {
+    super(
+      lock === undefined
+        ? details.message
+        : `${describe(lock)}: ${details.message}`,
+      {
+        status: HttpStatus.SERVICE_UNAVAILABLE,
+        message: 'The lock service is not available',
+        lock: lock?.name,
+      },
+      { cause: details.cause },
+    );
+    this.lock = lock;
+    this.reason = reason;
+    this.backendStatus = details.status;
+  }
+}
+
+/** The configuration or the use of a decorator is wrong. Names every fault at once. Answers 500. */
+export class LockConfigurationError extends LockError {
+  /** One sentence a fault: the option, its value and the rule. */
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[], options: { cause?: unknown } = {}) {
+    super(
+      faults.length === 1
+        ? `nestjs-k8s-lock: ${faults[0]}`
+        : `nestjs-k8s-lock: ${faults.length} faults in the configuration:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`,
+      {
+        status: HttpStatus.INTERNAL_SERVER_ERROR,
+        message: 'The lock is not configured correctly',
+      },
+      options,
+    );
+    this.faults = faults;
+  }
+}
+
+function describe(lock: LockReference): string {
+  const lease = `${lock.namespace}/${lock.leaseName}`;
+  return lock.name === lock.leaseName
+    ? `Lock ${quote(lock.name)} (Lease ${lease})`
+    : `Lock ${quote(lock.name)} (as Lease ${lease})`;
+}
+
+const LONGEST_QUOTE = 256;
+
+/** A string from outside, safe to stand in one line of a log. */
+export function quote(text: string): string {
+  return JSON.stringify(printable(text));
+}
+
+/** Cut to a sensible length, control and format characters replaced. */
+export function printable(text: string): string {
+  const cut =
+    text.length > LONGEST_QUOTE ? `${text.slice(0, LONGEST_QUOTE)}…` : text;
+  return cut.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '�');
+}

@@ -1,0 +1,354 @@
+/** What users inject: acquires and releases locks, looks at them, and forces their release. */
+import { Injectable } from '@nestjs/common';
+import { Subject, type Observable } from 'rxjs';
+import {
+  resolveLockOptions,
+  type LockOptions,
+  type OnLocked,
+  type ResolvedLockOptions,
+  type ResolvedModuleOptions,
+} from './k8s-lock.options.js';
+import { KubeConfigurationError } from './kube/kube-config.js';
+import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
+import type { LeaseVerb } from './kube/lease-store.js';
+import {
+  LockConfigurationError,
+  LockNotAcquiredError,
+  quote,
+  type LockReference,
+} from './lock.errors.js';
+import type { LockEvent } from './lock.events.js';
+import type { Insistence } from './lock/acquisition.js';
+import { systemClock } from './lock/clock.js';
+import {
+  borrow,
+  findEnclosingLock,
+  runUnderLock,
+  type LeaseLock,
+} from './lock/lease-lock.js';
+import { toBackendError } from './lock/lock-context.js';
+import { LockEngine } from './lock/lock-engine.js';
+import { encodeLockName } from './lock/lock-name.js';
+import type { LockState } from './lock/lock-state.js';
+
+/** How a lock is acquired by a call. */
+export interface AcquireOptions extends LockOptions {
+  /** Cancels the wait, at any moment; the call then rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+const INSISTENCE: Record<OnLocked, Insistence> = {
+  wait: 'wait',
+  skip: 'skip',
+  throw: 'try',
+};
+
+/**
+ * Locks that hold across all processes that use the same cluster and namespace.
+ *
+ * @example
+ * constructor(private readonly locks: LockService) {}
+ *
+ * async import() {
+ *   await this.locks.withLock('import', async (lock) => {
+ *     await fetch(url, { signal: lock.signal });
+ *   });
+ * }
+ */
+@Injectable()
+export class LockService {
+  /** One event for each thing that happens to a lock of this process. */
+  readonly events$: Observable<LockEvent>;
+
+  private readonly events = new Subject<LockEvent>();
+  private readonly store: KubernetesLeaseStore;
+  private readonly engine: LockEngine;
+
+  constructor(private readonly options: ResolvedModuleOptions) {
+    const { kubeConfig, inCluster, requestTimeout, clientId } = options;
+    this.events$ = this.events.asObservable();
+    this.store = new KubernetesLeaseStore({
+      kubeConfig,
+      inCluster,
+      requestTimeout,
+    });
+    this.engine = new LockEngine(
+      {
+        store: this.store,
+        clock: systemClock,
+        requestTimeout,
+        emit: (event) => this.events.next(event),
+      },
+      clientId,
+    );
+  }
+
+  /**
+   * Acquires a lock and waits for it as long as it takes (or `waitTimeout`).
+   *
+   * @param name any string; one that is not legal for a Lease is encoded
+   * @throws LockNotAcquiredError when `waitTimeout` (milliseconds) is over or the application closes
+   * @throws LockBackendError when the API server refuses, or can't be reached until `waitTimeout`
+   * @throws the reason of `options.signal` when that aborts
+   * @example
+   * await using lock = await locks.acquire('import', { waitTimeout: 5_000 });
+   */
+  async acquire(
+    name: string,
+    options: AcquireOptions = {},
+  ): Promise<LeaseLock> {
+    const { lock, resolved } = await this.prepare(name, options);
+    return this.engine.acquire(lock, resolved, 'wait', options.signal);
+  }
+
+  /**
+   * Acquires a lock if nobody holds it, and answers at once from what is known: a record that this
+   * process meets for the first time counts as held if it names a holder, even one that has died.
+   *
+   * @returns undefined when somebody else holds it, in this process or in another
+   * @throws LockBackendError when the API server refuses or can't be reached
+   * @example
+   * await using lock = await locks.tryAcquire('import');
+   * if (lock === undefined) return;
+   */
+  async tryAcquire(
+    name: string,
+    options: AcquireOptions = {},
+  ): Promise<LeaseLock | undefined> {
+    const { lock, resolved } = await this.prepare(name, options);
+    return this.orSkip(
+      lock,
+      this.engine.acquire(lock, resolved, 'try', options.signal),
+    );
+  }
+
+  /**
+   * Runs `work` under a lock, with `currentLock()` set, and releases it when `work` has settled. What
+   * `work` throws is what the caller gets, whatever becomes of the release. A loss of the lock aborts
+   * `lock.signal` and rejects nothing. Inside of work under the same lock it runs on under that one.
+   *
+   * @throws as {@link acquire}
+   * @example
+   * const rows = await locks.withLock('import', (lock) => load({ signal: lock.signal }));
+   */
+  withLock<T>(
+    name: string,
+    work: (lock: LeaseLock) => T | Promise<T>,
+  ): Promise<T>;
+  withLock<T>(
+    name: string,
+    options: AcquireOptions,
+    work: (lock: LeaseLock) => T | Promise<T>,
+  ): Promise<T>;
+  async withLock<T>(
+    name: string,
+    ...rest:
+      | [work: (lock: LeaseLock) => T | Promise<T>]
+      | [options: AcquireOptions, work: (lock: LeaseLock) => T | Promise<T>]
+  ): Promise<T> {
+    const [options, work] = rest.length === 1 ? [{}, rest[0]] : rest;
+    const lock = (await this.enter(name, 'wait', options))!;
+    try {
+      return await runUnderLock(lock, () => work(lock));
+    } finally {
+      await lock.release();
+    }
+  }
+
+  /**
+   * Reads who holds a lock, since when, and until when as far as that can be known.
+   *
+   * @throws LockBackendError
+   * @example
+   * const state = await locks.inspect('import');
+   * if (state.state === 'held') console.log(state.holder, state.since);
+   */
+  async inspect(
+    name: string,
+    options: Pick<LockOptions, 'namespace'> = {},
+  ): Promise<LockState> {
+    const { lock } = await this.prepare(name, options);
+    return this.engine.inspect(lock);
+  }
+
+  /**
+   * Reads the state of all locks of a namespace: the Leases that this package has created or held.
+   *
+   * @throws LockBackendError
+   */
+  async list(
+    options: Pick<LockOptions, 'namespace'> = {},
+  ): Promise<LockState[]> {
+    const { resolved } = await this.prepare('-', options);
+    return this.engine.list(resolved.namespace);
+  }
+
+  /**
+   * Takes a lock away from its holder, for people who know that it is stuck: the holder learns of it
+   * at its next renewal, so until then two may believe that they hold it.
+   *
+   * @returns what it was, `holder` being who was thrown out; undefined when it was free or changed
+   * hands meanwhile
+   * @throws LockBackendError
+   */
+  async forceRelease(
+    name: string,
+    options: Pick<LockOptions, 'namespace'> = {},
+  ): Promise<LockState | undefined> {
+    const { lock } = await this.prepare(name, options);
+    return this.engine.forceRelease(lock);
+  }
+
+  /**
+   * Acquires by the policy of a decorated method; undefined = skip the call.
+   *
+   * @internal
+   */
+  async enter(
+    name: string,
+    onLocked: OnLocked,
+    options: AcquireOptions,
+  ): Promise<LeaseLock | undefined> {
+    const { resolved, lock } = await this.prepare(name, options);
+    const enclosing = findEnclosingLock(lock.namespace, lock.leaseName);
+    if (enclosing !== undefined) {
+      return borrow(enclosing);
+    }
+    const taken = this.engine.acquire(
+      lock,
+      resolved,
+      INSISTENCE[onLocked],
+      options.signal,
+    );
+    return onLocked === 'skip' ? this.orSkip(lock, taken) : taken;
+  }
+
+  /**
+   * Watches the Lease of a static name from now on, so that a skip knows whether its holder is alive.
+   *
+   * @internal
+   */
+  async observe(name: string, options: LockOptions): Promise<void> {
+    const { lock } = await this.prepare(name, options);
+    this.engine.observe(lock);
+  }
+
+  /**
+   * Asks the API server for the rights that locks need: one sentence for each that is missing.
+   *
+   * @internal
+   * @throws LockBackendError, LockConfigurationError
+   */
+  async findMissingRights(names: readonly string[]): Promise<string[]> {
+    const { resolved } = await this.prepare('-', {});
+    const namespace = resolved.namespace;
+    const verbs: LeaseVerb[] = ['get', 'update', 'watch'];
+    if (resolved.createLease) {
+      verbs.push('create');
+    }
+    if (resolved.deleteOnRelease) {
+      verbs.push('delete');
+    }
+    try {
+      const answers = await Promise.all(
+        verbs.map(async (verb) =>
+          (await this.isGranted(verb, namespace, names)) ? [] : [verb],
+        ),
+      );
+      return answers
+        .flat()
+        .map(
+          (verb) =>
+            `may not ${verb} leases.coordination.k8s.io in namespace ${quote(namespace)}`,
+        );
+    } catch (error) {
+      throw toBackendError(error);
+    }
+  }
+
+  /**
+   * No new acquisitions; asks the work under held locks to stop, waits up to `shutdownTimeout` for
+   * it, and releases everything.
+   *
+   * @internal
+   */
+  async shutdown(): Promise<void> {
+    await this.engine.shutdown(this.options.shutdownTimeout);
+    this.events.complete();
+  }
+
+  /** A Role may grant a verb on all Leases, or on those that it names. */
+  private async isGranted(
+    verb: LeaseVerb,
+    namespace: string,
+    names: readonly string[],
+  ): Promise<boolean> {
+    const request = { timeout: this.options.requestTimeout };
+    if (await this.store.mayI(verb, { namespace }, request)) {
+      return true;
+    }
+    if (verb === 'create' || names.length === 0) {
+      return false;
+    }
+    const answers = await Promise.all(
+      names.map((name) =>
+        this.store.mayI(
+          verb,
+          { namespace, name: this.leaseNameOf(name) },
+          request,
+        ),
+      ),
+    );
+    return answers.every(Boolean);
+  }
+
+  private async orSkip(
+    lock: LockReference,
+    taken: Promise<LeaseLock>,
+  ): Promise<LeaseLock | undefined> {
+    try {
+      return await taken;
+    } catch (error) {
+      if (error instanceof LockNotAcquiredError && error.reason === 'held') {
+        this.events.next({ type: 'skipped', ...lock, holder: error.holder });
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  private async prepare(
+    name: string,
+    options: AcquireOptions,
+  ): Promise<{
+    lock: LockReference;
+    resolved: ResolvedLockOptions & { namespace: string };
+  }> {
+    if (typeof name !== 'string' || name === '') {
+      throw new LockConfigurationError([
+        `a lock name must be a string that is not empty, not ${typeof name === 'string' ? '""' : String(name)}`,
+      ]);
+    }
+    const { signal: _, ...own } = options;
+    const resolved = resolveLockOptions(own, this.options.lock);
+    const namespace = resolved.namespace ?? (await this.defaultNamespace());
+    return {
+      lock: { name, namespace, leaseName: this.leaseNameOf(name) },
+      resolved: { ...resolved, namespace },
+    };
+  }
+
+  private leaseNameOf(name: string): string {
+    return encodeLockName(this.options.namePrefix + name);
+  }
+
+  private async defaultNamespace(): Promise<string> {
+    try {
+      return await this.store.defaultNamespace();
+    } catch (error) {
+      throw error instanceof KubeConfigurationError
+        ? new LockConfigurationError([error.message], { cause: error })
+        : error;
+    }
+  }
+}

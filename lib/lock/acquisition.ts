@@ -1,0 +1,405 @@
+/**
+ * How a lock is acquired:
+ *
+ * 1. wait for the turn within this process (one queue per lock; only its head goes on)
+ * 2. look at the record, unless it is known: cached from an own write, or watched
+ * 3. refuse a record that coordinated leader election owns (R10)
+ * 4. judge it (R4, R5). Held: give up, or wait for a change of it, its expiry or the next poll, then 4
+ * 5. free, expired, or gone: after a moment that keeps contenders apart, write this acquisition's
+ *    identity (R7) by compare-and-swap (R1)
+ * 6. it succeeded: held since the moment at which the write was SENT (R8)
+ * 7. conflict: somebody else wrote first: 2
+ * 8. the outcome is unknown: 2. If the record names this identity, it landed: 5 writes it once more,
+ *    for a deadline that is known. If this acquisition ends before that is known, it withdraws.
+ * 9. any other failure: try again later (2) while there is time, unless trying can't help
+ */
+import { randomUUID } from 'node:crypto';
+import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
+import type { ResolvedLockOptions } from '../k8s-lock.options.js';
+import {
+  LockBackendError,
+  LockNotAcquiredError,
+  type LockReference,
+} from '../lock.errors.js';
+import type { Acquisition } from './hold.js';
+
+import type { LeaseCell } from './lease-cell.js';
+import {
+  backoff,
+  pause,
+  reportFailure,
+  toBackendError,
+  type LockContext,
+} from './lock-context.js';
+import { toDate } from './lock-state.js';
+import type { Verdict } from './observation.js';
+import {
+  ACQUIRED_AT,
+  createTaken,
+  isCoordinated,
+  take,
+  type Tenure,
+} from './record.js';
+import { withdraw } from './withdrawal.js';
+
+/**
+ * What to do when the lock is taken: `wait` for it; `try` = give up at once; `skip` = give up once
+ * its holder is known to be alive, and take it if that one turns out to be dead.
+ */
+export type Insistence = 'wait' | 'try' | 'skip';
+
+/** Milliseconds for which a process that had the lock for long leaves it to others. */
+const TURN_OF_OTHERS = 20;
+/** Milliseconds between tries while the API server fails, at most. */
+const SLOWEST_RETRY = 5_000;
+
+/** Trying again does not help: the request itself, or the rights, are wrong. */
+const FINAL_FAILURES = new Set([
+  'forbidden',
+  'unauthorized',
+  'invalid',
+  'not-found',
+]);
+
+export class LockAttempt {
+  private readonly tenure: Tenure;
+  private readonly startedAt: number;
+  private readonly cancel = new AbortController();
+  private stopWatching: (() => void) | undefined;
+  private hasWaited = false;
+  private mustLook = false;
+  private pollAt = 0;
+  private failures = 0;
+  private lastFailure: unknown;
+  /** A write of this acquisition whose outcome is unknown: the resourceVersion that it was based on. */
+  private unsettled: { basedOn: string | undefined } | undefined;
+
+  constructor(
+    private readonly context: LockContext,
+    private readonly cell: LeaseCell,
+    private readonly lock: LockReference,
+    private readonly options: ResolvedLockOptions,
+    private readonly insistence: Insistence,
+    private readonly engine: { clientId: string; closed: AbortSignal },
+  ) {
+    this.startedAt = context.clock.now();
+    this.tenure = {
+      identity: `${engine.clientId}_${randomUUID()}`,
+      leaseDuration: options.leaseDuration,
+      lockName: lock.name,
+    };
+  }
+
+  /** Ends it with this error, at any moment. */
+  stop(reason: unknown): void {
+    this.cancel.abort(reason);
+  }
+
+  /**
+   * Resolves with the turn held: whoever gets the acquisition must leave the cell.
+   *
+   * @throws LockNotAcquiredError, LockBackendError, or what `stop` was called with
+   */
+  async run(signal?: AbortSignal): Promise<Acquisition> {
+    const { waitTimeout } = this.options;
+    const { clock } = this.context;
+    const onAbort = (): void => this.stop(signal?.reason);
+    if (signal?.aborted) {
+      onAbort();
+    }
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const cancelTimeout =
+      waitTimeout === undefined || !this.isPatient
+        ? undefined
+        : clock.schedule(waitTimeout, () => this.stop(this.timedOut()));
+    try {
+      await this.enterQueue();
+      try {
+        return await this.contend();
+      } catch (error) {
+        this.abandon();
+        throw error;
+      } finally {
+        this.stopWatching?.();
+      }
+    } catch (error) {
+      throw this.cancel.signal.aborted ? this.cancel.signal.reason : error;
+    } finally {
+      cancelTimeout?.();
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Milliseconds since the call. */
+  get waited(): number {
+    return this.context.clock.now() - this.startedAt;
+  }
+
+  private get isPatient(): boolean {
+    return this.insistence === 'wait' && this.options.waitTimeout !== 0;
+  }
+
+  private async enterQueue(): Promise<void> {
+    const { queue } = this.cell;
+    this.cancel.signal.throwIfAborted();
+    if (queue.isOccupied) {
+      if (!this.isPatient) {
+        throw this.notAcquired();
+      }
+      this.waiting();
+    }
+    await queue.enter(this.cancel.signal);
+  }
+
+  private async contend(): Promise<Acquisition> {
+    const { cell, cancel } = this;
+    for (;;) {
+      try {
+        cancel.signal.throwIfAborted();
+        await this.knowTheRecord();
+        const verdict = cell.observation.judge(this.tenure.identity);
+        if (!verdict.takeable) {
+          await this.waitForChange(verdict);
+        } else if (await this.isStillTakeable()) {
+          const acquisition = await this.write();
+          if (acquisition !== undefined) {
+            return acquisition;
+          }
+        }
+      } catch (error) {
+        await this.recover(error);
+      }
+    }
+  }
+
+  /** Step 2. A verdict of "taken" from an old cache is worth nothing: then it looks as well. */
+  private async knowTheRecord(): Promise<void> {
+    const { cell } = this;
+    const isKnown =
+      cell.observation.lease !== undefined &&
+      (cell.isWatched ||
+        this.pollAt > 0 ||
+        cell.observation.judge(this.tenure.identity).takeable);
+    if (this.mustLook || !isKnown) {
+      await this.look();
+    }
+    const { lease } = cell.observation;
+    if (lease && isCoordinated(lease)) {
+      throw new LockBackendError(this.lock, 'lease-refused', {
+        message:
+          'the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
+      });
+    }
+    if (lease === null && !this.options.createLease) {
+      throw new LockBackendError(this.lock, 'lease-missing', {
+        message:
+          'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
+      });
+    }
+  }
+
+  private async look(): Promise<void> {
+    const lease = await this.cell.look(this.requestOptions());
+    this.mustLook = false;
+    this.pollAt = this.nextPoll();
+    if (
+      this.unsettled &&
+      lease?.metadata.resourceVersion !== this.unsettled.basedOn &&
+      lease?.spec?.holderIdentity !== this.tenure.identity
+    ) {
+      this.unsettled = undefined; // overtaken: it can't land any more
+    }
+  }
+
+  /** Step 4: the lock is taken. */
+  private async waitForChange(
+    verdict: Verdict & { takeable: false },
+  ): Promise<void> {
+    const { clock } = this.context;
+    const { expiresAt = Infinity, alive } = verdict;
+    const mayEnd =
+      this.isPatient ||
+      (this.insistence === 'skip' && !alive && expiresAt !== Infinity);
+    if (!mayEnd) {
+      throw this.notAcquired(verdict.holder);
+    }
+    if (!this.hasWaited) {
+      this.waiting();
+    }
+    this.stopWatching ??= this.cell.keepWatched();
+    const until = Math.min(expiresAt, this.pollAt);
+    await this.changeOrTime(until - clock.now());
+    if (clock.now() >= this.pollAt) {
+      this.mustLook = true;
+    }
+  }
+
+  /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
+  private async isStillTakeable(): Promise<boolean> {
+    const { cell, context } = this;
+    let delay = this.hasWaited ? cell.spread() : 0;
+    if (cell.owesTurn) {
+      cell.owesTurn = false;
+      this.hasWaited = true;
+      this.stopWatching ??= cell.keepWatched();
+      delay += TURN_OF_OTHERS;
+    }
+    if (delay < 1) {
+      return true;
+    }
+    await pause(context.clock, delay, this.cancel.signal);
+    return cell.observation.judge(this.tenure.identity).takeable;
+  }
+
+  /** Steps 5 to 8. Undefined: look again. */
+  private async write(): Promise<Acquisition | undefined> {
+    const { cell, tenure } = this;
+    const { clock, store } = this.context;
+    const lease = cell.observation.lease ?? undefined;
+    const sentAt = clock.now();
+    let written: StoredLease;
+    try {
+      written =
+        lease === undefined
+          ? await store.create(
+              cell.key,
+              createTaken(cell.key, tenure, clock),
+              this.requestOptions(),
+            )
+          : await store.replace(
+              cell.key,
+              take(lease, tenure, clock),
+              this.requestOptions(),
+            );
+    } catch (error) {
+      if (!(error instanceof LeaseStoreError)) {
+        throw error;
+      }
+      this.mustLook = true;
+      if (error.ambiguous) {
+        this.unsettled = { basedOn: lease?.metadata.resourceVersion };
+      }
+      const isOvertaken =
+        error.reason === 'conflict' ||
+        (error.reason === 'not-found' && lease !== undefined);
+      if (!isOvertaken) {
+        throw error;
+      }
+      cell.widen();
+      return undefined;
+    }
+    cell.see(written);
+    cell.narrow();
+    cell.settleHandover = undefined;
+    return { identity: tenure.identity, lease: written, sentAt };
+  }
+
+  /** Step 9; also the way out when cancelled. */
+  private async recover(error: unknown): Promise<void> {
+    this.cancel.signal.throwIfAborted();
+    if (!(error instanceof LeaseStoreError)) {
+      throw error;
+    }
+    const { waitTimeout = Infinity } = this.options;
+    const mayTryAgain =
+      !FINAL_FAILURES.has(error.reason) &&
+      (this.isPatient ||
+        (this.insistence === 'skip' && this.waited < waitTimeout) ||
+        // One look tells whether the write landed after all.
+        (error.ambiguous && this.failures === 0));
+    if (!mayTryAgain) {
+      throw toBackendError(error, this.lock);
+    }
+    this.failures += 1;
+    this.lastFailure = error;
+    this.mustLook = true;
+    reportFailure(this.context, this.lock, 'acquire', error);
+    const { clock } = this.context;
+    const most = Math.max(this.options.retryInterval, SLOWEST_RETRY);
+    await pause(
+      clock,
+      Math.max(backoff(clock, this.failures, most), error.retryAfter ?? 0),
+      this.cancel.signal,
+    );
+  }
+
+  /** Ends the turn without the lock, and makes sure that no write of unknown outcome leaves it taken. */
+  private abandon(): void {
+    if (this.unsettled) {
+      void withdraw(this.context, this.cell, this.lock, {
+        identity: this.tenure.identity,
+        basedOn: this.unsettled.basedOn,
+        closed: this.engine.closed,
+      });
+    }
+    this.cell.leave();
+  }
+
+  /** Resolves at the next change of the record, or after `delay`. */
+  private changeOrTime(delay: number): Promise<void> {
+    const { signal } = this.cancel;
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        cancelTimer();
+        unlisten();
+        signal.removeEventListener('abort', abort);
+      };
+      const wake = (): void => {
+        end();
+        resolve();
+      };
+      const abort = (): void => {
+        end();
+        reject(signal.reason);
+      };
+      const cancelTimer = this.context.clock.schedule(delay, wake);
+      const unlisten = this.cell.listen({ recordSeen: wake, recordGone: wake });
+      signal.addEventListener('abort', abort, { once: true });
+    });
+  }
+
+  private waiting(): void {
+    if (!this.hasWaited) {
+      this.hasWaited = true;
+      this.context.emit({ type: 'waiting', ...this.lock });
+    }
+  }
+
+  private notAcquired(holder?: string): LockNotAcquiredError {
+    const isTimeout = this.insistence === 'wait';
+    return new LockNotAcquiredError(this.lock, isTimeout ? 'timeout' : 'held', {
+      holder,
+      since: this.heldSince(),
+      waited: this.waited,
+    });
+  }
+
+  private timedOut(): unknown {
+    if (this.lastFailure !== undefined && this.mustLook) {
+      return toBackendError(this.lastFailure, this.lock);
+    }
+    const verdict = this.cell.observation.judge();
+    return this.notAcquired(verdict.takeable ? undefined : verdict.holder);
+  }
+
+  private heldSince(): Date | undefined {
+    const { lease } = this.cell.observation;
+    return toDate(
+      lease?.metadata.annotations?.[ACQUIRED_AT] ?? lease?.spec?.acquireTime,
+    );
+  }
+
+  private nextPoll(): number {
+    const { clock } = this.context;
+    return (
+      clock.now() + this.options.retryInterval * (0.8 + clock.random() * 0.4)
+    );
+  }
+
+  private requestOptions(): { signal: AbortSignal; timeout: number } {
+    return {
+      signal: this.cancel.signal,
+      timeout: this.context.requestTimeout,
+    };
+  }
+}

@@ -1,0 +1,45 @@
+/** The engine's only source of time and chance: a seam, so that tests control both. */
+
+export interface Clock {
+  /** Milliseconds on a clock that only goes forward. All decisions about leases are made on it. */
+  now(): number;
+  /** Microseconds since the epoch on the wall clock: written into records, for people and peers. */
+  wallMicroseconds(): number;
+  /**
+   * Calls `callback` once, no sooner than after `delay` milliseconds; returns what cancels it. A
+   * `background` timer does not keep the process alive.
+   */
+  schedule(
+    delay: number,
+    callback: () => void,
+    options?: { background?: boolean },
+  ): () => void;
+  /** A random number, 0 <= n < 1. */
+  random(): number;
+}
+
+/** The longest delay that setTimeout takes; it fires at once beyond it. */
+const LONGEST_TIMEOUT = 2_147_483_647;
+
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  wallMicroseconds: () =>
+    Date.now() * 1_000 + Math.floor(Math.random() * 1_000),
+  schedule(delay, callback, { background = false } = {}) {
+    const due = performance.now() + delay;
+    let timer: NodeJS.Timeout;
+    const arm = (): void => {
+      const left = due - performance.now();
+      timer = setTimeout(
+        () => (performance.now() < due ? arm() : callback()),
+        Math.min(Math.ceil(Math.max(left, 0)), LONGEST_TIMEOUT),
+      );
+      if (background) {
+        timer.unref();
+      }
+    };
+    arm();
+    return () => clearTimeout(timer);
+  },
+  random: Math.random,
+};

@@ -1,0 +1,92 @@
+/** Gives a record back (R6, R9) when its holder has ended: the one place that writes a release. */
+import type { StoredLease } from '../kube/lease-store.js';
+import { LeaseStoreError } from '../kube/lease-store.js';
+import type { LockReference } from '../lock.errors.js';
+import type { LeaseCell } from './lease-cell.js';
+import {
+  backoff,
+  pause,
+  reportFailure,
+  type LockContext,
+} from './lock-context.js';
+import { release, renew } from './record.js';
+
+/** Milliseconds between the tries to release while the API server can't be reached, at most. */
+const SLOWEST_RETRY = 5_000;
+
+export interface Ending {
+  /** Whose record: it is touched as long as it names this holder, and not a moment longer. */
+  readonly identity: string;
+  /** Monotonic time at which to give up: then the lease has expired by itself. */
+  readonly giveUpAt: number;
+  /** Monotonic time until which the lock must stay taken (`minHold`). */
+  readonly takenUntil?: number;
+  /** Delete the Lease rather than mark it free. */
+  readonly remove: boolean;
+  /** The engine is closed: give up. */
+  readonly closed: AbortSignal;
+}
+
+/** Never rejects; failures are reported and tried again until `giveUpAt`. */
+export async function freeRecord(
+  context: LockContext,
+  cell: LeaseCell,
+  lock: LockReference,
+  ending: Ending,
+): Promise<void> {
+  const { clock, requestTimeout } = context;
+  const options = { timeout: requestTimeout, signal: ending.closed };
+  const isOurs = (
+    lease: StoredLease | null | undefined,
+  ): lease is StoredLease => lease?.spec?.holderIdentity === ending.identity;
+  let mustLook = false;
+  for (let failures = 0; ;) {
+    try {
+      let lease = cell.observation.lease;
+      if (mustLook || !isOurs(lease)) {
+        lease = await cell.look(options);
+        mustLook = false;
+      }
+      if (isOurs(lease)) {
+        await writeEnd(context, cell, lease, ending);
+      }
+      return;
+    } catch (error) {
+      if (ending.closed.aborted || !(error instanceof LeaseStoreError)) {
+        return;
+      }
+      mustLook = true;
+      if (error.reason !== 'conflict') {
+        failures += 1;
+        reportFailure(context, lock, 'release', error);
+        const delay = Math.max(
+          backoff(clock, failures, SLOWEST_RETRY),
+          error.retryAfter ?? 0,
+        );
+        if (clock.now() + delay >= ending.giveUpAt) {
+          return;
+        }
+        await pause(clock, delay, ending.closed).catch(() => undefined);
+      }
+    }
+  }
+}
+
+async function writeEnd(
+  { store, clock, requestTimeout }: LockContext,
+  cell: LeaseCell,
+  lease: StoredLease,
+  { takenUntil = 0, remove, closed }: Ending,
+): Promise<void> {
+  const options = { timeout: requestTimeout, signal: closed };
+  const rest = takenUntil - clock.now();
+  if (rest > 0) {
+    cell.see(await store.replace(cell.key, renew(lease, rest, clock), options));
+  } else if (remove) {
+    const { uid, resourceVersion } = lease.metadata;
+    await store.delete(cell.key, { uid, resourceVersion }, options);
+    cell.seeAbsent();
+  } else {
+    cell.see(await store.replace(cell.key, release(lease), options));
+  }
+}

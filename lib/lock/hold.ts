@@ -1,0 +1,366 @@
+/** One acquisition, from the write that made it to its release: renewal, deadline (R8) and loss. */
+import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
+import type { ResolvedLockOptions } from '../k8s-lock.options.js';
+import {
+  LockLostError,
+  type LockLossReason,
+  type LockReference,
+} from '../lock.errors.js';
+import { freeRecord, type Ending } from './free-record.js';
+import type { LeaseCell, RecordListener } from './lease-cell.js';
+import type { LeaseLock } from './lease-lock.js';
+import {
+  backoff,
+  pause,
+  reportFailure,
+  type LockContext,
+} from './lock-context.js';
+import { readStanding, renew } from './record.js';
+
+/** How often in a row a lock may pass from caller to caller of one process before others get a turn. */
+const MOST_HANDOVERS = 32;
+
+/** Milliseconds before the deadline in which no further renewal is tried. */
+const LEAST_TIME_FOR_A_TRY = 10;
+
+/** What the acquiring write was. */
+export interface Acquisition {
+  readonly identity: string;
+  /** The record as written. */
+  readonly lease: StoredLease;
+  /** R8: the monotonic time at which that write was SENT. */
+  readonly sentAt: number;
+}
+
+export class Hold implements LeaseLock, RecordListener {
+  readonly name: string;
+  readonly namespace: string;
+  readonly leaseName: string;
+  readonly holderIdentity: string;
+  readonly fencingToken: bigint;
+
+  private readonly abort = new AbortController();
+  /** Ends the renewal's requests with the hold. */
+  private readonly ended = new AbortController();
+  private readonly uid: string;
+  private readonly acquiredAt: number;
+  private readonly stopListening: () => void;
+  private lastSentAt: number;
+  private deadline: number;
+  private loss: LockLossReason | undefined;
+  private released: Promise<void> | undefined;
+  private renewing: Promise<void> = Promise.resolve();
+  private failures = 0;
+  private mustLook = false;
+  private cancelRenewal: (() => void) | undefined;
+  private cancelDeadline: (() => void) | undefined;
+  private readonly cancelMaxHold: (() => void) | undefined;
+
+  constructor(
+    private readonly context: LockContext,
+    private readonly cell: LeaseCell,
+    private readonly lock: LockReference,
+    private readonly options: ResolvedLockOptions,
+    acquisition: Acquisition,
+    private readonly engine: {
+      closed: AbortSignal;
+      onEnd: () => void;
+    },
+  ) {
+    this.name = lock.name;
+    this.namespace = lock.namespace;
+    this.leaseName = lock.leaseName;
+    this.holderIdentity = acquisition.identity;
+    this.uid = acquisition.lease.metadata.uid;
+    this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
+    this.acquiredAt = acquisition.sentAt;
+    this.lastSentAt = acquisition.sentAt;
+    this.deadline = this.deadlineAfter(acquisition.sentAt);
+    this.stopListening = cell.listen(this);
+    this.armDeadline();
+    this.scheduleRenewal();
+    if (options.maxHold !== undefined) {
+      this.cancelMaxHold = this.later(this.acquiredAt + options.maxHold, () =>
+        this.lose('max-hold'),
+      );
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.abort.signal;
+  }
+
+  get isHeld(): boolean {
+    this.checkDeadline();
+    return this.loss === undefined && this.released === undefined;
+  }
+
+  assertHeld(): void {
+    if (!this.isHeld) {
+      throw new LockLostError(this.lock, this.loss ?? 'released');
+    }
+  }
+
+  release(): Promise<void> {
+    this.released ??= this.end();
+    return this.released;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  /** The application is closing: asks the work to stop. The lock stays held until it does. */
+  askToStop(): void {
+    this.abort.abort(new LockLostError(this.lock, 'shutdown'));
+  }
+
+  /** The application has waited long enough: releases the lock whatever the work does. */
+  async giveUp(): Promise<void> {
+    this.lose('shutdown');
+    await this.release();
+  }
+
+  /** A newer record than any before was seen: it is lost if it is another's. */
+  recordSeen(lease: StoredLease): void {
+    if (this.isHeld) {
+      this.checkRecord(lease);
+    }
+  }
+
+  /** A watch says that the Lease is gone, which may be old news: looks at once. */
+  recordGone(): void {
+    if (this.isHeld) {
+      this.renewing = this.renewing.then(() => this.verify());
+    }
+  }
+
+  /** R8: false, and lost, unless the record is still the one that was acquired and names this holder. */
+  private checkRecord(lease: StoredLease | null): lease is StoredLease {
+    if (lease === null || lease.metadata.uid !== this.uid) {
+      this.lose('deleted');
+      return false;
+    }
+    const standing = readStanding(lease);
+    if (!standing.held) {
+      this.lose('freed');
+      return false;
+    }
+    if (standing.holder !== this.holderIdentity) {
+      this.lose('taken');
+      return false;
+    }
+    return true;
+  }
+
+  private lose(reason: LockLossReason): void {
+    if (this.loss !== undefined || this.released !== undefined) {
+      return;
+    }
+    this.loss = reason;
+    this.stop();
+    this.ended.abort();
+    this.abort.abort(new LockLostError(this.lock, reason));
+    this.context.emit({
+      type: 'lost',
+      ...this.lock,
+      fencingToken: this.fencingToken,
+      reason,
+    });
+  }
+
+  private stop(): void {
+    this.stopListening();
+    this.cancelRenewal?.();
+    this.cancelDeadline?.();
+    this.cancelMaxHold?.();
+  }
+
+  private deadlineAfter(sentAt: number): number {
+    const { leaseDuration, safetyMargin } = this.options;
+    return leaseDuration === 'infinite'
+      ? Infinity
+      : sentAt + leaseDuration - safetyMargin;
+  }
+
+  /** A timer may fire late, in a process that was busy or paused: the clock decides, not the timer. */
+  private checkDeadline(): void {
+    if (this.context.clock.now() >= this.deadline) {
+      this.lose('deadline');
+    }
+  }
+
+  private armDeadline(): void {
+    this.cancelDeadline?.();
+    if (this.deadline !== Infinity) {
+      this.cancelDeadline = this.later(this.deadline, () =>
+        this.checkDeadline(),
+      );
+    }
+  }
+
+  private scheduleRenewal(
+    delay = this.lastSentAt +
+      this.options.renewInterval -
+      this.context.clock.now(),
+  ): void {
+    this.cancelRenewal?.();
+    if (this.options.autoRenew && this.isHeld) {
+      this.cancelRenewal = this.context.clock.schedule(
+        delay,
+        () => {
+          this.renewing = this.renewing.then(() => this.renewOnce());
+        },
+        { background: true },
+      );
+    }
+  }
+
+  private async renewOnce(): Promise<void> {
+    if (!this.isHeld) {
+      return;
+    }
+    try {
+      await this.writeRenewal();
+      this.failures = 0;
+      this.scheduleRenewal();
+    } catch (error) {
+      if (this.isHeld) {
+        this.renewalFailed(error);
+      }
+    }
+  }
+
+  private async verify(): Promise<void> {
+    if (this.isHeld) {
+      try {
+        this.checkRecord(await this.cell.look(this.requestOptions()));
+      } catch {
+        this.mustLook = true; // the next renewal will
+      }
+    }
+  }
+
+  private async writeRenewal(): Promise<void> {
+    const { clock, store } = this.context;
+    let lease = this.cell.observation.lease;
+    if (this.mustLook || !lease) {
+      lease = await this.cell.look(this.requestOptions());
+      this.mustLook = false;
+    }
+    if (!this.isHeld || !this.checkRecord(lease)) {
+      return;
+    }
+    const sentAt = clock.now();
+    const written = await store.replace(
+      this.cell.key,
+      renew(lease, this.options.leaseDuration, clock),
+      this.requestOptions(),
+    );
+    this.cell.see(written);
+    if (this.isHeld) {
+      this.lastSentAt = sentAt;
+      this.deadline = this.deadlineAfter(sentAt);
+      this.armDeadline();
+      this.context.emit({
+        type: 'renewed',
+        ...this.lock,
+        fencingToken: this.fencingToken,
+      });
+    }
+  }
+
+  /** Keeps trying until the deadline; whatever the failure was, only the record can say what is true. */
+  private renewalFailed(error: unknown): void {
+    const { clock } = this.context;
+    this.mustLook = true;
+    this.failures += 1;
+    const isConflict =
+      error instanceof LeaseStoreError && error.reason === 'conflict';
+    if (!isConflict) {
+      reportFailure(this.context, this.lock, 'renew', error);
+    }
+    const retryAfter =
+      error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
+    const delay =
+      isConflict && this.failures === 1
+        ? 0
+        : Math.max(
+            backoff(clock, this.failures, this.options.renewInterval),
+            retryAfter,
+          );
+    const left = this.deadline - clock.now();
+    if (left > LEAST_TIME_FOR_A_TRY) {
+      // The API server's wish to be left alone is granted as long as it does not cost the lock.
+      this.scheduleRenewal(Math.min(delay, left / 2));
+    }
+  }
+
+  /** Each request leaves time for another one before the deadline. */
+  private requestOptions(): { timeout: number; signal: AbortSignal } {
+    const { clock, requestTimeout } = this.context;
+    return {
+      timeout: Math.min(requestTimeout, (this.deadline - clock.now()) / 2),
+      signal: this.ended.signal,
+    };
+  }
+
+  private async end(): Promise<void> {
+    const { context, cell, options } = this;
+    const { clock } = context;
+    this.checkDeadline();
+    this.stop();
+    context.emit({
+      type: 'released',
+      ...this.lock,
+      fencingToken: this.fencingToken,
+      held: clock.now() - this.acquiredAt,
+    });
+    await this.renewing;
+    const takenUntil = this.acquiredAt + options.minHold;
+    const mustStayTaken = takenUntil > clock.now();
+    const ending: Ending = {
+      identity: this.holderIdentity,
+      giveUpAt:
+        options.leaseDuration === 'infinite'
+          ? Infinity
+          : clock.now() + options.leaseDuration,
+      takenUntil,
+      remove: options.deleteOnRelease,
+      closed: this.engine.closed,
+    };
+    const finish = (): Promise<void> =>
+      freeRecord(context, cell, this.lock, ending);
+    if (!mustStayTaken) {
+      cell.observation.endOf(this.holderIdentity);
+    }
+    if (
+      this.loss === undefined &&
+      !mustStayTaken &&
+      cell.queue.hasWaiters &&
+      cell.handovers < MOST_HANDOVERS
+    ) {
+      // The waiter's acquiring write is this holder's release, too.
+      cell.handovers += 1;
+      cell.settleHandover = () => void finish();
+    } else {
+      cell.owesTurn = cell.handovers >= MOST_HANDOVERS;
+      cell.handovers = 0;
+      const patience = new AbortController();
+      await Promise.race([
+        finish(),
+        pause(clock, context.requestTimeout, patience.signal).catch(
+          () => undefined,
+        ),
+      ]);
+      patience.abort();
+    }
+    cell.leave();
+    this.engine.onEnd();
+  }
+
+  private later(at: number, callback: () => void): () => void {
+    const { clock } = this.context;
+    return clock.schedule(at - clock.now(), callback, { background: true });
+  }
+}

@@ -1,0 +1,136 @@
+/** Everything that this process knows and does about one Lease, shared by all who want its lock. */
+import type {
+  LeaseKey,
+  LeaseStore,
+  RequestOptions,
+  StoredLease,
+} from '../kube/lease-store.js';
+import type { Clock } from './clock.js';
+import { Observation } from './observation.js';
+import { TurnQueue } from './turn-queue.js';
+
+/** Milliseconds of the first window in which contenders spread their tries, and of the widest. */
+const FIRST_WINDOW = 4;
+const WIDEST_WINDOW = 1_000;
+
+/** Is told what was seen of the record. */
+export interface RecordListener {
+  recordSeen(lease: StoredLease): void;
+  recordGone(): void;
+}
+
+export class LeaseCell {
+  readonly observation: Observation;
+  readonly queue = new TurnQueue();
+  /** How often in a row the lock went from one caller of this process to the next. */
+  handovers = 0;
+  /** The lock stayed in this process for long: before the next try other processes get their turn. */
+  owesTurn = false;
+  /** Releases the record of a holder that has handed over to a waiter, should that one give up. */
+  settleHandover: (() => void) | undefined;
+  private readonly listeners = new Set<RecordListener>();
+  private watch: { close(): void } | undefined;
+  private watchers = 0;
+  private window = 0;
+
+  constructor(
+    readonly key: LeaseKey,
+    private readonly store: LeaseStore,
+    private readonly clock: Clock,
+  ) {
+    this.observation = new Observation(clock);
+  }
+
+  /** Whether nobody needs this cell; what it knows may be forgotten without harm. */
+  get isIdle(): boolean {
+    return (
+      !this.queue.isOccupied && this.watchers === 0 && this.listeners.size === 0
+    );
+  }
+
+  get isWatched(): boolean {
+    return this.watch !== undefined;
+  }
+
+  /** Takes in a record that was read, written or reported by the watch. */
+  see(lease: StoredLease, live = false): void {
+    if (this.observation.see(lease, live)) {
+      for (const listener of this.listeners) {
+        listener.recordSeen(lease);
+      }
+    }
+  }
+
+  /** Takes in that there is no record. */
+  seeAbsent(): void {
+    this.observation.seeAbsent();
+    for (const listener of this.listeners) {
+      listener.recordGone();
+    }
+  }
+
+  /** Reads the record from the API server; null when there is none. */
+  async look(options: RequestOptions): Promise<StoredLease | null> {
+    const lease = await this.store.get(this.key, options);
+    if (lease === undefined) {
+      this.seeAbsent();
+      return null;
+    }
+    this.see(lease);
+    return lease;
+  }
+
+  /** Returns what ends it. */
+  listen(listener: RecordListener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Keeps the Lease watched until the returned function is called. */
+  keepWatched(): () => void {
+    this.watchers += 1;
+    this.watch ??= this.store.watch(this.key, {
+      changed: (lease) => this.see(lease, true),
+      deleted: () => this.seeAbsent(),
+    });
+    let kept = true;
+    return () => {
+      if (kept) {
+        kept = false;
+        this.watchers -= 1;
+        if (this.watchers === 0) {
+          this.watch?.close();
+          this.watch = undefined;
+        }
+      }
+    };
+  }
+
+  /** Ends the turn of whoever has it. */
+  leave(): void {
+    if (!this.queue.hasWaiters) {
+      this.handovers = 0;
+      this.settleHandover?.();
+      this.settleHandover = undefined;
+    }
+    this.queue.leave();
+  }
+
+  /** A random moment within the window by which contenders keep out of each other's way. */
+  spread(): number {
+    return this.clock.random() * this.window;
+  }
+
+  /** Others wrote at the same moment: spread wider. */
+  widen(): void {
+    this.window = Math.min(
+      Math.max(this.window * 2, FIRST_WINDOW),
+      WIDEST_WINDOW,
+    );
+  }
+
+  /** A try got through: spread less. */
+  narrow(): void {
+    this.window = this.window < FIRST_WINDOW ? 0 : this.window / 2;
+  }
+}

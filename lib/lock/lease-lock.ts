@@ -1,0 +1,108 @@
+/** The handle of a held lock, and how code below a locked method finds it. */
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+/**
+ * A lock that was acquired.
+ *
+ * @example
+ * await using lock = await locks.acquire('import');
+ * await fetch(source, { signal: lock.signal }); // stops when the lock is lost
+ * await table.write(rows, { ifTokenAtLeast: lock.fencingToken });
+ */
+export interface LeaseLock extends AsyncDisposable {
+  /** The name that the lock was acquired by. */
+  readonly name: string;
+  readonly namespace: string;
+  /** The name of the Lease object. */
+  readonly leaseName: string;
+  /** Who holds it: `<clientId>_<nonce>`, unique to this acquisition. */
+  readonly holderIdentity: string;
+  /**
+   * Greater than that of every earlier holder of this lock, and smaller than that of every later
+   * one. A store that refuses writes with a smaller token than it has seen is safe even from a
+   * holder that was paused for longer than its lease. It is the resourceVersion of the acquiring
+   * write; restoring etcd from a backup is the one thing that can set it back.
+   */
+  readonly fencingToken: bigint;
+  /**
+   * Aborts when the lock is lost, with `LockLostError` as its reason, and before anybody else can
+   * hold the lock. Not aborted by a release.
+   */
+  readonly signal: AbortSignal;
+  /** Whether the lock is held right now: acquired, not released, not past its deadline. */
+  readonly isHeld: boolean;
+  /** Throws `LockLostError` when the lock was lost or released. */
+  assertHeld(): void;
+  /**
+   * Gives the lock back. Never rejects and may be called any number of times; after a loss it
+   * touches nothing that is another's. When the API server can't be reached it resolves within
+   * `requestTimeout` and goes on trying until the lease has expired; that is a `backend-error`
+   * event and a line in the log.
+   */
+  release(): Promise<void>;
+}
+
+interface LockScope {
+  readonly lock: LeaseLock;
+  readonly outer: LockScope | undefined;
+}
+
+const storage = new AsyncLocalStorage<LockScope>();
+
+/**
+ * The lock that the calling code runs under: the innermost one, if several are nested. Undefined
+ * outside of a method under `@WithLeaseLock` and of `LockService.withLock()`.
+ *
+ * @example
+ * const lock = currentLock();
+ * lock?.assertHeld();
+ */
+export function currentLock(): LeaseLock | undefined {
+  return storage.getStore()?.lock;
+}
+
+const leaveToHolder = (): Promise<void> => Promise.resolve();
+
+/**
+ * The handle for work that runs under a lock which its caller holds: the same lock, but releasing it
+ * is left to the caller.
+ */
+export function borrow(lock: LeaseLock): LeaseLock {
+  return {
+    name: lock.name,
+    namespace: lock.namespace,
+    leaseName: lock.leaseName,
+    holderIdentity: lock.holderIdentity,
+    fencingToken: lock.fencingToken,
+    signal: lock.signal,
+    get isHeld() {
+      return lock.isHeld;
+    },
+    assertHeld: () => lock.assertHeld(),
+    release: leaveToHolder,
+    [Symbol.asyncDispose]: leaveToHolder,
+  };
+}
+
+/** Runs `work` with `lock` as its {@link currentLock}. */
+export function runUnderLock<T>(lock: LeaseLock, work: () => T): T {
+  return storage.run({ lock, outer: storage.getStore() }, work);
+}
+
+/** The lock on this Lease that the calling code already runs under and still holds. */
+export function findEnclosingLock(
+  namespace: string,
+  leaseName: string,
+): LeaseLock | undefined {
+  for (let scope = storage.getStore(); scope; scope = scope.outer) {
+    const { lock } = scope;
+    if (
+      lock.namespace === namespace &&
+      lock.leaseName === leaseName &&
+      lock.isHeld
+    ) {
+      return lock;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,74 @@
+/** What every part of the engine works with, and how failures of the store are reported to users. */
+import { LockBackendError, type LockReference } from '../lock.errors.js';
+import type { LockEvent } from '../lock.events.js';
+import { LeaseStoreError, type LeaseStore } from '../kube/lease-store.js';
+import type { Clock } from './clock.js';
+
+export interface LockContext {
+  readonly store: LeaseStore;
+  readonly clock: Clock;
+  /** Milliseconds that a request may take. */
+  readonly requestTimeout: number;
+  /** Never throws. */
+  readonly emit: (event: LockEvent) => void;
+}
+
+/** The error that a user sees for a failed request; anything else passes as it is. */
+export function toBackendError(error: unknown, lock?: LockReference): unknown {
+  return error instanceof LeaseStoreError
+    ? new LockBackendError(lock, error.reason, {
+        message: error.message,
+        status: error.status,
+        cause: error,
+      })
+    : error;
+}
+
+/** Reports a failed request that is going to be tried again. */
+export function reportFailure(
+  context: LockContext,
+  lock: LockReference,
+  operation: 'acquire' | 'renew' | 'release',
+  error: unknown,
+): void {
+  const reported = toBackendError(error, lock);
+  if (reported instanceof LockBackendError) {
+    context.emit({
+      type: 'backend-error',
+      ...lock,
+      operation,
+      error: reported,
+    });
+  }
+}
+
+/** Milliseconds before the next try after the `failures`-th failure in a row: doubling, with jitter. */
+export function backoff(clock: Clock, failures: number, most: number): number {
+  return (
+    Math.min(100 * 2 ** Math.min(failures - 1, 16), most) *
+    (0.5 + clock.random() / 2)
+  );
+}
+
+/** Waits; rejects with the signal's reason when that aborts first. */
+export function pause(
+  clock: Clock,
+  delay: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const stop = (): void => {
+      cancel();
+      reject(signal?.reason);
+    };
+    const cancel = clock.schedule(delay, () => {
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    });
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+}

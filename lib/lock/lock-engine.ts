@@ -1,0 +1,228 @@
+/** The engine: acquires, observes, inspects and force-releases locks on the Leases of one store. */
+import type { LeaseKey } from '../kube/lease-store.js';
+import { LeaseStoreError } from '../kube/lease-store.js';
+import type { ResolvedLockOptions } from '../k8s-lock.options.js';
+import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
+import { LockAttempt, type Insistence } from './acquisition.js';
+import { Hold } from './hold.js';
+import { LeaseCell } from './lease-cell.js';
+import type { LeaseLock } from './lease-lock.js';
+import { toBackendError, type LockContext } from './lock-context.js';
+import { describeLock, type LockState } from './lock-state.js';
+import { isLock, readStanding, release } from './record.js';
+
+/** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
+const MOST_IDLE_CELLS = 1_000;
+
+export class LockEngine {
+  private readonly cells = new Map<string, LeaseCell>();
+  private readonly holds = new Set<Hold>();
+  private readonly attempts = new Map<LockAttempt, LockReference>();
+  private readonly observed = new Map<string, () => void>();
+  private readonly closed = new AbortController();
+  private isClosing = false;
+  private onLastEnd: (() => void) | undefined;
+
+  constructor(
+    private readonly context: LockContext,
+    private readonly clientId: string,
+  ) {}
+
+  /**
+   * @throws LockNotAcquiredError, LockBackendError, or the signal's reason
+   */
+  async acquire(
+    lock: LockReference,
+    options: ResolvedLockOptions,
+    insistence: Insistence,
+    signal?: AbortSignal,
+  ): Promise<LeaseLock> {
+    if (this.isClosing) {
+      throw new LockNotAcquiredError(lock, 'shutdown');
+    }
+    const { context } = this;
+    const cell = this.cellOf(keyOf(lock));
+    const attempt = new LockAttempt(context, cell, lock, options, insistence, {
+      clientId: this.clientId,
+      closed: this.closed.signal,
+    });
+    this.attempts.set(attempt, lock);
+    try {
+      const acquisition = await attempt.run(signal);
+      const hold = new Hold(context, cell, lock, options, acquisition, {
+        closed: this.closed.signal,
+        onEnd: () => this.ended(hold),
+      });
+      this.holds.add(hold);
+      context.emit({
+        type: 'acquired',
+        ...lock,
+        fencingToken: hold.fencingToken,
+        waited: attempt.waited,
+      });
+      return hold;
+    } finally {
+      this.attempts.delete(attempt);
+    }
+  }
+
+  /** Keeps the Lease watched from now on, so that a `skip` knows at once whether its holder is alive. */
+  observe(lock: LockReference): void {
+    const id = idOf(keyOf(lock));
+    if (!this.isClosing && !this.observed.has(id)) {
+      this.observed.set(id, this.cellOf(keyOf(lock)).keepWatched());
+    }
+  }
+
+  /** Reads the lock's state from the API server. */
+  async inspect(lock: LockReference): Promise<LockState> {
+    const lease = await this.asUser(lock, () =>
+      this.cellOf(keyOf(lock)).look(this.requestOptions()),
+    );
+    return describeLock(lock, lease);
+  }
+
+  /** Reads the state of every Lease of the namespace that is a lock of this package. */
+  async list(namespace: string): Promise<LockState[]> {
+    const leases = await this.asUser(undefined, () =>
+      this.context.store.list(namespace, this.requestOptions()),
+    );
+    return leases.filter(isLock).map((lease) =>
+      describeLock(
+        {
+          name: lease.metadata.name,
+          namespace,
+          leaseName: lease.metadata.name,
+        },
+        lease,
+      ),
+    );
+  }
+
+  /**
+   * Takes the lock away from the holder it has at the first look. Returns what it was; undefined when
+   * the lock was free, or changed hands meanwhile.
+   */
+  async forceRelease(lock: LockReference): Promise<LockState | undefined> {
+    const cell = this.cellOf(keyOf(lock));
+    return this.asUser(lock, async () => {
+      let victim: string | undefined;
+      for (;;) {
+        const lease = await cell.look(this.requestOptions());
+        const standing = lease ? readStanding(lease) : undefined;
+        if (!lease || !standing?.held) {
+          return undefined;
+        }
+        victim ??= standing.holder;
+        if (victim !== standing.holder) {
+          return undefined;
+        }
+        try {
+          cell.see(
+            await this.context.store.replace(
+              cell.key,
+              release(lease),
+              this.requestOptions(),
+            ),
+          );
+          return describeLock(lock, lease);
+        } catch (error) {
+          if (!(
+            error instanceof LeaseStoreError && error.reason === 'conflict'
+          )) {
+            throw error;
+          }
+        }
+      }
+    });
+  }
+
+  /**
+   * Takes no new acquisitions, ends the waiting ones, asks the work under held locks to stop, waits
+   * up to `timeout` for it, and releases everything.
+   */
+  async shutdown(timeout: number): Promise<void> {
+    this.isClosing = true;
+    for (const [attempt, lock] of this.attempts) {
+      attempt.stop(new LockNotAcquiredError(lock, 'shutdown'));
+    }
+    for (const stopObserving of this.observed.values()) {
+      stopObserving();
+    }
+    for (const hold of this.holds) {
+      hold.askToStop();
+    }
+    await this.allEnded(timeout);
+    await Promise.all([...this.holds].map((hold) => hold.giveUp()));
+    this.closed.abort();
+    this.context.store.close();
+  }
+
+  private allEnded(timeout: number): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.holds.size === 0) {
+        resolve();
+        return;
+      }
+      const cancel = this.context.clock.schedule(timeout, resolve);
+      this.onLastEnd = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  private ended(hold: Hold): void {
+    this.holds.delete(hold);
+    if (this.holds.size === 0) {
+      this.onLastEnd?.();
+    }
+  }
+
+  private async asUser<T>(
+    lock: LockReference | undefined,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw toBackendError(error, lock);
+    }
+  }
+
+  private cellOf(key: LeaseKey): LeaseCell {
+    const id = idOf(key);
+    const { store, clock } = this.context;
+    const cell = this.cells.get(id) ?? new LeaseCell(key, store, clock);
+    // The Map's order is that of last use.
+    this.cells.delete(id);
+    this.cells.set(id, cell);
+    if (this.cells.size > MOST_IDLE_CELLS) {
+      this.forgetIdle(cell);
+    }
+    return cell;
+  }
+
+  private forgetIdle(inUse: LeaseCell): void {
+    for (const [id, cell] of this.cells) {
+      if (this.cells.size <= MOST_IDLE_CELLS) {
+        return;
+      }
+      if (cell.isIdle && cell !== inUse) {
+        this.cells.delete(id);
+      }
+    }
+  }
+
+  private requestOptions(): { timeout: number } {
+    return { timeout: this.context.requestTimeout };
+  }
+}
+
+function keyOf({ namespace, leaseName }: LockReference): LeaseKey {
+  return { namespace, name: leaseName };
+}
+
+function idOf({ namespace, name }: LeaseKey): string {
+  return `${namespace}/${name}`;
+}

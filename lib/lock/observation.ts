@@ -1,0 +1,116 @@
+/** R5: what this process has seen of one record, since when, and what follows from it. */
+import type { StoredLease } from '../kube/lease-store.js';
+import type { Clock } from './clock.js';
+import { fingerprint, readStanding, type Standing } from './record.js';
+
+/** What a record comes to, at a moment. */
+export type Verdict =
+  /** Nobody holds it: no holder, expired, or a holder that is known to have ended. */
+  | { readonly takeable: true }
+  | {
+      readonly takeable: false;
+      readonly holder: string;
+      /** Monotonic time at which it counts as expired if it does not change; undefined = never. */
+      readonly expiresAt: number | undefined;
+      /** Whether the present spec was seen to be written: its holder was alive within its duration. */
+      readonly alive: boolean;
+    };
+
+/**
+ * A record expires once its spec has been watched unchanged for its duration on this process's own
+ * monotonic clock, counted from the moment at which the answer that showed it had ARRIVED: later
+ * than the holder sent it, so that the count never runs ahead of the holder's own deadline. That it
+ * is still unchanged is proved by the compare-and-swap of the write that follows.
+ */
+export class Observation {
+  /** The record as last seen; null = seen to be absent; undefined = never looked. */
+  lease: StoredLease | null | undefined;
+  private standing: Standing = { held: false };
+  private print = '';
+  private since = 0;
+  private lastLook = -Infinity;
+  private alive = false;
+  /** The holder that this process knows to have ended: its own, from before. */
+  private ended: string | undefined;
+
+  constructor(private readonly clock: Clock) {}
+
+  /**
+   * Takes in a record and returns true; one that is older than what is known is ignored. `live` = a
+   * watch reported the change as it happened.
+   */
+  see(lease: StoredLease, live = false): boolean {
+    if (this.lease && isOlder(lease, this.lease)) {
+      return false;
+    }
+    const now = this.clock.now();
+    const print = fingerprint(lease);
+    // Another uid is another record: nothing that was known of the old one holds for it.
+    const sameObject = this.lease?.metadata.uid === lease.metadata.uid;
+    if (!sameObject || print !== this.print) {
+      const standing = readStanding(lease);
+      const gap = now - this.lastLook;
+      this.alive =
+        this.lease !== undefined &&
+        standing.held &&
+        (live || gap <= (standing.duration ?? Infinity));
+      this.standing = standing;
+      this.print = print;
+      this.since = now;
+    }
+    this.lastLook = now;
+    this.lease = lease;
+    return true;
+  }
+
+  /** Takes in that there is no record. */
+  seeAbsent(): void {
+    this.lease = null;
+    this.standing = { held: false };
+    this.print = '';
+    this.alive = false;
+    this.lastLook = this.clock.now();
+  }
+
+  /**
+   * A holder of this process has ended: its record is free to be taken over, even before its release
+   * has got through.
+   */
+  endOf(identity: string): void {
+    this.ended = identity;
+  }
+
+  /** The verdict now, for a caller whose own identity is `self`. */
+  judge(self?: string): Verdict {
+    const { standing } = this;
+    if (
+      !standing.held ||
+      standing.holder === self ||
+      standing.holder === this.ended
+    ) {
+      return { takeable: true };
+    }
+    const expiresAt =
+      standing.duration === undefined
+        ? undefined
+        : this.since + standing.duration;
+    if (expiresAt !== undefined && this.clock.now() >= expiresAt) {
+      return { takeable: true };
+    }
+    return {
+      takeable: false,
+      holder: standing.holder,
+      expiresAt,
+      alive: this.alive,
+    };
+  }
+}
+
+/** resourceVersions are comparable (Kubernetes 1.35); where they are not numbers, nothing is older. */
+function isOlder(lease: StoredLease, than: StoredLease): boolean {
+  const [a, b] = [
+    lease.metadata.resourceVersion,
+    than.metadata.resourceVersion,
+  ];
+  return /^\d+$/.test(a) && /^\d+$/.test(b) && BigInt(a) < BigInt(b);
+}

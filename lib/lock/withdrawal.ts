@@ -1,0 +1,71 @@
+/**
+ * Withdraws an acquiring write whose outcome is unknown and which nobody wants any more: it may have
+ * landed, or land up to half a minute later, and would leave the lock taken by nobody.
+ */
+import { LeaseStoreError } from '../kube/lease-store.js';
+import type { LockReference } from '../lock.errors.js';
+import type { LeaseCell } from './lease-cell.js';
+import {
+  backoff,
+  pause,
+  reportFailure,
+  type LockContext,
+} from './lock-context.js';
+import { createFree, invalidate, release } from './record.js';
+
+/** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
+const LONGEST_REQUEST = 60_000;
+const SLOWEST_RETRY = 5_000;
+
+export interface Withdrawal {
+  readonly identity: string;
+  /** The resourceVersion that the write was based on; undefined = it was to create the Lease. */
+  readonly basedOn: string | undefined;
+  /** The engine is closed: give up. */
+  readonly closed: AbortSignal;
+}
+
+/** Never rejects. */
+export async function withdraw(
+  context: LockContext,
+  cell: LeaseCell,
+  lock: LockReference,
+  { identity, basedOn, closed }: Withdrawal,
+): Promise<void> {
+  const { clock, store, requestTimeout } = context;
+  const giveUpAt = clock.now() + LONGEST_REQUEST;
+  const options = { timeout: requestTimeout, signal: closed };
+  for (let failures = 0; clock.now() < giveUpAt && !closed.aborted;) {
+    try {
+      const lease = await cell.look(options);
+      if (lease?.spec?.holderIdentity === identity) {
+        cell.see(await store.replace(cell.key, release(lease), options));
+      } else if (lease?.metadata.resourceVersion !== basedOn) {
+        return; // somebody else wrote in between: it can't land any more
+      } else if (lease === null) {
+        cell.see(await store.create(cell.key, createFree(cell.key), options));
+      } else {
+        cell.see(
+          await store.replace(cell.key, invalidate(lease, identity), options),
+        );
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof LeaseStoreError)) {
+        return;
+      }
+      if (error.reason !== 'conflict') {
+        failures += 1;
+        reportFailure(context, lock, 'release', error);
+        await pause(
+          clock,
+          Math.max(
+            backoff(clock, failures, SLOWEST_RETRY),
+            error.retryAfter ?? 0,
+          ),
+          closed,
+        ).catch(() => undefined);
+      }
+    }
+  }
+}
