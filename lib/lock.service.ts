@@ -242,7 +242,7 @@ export class LockService {
   async findMissingRights(names: readonly string[]): Promise<string[]> {
     const { resolved } = await this.prepare('-', {});
     const namespace = resolved.namespace;
-    const verbs: LeaseVerb[] = ['get', 'update', 'watch'];
+    const verbs: LeaseVerb[] = ['get', 'update', 'list', 'watch'];
     if (resolved.createLease) {
       verbs.push('create');
     }

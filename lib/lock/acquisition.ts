@@ -21,7 +21,7 @@ import {
   LockNotAcquiredError,
   type LockReference,
 } from '../lock.errors.js';
-import type { Acquisition } from './hold.js';
+import { deadlineOf, type Acquisition } from './hold.js';
 
 import type { LeaseCell } from './lease-cell.js';
 import {
@@ -34,7 +34,7 @@ import {
 import { toDate } from './lock-state.js';
 import type { Verdict } from './observation.js';
 import {
-  ACQUIRED_AT,
+  acquiredAt,
   createTaken,
   isCoordinated,
   take,
@@ -172,14 +172,15 @@ export class LockAttempt {
     }
   }
 
-  /** Step 2. A verdict of "taken" from an old cache is worth nothing: then it looks as well. */
+  /** Step 2. That somebody else holds or held it is old news, unless it is watched: then it looks. */
   private async knowTheRecord(): Promise<void> {
     const { cell } = this;
+    const verdict = cell.observation.judge(this.tenure.identity);
     const isKnown =
       cell.observation.lease !== undefined &&
       (cell.isWatched ||
         this.pollAt > 0 ||
-        cell.observation.judge(this.tenure.identity).takeable);
+        (verdict.takeable && !verdict.expired));
     if (this.mustLook || !isKnown) {
       await this.look();
     }
@@ -228,7 +229,7 @@ export class LockAttempt {
     }
     this.stopWatching ??= this.cell.keepWatched();
     const until = Math.min(expiresAt, this.pollAt);
-    await this.changeOrTime(until - clock.now());
+    await this.cell.changeOrTime(until - clock.now(), this.cancel.signal);
     if (clock.now() >= this.pollAt) {
       this.mustLook = true;
     }
@@ -291,6 +292,11 @@ export class LockAttempt {
     cell.see(written);
     cell.narrow();
     cell.settleHandover = undefined;
+    if (clock.now() >= deadlineOf(sentAt, this.options)) {
+      // The answer took so long that the lock is lost already: it takes another write to hold it.
+      this.unsettled = { basedOn: written.metadata.resourceVersion };
+      return undefined;
+    }
     return { identity: tenure.identity, lease: written, sentAt };
   }
 
@@ -326,36 +332,15 @@ export class LockAttempt {
   /** Ends the turn without the lock, and makes sure that no write of unknown outcome leaves it taken. */
   private abandon(): void {
     if (this.unsettled) {
-      void withdraw(this.context, this.cell, this.lock, {
-        identity: this.tenure.identity,
-        basedOn: this.unsettled.basedOn,
-        closed: this.engine.closed,
-      });
+      this.context.background(
+        withdraw(this.context, this.cell, this.lock, {
+          identity: this.tenure.identity,
+          basedOn: this.unsettled.basedOn,
+          closed: this.engine.closed,
+        }),
+      );
     }
     this.cell.leave();
-  }
-
-  /** Resolves at the next change of the record, or after `delay`. */
-  private changeOrTime(delay: number): Promise<void> {
-    const { signal } = this.cancel;
-    return new Promise((resolve, reject) => {
-      const end = (): void => {
-        cancelTimer();
-        unlisten();
-        signal.removeEventListener('abort', abort);
-      };
-      const wake = (): void => {
-        end();
-        resolve();
-      };
-      const abort = (): void => {
-        end();
-        reject(signal.reason);
-      };
-      const cancelTimer = this.context.clock.schedule(delay, wake);
-      const unlisten = this.cell.listen({ recordSeen: wake, recordGone: wake });
-      signal.addEventListener('abort', abort, { once: true });
-    });
   }
 
   private waiting(): void {
@@ -385,7 +370,7 @@ export class LockAttempt {
   private heldSince(): Date | undefined {
     const { lease } = this.cell.observation;
     return toDate(
-      lease?.metadata.annotations?.[ACQUIRED_AT] ?? lease?.spec?.acquireTime,
+      lease ? (acquiredAt(lease) ?? lease.spec?.acquireTime) : undefined,
     );
   }
 

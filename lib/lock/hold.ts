@@ -10,8 +10,8 @@ import { freeRecord, type Ending } from './free-record.js';
 import type { LeaseCell, RecordListener } from './lease-cell.js';
 import type { LeaseLock } from './lease-lock.js';
 import {
+  atMost,
   backoff,
-  pause,
   reportFailure,
   type LockContext,
 } from './lock-context.js';
@@ -30,6 +30,16 @@ export interface Acquisition {
   readonly lease: StoredLease;
   /** R8: the monotonic time at which that write was SENT. */
   readonly sentAt: number;
+}
+
+/** R8: the monotonic time at which a holder gives up by itself, after a write that was sent at `sentAt`. */
+export function deadlineOf(
+  sentAt: number,
+  { leaseDuration, safetyMargin }: ResolvedLockOptions,
+): number {
+  return leaseDuration === 'infinite'
+    ? Infinity
+    : sentAt + leaseDuration - safetyMargin;
 }
 
 export class Hold implements LeaseLock, RecordListener {
@@ -73,9 +83,9 @@ export class Hold implements LeaseLock, RecordListener {
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
     this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
-    this.acquiredAt = acquisition.sentAt;
+    this.acquiredAt = context.clock.now();
     this.lastSentAt = acquisition.sentAt;
-    this.deadline = this.deadlineAfter(acquisition.sentAt);
+    this.deadline = deadlineOf(acquisition.sentAt, options);
     this.stopListening = cell.listen(this);
     this.armDeadline();
     this.scheduleRenewal();
@@ -167,6 +177,8 @@ export class Hold implements LeaseLock, RecordListener {
       fencingToken: this.fencingToken,
       reason,
     });
+    // As others may take the lock now, so may whoever waits for it in this process.
+    this.cell.leave();
   }
 
   private stop(): void {
@@ -174,13 +186,6 @@ export class Hold implements LeaseLock, RecordListener {
     this.cancelRenewal?.();
     this.cancelDeadline?.();
     this.cancelMaxHold?.();
-  }
-
-  private deadlineAfter(sentAt: number): number {
-    const { leaseDuration, safetyMargin } = this.options;
-    return leaseDuration === 'infinite'
-      ? Infinity
-      : sentAt + leaseDuration - safetyMargin;
   }
 
   /** A timer may fire late, in a process that was busy or paused: the clock decides, not the timer. */
@@ -260,7 +265,7 @@ export class Hold implements LeaseLock, RecordListener {
     this.cell.see(written);
     if (this.isHeld) {
       this.lastSentAt = sentAt;
-      this.deadline = this.deadlineAfter(sentAt);
+      this.deadline = deadlineOf(sentAt, this.options);
       this.armDeadline();
       this.context.emit({
         type: 'renewed',
@@ -342,20 +347,17 @@ export class Hold implements LeaseLock, RecordListener {
     ) {
       // The waiter's acquiring write is this holder's release, too.
       cell.handovers += 1;
-      cell.settleHandover = () => void finish();
+      cell.settleHandover = () => context.background(finish());
     } else {
       cell.owesTurn = cell.handovers >= MOST_HANDOVERS;
       cell.handovers = 0;
-      const patience = new AbortController();
-      await Promise.race([
-        finish(),
-        pause(clock, context.requestTimeout, patience.signal).catch(
-          () => undefined,
-        ),
-      ]);
-      patience.abort();
+      const finished = finish();
+      context.background(finished);
+      await atMost(clock, context.requestTimeout, finished);
     }
-    cell.leave();
+    if (this.loss === undefined) {
+      cell.leave();
+    }
     this.engine.onEnd();
   }
 

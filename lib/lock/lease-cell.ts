@@ -6,6 +6,7 @@ import type {
   StoredLease,
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
+import { pause } from './lock-context.js';
 import { Observation } from './observation.js';
 import { TurnQueue } from './turn-queue.js';
 
@@ -84,6 +85,22 @@ export class LeaseCell {
   listen(listener: RecordListener): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** Resolves when a record is seen, or after `delay`; rejects with the signal's reason. */
+  async changeOrTime(delay: number, signal: AbortSignal): Promise<void> {
+    const change = new AbortController();
+    const seen = (): void => change.abort();
+    const unlisten = this.listen({ recordSeen: seen, recordGone: seen });
+    try {
+      await pause(
+        this.clock,
+        delay,
+        AbortSignal.any([signal, change.signal]),
+      ).catch(() => signal.throwIfAborted());
+    } finally {
+      unlisten();
+    }
   }
 
   /** Keeps the Lease watched until the returned function is called. */

@@ -11,6 +11,8 @@ export interface LockContext {
   readonly requestTimeout: number;
   /** Never throws. */
   readonly emit: (event: LockEvent) => void;
+  /** Takes over work that nobody waits for, so that a shutdown can. It must not reject. */
+  readonly background: (work: Promise<void>) => void;
 }
 
 /** The error that a user sees for a failed request; anything else passes as it is. */
@@ -48,6 +50,23 @@ export function backoff(clock: Clock, failures: number, most: number): number {
     Math.min(100 * 2 ** Math.min(failures - 1, 16), most) *
     (0.5 + clock.random() / 2)
   );
+}
+
+/** Resolves when `work` has, or after `delay`; the work goes on. */
+export async function atMost(
+  clock: Clock,
+  delay: number,
+  work: Promise<unknown>,
+): Promise<void> {
+  const patience = new AbortController();
+  try {
+    await Promise.race([
+      work,
+      pause(clock, delay, patience.signal).catch(() => undefined),
+    ]);
+  } finally {
+    patience.abort();
+  }
 }
 
 /** Waits; rejects with the signal's reason when that aborts first. */

@@ -7,7 +7,7 @@ import { LockAttempt, type Insistence } from './acquisition.js';
 import { Hold } from './hold.js';
 import { LeaseCell } from './lease-cell.js';
 import type { LeaseLock } from './lease-lock.js';
-import { toBackendError, type LockContext } from './lock-context.js';
+import { atMost, toBackendError, type LockContext } from './lock-context.js';
 import { describeLock, type LockState } from './lock-state.js';
 import { isLock, readStanding, release } from './record.js';
 
@@ -18,15 +18,25 @@ export class LockEngine {
   private readonly cells = new Map<string, LeaseCell>();
   private readonly holds = new Set<Hold>();
   private readonly attempts = new Map<LockAttempt, LockReference>();
+  private readonly background = new Set<Promise<void>>();
+  private readonly context: LockContext;
   private readonly observed = new Map<string, () => void>();
   private readonly closed = new AbortController();
   private isClosing = false;
   private onLastEnd: (() => void) | undefined;
 
   constructor(
-    private readonly context: LockContext,
+    context: Omit<LockContext, 'background'>,
     private readonly clientId: string,
-  ) {}
+  ) {
+    this.context = {
+      ...context,
+      background: (work) => {
+        this.background.add(work);
+        void work.then(() => this.background.delete(work));
+      },
+    };
+  }
 
   /**
    * @throws LockNotAcquiredError, LockBackendError, or the signal's reason
@@ -54,6 +64,11 @@ export class LockEngine {
         onEnd: () => this.ended(hold),
       });
       this.holds.add(hold);
+      if (this.isClosing) {
+        // Acquired in the very moment: shutdown() did not see it.
+        await hold.giveUp();
+        throw new LockNotAcquiredError(lock, 'shutdown');
+      }
       context.emit({
         type: 'acquired',
         ...lock,
@@ -63,6 +78,7 @@ export class LockEngine {
       return hold;
     } finally {
       this.attempts.delete(attempt);
+      this.checkLastEnd();
     }
   }
 
@@ -152,29 +168,29 @@ export class LockEngine {
     for (const hold of this.holds) {
       hold.askToStop();
     }
-    await this.allEnded(timeout);
-    await Promise.all([...this.holds].map((hold) => hold.giveUp()));
+    const { clock } = this.context;
+    const giveUpAt = clock.now() + timeout;
+    await atMost(clock, timeout, this.allEnded());
+    await Promise.all(Array.from(this.holds, (hold) => hold.giveUp()));
+    await atMost(clock, giveUpAt - clock.now(), Promise.all(this.background));
     this.closed.abort();
     this.context.store.close();
   }
 
-  private allEnded(timeout: number): Promise<void> {
+  private allEnded(): Promise<void> {
     return new Promise((resolve) => {
-      if (this.holds.size === 0) {
-        resolve();
-        return;
-      }
-      const cancel = this.context.clock.schedule(timeout, resolve);
-      this.onLastEnd = () => {
-        cancel();
-        resolve();
-      };
+      this.onLastEnd = resolve;
+      this.checkLastEnd();
     });
   }
 
   private ended(hold: Hold): void {
     this.holds.delete(hold);
-    if (this.holds.size === 0) {
+    this.checkLastEnd();
+  }
+
+  private checkLastEnd(): void {
+    if (this.holds.size === 0 && this.attempts.size === 0) {
       this.onLastEnd?.();
     }
   }

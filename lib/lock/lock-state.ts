@@ -1,7 +1,7 @@
 /** What `inspect` and `list` tell about a lock. */
 import type { StoredLease } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
-import { ACQUIRED_AT, LOCK_NAME, readStanding } from './record.js';
+import { acquiredAt, LOCK_NAME, readStanding } from './record.js';
 
 /** Nobody holds the lock. */
 export interface FreeLockState extends LockReference {
@@ -42,7 +42,7 @@ export function describeLock(
   const reference = { ...lock, name: annotations[LOCK_NAME] ?? lock.name };
   const transitions = spec.leaseTransitions ?? 0;
   const standing = lease ? readStanding(lease) : undefined;
-  if (!standing?.held) {
+  if (!lease || !standing?.held) {
     return { ...reference, state: 'free', exists: lease !== null, transitions };
   }
   const { holder, duration } = standing;
@@ -51,7 +51,7 @@ export function describeLock(
     ...reference,
     state: 'held',
     holder,
-    since: toDate(annotations[ACQUIRED_AT] ?? spec.acquireTime),
+    since: toDate(acquiredAt(lease) ?? spec.acquireTime),
     renewedAt,
     leaseDuration: duration,
     until:

@@ -5,8 +5,8 @@ import { fingerprint, readStanding, type Standing } from './record.js';
 
 /** What a record comes to, at a moment. */
 export type Verdict =
-  /** Nobody holds it: no holder, expired, or a holder that is known to have ended. */
-  | { readonly takeable: true }
+  /** Nobody holds it: no holder or one that is known to have ended, or (`expired`) a silent one. */
+  | { readonly takeable: true; readonly expired: boolean }
   | {
       readonly takeable: false;
       readonly holder: string;
@@ -88,14 +88,14 @@ export class Observation {
       standing.holder === self ||
       standing.holder === this.ended
     ) {
-      return { takeable: true };
+      return { takeable: true, expired: false };
     }
     const expiresAt =
       standing.duration === undefined
         ? undefined
         : this.since + standing.duration;
     if (expiresAt !== undefined && this.clock.now() >= expiresAt) {
-      return { takeable: true };
+      return { takeable: true, expired: true };
     }
     return {
       takeable: false,

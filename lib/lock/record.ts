@@ -11,7 +11,10 @@ import type {
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
 
-/** The true time of acquisition: acquireTime moves with every renewal (R3). */
+/**
+ * The true time of acquisition, since acquireTime moves with every renewal (R3), and by whom: a peer
+ * that takes the lock over leaves it standing, and then it tells nothing.
+ */
 export const ACQUIRED_AT = 'nestjs-k8s-lock/acquired-at';
 /** The lock's name as its user wrote it, where the Lease had to be named otherwise. */
 export const LOCK_NAME = 'nestjs-k8s-lock/name';
@@ -202,7 +205,14 @@ export function invalidate(lease: StoredLease, nonce: string): StoredLease {
   };
 }
 
-/** Whether this package has created or ever held the Lease. */
+/** The true time of acquisition by the present holder, if that is one of this package. */
+export function acquiredAt(lease: Lease): string | undefined {
+  const [time, holder] =
+    lease.metadata.annotations?.[ACQUIRED_AT]?.split(' by ') ?? [];
+  return holder === lease.spec?.holderIdentity ? time : undefined;
+}
+
+/** Whether this package has created the Lease, or holds it or was the last to. */
 export function isLock(lease: Lease): boolean {
   const { annotations, labels } = lease.metadata;
   return (
@@ -232,7 +242,7 @@ function tenureAnnotations(
   now: string,
 ): Record<string, string> {
   return {
-    [ACQUIRED_AT]: now,
+    [ACQUIRED_AT]: `${now} by ${tenure.identity}`,
     ...(tenure.lockName === leaseName
       ? {}
       : { [LOCK_NAME]: tenure.lockName.slice(0, 1_024) }),
