@@ -64,13 +64,25 @@ export type OnLocked =
   /** Reject with `LockNotAcquiredError` at once. */
   | 'throw';
 
+/**
+ * What is used of client-node's KubeConfig, and no more: another copy or version of the package
+ * will do, where its class (which has private members) would not.
+ */
+export type KubeConfigLike = Pick<
+  KubeConfig,
+  | 'applyToHTTPSOptions'
+  | 'getContextObject'
+  | 'getCurrentCluster'
+  | 'getCurrentContext'
+>;
+
 /** What `K8sLockModule.forRoot()` takes: the defaults of every lock, and the connection. */
 export interface K8sLockModuleOptions extends LockOptions {
   /**
    * A `KubeConfig` of `@kubernetes/client-node` to use. Default: the in-cluster configuration where
    * there is one, else the local kubeconfig (`KUBECONFIG`, `~/.kube/config`).
    */
-  kubeConfig?: KubeConfig;
+  kubeConfig?: KubeConfigLike;
   /** `true`: only the in-cluster configuration; `false`: only the local kubeconfig. Default: either. */
   inCluster?: boolean;
   /**
@@ -115,7 +127,7 @@ export interface ResolvedLockOptions {
 
 /** {@link K8sLockModuleOptions} with every default of the module filled in. */
 export interface ResolvedModuleOptions {
-  readonly kubeConfig: KubeConfig | undefined;
+  readonly kubeConfig: KubeConfigLike | undefined;
   readonly inCluster: boolean | undefined;
   readonly clientId: string;
   readonly namePrefix: string;

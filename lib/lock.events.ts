@@ -49,7 +49,7 @@ export interface LockLostEvent extends LockReference {
 export interface LockBackendErrorEvent extends LockReference {
   type: 'backend-error';
   /** What the request was for. */
-  operation: 'acquire' | 'renew' | 'release';
+  operation: 'acquire' | 'renew' | 'release' | 'watch';
   error: LockBackendError;
 }
 

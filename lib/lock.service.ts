@@ -2,6 +2,7 @@
 import { Injectable } from '@nestjs/common';
 import { Subject, type Observable } from 'rxjs';
 import {
+  DECORATOR_WAIT_TIMEOUT,
   resolveLockOptions,
   type LockOptions,
   type OnLocked,
@@ -26,7 +27,7 @@ import {
   runUnderLock,
   type LeaseLock,
 } from './lock/lease-lock.js';
-import { toBackendError } from './lock/lock-context.js';
+import { reportFailure, toBackendError } from './lock/lock-context.js';
 import { LockEngine } from './lock/lock-engine.js';
 import { encodeLockName } from './lock/lock-name.js';
 import type { LockState } from './lock/lock-state.js';
@@ -35,6 +36,11 @@ import type { LockState } from './lock/lock-state.js';
 export interface AcquireOptions extends LockOptions {
   /** Cancels the wait, at any moment; the call then rejects with the signal's reason. */
   signal?: AbortSignal;
+}
+
+interface PreparedLock {
+  lock: LockReference;
+  resolved: ResolvedLockOptions & { namespace: string };
 }
 
 const INSISTENCE: Record<OnLocked, Insistence> = {
@@ -71,16 +77,18 @@ export class LockService {
       kubeConfig,
       inCluster,
       requestTimeout,
-    });
-    this.engine = new LockEngine(
-      {
-        store: this.store,
-        clock: systemClock,
-        requestTimeout,
-        emit: (event) => this.events.next(event),
+      onWatchFailure: ({ namespace, name }, error) => {
+        const lock = { name, namespace, leaseName: name };
+        reportFailure(context, lock, 'watch', error);
       },
-      clientId,
-    );
+    });
+    const context = {
+      store: this.store,
+      clock: systemClock,
+      requestTimeout,
+      emit: (event: LockEvent) => this.events.next(event),
+    };
+    this.engine = new LockEngine(context, clientId);
   }
 
   /**
@@ -147,11 +155,13 @@ export class LockService {
       | [options: AcquireOptions, work: (lock: LeaseLock) => T | Promise<T>]
   ): Promise<T> {
     const [options, work] = rest.length === 1 ? [{}, rest[0]] : rest;
-    const lock = (await this.enter(name, 'wait', options))!;
+    const held = await this.borrowOr(name, options, ({ lock, resolved }) =>
+      this.engine.acquire(lock, resolved, 'wait', options.signal),
+    );
     try {
-      return await runUnderLock(lock, () => work(lock));
+      return await runUnderLock(held, () => work(held));
     } finally {
-      await lock.release();
+      await held.release();
     }
   }
 
@@ -209,18 +219,18 @@ export class LockService {
     onLocked: OnLocked,
     options: AcquireOptions,
   ): Promise<LeaseLock | undefined> {
-    const { resolved, lock } = await this.prepare(name, options);
-    const enclosing = findEnclosingLock(lock.namespace, lock.leaseName);
-    if (enclosing !== undefined) {
-      return borrow(enclosing);
-    }
-    const taken = this.engine.acquire(
-      lock,
-      resolved,
-      INSISTENCE[onLocked],
-      options.signal,
-    );
-    return onLocked === 'skip' ? this.orSkip(lock, taken) : taken;
+    return this.borrowOr(name, options, ({ lock, resolved }) => {
+      const taken = this.engine.acquire(
+        lock,
+        {
+          ...resolved,
+          waitTimeout: resolved.waitTimeout ?? DECORATOR_WAIT_TIMEOUT,
+        },
+        INSISTENCE[onLocked],
+        options.signal,
+      );
+      return onLocked === 'skip' ? this.orSkip(lock, taken) : taken;
+    });
   }
 
   /**
@@ -317,13 +327,22 @@ export class LockService {
     }
   }
 
+  /** Reentrancy: work that runs under the lock already goes on under the handle of its caller. */
+  private async borrowOr<T>(
+    name: string,
+    options: AcquireOptions,
+    acquire: (prepared: PreparedLock) => Promise<T>,
+  ): Promise<LeaseLock | T> {
+    const prepared = await this.prepare(name, options);
+    const { namespace, leaseName } = prepared.lock;
+    const enclosing = findEnclosingLock(namespace, leaseName);
+    return enclosing === undefined ? acquire(prepared) : borrow(enclosing);
+  }
+
   private async prepare(
     name: string,
     options: AcquireOptions,
-  ): Promise<{
-    lock: LockReference;
-    resolved: ResolvedLockOptions & { namespace: string };
-  }> {
+  ): Promise<PreparedLock> {
     if (typeof name !== 'string' || name === '') {
       throw new LockConfigurationError([
         `a lock name must be a string that is not empty, not ${typeof name === 'string' ? '""' : String(name)}`,

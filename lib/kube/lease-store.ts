@@ -53,8 +53,11 @@ export interface RequestOptions {
 
 /** What a watch reports. A watch is a hint: it may lag, repeat or miss changes, and it never decides. */
 export interface LeaseObserver {
-  /** The Lease exists and looks like this. */
-  changed(lease: StoredLease): void;
+  /**
+   * The Lease exists and looks like this. `live`: it was changed just now, rather than found so when
+   * the watch began or began anew.
+   */
+  changed(lease: StoredLease, live: boolean): void;
   /** The Lease is gone. */
   deleted(): void;
 }
@@ -63,9 +66,9 @@ export interface LeaseObserver {
 export type LeaseStoreFailure =
   /** 409: the Lease has another resourceVersion or uid than the write named, or exists already. */
   | 'conflict'
-  /** 404 on a write, or the namespace is missing or terminating. */
+  /** 404: the Lease of a write, or its namespace, is missing, or the address leads to no such API. */
   | 'not-found'
-  /** 403: the credentials lack the right. */
+  /** 403: the credentials lack the right, or the namespace is being deleted. */
   | 'forbidden'
   /** 401: the credentials were refused, or could not be obtained. */
   | 'unauthorized'

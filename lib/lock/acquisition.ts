@@ -289,6 +289,13 @@ export class LockAttempt {
       cell.widen();
       return undefined;
     }
+    if (!/^\d+$/.test(written.metadata.resourceVersion)) {
+      this.unsettled = { basedOn: lease?.metadata.resourceVersion };
+      throw new LockBackendError(this.lock, 'server', {
+        message:
+          'the API server uses resourceVersions that are not numbers, so there can be no fencing token',
+      });
+    }
     cell.see(written);
     cell.narrow();
     cell.settleHandover = undefined;

@@ -107,7 +107,7 @@ export class LeaseCell {
   keepWatched(): () => void {
     this.watchers += 1;
     this.watch ??= this.store.watch(this.key, {
-      changed: (lease) => this.see(lease, true),
+      changed: (lease, live) => this.see(lease, live),
       deleted: () => this.seeAbsent(),
     });
     let kept = true;

@@ -1,6 +1,6 @@
 /** What every part of the engine works with, and how failures of the store are reported to users. */
 import { LockBackendError, type LockReference } from '../lock.errors.js';
-import type { LockEvent } from '../lock.events.js';
+import type { LockBackendErrorEvent, LockEvent } from '../lock.events.js';
 import { LeaseStoreError, type LeaseStore } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
 
@@ -28,14 +28,14 @@ export function toBackendError(error: unknown, lock?: LockReference): unknown {
 
 /** Reports a failed request that is going to be tried again. */
 export function reportFailure(
-  context: LockContext,
+  { emit }: Pick<LockContext, 'emit'>,
   lock: LockReference,
-  operation: 'acquire' | 'renew' | 'release',
+  operation: LockBackendErrorEvent['operation'],
   error: unknown,
 ): void {
   const reported = toBackendError(error, lock);
   if (reported instanceof LockBackendError) {
-    context.emit({
+    emit({
       type: 'backend-error',
       ...lock,
       operation,

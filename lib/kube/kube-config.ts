@@ -1,0 +1,192 @@
+/** Finds the Kubernetes configuration: the one given, the pod's own, or the local kubeconfig. */
+import { existsSync, readFileSync } from 'node:fs';
+import type { KubeConfigLike } from '../k8s-lock.options.js';
+
+/** How to find the configuration. */
+export interface KubeConfigSource {
+  /** The configuration, or what makes it; found where it is not given. */
+  readonly kubeConfig?: KubeConfigLike | (() => Promise<KubeConfigLike>);
+  /** true: the pod's own and no other. false: the local kubeconfig and no other. */
+  readonly inCluster?: boolean;
+}
+
+/** There is no usable Kubernetes configuration; the message says what to do. */
+export class KubeConfigurationError extends Error {
+  override readonly name = 'KubeConfigurationError';
+}
+
+const METHODS: readonly (keyof KubeConfigLike)[] = [
+  'applyToHTTPSOptions',
+  'getContextObject',
+  'getCurrentCluster',
+  'getCurrentContext',
+];
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+const HOW_TO_CONFIGURE =
+  'Run in a pod with a mounted service account, provide a kubeconfig (KUBECONFIG or ~/.kube/config), or pass `kubeConfig`.';
+
+/**
+ * Finds the configuration. `root` goes before the paths of the service account's files: it exists
+ * for tests.
+ */
+export async function loadKubeConfig(
+  source: KubeConfigSource,
+  root = '',
+): Promise<KubeConfigLike> {
+  const config = await (source.kubeConfig === undefined
+    ? discover(source.inCluster, root)
+    : given(source.kubeConfig));
+  checkCluster(config);
+  return config;
+}
+
+/** The namespace of the context, else the pod's own when the cluster is the pod's, else `default`. */
+export function defaultNamespaceOf(config: KubeConfigLike, root = ''): string {
+  const context = config.getContextObject(config.getCurrentContext());
+  return (
+    context?.namespace?.trim() ||
+    (isPodsCluster(config) && readNamespaceFile(root)) ||
+    'default'
+  );
+}
+
+async function given(
+  kubeConfig: NonNullable<KubeConfigSource['kubeConfig']>,
+): Promise<KubeConfigLike> {
+  let config: KubeConfigLike;
+  try {
+    config = await (typeof kubeConfig === 'function'
+      ? kubeConfig()
+      : kubeConfig);
+  } catch (error) {
+    throw new KubeConfigurationError(
+      `The function given as \`kubeConfig\` failed${reasonOf(error)}.`,
+    );
+  }
+  // Not instanceof: the package may be installed twice.
+  if (!METHODS.every((method) => typeof config?.[method] === 'function')) {
+    throw new KubeConfigurationError(
+      'What was given as `kubeConfig` is not a KubeConfig. Pass an instance of KubeConfig of @kubernetes/client-node ^1.4 or ^2, or an async function that returns one.',
+    );
+  }
+  return config;
+}
+
+async function discover(
+  inCluster: boolean | undefined,
+  root: string,
+): Promise<KubeConfigLike> {
+  const missing = missingInCluster(root);
+  if (inCluster === true && missing.length > 0) {
+    throw new KubeConfigurationError(
+      `\`inCluster\` is true, but this process does not run in a pod with a service account: ${missing.join(', ')} missing. Leave \`inCluster\` out to use a local kubeconfig too.`,
+    );
+  }
+
+  // Not at the top of the file: the package takes half a second and 75 MB to load.
+  const { KubeConfig } = await import('@kubernetes/client-node');
+  const config = new KubeConfig();
+  if (inCluster !== false && missing.length === 0) {
+    config.loadFromCluster(root);
+    return config;
+  }
+
+  const lookedFor = process.env.KUBECONFIG
+    ? `KUBECONFIG (${process.env.KUBECONFIG})`
+    : 'KUBECONFIG (not set) and ~/.kube/config';
+  try {
+    config.loadFromDefault();
+  } catch (error) {
+    throw new KubeConfigurationError(
+      `The local kubeconfig can't be read${reasonOf(error)}. Looked for ${lookedFor}.`,
+    );
+  }
+  if (isFallback(config)) {
+    throw new KubeConfigurationError(
+      `No Kubernetes configuration was found. Looked for ${
+        inCluster === false
+          ? ''
+          : `the pod's own (${missing.join(', ')} missing), `
+      }${lookedFor}. ${HOW_TO_CONFIGURE}`,
+    );
+  }
+  return config;
+}
+
+/** What an in-cluster configuration needs and is not there. */
+function missingInCluster(root: string): string[] {
+  const variables = [
+    'KUBERNETES_SERVICE_HOST',
+    'KUBERNETES_SERVICE_PORT',
+  ].filter((name) => !process.env[name]);
+  const files = ['token', 'ca.crt']
+    .map((name) => `${root}${SERVICE_ACCOUNT}/${name}`)
+    .filter((path) => !existsSync(path));
+  return [...variables, ...files];
+}
+
+/** loadFromDefault ends with the pod's own and with localhost:8080, which nobody asked for. */
+function isFallback(config: KubeConfigLike): boolean {
+  const context = config.getCurrentContext();
+  return (
+    context === 'inClusterContext' ||
+    (context === 'loaded-context' &&
+      config.getCurrentCluster()?.server === 'http://localhost:8080')
+  );
+}
+
+function checkCluster(config: KubeConfigLike): void {
+  const cluster = config.getCurrentCluster();
+  if (!cluster) {
+    throw new KubeConfigurationError(
+      'The Kubernetes configuration names no cluster: its current context is not set, or points to a cluster that it does not contain. Set it with `kubectl config use-context`, or with setCurrentContext().',
+    );
+  }
+  let protocol: string | undefined;
+  try {
+    protocol = new URL(cluster.server).protocol;
+  } catch {
+    // Said below.
+  }
+  if (protocol !== 'https:' && protocol !== 'http:') {
+    throw new KubeConfigurationError(
+      'The address of the cluster in the Kubernetes configuration is not an http or https URL.',
+    );
+  }
+  // client-node's own rule, which would otherwise show only when the first request is sent.
+  if (protocol === 'http:' && !cluster.skipTLSVerify && !cluster.proxyUrl) {
+    throw new KubeConfigurationError(
+      'The address of the cluster in the Kubernetes configuration is plain http, which is refused unless `insecure-skip-tls-verify: true` (skipTLSVerify) is set for it.',
+    );
+  }
+}
+
+function isPodsCluster(config: KubeConfigLike): boolean {
+  const server = config.getCurrentCluster()?.server;
+  const podsHost = process.env.KUBERNETES_SERVICE_HOST;
+  if (!server || !podsHost) return false;
+  const { hostname } = new URL(server);
+  return (
+    hostname === podsHost ||
+    hostname === `[${podsHost}]` ||
+    /^kubernetes\.default(\.svc(\..+)?)?$/.test(hostname)
+  );
+}
+
+function readNamespaceFile(root: string): string | undefined {
+  try {
+    return readFileSync(`${root}${SERVICE_ACCOUNT}/namespace`, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The part of an error that is safe to show: the first line, since a YAML parser quotes the lines
+ * around the fault (in a kubeconfig: credentials) on those that follow.
+ */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return '';
+  const line = error.message.split(/[\r\n]/, 1)[0]?.slice(0, 200);
+  return line ? `: ${line.replace(/[^\x20-\x7e]/g, '?')}` : '';
+}

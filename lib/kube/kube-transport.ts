@@ -1,0 +1,177 @@
+/** Turns the Kubernetes configuration into calls: obtains credentials, picks the connection, sends. */
+import {
+  Agent,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+} from 'node:http';
+import type { RequestOptions } from 'node:https';
+import { ConnectionPools, type Pools } from './connection-pools.js';
+import {
+  codeOf,
+  exchange,
+  ExchangeError,
+  openStream,
+  type Answer,
+  type Call,
+  type Exchange,
+  type Target,
+} from './exchange.js';
+import type { KubeConfigLike } from '../k8s-lock.options.js';
+
+type Access = Omit<Target, 'agent'> & { readonly pools: Pools };
+
+export class KubeTransport {
+  readonly #pools = new ConnectionPools();
+  readonly #underWay = new Set<() => void>();
+  #access?: Promise<Access>;
+  #config?: Promise<KubeConfigLike>;
+  #closed = false;
+  #address?: { server: string; url: URL; root: string };
+
+  constructor(private readonly load: () => Promise<KubeConfigLike>) {}
+
+  /** The configuration, loaded on first use; a failure is not remembered. */
+  config(): Promise<KubeConfigLike> {
+    this.#config ??= this.load().catch((error: unknown) => {
+      this.#config = undefined;
+      throw error;
+    });
+    return this.#config;
+  }
+
+  /** Sends a call and reads the whole answer, up to `maxBytes`. */
+  exchange(
+    call: Call,
+    maxBytes: number,
+    pool: keyof Pools = 'requests',
+  ): Promise<Answer> {
+    return this.#track((access) =>
+      exchange(call, access.then(targetIn(pool)), maxBytes),
+    );
+  }
+
+  /** Sends a call of a watch, and hands out the answer to be read as it comes. */
+  stream(call: Call): Promise<IncomingMessage> {
+    return this.#track((access) =>
+      openStream(call, access.then(targetIn('watches'))),
+    );
+  }
+
+  /** Gives up everything under way and closes every connection, for good. */
+  close(): void {
+    this.#closed = true;
+    for (const abort of this.#underWay) abort();
+    this.#pools.close();
+  }
+
+  async #track<T>(start: (access: Promise<Access>) => Exchange<T>): Promise<T> {
+    if (this.#closed) throw new ExchangeError('aborted', 'credentials');
+    const access = this.#obtainAccess();
+    const { outcome, abort } = start(access);
+    this.#underWay.add(abort);
+    try {
+      return await outcome;
+    } catch (error) {
+      if (error instanceof ExchangeError) this.#learnFrom(error, access);
+      throw error;
+    } finally {
+      this.#underWay.delete(abort);
+    }
+  }
+
+  #learnFrom({ fault, phase }: ExchangeError, access: Promise<Access>): void {
+    if (fault === 'timeout' && phase === 'credentials') {
+      // An exec plugin that hangs must not take the following requests with it.
+      this.#forget(access);
+    } else if (fault === 'timeout' || fault === 'network') {
+      this.#pools.dropIdle();
+    }
+  }
+
+  /** Requests that come while credentials are being obtained share them: one exec plugin, not many. */
+  #obtainAccess(): Promise<Access> {
+    if (this.#access) return this.#access;
+    const access = this.#createAccess();
+    this.#access = access;
+    const forget = () => this.#forget(access);
+    access.then(forget, forget);
+    return access;
+  }
+
+  #forget(access: Promise<Access>): void {
+    if (this.#access === access) this.#access = undefined;
+  }
+
+  async #createAccess(): Promise<Access> {
+    const config = await this.config();
+    const options: RequestOptions = {};
+    try {
+      await config.applyToHTTPSOptions(options);
+      const { headers, auth, agent, ...material } = options;
+      const cluster = config.getCurrentCluster();
+      if (!cluster || this.#closed) throw new Error('no cluster any more');
+      const { proxyUrl } = cluster;
+      const { url, root } = this.#resolve(cluster.server);
+      const pools = this.#pools.get(
+        { origin: url.origin, proxyUrl, material },
+        agent instanceof Agent ? agent : undefined,
+      );
+      return {
+        // `host` carries no user name and password, if there are any.
+        address: proxyUrl
+          ? `${url.host} through the proxy ${new URL(proxyUrl).host}`
+          : url.host,
+        protocol: url.protocol,
+        hostname: url.hostname.replace(/^\[|\]$/g, ''),
+        port: url.port,
+        root,
+        headers: headersOf(headers, auth ?? userOf(url)),
+        pools,
+      };
+    } catch (error) {
+      // What the error says may quote a token or what an exec plugin printed: only its code is kept.
+      throw new ExchangeError('credentials', 'credentials', codeOf(error));
+    }
+  }
+
+  #resolve(server: string) {
+    if (this.#address?.server !== server) {
+      const url = new URL(server);
+      const root = url.pathname.replace(/\/+$/, '');
+      this.#address = { server, url, root };
+    }
+    return this.#address;
+  }
+}
+
+function targetIn(pool: keyof Pools): (access: Access) => Target {
+  return ({ pools, ...target }) => ({ ...target, agent: pools[pool] });
+}
+
+function headersOf(
+  headers: RequestOptions['headers'],
+  auth: string | null | undefined,
+): OutgoingHttpHeaders {
+  const sent: OutgoingHttpHeaders = {
+    Accept: 'application/json',
+    'User-Agent': 'nestjs-k8s-lock',
+  };
+  for (const [name, value] of Object.entries(headers ?? {})) {
+    // A token file may end with a line feed, which no header can carry.
+    sent[name] = typeof value === 'string' ? value.trim() : value;
+  }
+  if (
+    auth &&
+    !Object.keys(sent).some((name) => /^authorization$/i.test(name))
+  ) {
+    sent.Authorization = `Basic ${Buffer.from(auth).toString('base64')}`;
+  }
+  return sent;
+}
+
+/** The user name and password in an address, if there are any. */
+function userOf({ username, password }: URL): string | undefined {
+  return username
+    ? `${decodeURIComponent(username)}:${decodeURIComponent(password)}`
+    : undefined;
+}

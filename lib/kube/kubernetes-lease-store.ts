@@ -1,0 +1,304 @@
+/**
+ * The LeaseStore on a Kubernetes API server.
+ *
+ * `new KubernetesLeaseStore({ kubeConfig?, inCluster?, requestTimeout, onWatchFailure?, watch? })`.
+ * Nothing is loaded, read or connected before the first call. Where no usable Kubernetes
+ * configuration is found, every call rejects with KubeConfigurationError instead of LeaseStoreError.
+ */
+import {
+  isMissingLease,
+  parseObject,
+  statusOf,
+  toLeaseList,
+  toStoredLease,
+  UnreadableAnswer,
+} from './answer-parsing.js';
+import { ExchangeError, type Answer, type Call } from './exchange.js';
+import {
+  failureOfAnswer,
+  failureOfContent,
+  failureOfExchange,
+  failureOfInput,
+  type Operation,
+} from './failures.js';
+import {
+  defaultNamespaceOf,
+  loadKubeConfig,
+  type KubeConfigSource,
+} from './kube-config.js';
+import { KubeTransport } from './kube-transport.js';
+import type {
+  Lease,
+  LeaseKey,
+  LeaseObserver,
+  LeaseStore,
+  LeaseVerb,
+  RequestOptions,
+  StoredLease,
+} from './lease-store.js';
+import { LeaseWatch, type WatchTiming } from './lease-watch.js';
+
+export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
+  /** Milliseconds for a request, where the call names no other. */
+  readonly requestTimeout: number;
+  /** Told of each failure of a watch, which recovers by itself: for debugging. */
+  readonly onWatchFailure?: (key: LeaseKey, error: Error) => void;
+  /** Timing of watches, for tests. */
+  readonly watch?: Partial<WatchTiming>;
+}
+
+/** etcd takes no object over 1.5 MiB. */
+const MAX_LEASE_BYTES = 3 * 1024 * 1024;
+/** About ten thousand Leases. */
+const MAX_LIST_BYTES = 32 * 1024 * 1024;
+
+const NAMESPACE = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const NAME =
+  /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+
+export class KubernetesLeaseStore implements LeaseStore {
+  readonly #transport: KubeTransport;
+  readonly #watches = new Set<LeaseWatch>();
+  #closed = false;
+
+  constructor(private readonly options: KubernetesLeaseStoreOptions) {
+    this.#transport = new KubeTransport(() => loadKubeConfig(options));
+  }
+
+  async defaultNamespace(): Promise<string> {
+    return defaultNamespaceOf(await this.#transport.config());
+  }
+
+  async get(
+    key: LeaseKey,
+    options?: RequestOptions,
+  ): Promise<StoredLease | undefined> {
+    const operation = this.#operation('get', key, options);
+    const answer = await this.#send(
+      operation,
+      { method: 'GET', path: pathOf(key) },
+      options,
+    );
+    if (answer.status === 404 && isMissingLease(statusOf(answer.body))) {
+      return undefined;
+    }
+    return this.#read(operation, answer, (value) => toStoredLease(value, key));
+  }
+
+  async create(
+    key: LeaseKey,
+    lease: Lease,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    const operation = this.#operation('create', key, options);
+    const { uid: _, resourceVersion: __, ...metadata } = lease.metadata;
+    const answer = await this.#send(
+      operation,
+      {
+        method: 'POST',
+        path: pathOf({ namespace: key.namespace }),
+        body: bodyOf(key, { ...lease, metadata }),
+      },
+      options,
+    );
+    return this.#read(operation, answer, (value) => toStoredLease(value, key));
+  }
+
+  async replace(
+    key: LeaseKey,
+    lease: StoredLease,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    const operation = this.#operation('update', key, options);
+    checkPrecondition(operation, lease.metadata);
+    const answer = await this.#send(
+      operation,
+      { method: 'PUT', path: pathOf(key), body: bodyOf(key, lease) },
+      options,
+    );
+    return this.#read(operation, answer, (value) => toStoredLease(value, key));
+  }
+
+  async delete(
+    key: LeaseKey,
+    precondition: { uid: string; resourceVersion: string },
+    options?: RequestOptions,
+  ): Promise<void> {
+    const operation = this.#operation('delete', key, options);
+    checkPrecondition(operation, precondition);
+    const { uid, resourceVersion } = precondition;
+    const answer = await this.#send(
+      operation,
+      {
+        method: 'DELETE',
+        path: pathOf(key),
+        body: JSON.stringify({
+          apiVersion: 'v1',
+          kind: 'DeleteOptions',
+          preconditions: { uid, resourceVersion },
+        }),
+      },
+      options,
+    );
+    if (isSuccess(answer)) return;
+    // Gone already: what was asked for is so.
+    if (answer.status === 404 && isMissingLease(statusOf(answer.body))) return;
+    throw failureOfAnswer(operation, answer);
+  }
+
+  async list(
+    namespace: string,
+    options?: RequestOptions,
+  ): Promise<StoredLease[]> {
+    const operation = this.#operation('list', { namespace }, options);
+    const answer = await this.#send(
+      operation,
+      { method: 'GET', path: pathOf({ namespace }) },
+      options,
+      MAX_LIST_BYTES,
+    );
+    return this.#read(
+      operation,
+      answer,
+      (value) => toLeaseList(value, namespace).leases,
+    );
+  }
+
+  /** Throws LeaseStoreError `invalid` at once when the key is not one. */
+  watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
+    this.#operation('watch', key);
+    const watch = new LeaseWatch(
+      this.#transport,
+      { ...key },
+      pathOf({ namespace: key.namespace }),
+      observer,
+      {
+        requestTimeout: this.options.requestTimeout,
+        timing: this.options.watch,
+        onFailure: (error) => this.options.onWatchFailure?.(key, error),
+        onClose: () => this.#watches.delete(watch),
+      },
+    );
+    this.#watches.add(watch);
+    if (this.#closed) watch.close();
+    else watch.open();
+    return watch;
+  }
+
+  async mayI(
+    verb: LeaseVerb,
+    target: { namespace: string; name?: string },
+    options?: RequestOptions,
+  ): Promise<boolean> {
+    const operation = this.#operation('review', target, options);
+    const { namespace, name } = target;
+    const group = 'coordination.k8s.io';
+    const resourceAttributes = {
+      group,
+      resource: 'leases',
+      verb,
+      namespace,
+      name,
+    };
+    const answer = await this.#send(
+      operation,
+      {
+        method: 'POST',
+        path: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+        body: JSON.stringify({
+          apiVersion: 'authorization.k8s.io/v1',
+          kind: 'SelfSubjectAccessReview',
+          spec: { resourceAttributes },
+        }),
+      },
+      options,
+    );
+    return this.#read(operation, answer, (value) => {
+      const { allowed } = (value.status ?? {}) as { allowed?: unknown };
+      if (typeof allowed === 'boolean') return allowed;
+      throw new UnreadableAnswer('status.allowed is missing');
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const watch of this.#watches) watch.close();
+    this.#transport.close();
+  }
+
+  #operation(
+    verb: Operation['verb'],
+    { namespace, name }: { namespace: string; name?: string },
+    options: RequestOptions = {},
+  ): Operation {
+    const timeout = options.timeout ?? this.options.requestTimeout;
+    const operation = { verb, namespace, name, timeout };
+    if (!NAMESPACE.test(namespace)) {
+      throw failureOfInput(operation, 'the namespace is not a DNS-1123 label');
+    }
+    if (name !== undefined && !NAME.test(name)) {
+      throw failureOfInput(operation, 'the name is not a DNS-1123 subdomain');
+    }
+    return operation;
+  }
+
+  async #send(
+    operation: Operation,
+    call: Pick<Call, 'method' | 'path' | 'body'>,
+    options: RequestOptions = {},
+    maxBytes = MAX_LEASE_BYTES,
+  ): Promise<Answer> {
+    try {
+      return await this.#transport.exchange(
+        { ...call, timeout: operation.timeout, signal: options.signal },
+        maxBytes,
+      );
+    } catch (error) {
+      if (!(error instanceof ExchangeError)) throw error;
+      throw failureOfExchange(operation, error);
+    }
+  }
+
+  #read<T>(
+    operation: Operation,
+    answer: Answer,
+    read: (value: Record<string, unknown>) => T,
+  ): T {
+    if (!isSuccess(answer)) throw failureOfAnswer(operation, answer);
+    try {
+      return read(parseObject(answer.body));
+    } catch (error) {
+      if (!(error instanceof UnreadableAnswer)) throw error;
+      throw failureOfContent(operation, answer, error);
+    }
+  }
+}
+
+/** R1: a write without both would be one without a comparison, which the API server accepts. */
+function checkPrecondition(
+  operation: Operation,
+  { uid, resourceVersion }: { uid: string; resourceVersion: string },
+): void {
+  if (!uid || !resourceVersion) {
+    throw failureOfInput(operation, 'uid or resourceVersion is missing');
+  }
+}
+
+function isSuccess({ status }: Answer): boolean {
+  return status >= 200 && status < 300;
+}
+
+/** The names are checked before: nothing in them needs to be encoded. */
+function pathOf({ namespace, name }: { namespace: string; name?: string }) {
+  const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+  return name === undefined ? leases : `${leases}/${name}`;
+}
+
+function bodyOf({ namespace, name }: LeaseKey, lease: Lease): string {
+  return JSON.stringify({
+    ...lease,
+    apiVersion: 'coordination.k8s.io/v1',
+    kind: 'Lease',
+    metadata: { ...lease.metadata, name, namespace },
+  });
+}

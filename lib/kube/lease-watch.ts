@@ -1,0 +1,342 @@
+/** Watches one Lease: lists it to learn its state, follows its changes, and starts over whatever happens. */
+import type { IncomingMessage } from 'node:http';
+import {
+  parseObject,
+  toLeaseList,
+  toStatus,
+  toStoredLease,
+  UnreadableAnswer,
+  type ApiStatus,
+} from './answer-parsing.js';
+import { ExchangeError, type Answer, type Call } from './exchange.js';
+import {
+  failureOfAnswer,
+  failureOfContent,
+  failureOfExchange,
+  type Operation,
+} from './failures.js';
+import type { KubeTransport } from './kube-transport.js';
+import {
+  LeaseStoreError,
+  type LeaseKey,
+  type LeaseObserver,
+  type StoredLease,
+} from './lease-store.js';
+import { readWatchStream } from './watch-stream.js';
+
+/** All in milliseconds. */
+export interface WatchTiming {
+  /**
+   * Without a byte for this long a connection counts as dead. API servers send a bookmark every 60
+   * to 75 seconds.
+   */
+  readonly silence: number;
+  /** The server ends the watch after a random time between these two, so that watches of many pods spread. */
+  readonly lifetime: readonly [number, number];
+  /** A watch that ends sooner than this, with nothing said, counts as failed. */
+  readonly shortLife: number;
+  /** The pause after a failure starts at this, doubles up to the limit, and is random up to that. */
+  readonly backoff: number;
+  readonly backoffLimit: number;
+}
+
+export interface LeaseWatchOptions {
+  readonly requestTimeout: number;
+  readonly timing?: Partial<WatchTiming>;
+  readonly onFailure: (error: Error) => void;
+  readonly onClose: () => void;
+}
+
+const DEFAULT_TIMING: WatchTiming = {
+  silence: 90_000,
+  lifetime: [240_000, 480_000],
+  shortLife: 1_000,
+  backoff: 800,
+  backoffLimit: 30_000,
+};
+
+/** One Lease is all that a line or a list can hold. */
+const MAX_BYTES = 3 * 1024 * 1024;
+
+/** What comes next: at once, after a pause, or after the pause that the server asked for. */
+interface Next {
+  readonly failed: boolean;
+  readonly retryAfter?: number;
+}
+
+export class LeaseWatch {
+  readonly #abort = new AbortController();
+  readonly #timing: WatchTiming;
+  /** The version from which to follow; undefined: list first. */
+  #version?: string;
+  #failures = 0;
+  /** Changes seen while following. */
+  #changes = 0;
+  #response?: IncomingMessage;
+  #endPause?: () => void;
+
+  constructor(
+    private readonly transport: KubeTransport,
+    private readonly key: LeaseKey,
+    private readonly path: string,
+    private readonly observer: LeaseObserver,
+    private readonly options: LeaseWatchOptions,
+  ) {
+    this.#timing = { ...DEFAULT_TIMING, ...options.timing };
+  }
+
+  open(): void {
+    void this.#run();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#abort.abort();
+    this.#response?.destroy();
+    this.#endPause?.();
+    this.options.onClose();
+  }
+
+  get #closed(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
+  /** Never rejects. */
+  async #run(): Promise<void> {
+    while (!this.#closed) {
+      let next: Next;
+      try {
+        next = await this.#listAndFollow();
+      } catch (error) {
+        // Whatever was known of the Lease is in doubt, or the version was refused: learn it anew.
+        this.#version = undefined;
+        next = { failed: true, retryAfter: this.#report(error) };
+      }
+      if (next.failed) await this.#pause(next.retryAfter);
+    }
+  }
+
+  async #listAndFollow(): Promise<Next> {
+    if (this.#version === undefined) await this.#list();
+    if (this.#closed) return { failed: false };
+    return this.#follow();
+  }
+
+  async #list(): Promise<void> {
+    const operation = this.#operation('list');
+    const answer = await this.#send(operation, () =>
+      this.transport.exchange(this.#call({}), MAX_BYTES, 'watches'),
+    );
+    if (answer.status !== 200) throw failureOfAnswer(operation, answer);
+    try {
+      const list = toLeaseList(parseObject(answer.body), this.key.namespace);
+      this.#version = list.resourceVersion;
+      const lease = list.leases.find(
+        ({ metadata }) => metadata.name === this.key.name,
+      );
+      if (lease) this.#tell(() => this.observer.changed(lease, false));
+      else this.#tell(() => this.observer.deleted());
+    } catch (error) {
+      if (!(error instanceof UnreadableAnswer)) throw error;
+      throw failureOfContent(operation, answer, error);
+    }
+  }
+
+  async #follow(): Promise<Next> {
+    const operation = this.#operation('watch');
+    const [shortest, longest] = this.#timing.lifetime;
+    const lifetime = shortest + Math.random() * (longest - shortest);
+    const call = this.#call({
+      watch: 'true',
+      allowWatchBookmarks: 'true',
+      resourceVersion: this.#version ?? '',
+      timeoutSeconds: String(Math.ceil(lifetime / 1000)),
+    });
+    const response = await this.#send(operation, () =>
+      this.transport.stream(call),
+    );
+    response.on('error', () => {});
+    if (this.#closed) {
+      response.destroy();
+      return { failed: false };
+    }
+    const { statusCode: status = 0, headers } = response;
+    if (status !== 200) {
+      // The body is left unread: with it goes the connection, and the status says enough.
+      response.destroy();
+      const answer: Answer = { status, headers, body: undefined };
+      if (status === 410) return this.#expired();
+      throw failureOfAnswer(operation, answer);
+    }
+    return this.#read(operation, response);
+  }
+
+  async #read(operation: Operation, response: IncomingMessage): Promise<Next> {
+    const opened = performance.now();
+    const before = this.#changes;
+    let error: ApiStatus | undefined;
+    this.#response = response;
+    // A watch is a hint, and no reason for a process to stay.
+    response.socket?.unref();
+    const end = await readWatchStream(response, {
+      silence: this.#timing.silence,
+      maxLineBytes: MAX_BYTES,
+      onLine: (line) => {
+        error = this.#handle(parseObject(line));
+        // Nothing comes after an error, though some servers leave the connection open.
+        if (error) response.destroy();
+      },
+    });
+    this.#response = undefined;
+    if (this.#closed) return { failed: false };
+
+    const lasted = performance.now() - opened >= this.#timing.shortLife;
+    if (lasted) this.#failures = 0;
+    if (error?.code === 410) return this.#expired();
+    if (error) {
+      const answer = {
+        status: error.code ?? 500,
+        headers: {},
+        body: undefined,
+      };
+      throw failureOfAnswer(operation, answer, error);
+    }
+    // A server that ends each watch at once, as some proxies do, is not to be asked in a tight loop.
+    const failed = end === 'broken' || !(lasted || this.#changes > before);
+    return { failed };
+  }
+
+  /** Handles an event; returns what an ERROR event says. */
+  #handle(event: Record<string, unknown>): ApiStatus | undefined {
+    const { type, object } = event;
+    switch (type) {
+      case 'ADDED':
+      case 'MODIFIED':
+      case 'DELETED':
+        this.#observe(
+          type,
+          toStoredLease(object, { namespace: this.key.namespace }),
+        );
+        return undefined;
+      case 'BOOKMARK':
+        this.#advance(versionOf(object));
+        return undefined;
+      case 'ERROR':
+        return toStatus(object);
+      default:
+        return undefined;
+    }
+  }
+
+  #observe(type: 'ADDED' | 'MODIFIED' | 'DELETED', lease: StoredLease): void {
+    const { name, resourceVersion } = lease.metadata;
+    // Said by a server that does not know the field selector.
+    if (name !== this.key.name) return;
+    const order = compareVersions(resourceVersion, this.#version);
+    // Some servers report a deletion under the version of the last change.
+    if (type === 'DELETED' ? order < 0 : order <= 0) return;
+    this.#advance(resourceVersion);
+    this.#changes++;
+    if (type === 'DELETED') this.#tell(() => this.observer.deleted());
+    else this.#tell(() => this.observer.changed(lease, true));
+  }
+
+  #advance(version: string | undefined): void {
+    if (version !== undefined && compareVersions(version, this.#version) > 0) {
+      this.#version = version;
+    }
+  }
+
+  #expired(): Next {
+    this.#version = undefined;
+    // Once is what happens after a while; again, right after a list, is a fault.
+    const again = this.#failures > 0;
+    this.#failures = Math.max(this.#failures, 1);
+    return { failed: again };
+  }
+
+  #tell(call: () => void): void {
+    if (this.#closed) return;
+    try {
+      call();
+    } catch {
+      // What an observer does with a hint is its own affair.
+    }
+  }
+
+  /** Reports a failure; returns how long the server asked to be left alone. */
+  #report(error: unknown): number | undefined {
+    if (this.#closed) return undefined;
+    try {
+      this.options.onFailure(
+        error instanceof Error ? error : new Error('The watch failed'),
+      );
+    } catch {
+      // As above.
+    }
+    return error instanceof LeaseStoreError ? error.retryAfter : undefined;
+  }
+
+  #pause(atLeast = 0): Promise<void> {
+    const { backoff, backoffLimit } = this.#timing;
+    const limit = Math.min(backoff * 2 ** this.#failures, backoffLimit);
+    this.#failures++;
+    // Half fixed, half random: never at once, and never all pods together.
+    const pause = atLeast + limit * (0.5 + Math.random() / 2);
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, pause);
+      timer.unref();
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#closed) this.#endPause();
+    });
+  }
+
+  #call(query: Record<string, string>): Call {
+    const search = new URLSearchParams({
+      fieldSelector: `metadata.name=${this.key.name}`,
+      ...query,
+    });
+    return {
+      method: 'GET',
+      path: `${this.path}?${search.toString()}`,
+      timeout: this.options.requestTimeout,
+      signal: this.#abort.signal,
+    };
+  }
+
+  #operation(verb: 'list' | 'watch'): Operation {
+    const { namespace, name } = this.key;
+    return { verb, namespace, name, timeout: this.options.requestTimeout };
+  }
+
+  async #send<T>(operation: Operation, send: () => Promise<T>): Promise<T> {
+    try {
+      return await send();
+    } catch (error) {
+      if (!(error instanceof ExchangeError)) throw error;
+      throw failureOfExchange(operation, error);
+    }
+  }
+}
+
+/** Below, equal to or above zero; above where the two can't be compared, since then nothing is known. */
+function compareVersions(version: string, than: string | undefined): number {
+  if (than === undefined || !isNumber(version) || !isNumber(than)) return 1;
+  const difference = BigInt(version) - BigInt(than);
+  return difference === 0n ? 0 : difference > 0n ? 1 : -1;
+}
+
+function isNumber(version: string): boolean {
+  return /^\d{1,64}$/.test(version);
+}
+
+function versionOf(object: unknown): string | undefined {
+  const { metadata } = (object ?? {}) as {
+    metadata?: { resourceVersion?: unknown };
+  };
+  const version = metadata?.resourceVersion;
+  return typeof version === 'string' ? version : undefined;
+}

@@ -1,0 +1,70 @@
+/** Reads the body of a watch, one JSON object a line, until it ends, breaks or falls silent. */
+import type { IncomingMessage } from 'node:http';
+
+export interface WatchStreamOptions {
+  /** Milliseconds without a byte after which the connection counts as dead. */
+  readonly silence: number;
+  readonly maxLineBytes: number;
+  /** Called for each line. What it throws ends the stream as `broken`. */
+  readonly onLine: (line: string) => void;
+}
+
+/** How a stream ended: as the server meant it to, or not. */
+export type WatchStreamEnd = 'ended' | 'broken';
+
+const LINE_FEED = 0x0a;
+
+/**
+ * Reads until the end, which also comes when the response is destroyed. Never rejects: whatever
+ * goes wrong, the watch starts over.
+ */
+export function readWatchStream(
+  response: IncomingMessage,
+  { silence, maxLineBytes, onLine }: WatchStreamOptions,
+): Promise<WatchStreamEnd> {
+  return new Promise((resolve) => {
+    // Bytes, not text: a character may be split across chunks, a line feed never is.
+    let begun: Buffer[] = [];
+    let begunBytes = 0;
+
+    const finish = (end: WatchStreamEnd) => {
+      clearTimeout(timer);
+      resolve(end);
+      if (end === 'broken') response.destroy();
+    };
+    const timer = setTimeout(() => finish('broken'), silence);
+    timer.unref();
+
+    const readChunk = (chunk: Buffer) => {
+      let start = 0;
+      for (;;) {
+        const end = chunk.indexOf(LINE_FEED, start);
+        const part = chunk.subarray(start, end === -1 ? undefined : end);
+        begun.push(part);
+        begunBytes += part.length;
+        if (begunBytes > maxLineBytes) return finish('broken');
+        if (end === -1) return;
+        const line = Buffer.concat(begun, begunBytes).toString('utf8');
+        begun = [];
+        begunBytes = 0;
+        start = end + 1;
+        if (line.trim() !== '') onLine(line);
+        // The watch may have been closed by what the line said.
+        if (response.destroyed) return;
+      }
+    };
+
+    response.on('data', (chunk: Buffer) => {
+      timer.refresh();
+      try {
+        readChunk(chunk);
+      } catch {
+        finish('broken');
+      }
+    });
+    // A half line is left behind where the server stops in the middle of one: it is fetched again.
+    response.on('end', () => finish(begunBytes > 0 ? 'broken' : 'ended'));
+    response.on('error', () => finish('broken'));
+    response.on('close', () => finish('broken'));
+  });
+}
