@@ -133,7 +133,8 @@ export class LockService {
   /**
    * Runs `work` under a lock, with `currentLock()` set, and releases it when `work` has settled. What
    * `work` throws is what the caller gets, whatever becomes of the release. A loss of the lock aborts
-   * `lock.signal` and rejects nothing. Inside of work under the same lock it runs on under that one.
+   * `lock.signal` and rejects nothing. Inside of work under the same lock it runs on under that one, or
+   * rejects with `LockLostError` when that was lost.
    *
    * @throws as {@link acquire}
    * @example
@@ -336,7 +337,12 @@ export class LockService {
     const prepared = await this.prepare(name, options);
     const { namespace, leaseName } = prepared.lock;
     const enclosing = findEnclosingLock(namespace, leaseName);
-    return enclosing === undefined ? acquire(prepared) : borrow(enclosing);
+    if (enclosing === undefined) {
+      return acquire(prepared);
+    }
+    // The work that lost its lock would wait for a record that only its own end releases.
+    enclosing.assertHeld();
+    return borrow(enclosing);
   }
 
   private async prepare(

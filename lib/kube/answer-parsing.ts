@@ -57,6 +57,10 @@ function checkLease(
       throw new UnreadableAnswer(`metadata.${field} is not a string`);
     }
   }
+  // The fencing token is made of it.
+  if (!/^\d{1,64}$/.test(String(metadata.resourceVersion))) {
+    throw new UnreadableAnswer('metadata.resourceVersion is not a number');
+  }
   if (
     (key.name !== undefined && metadata.name !== key.name) ||
     (metadata.namespace !== undefined && metadata.namespace !== key.namespace)

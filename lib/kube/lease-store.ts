@@ -33,7 +33,7 @@ export interface LeaseSpec {
   [field: string]: unknown;
 }
 
-/** A Lease as the API server returned it: it has an identity and a version. */
+/** A Lease as the API server returned it: it has an identity, and a version that is a decimal number. */
 export type StoredLease = Lease & {
   metadata: LeaseMetadata & { uid: string; resourceVersion: string };
 };

@@ -27,19 +27,14 @@ import type { LeaseCell } from './lease-cell.js';
 import {
   backoff,
   pause,
+  refuseCoordinated,
   reportFailure,
   toBackendError,
   type LockContext,
 } from './lock-context.js';
-import { toDate } from './lock-state.js';
+import { heldSince } from './lock-state.js';
 import type { Verdict } from './observation.js';
-import {
-  acquiredAt,
-  createTaken,
-  isCoordinated,
-  take,
-  type Tenure,
-} from './record.js';
+import { createTaken, isCoordinated, take, type Tenure } from './record.js';
 import { withdraw } from './withdrawal.js';
 
 /**
@@ -70,6 +65,8 @@ export class LockAttempt {
   private mustLook = false;
   private pollAt = 0;
   private failures = 0;
+  private conflicts = 0;
+  private mayBeCreatedLate = false;
   private lastFailure: unknown;
   /** A write of this acquisition whose outcome is unknown: the resourceVersion that it was based on. */
   private unsettled: { basedOn: string | undefined } | undefined;
@@ -181,22 +178,29 @@ export class LockAttempt {
       (cell.isWatched ||
         this.pollAt > 0 ||
         (verdict.takeable && !verdict.expired));
-    if (this.mustLook || !isKnown) {
+    // Neither a refusal nor a watch that may be dead is to be believed for ever; what expires is
+    // settled by time.
+    const isForever = !verdict.takeable && verdict.expiresAt === undefined;
+    const isInDoubt = this.pollAt === 0 && (isForever || this.mustRefuse);
+    if (this.mustLook || !isKnown || isInDoubt) {
       await this.look();
     }
     const { lease } = cell.observation;
-    if (lease && isCoordinated(lease)) {
-      throw new LockBackendError(this.lock, 'lease-refused', {
-        message:
-          'the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
-      });
-    }
+    refuseCoordinated(this.lock, lease);
     if (lease === null && !this.options.createLease) {
       throw new LockBackendError(this.lock, 'lease-missing', {
         message:
           'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
       });
     }
+  }
+
+  /** Whether the record, as it is known, is not to be written to, however free it is. */
+  private get mustRefuse(): boolean {
+    const { lease } = this.cell.observation;
+    return lease === null
+      ? !this.options.createLease
+      : lease !== undefined && isCoordinated(lease);
   }
 
   private async look(): Promise<void> {
@@ -238,7 +242,7 @@ export class LockAttempt {
   /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
   private async isStillTakeable(): Promise<boolean> {
     const { cell, context } = this;
-    let delay = this.hasWaited ? cell.spread() : 0;
+    let delay = this.hasWaited || this.conflicts > 1 ? cell.spread() : 0;
     if (cell.owesTurn) {
       cell.owesTurn = false;
       this.hasWaited = true;
@@ -256,6 +260,11 @@ export class LockAttempt {
   private async write(): Promise<Acquisition | undefined> {
     const { cell, tenure } = this;
     const { clock, store } = this.context;
+    // The record may have changed since it was judged, and the comparison must be with what was
+    // judged: from here to the request nothing else gets to run.
+    if (!cell.observation.judge(tenure.identity).takeable) {
+      return undefined;
+    }
     const lease = cell.observation.lease ?? undefined;
     const sentAt = clock.now();
     let written: StoredLease;
@@ -279,6 +288,7 @@ export class LockAttempt {
       this.mustLook = true;
       if (error.ambiguous) {
         this.unsettled = { basedOn: lease?.metadata.resourceVersion };
+        this.mayBeCreatedLate ||= lease === undefined;
       }
       const isOvertaken =
         error.reason === 'conflict' ||
@@ -286,15 +296,9 @@ export class LockAttempt {
       if (!isOvertaken) {
         throw error;
       }
+      this.conflicts += 1;
       cell.widen();
       return undefined;
-    }
-    if (!/^\d+$/.test(written.metadata.resourceVersion)) {
-      this.unsettled = { basedOn: lease?.metadata.resourceVersion };
-      throw new LockBackendError(this.lock, 'server', {
-        message:
-          'the API server uses resourceVersions that are not numbers, so there can be no fencing token',
-      });
     }
     cell.see(written);
     cell.narrow();
@@ -304,7 +308,12 @@ export class LockAttempt {
       this.unsettled = { basedOn: written.metadata.resourceVersion };
       return undefined;
     }
-    return { identity: tenure.identity, lease: written, sentAt };
+    return {
+      identity: tenure.identity,
+      lease: written,
+      sentAt,
+      mayBeCreatedLate: this.mayBeCreatedLate,
+    };
   }
 
   /** Step 9; also the way out when cancelled. */
@@ -343,6 +352,7 @@ export class LockAttempt {
         withdraw(this.context, this.cell, this.lock, {
           identity: this.tenure.identity,
           basedOn: this.unsettled.basedOn,
+          leaseDuration: this.options.leaseDuration,
           closed: this.engine.closed,
         }),
       );
@@ -361,7 +371,7 @@ export class LockAttempt {
     const isTimeout = this.insistence === 'wait';
     return new LockNotAcquiredError(this.lock, isTimeout ? 'timeout' : 'held', {
       holder,
-      since: this.heldSince(),
+      since: heldSince(this.cell.observation.lease),
       waited: this.waited,
     });
   }
@@ -372,13 +382,6 @@ export class LockAttempt {
     }
     const verdict = this.cell.observation.judge();
     return this.notAcquired(verdict.takeable ? undefined : verdict.holder);
-  }
-
-  private heldSince(): Date | undefined {
-    const { lease } = this.cell.observation;
-    return toDate(
-      lease ? (acquiredAt(lease) ?? lease.spec?.acquireTime) : undefined,
-    );
   }
 
   private nextPoll(): number {

@@ -30,6 +30,8 @@ export interface Acquisition {
   readonly lease: StoredLease;
   /** R8: the monotonic time at which that write was SENT. */
   readonly sentAt: number;
+  /** A creation without an answer may still land: as long as the Lease exists it fails. */
+  readonly mayBeCreatedLate: boolean;
 }
 
 /** R8: the monotonic time at which a holder gives up by itself, after a write that was sent at `sentAt`. */
@@ -53,6 +55,7 @@ export class Hold implements LeaseLock, RecordListener {
   /** Ends the renewal's requests with the hold. */
   private readonly ended = new AbortController();
   private readonly uid: string;
+  private readonly mayBeCreatedLate: boolean;
   private readonly acquiredAt: number;
   private readonly stopListening: () => void;
   private lastSentAt: number;
@@ -82,6 +85,7 @@ export class Hold implements LeaseLock, RecordListener {
     this.leaseName = lock.leaseName;
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
+    this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
     this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
     this.acquiredAt = context.clock.now();
     this.lastSentAt = acquisition.sentAt;
@@ -91,17 +95,18 @@ export class Hold implements LeaseLock, RecordListener {
     this.scheduleRenewal();
     if (options.maxHold !== undefined) {
       this.cancelMaxHold = this.later(this.acquiredAt + options.maxHold, () =>
-        this.lose('max-hold'),
+        this.checkLimits(),
       );
     }
   }
 
   get signal(): AbortSignal {
+    this.checkLimits();
     return this.abort.signal;
   }
 
   get isHeld(): boolean {
-    this.checkDeadline();
+    this.checkLimits();
     return this.loss === undefined && this.released === undefined;
   }
 
@@ -112,7 +117,9 @@ export class Hold implements LeaseLock, RecordListener {
   }
 
   release(): Promise<void> {
-    this.released ??= this.end();
+    this.checkLimits();
+    // Set before anything else happens: whoever listens may call this, too.
+    this.released ??= Promise.resolve().then(() => this.end());
     return this.released;
   }
 
@@ -189,18 +196,19 @@ export class Hold implements LeaseLock, RecordListener {
   }
 
   /** A timer may fire late, in a process that was busy or paused: the clock decides, not the timer. */
-  private checkDeadline(): void {
-    if (this.context.clock.now() >= this.deadline) {
+  private checkLimits(): void {
+    const now = this.context.clock.now();
+    if (now >= this.deadline) {
       this.lose('deadline');
+    } else if (now >= this.acquiredAt + (this.options.maxHold ?? Infinity)) {
+      this.lose('max-hold');
     }
   }
 
   private armDeadline(): void {
     this.cancelDeadline?.();
     if (this.deadline !== Infinity) {
-      this.cancelDeadline = this.later(this.deadline, () =>
-        this.checkDeadline(),
-      );
+      this.cancelDeadline = this.later(this.deadline, () => this.checkLimits());
     }
   }
 
@@ -313,7 +321,7 @@ export class Hold implements LeaseLock, RecordListener {
   private async end(): Promise<void> {
     const { context, cell, options } = this;
     const { clock } = context;
-    this.checkDeadline();
+    const stopWaitingAt = clock.now() + context.requestTimeout;
     this.stop();
     context.emit({
       type: 'released',
@@ -331,7 +339,7 @@ export class Hold implements LeaseLock, RecordListener {
           ? Infinity
           : clock.now() + options.leaseDuration,
       takenUntil,
-      remove: options.deleteOnRelease,
+      remove: options.deleteOnRelease && !this.mayBeCreatedLate,
       closed: this.engine.closed,
     };
     const finish = (): Promise<void> =>
@@ -353,7 +361,7 @@ export class Hold implements LeaseLock, RecordListener {
       cell.handovers = 0;
       const finished = finish();
       context.background(finished);
-      await atMost(clock, context.requestTimeout, finished);
+      await atMost(clock, stopWaitingAt - clock.now(), finished);
     }
     if (this.loss === undefined) {
       cell.leave();

@@ -6,8 +6,7 @@ import type {
   StoredLease,
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
-import { pause } from './lock-context.js';
-import { Observation } from './observation.js';
+import { isOlder, Observation } from './observation.js';
 import { TurnQueue } from './turn-queue.js';
 
 /** Milliseconds of the first window in which contenders spread their tries, and of the widest. */
@@ -72,10 +71,15 @@ export class LeaseCell {
 
   /** Reads the record from the API server; null when there is none. */
   async look(options: RequestOptions): Promise<StoredLease | null> {
+    const known = this.observation.lease;
     const lease = await this.store.get(this.key, options);
     if (lease === undefined) {
       this.seeAbsent();
       return null;
+    }
+    if (known && isOlder(lease, known)) {
+      // A read is never behind what was known before it was sent: etcd was restored from a backup.
+      this.observation.forget();
     }
     this.see(lease);
     return lease;
@@ -88,19 +92,25 @@ export class LeaseCell {
   }
 
   /** Resolves when a record is seen, or after `delay`; rejects with the signal's reason. */
-  async changeOrTime(delay: number, signal: AbortSignal): Promise<void> {
-    const change = new AbortController();
-    const seen = (): void => change.abort();
-    const unlisten = this.listen({ recordSeen: seen, recordGone: seen });
-    try {
-      await pause(
-        this.clock,
-        delay,
-        AbortSignal.any([signal, change.signal]),
-      ).catch(() => signal.throwIfAborted());
-    } finally {
-      unlisten();
-    }
+  changeOrTime(delay: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        cancelTimer();
+        unlisten();
+        signal.removeEventListener('abort', abort);
+      };
+      const wake = (): void => {
+        end();
+        resolve();
+      };
+      const abort = (): void => {
+        end();
+        reject(signal.reason);
+      };
+      const cancelTimer = this.clock.schedule(delay, wake);
+      const unlisten = this.listen({ recordSeen: wake, recordGone: wake });
+      signal.addEventListener('abort', abort, { once: true });
+    });
   }
 
   /** Keeps the Lease watched until the returned function is called. */

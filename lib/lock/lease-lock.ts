@@ -89,7 +89,7 @@ export function runUnderLock<T>(lock: LeaseLock, work: () => T): T {
   return storage.run({ lock, outer: storage.getStore() }, work);
 }
 
-/** The lock on this Lease that the calling code already runs under and still holds. */
+/** The lock on this Lease that the calling code already runs under: held, or lost under its feet. */
 export function findEnclosingLock(
   namespace: string,
   leaseName: string,
@@ -99,7 +99,7 @@ export function findEnclosingLock(
     if (
       lock.namespace === namespace &&
       lock.leaseName === leaseName &&
-      lock.isHeld
+      (lock.isHeld || lock.signal.aborted)
     ) {
       return lock;
     }

@@ -1,8 +1,13 @@
 /** What every part of the engine works with, and how failures of the store are reported to users. */
 import { LockBackendError, type LockReference } from '../lock.errors.js';
 import type { LockBackendErrorEvent, LockEvent } from '../lock.events.js';
-import { LeaseStoreError, type LeaseStore } from '../kube/lease-store.js';
+import {
+  LeaseStoreError,
+  type LeaseStore,
+  type StoredLease,
+} from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
+import { isCoordinated } from './record.js';
 
 export interface LockContext {
   readonly store: LeaseStore;
@@ -24,6 +29,19 @@ export function toBackendError(error: unknown, lock?: LockReference): unknown {
         cause: error,
       })
     : error;
+}
+
+/** R10: throws when coordinated leader election owns the Lease. */
+export function refuseCoordinated(
+  lock: LockReference,
+  lease: StoredLease | null | undefined,
+): void {
+  if (lease && isCoordinated(lease)) {
+    throw new LockBackendError(lock, 'lease-refused', {
+      message:
+        'the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
+    });
+  }
 }
 
 /** Reports a failed request that is going to be tried again. */

@@ -7,7 +7,12 @@ import { LockAttempt, type Insistence } from './acquisition.js';
 import { Hold } from './hold.js';
 import { LeaseCell } from './lease-cell.js';
 import type { LeaseLock } from './lease-lock.js';
-import { atMost, toBackendError, type LockContext } from './lock-context.js';
+import {
+  atMost,
+  refuseCoordinated,
+  toBackendError,
+  type LockContext,
+} from './lock-context.js';
 import { describeLock, type LockState } from './lock-state.js';
 import { isLock, readStanding, release } from './record.js';
 
@@ -125,6 +130,7 @@ export class LockEngine {
       let victim: string | undefined;
       for (;;) {
         const lease = await cell.look(this.requestOptions());
+        refuseCoordinated(lock, lease);
         const standing = lease ? readStanding(lease) : undefined;
         if (!lease || !standing?.held) {
           return undefined;

@@ -51,7 +51,7 @@ export function describeLock(
     ...reference,
     state: 'held',
     holder,
-    since: toDate(acquiredAt(lease) ?? spec.acquireTime),
+    since: heldSince(lease),
     renewedAt,
     leaseDuration: duration,
     until:
@@ -62,10 +62,17 @@ export function describeLock(
   };
 }
 
-/** Undefined for anything that is not a time: the record may have been written by anybody. */
-export function toDate(
-  value: string | number | null | undefined,
+/** When the present holder acquired the lock, by that one's clock, if the record tells. */
+export function heldSince(
+  lease: StoredLease | null | undefined,
 ): Date | undefined {
+  return lease
+    ? toDate(acquiredAt(lease) ?? lease.spec?.acquireTime)
+    : undefined;
+}
+
+/** Undefined for anything that is not a time: the record may have been written by anybody. */
+function toDate(value: string | number | null | undefined): Date | undefined {
   const date = new Date(value ?? Number.NaN);
   return Number.isNaN(date.getTime()) ? undefined : date;
 }

@@ -63,6 +63,13 @@ export class Observation {
     return true;
   }
 
+  /** What was known counts for nothing any more. */
+  forget(): void {
+    this.lease = undefined;
+    this.print = '';
+    this.alive = false;
+  }
+
   /** Takes in that there is no record. */
   seeAbsent(): void {
     this.lease = null;
@@ -106,11 +113,10 @@ export class Observation {
   }
 }
 
-/** resourceVersions are comparable (Kubernetes 1.35); where they are not numbers, nothing is older. */
-function isOlder(lease: StoredLease, than: StoredLease): boolean {
-  const [a, b] = [
-    lease.metadata.resourceVersion,
-    than.metadata.resourceVersion,
-  ];
-  return /^\d+$/.test(a) && /^\d+$/.test(b) && BigInt(a) < BigInt(b);
+/** resourceVersions are comparable: documented as of Kubernetes 1.35, and never was otherwise. */
+export function isOlder(lease: StoredLease, than: StoredLease): boolean {
+  return (
+    BigInt(lease.metadata.resourceVersion) <
+    BigInt(than.metadata.resourceVersion)
+  );
 }

@@ -6,6 +6,7 @@
 import type {
   Lease,
   LeaseKey,
+  LeaseMetadata,
   LeaseSpec,
   StoredLease,
 } from '../kube/lease-store.js';
@@ -25,6 +26,8 @@ const MANAGED_BY = ['app.kubernetes.io/managed-by', 'nestjs-k8s-lock'] as const;
 
 /** leaseDurationSeconds of a lease that does not expire (R2): the greatest int32. */
 const INFINITE_SECONDS = 2_147_483_647;
+/** Of the annotation with the lock's name. */
+const LONGEST_LOCK_NAME = 1_024;
 const GREATEST_TRANSITIONS = 2_147_483_647;
 
 /** What a record says, before any question of time. */
@@ -103,8 +106,9 @@ export function take(
     metadata: {
       ...lease.metadata,
       annotations: {
-        ...lease.metadata.annotations,
-        ...(isOurs ? {} : tenureAnnotations(lease.metadata.name, tenure, now)),
+        ...(isOurs
+          ? lease.metadata.annotations
+          : withTenure(lease.metadata, tenure, now)),
       },
     },
     spec: {
@@ -132,7 +136,7 @@ export function createTaken(
     ...lease,
     metadata: {
       ...lease.metadata,
-      annotations: tenureAnnotations(key.name, tenure, now),
+      annotations: withTenure(lease.metadata, tenure, now),
     },
     spec: {
       holderIdentity: tenure.identity,
@@ -236,16 +240,18 @@ function freshMicroTime(last: string | null | undefined, clock: Clock): string {
   return time === last ? microTime(now + 1) : time;
 }
 
-function tenureAnnotations(
-  leaseName: string,
+function withTenure(
+  { name, annotations }: LeaseMetadata,
   tenure: Tenure,
   now: string,
 ): Record<string, string> {
+  const { [LOCK_NAME]: _, ...others } = annotations ?? {};
   return {
+    ...others,
     [ACQUIRED_AT]: `${now} by ${tenure.identity}`,
-    ...(tenure.lockName === leaseName
+    ...(tenure.lockName === name
       ? {}
-      : { [LOCK_NAME]: tenure.lockName.slice(0, 1_024) }),
+      : { [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_LOCK_NAME) }),
   };
 }
 

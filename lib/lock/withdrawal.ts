@@ -21,6 +21,8 @@ export interface Withdrawal {
   readonly identity: string;
   /** The resourceVersion that the write was based on; undefined = it was to create the Lease. */
   readonly basedOn: string | undefined;
+  /** How long the record stays taken if the write landed and is not withdrawn. */
+  readonly leaseDuration: number | 'infinite';
   /** The engine is closed: give up. */
   readonly closed: AbortSignal;
 }
@@ -30,10 +32,13 @@ export async function withdraw(
   context: LockContext,
   cell: LeaseCell,
   lock: LockReference,
-  { identity, basedOn, closed }: Withdrawal,
+  { identity, basedOn, leaseDuration, closed }: Withdrawal,
 ): Promise<void> {
   const { clock, store, requestTimeout } = context;
-  const giveUpAt = clock.now() + LONGEST_REQUEST;
+  const giveUpAt =
+    leaseDuration === 'infinite'
+      ? Infinity
+      : clock.now() + Math.max(LONGEST_REQUEST, leaseDuration);
   const options = { timeout: requestTimeout, signal: closed };
   for (let failures = 0; clock.now() < giveUpAt && !closed.aborted;) {
     try {

@@ -307,15 +307,24 @@ describe('the timeout', () => {
 
   it('covers the wait for one of the connections, in which nothing is sent', async () => {
     await using api = await StubApi.start(silent);
-    const store = storeFor(api, 1_000);
-    const writes = Array.from({ length: 33 }, () =>
+    const store = storeFor(api, 60_000);
+    const holdAll = new AbortController();
+    const holding = Array.from({ length: 32 }, () =>
       store
-        .replace(key, leaseNamed('a'))
-        .catch((error: { reason: string; ambiguous: boolean }) => error),
+        .replace(key, leaseNamed('a'), { signal: holdAll.signal })
+        .catch((error: { ambiguous: boolean }) => error),
     );
-    const errors = await Promise.all(writes);
-    expect(errors.filter(({ ambiguous }) => ambiguous)).toHaveLength(32);
+    await vi.waitFor(() => expect(api.received).toHaveLength(32));
+    await expect(
+      store.replace(key, leaseNamed('a'), { timeout: 100 }),
+    ).rejects.toMatchObject({ reason: 'timeout', ambiguous: false });
     expect(api.received).toHaveLength(32);
+    holdAll.abort();
+    expect(await Promise.all(holding)).toEqual(
+      Array.from({ length: 32 }, () =>
+        expect.objectContaining({ reason: 'aborted', ambiguous: true }),
+      ),
+    );
     store.close();
   });
 
