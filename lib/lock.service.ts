@@ -11,7 +11,6 @@ import {
 } from './k8s-lock.options.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
-import type { LeaseVerb } from './kube/lease-store.js';
 import {
   LockConfigurationError,
   LockNotAcquiredError,
@@ -31,6 +30,7 @@ import { reportFailure, toBackendError } from './lock/lock-context.js';
 import { LockEngine } from './lock/lock-engine.js';
 import { encodeLockName } from './lock/lock-name.js';
 import type { LockState } from './lock/lock-state.js';
+import { findMissingVerbs, type LockNeeds } from './lock/required-rights.js';
 
 /** How a lock is acquired by a call. */
 export interface AcquireOptions extends LockOptions {
@@ -245,33 +245,45 @@ export class LockService {
   }
 
   /**
-   * Asks the API server for the rights that locks need: one sentence for each that is missing.
+   * Asks the API server for the rights that locks need, those with known names among them: one
+   * sentence for each right that is missing.
    *
    * @internal
    * @throws LockBackendError, LockConfigurationError
    */
-  async findMissingRights(names: readonly string[]): Promise<string[]> {
-    const { resolved } = await this.prepare('-', {});
-    const namespace = resolved.namespace;
-    const verbs: LeaseVerb[] = ['get', 'update', 'list', 'watch'];
-    if (resolved.createLease) {
-      verbs.push('create');
-    }
-    if (resolved.deleteOnRelease) {
-      verbs.push('delete');
+  async findMissingRights(
+    known: readonly { name: string; options: LockOptions }[],
+  ): Promise<string[]> {
+    const { resolved } = await this.prepare('any', {});
+    const needs = new Map<string, LockNeeds>([
+      [resolved.namespace, { ...resolved, leaseNames: [] }],
+    ]);
+    for (const { name, options } of known) {
+      const { lock, resolved: own } = await this.prepare(name, options);
+      const others = needs.get(lock.namespace);
+      needs.set(lock.namespace, {
+        namespace: own.namespace,
+        leaseNames: [...(others?.leaseNames ?? []), lock.leaseName],
+        createLease: own.createLease || others?.createLease === true,
+        deleteOnRelease:
+          own.deleteOnRelease || others?.deleteOnRelease === true,
+      });
     }
     try {
-      const answers = await Promise.all(
-        verbs.map(async (verb) =>
-          (await this.isGranted(verb, namespace, names)) ? [] : [verb],
-        ),
+      const missing = await Promise.all(
+        Array.from(needs.values(), async (need) => {
+          const verbs = await findMissingVerbs(
+            this.store,
+            need,
+            this.options.requestTimeout,
+          );
+          return verbs.map(
+            (verb) =>
+              `may not ${verb} leases.coordination.k8s.io in namespace ${quote(need.namespace)}`,
+          );
+        }),
       );
-      return answers
-        .flat()
-        .map(
-          (verb) =>
-            `may not ${verb} leases.coordination.k8s.io in namespace ${quote(namespace)}`,
-        );
+      return missing.flat();
     } catch (error) {
       throw toBackendError(error);
     }
@@ -286,31 +298,6 @@ export class LockService {
   async shutdown(): Promise<void> {
     await this.engine.shutdown(this.options.shutdownTimeout);
     this.events.complete();
-  }
-
-  /** A Role may grant a verb on all Leases, or on those that it names. */
-  private async isGranted(
-    verb: LeaseVerb,
-    namespace: string,
-    names: readonly string[],
-  ): Promise<boolean> {
-    const request = { timeout: this.options.requestTimeout };
-    if (await this.store.mayI(verb, { namespace }, request)) {
-      return true;
-    }
-    if (verb === 'create' || names.length === 0) {
-      return false;
-    }
-    const answers = await Promise.all(
-      names.map((name) =>
-        this.store.mayI(
-          verb,
-          { namespace, name: this.leaseNameOf(name) },
-          request,
-        ),
-      ),
-    );
-    return answers.every(Boolean);
   }
 
   private async orSkip(

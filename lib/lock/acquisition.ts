@@ -175,7 +175,7 @@ export class LockAttempt {
     const verdict = cell.observation.judge(this.tenure.identity);
     const isKnown =
       cell.observation.lease !== undefined &&
-      (cell.isWatched ||
+      ((cell.isWatched && this.insistence !== 'try') ||
         this.pollAt > 0 ||
         (verdict.takeable && !verdict.expired));
     // Neither a refusal nor a watch that may be dead is to be believed for ever; what expires is

@@ -8,8 +8,8 @@ import {
   defaultNamespaceOf,
   KubeConfigurationError,
   loadKubeConfig,
-  type KubeConfigLike,
 } from '../../lib/kube/kube-config.js';
+import type { KubeConfigLike } from '../../lib/k8s-lock.options.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { kubeConfigFor } from './stub-api.js';
 

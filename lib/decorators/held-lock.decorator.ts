@@ -1,0 +1,35 @@
+/** `@HeldLock`: hands a method under `@WithLeaseLock` the lock that it runs under. */
+import { LockConfigurationError } from '../lock.errors.js';
+import { addLockParameter } from './method-lock.metadata.js';
+
+/**
+ * Fills a parameter of a method under `@WithLeaseLock` with the {@link LeaseLock} that the call runs
+ * under: the innermost, if there are several. The same as `currentLock()` inside the method, but
+ * visible in its signature. Whatever a caller passes there is replaced, so make it optional and
+ * callers may leave it out. Works beside `@Body()`, `@Param()`, `@Payload()` and the like.
+ *
+ * Applied to a constructor or a static method it throws `LockConfigurationError`; on a method
+ * without `@WithLeaseLock` the application does not start.
+ *
+ * @example
+ * class Reports { @Cron('0 3 * * *') @WithLeaseLock('nightly-report')
+ *   async nightly(@HeldLock() lock?: LeaseLock) {
+ *     for (const page of pages) {
+ *       lock?.assertHeld(); // throws LockLostError once the lock is lost
+ *       await this.render(page);
+ *     }
+ *   }
+ * }
+ */
+export function HeldLock(): ParameterDecorator {
+  return (target, key, index) => {
+    if (key === undefined || typeof target === 'function') {
+      const { name } = target as { name?: unknown };
+      const member = key === undefined ? 'constructor' : String(key);
+      throw new LockConfigurationError([
+        `@HeldLock() can not be applied to a parameter of ${String(name)}.${member}: it is for the parameters of methods under @WithLeaseLock(), neither static nor the constructor`,
+      ]);
+    }
+    addLockParameter(target, key, index);
+  };
+}

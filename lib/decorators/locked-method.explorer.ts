@@ -1,0 +1,223 @@
+/** The startup pass: finds the decorated methods, checks them, and hands a LockService to the instances that Nest did not inject. */
+import { Inject, Injectable } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import {
+  resolveLockOptions,
+  type LockOptions,
+  type OnLocked,
+} from '../k8s-lock.options.js';
+import { LockConfigurationError } from '../lock.errors.js';
+import { LockService } from '../lock.service.js';
+import { bindLockService, needsLockService } from './lock-service.binding.js';
+import {
+  describeClass,
+  describeMethod,
+  describeNameFault,
+  findLockParameters,
+  findMethodLocks,
+  findOnLocked,
+  findOnLockedFault,
+  type MethodLock,
+} from './method-lock.metadata.js';
+
+type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
+type HostModule = NonNullable<InstanceWrapper['host']>;
+
+/** A lock of a decorated method that has the same name for every call. */
+export interface StaticLock {
+  readonly name: string;
+  readonly onLocked: OnLocked;
+  readonly options: LockOptions;
+}
+
+/** A class, as a module provides it. */
+interface ProvidedClass {
+  readonly host: HostModule;
+  readonly prototype: object;
+  /** Those that exist at startup: none for a request-scoped class. */
+  readonly instances: readonly object[];
+}
+
+/** Made within a module to learn which LockService its providers see, by Nest's own rules. */
+class LockServiceProbe {
+  constructor(@Inject(LockService) readonly service: LockService) {}
+}
+
+@Injectable()
+export class LockedMethodExplorer {
+  constructor(
+    private readonly discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+  ) {}
+
+  /**
+   * Goes through the controllers and providers that see `service`: an application may have more than
+   * one, each with a pass of its own. Never wraps anything.
+   *
+   * @returns the locks whose names are known before the first call
+   * @throws LockConfigurationError that names every fault of every method
+   */
+  async explore(
+    service: LockService,
+    defaults: LockOptions,
+  ): Promise<StaticLock[]> {
+    const faults: string[] = [];
+    const locks = new Map<MethodLock, string>();
+
+    for (const provided of this.findProvidedClasses()) {
+      faults.push(...this.findStrayParameters(provided.prototype));
+      if (!needsLockService(provided.prototype)) {
+        continue;
+      }
+      const visible = await findVisibleService(provided.host);
+      if (visible === service) {
+        for (const instance of provided.instances) {
+          bindLockService(instance, service);
+        }
+        for (const [lock, label] of this.findLocks(provided.prototype)) {
+          locks.set(lock, label);
+        }
+      } else if (visible === undefined) {
+        // Of a class that Nest injects, Nest itself has said so before.
+        faults.push(
+          `${describeClass(provided.prototype)} has methods under @WithLeaseLock(), but no LockService is to be had in ${provided.host.name}: import K8sLockModule there, or make it global`,
+        );
+      }
+    }
+
+    for (const [lock, label] of locks) {
+      faults.push(
+        ...findFaults(lock, defaults).map((fault) => `${label}: ${fault}`),
+      );
+    }
+    if (faults.length > 0) {
+      throw new LockConfigurationError([...new Set(faults)]);
+    }
+    return [...locks.keys()].flatMap((lock) =>
+      typeof lock.name === 'string'
+        ? {
+            name: lock.name,
+            onLocked: findOnLocked(lock),
+            options: lock.options,
+          }
+        : [],
+    );
+  }
+
+  private *findProvidedClasses(): Iterable<ProvidedClass> {
+    const wrappers = [
+      ...this.discovery.getControllers(),
+      ...this.discovery.getProviders(),
+    ];
+    for (const wrapper of wrappers) {
+      const { host } = wrapper;
+      // The provider behind a useExisting has a wrapper of its own.
+      if (host === undefined || wrapper.isAlias) {
+        continue;
+      }
+      const classes = new Map<object, object[]>();
+      if (!wrapper.isNotMetatype) {
+        // The instances of a request-scoped class come later, and Nest injects them.
+        classes.set(wrapper.metatype!.prototype, []);
+      }
+      for (const instance of findInstances(wrapper)) {
+        const prototype = findPrototype(instance);
+        if (prototype !== null) {
+          classes.set(prototype, [...(classes.get(prototype) ?? []), instance]);
+        }
+      }
+      for (const [prototype, instances] of classes) {
+        yield { host, prototype, instances };
+      }
+    }
+  }
+
+  private *findLocks(prototype: object): Iterable<[MethodLock, string]> {
+    for (const [key, method] of this.findMethods(prototype)) {
+      for (const lock of findMethodLocks(method)) {
+        yield [lock, describeMethod(prototype, key)];
+      }
+    }
+  }
+
+  /** A method that asks for a lock and has none would run unlocked. */
+  private findStrayParameters(prototype: object): string[] {
+    return [...this.findMethods(prototype)]
+      .filter(
+        ([key, method]) =>
+          findMethodLocks(method).length === 0 &&
+          findLockParameters(findDeclarer(prototype, key), key).length > 0,
+      )
+      .map(
+        ([key]) =>
+          `${describeMethod(prototype, key)}: a parameter under @HeldLock() needs @WithLeaseLock() on the method`,
+      );
+  }
+
+  /** Calls no accessors: the scanner leaves them out. */
+  private findMethods(prototype: object): [key: string, method: object][] {
+    return this.scanner
+      .getAllMethodNames(prototype)
+      .map((key) => [key, Reflect.get(prototype, key)]);
+  }
+}
+
+function findInstances(wrapper: InstanceWrapper): object[] {
+  const instances: unknown[] = wrapper.isTransient
+    ? wrapper.getStaticTransientInstances().map((host) => host?.instance)
+    : [wrapper.instance];
+  return instances.filter(
+    (instance): instance is object =>
+      typeof instance === 'object' && instance !== null,
+  );
+}
+
+function findPrototype(instance: object): object | null {
+  try {
+    return Reflect.getPrototypeOf(instance);
+  } catch {
+    return null; // a Proxy that may not be looked at is none of ours
+  }
+}
+
+/** Where in a chain of prototypes a method comes from. */
+function findDeclarer(prototype: object, key: string): object {
+  return Object.hasOwn(prototype, key)
+    ? prototype
+    : findDeclarer(Reflect.getPrototypeOf(prototype)!, key);
+}
+
+/** Undefined when the providers of this module see none: the only way in which making the probe fails. */
+async function findVisibleService(
+  host: HostModule,
+): Promise<LockService | undefined> {
+  const moduleRef = host.getProviderByKey<ModuleRef>(ModuleRef).instance;
+  try {
+    return (await moduleRef.create(LockServiceProbe)).service;
+  } catch {
+    return undefined;
+  }
+}
+
+function findFaults(lock: MethodLock, defaults: LockOptions): string[] {
+  const faults: string[] = [];
+  if (
+    lock.name === '' ||
+    (typeof lock.name !== 'string' && typeof lock.name !== 'function')
+  ) {
+    faults.push(`the lock name ${describeNameFault(lock.name)}`);
+  }
+  const onLockedFault = findOnLockedFault(lock);
+  if (onLockedFault !== undefined) {
+    faults.push(onLockedFault);
+  }
+  try {
+    resolveLockOptions(lock.options, defaults);
+  } catch (error) {
+    if (!(error instanceof LockConfigurationError)) {
+      throw error;
+    }
+    faults.push(...error.faults);
+  }
+  return faults;
+}

@@ -1,0 +1,125 @@
+/** What `@WithLeaseLock` and `@HeldLock` leave on a class, and the only place that reads it. */
+import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+
+/** One `@WithLeaseLock` on one method. */
+export interface MethodLock {
+  /** What the decorator was given: not yet checked. */
+  readonly name: unknown;
+  readonly onLocked: OnLocked | undefined;
+  /** Laid over the options of the module when the lock is taken. */
+  readonly options: LockOptions;
+  /** The prototype that declares the method, and the method's key there. */
+  readonly prototype: object;
+  readonly key: string | symbol;
+}
+
+const METHOD_LOCKS = Symbol('nestjs-k8s-lock: locks of a method');
+const LOCK_PARAMETERS = Symbol('nestjs-k8s-lock: parameters for the lock');
+
+/** The mark of `@Cron`, `@Interval` and `@Timeout`. Only the key is known here: @nestjs/schedule need not be installed. */
+const SCHEDULER_TYPE = 'SCHEDULER_TYPE';
+
+/** Adds a lock to those that a wrapped method took over from the method below it. */
+export function addMethodLock(method: object, lock: MethodLock): void {
+  Reflect.defineMetadata(
+    METHOD_LOCKS,
+    [lock, ...findMethodLocks(method)],
+    method,
+  );
+}
+
+/** The locks of a method, outermost first; none if it isn't decorated. */
+export function findMethodLocks(method: object): readonly MethodLock[] {
+  const locks: readonly MethodLock[] | undefined = Reflect.getMetadata(
+    METHOD_LOCKS,
+    method,
+  );
+  return locks ?? [];
+}
+
+export function addLockParameter(
+  prototype: object,
+  key: string | symbol,
+  index: number,
+): void {
+  Reflect.defineMetadata(
+    LOCK_PARAMETERS,
+    [index, ...findLockParameters(prototype, key)],
+    prototype,
+    key,
+  );
+}
+
+/** The parameters under `@HeldLock` of the method that this very prototype declares: an override has its own. */
+export function findLockParameters(
+  prototype: object,
+  key: string | symbol,
+): readonly number[] {
+  const indexes: readonly number[] | undefined = Reflect.getOwnMetadata(
+    LOCK_PARAMETERS,
+    prototype,
+    key,
+  );
+  return indexes ?? [];
+}
+
+/**
+ * What a call does when the lock is taken. Only known once every decorator has run, because `@Cron`
+ * may stand above `@WithLeaseLock`: so it looks at the method that the class has in the end.
+ */
+export function findOnLocked({
+  onLocked,
+  prototype,
+  key,
+}: MethodLock): OnLocked {
+  if (onLocked !== undefined) {
+    return onLocked;
+  }
+  const method: unknown = Object.getOwnPropertyDescriptor(
+    prototype,
+    key,
+  )?.value;
+  return typeof method === 'function' &&
+    Reflect.hasMetadata(SCHEDULER_TYPE, method)
+    ? 'skip'
+    : 'wait';
+}
+
+/** For messages. Of an instance's prototype, this need not be the class that declares the method. */
+export function describeClass(prototype: object): string {
+  const { constructor } = prototype;
+  return typeof constructor === 'function' && constructor.name !== ''
+    ? constructor.name
+    : '(anonymous class)';
+}
+
+/** `Class.method`, for messages. */
+export function describeMethod(
+  prototype: object,
+  key: string | symbol,
+): string {
+  const name = describeClass(prototype);
+  return typeof key === 'symbol' ? `${name}[${String(key)}]` : `${name}.${key}`;
+}
+
+/** What to say of a lock's name, or of what its function returned, that is not a string or empty. */
+export function describeNameFault(name: unknown): string {
+  return name === ''
+    ? 'must not be empty'
+    : `must be a string, not ${describeType(name)}`;
+}
+
+function describeType(value: unknown): string {
+  return typeof value === 'object' && value !== null
+    ? Object.prototype.toString.call(value) // [object Promise] says more than "object"
+    : String(value);
+}
+
+const ON_LOCKED: readonly unknown[] = ['wait', 'skip', 'throw', undefined];
+
+/** What is wrong with the `onLocked` of a decorator. */
+export function findOnLockedFault(lock: MethodLock): string | undefined {
+  return ON_LOCKED.includes(lock.onLocked)
+    ? undefined
+    : `onLocked must be 'wait', 'skip' or 'throw', not ${describeType(lock.onLocked)}`;
+}

@@ -1,0 +1,154 @@
+/** `@WithLeaseLock`: wraps a method in place, so that every call of it runs under a lock. */
+import type { Observable } from 'rxjs';
+import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import { LockConfigurationError } from '../lock.errors.js';
+import { requestLockService } from './lock-service.binding.js';
+import { callUnderLock } from './locked-call.js';
+import {
+  addMethodLock,
+  describeMethod,
+  type MethodLock,
+} from './method-lock.metadata.js';
+
+/** How one decorated method takes its lock. What is not given comes from `K8sLockModule.forRoot()`. */
+export interface WithLeaseLockOptions extends LockOptions {
+  /**
+   * What a call does when the lock is taken. Default: `'skip'` on methods under `@Cron`, `@Interval`
+   * and `@Timeout`, else `'wait'`, for `waitTimeout` (10 000 ms unless told otherwise).
+   */
+  onLocked?: OnLocked;
+}
+
+/** Checked by {@link DecoratorFault}, which has more to say than a constraint. */
+type AnyMethod = (...args: any[]) => any;
+type MethodDescriptor = Pick<TypedPropertyDescriptor<AnyMethod>, 'value'>;
+
+/** `unknown` for a method that the lock fits, else the sentence that the compiler shows. */
+type DecoratorFault<Target, Name, Method extends AnyMethod> =
+  ReturnType<Method> extends PromiseLike<unknown> | Observable<unknown>
+    ? Name extends (this: Target, ...args: Parameters<Method>) => string
+      ? Target extends { readonly prototype: unknown }
+        ? 'a static method can not be under @WithLeaseLock: it has no instance with a LockService'
+        : unknown
+      : 'the function for the lock name does not accept the parameters of the method'
+    : 'a method under @WithLeaseLock must return a Promise or an Observable';
+
+/** A method decorator that only takes methods which the lock fits. */
+export interface LeaseLockDecorator<This, Args extends unknown[]> {
+  <Target extends object, Method extends AnyMethod>(
+    target: Target,
+    key: string | symbol,
+    descriptor: TypedPropertyDescriptor<Method> &
+      DecoratorFault<Target, (this: This, ...args: Args) => string, Method>,
+  ): void;
+  /** Only for `applyDecorators()`, which takes what may stand on anything. On a class it throws. */
+  (target: Function): void;
+}
+
+/**
+ * Runs the method under the lock of this name: in one place at a time across all pods.
+ *
+ * **The name** is a string, or a function that makes one from the arguments of the call; it runs
+ * with the instance as its `this`. Any non-empty string will do.
+ *
+ * **A call** acquires the lock, runs the method with its `this` and arguments, and releases the lock
+ * when the method's promise settles, or when the Observable that it returns (or resolves with)
+ * completes, errors or is unsubscribed. Inside, `currentLock()` and `@HeldLock()` give the lock. What
+ * still reads from a returned stream or `StreamableFile` is not waited for.
+ *
+ * **The result** is always a promise, also for a method that returns an Observable: fine for handlers
+ * that Nest calls. A skipped call resolves with undefined. The method's own error comes through
+ * unchanged. Losing the lock does not end the method: it aborts the lock's `signal`.
+ *
+ * **The order** among `@Cron`, `@Get`, `@UseGuards`, `@OnEvent`, … does not matter.
+ *
+ * Default options: those of the module; `onLocked` is `'skip'` under `@Cron`, `@Interval` and
+ * `@Timeout`, else `'wait'` for up to 10 000 ms. All durations are in milliseconds.
+ *
+ * @throws LockConfigurationError at decoration: on a static method, an accessor or a generator. At
+ * startup: for options that are wrong. From a call: when the name is not a non-empty string, or when
+ * Nest did not make the instance, so that it has no LockService.
+ * @throws LockNotAcquiredError from a call under `'wait'` or `'throw'`
+ * @throws LockBackendError from a call, when the API server can't be used
+ *
+ * @example
+ * class Reports { @Cron('0 3 * * *') @WithLeaseLock('nightly-report')
+ *   async nightly() {} // one pod runs it, the others skip
+ * }
+ *
+ * @example
+ * class Orders { @WithLeaseLock((id: string) => `order-${id}`, { waitTimeout: 5_000 })
+ *   async settle(id: string) {} // one call for each order at a time
+ * }
+ */
+export function WithLeaseLock<This, Args extends unknown[]>(
+  name: string | ((this: This, ...args: Args) => string),
+  options: WithLeaseLockOptions = {},
+): LeaseLockDecorator<This, Args> {
+  const { onLocked, ...lockOptions } = options;
+  return (
+    target: object,
+    key?: string | symbol,
+    descriptor?: MethodDescriptor,
+  ): void => {
+    if (typeof target === 'function') {
+      refuse(
+        key === undefined
+          ? `the class ${target.name}`
+          : `the static method ${target.name}.${String(key)}`,
+        'it is for methods of instances, which have a LockService',
+      );
+    }
+    const method = descriptor?.value;
+    if (key === undefined || typeof method !== 'function') {
+      refuse(describeMethod(target, key ?? ''), 'it is not a method');
+    }
+    if (/Generator/.test(Object.prototype.toString.call(method))) {
+      refuse(
+        `the generator ${describeMethod(target, key)}`,
+        'its work would begin when the lock is released already: return a Promise or an Observable',
+      );
+    }
+    const lock: MethodLock = {
+      name,
+      onLocked,
+      options: lockOptions,
+      prototype: target,
+      key,
+    };
+    const wrapper = async function (
+      this: unknown,
+      ...args: unknown[]
+    ): Promise<unknown> {
+      return callUnderLock(lock, method, this, args);
+    };
+    takeOver(method, wrapper);
+    addMethodLock(wrapper, lock);
+    requestLockService(target);
+    descriptor!.value = wrapper;
+  };
+}
+
+function refuse(what: string, why: string): never {
+  throw new LockConfigurationError([
+    `@WithLeaseLock() can not be applied to ${what}: ${why}`,
+  ]);
+}
+
+/**
+ * Makes the wrapper the method's double: name, length, properties, and the metadata that decorators
+ * below have left on it. Decorators above find the wrapper and leave theirs there.
+ */
+function takeOver(method: AnyMethod, wrapper: AnyMethod): void {
+  // A method compiled to ES5 has a prototype of its own; the wrapper, which can't be constructed, has no use for it.
+  const { prototype: _, ...properties } =
+    Object.getOwnPropertyDescriptors(method);
+  Object.defineProperties(wrapper, properties);
+  for (const metadataKey of Reflect.getOwnMetadataKeys(method)) {
+    Reflect.defineMetadata(
+      metadataKey,
+      Reflect.getOwnMetadata(metadataKey, method),
+      wrapper,
+    );
+  }
+}

@@ -1,0 +1,46 @@
+/** The public surface of nestjs-k8s-lock. */
+export { HeldLock } from './decorators/held-lock.decorator.js';
+export {
+  WithLeaseLock,
+  type WithLeaseLockOptions,
+} from './decorators/with-lease-lock.decorator.js';
+export { K8sLockModule } from './k8s-lock.module.js';
+export type {
+  K8sLockModuleAsyncOptions,
+  K8sLockModuleExtras,
+  K8sLockOptionsFactory,
+} from './k8s-lock.module-definition.js';
+export type {
+  K8sLockModuleOptions,
+  KubeConfigLike,
+  LockOptions,
+  OnLocked,
+} from './k8s-lock.options.js';
+export {
+  LockBackendError,
+  LockConfigurationError,
+  LockError,
+  LockLostError,
+  LockNotAcquiredError,
+  type LockBackendReason,
+  type LockLossReason,
+  type LockNotAcquiredReason,
+  type LockReference,
+} from './lock.errors.js';
+export type {
+  LockAcquiredEvent,
+  LockBackendErrorEvent,
+  LockEvent,
+  LockLostEvent,
+  LockReleasedEvent,
+  LockRenewedEvent,
+  LockSkippedEvent,
+  LockWaitingEvent,
+} from './lock.events.js';
+export { LockService, type AcquireOptions } from './lock.service.js';
+export { currentLock, type LeaseLock } from './lock/lease-lock.js';
+export type {
+  FreeLockState,
+  HeldLockState,
+  LockState,
+} from './lock/lock-state.js';

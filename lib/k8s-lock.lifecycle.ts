@@ -1,0 +1,87 @@
+/** Follows the application: checks at startup what can be checked, logs what goes wrong, and gives every lock back at shutdown. */
+import {
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+} from '@nestjs/common';
+import {
+  LockedMethodExplorer,
+  type StaticLock,
+} from './decorators/locked-method.explorer.js';
+import type { ResolvedModuleOptions } from './k8s-lock.options.js';
+import { LockConfigurationError, LockLostError } from './lock.errors.js';
+import type { LockEvent } from './lock.events.js';
+import { LockService } from './lock.service.js';
+
+/** The token of the {@link ResolvedModuleOptions}. */
+export const RESOLVED_OPTIONS = Symbol('K8S_LOCK_RESOLVED_OPTIONS');
+
+const ROLE_RULE =
+  '{ apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, update] }';
+
+@Injectable()
+export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
+  private readonly logger = new Logger('K8sLockModule');
+  private isClosing = false;
+
+  constructor(
+    private readonly locks: LockService,
+    private readonly explorer: LockedMethodExplorer,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedModuleOptions,
+  ) {}
+
+  /** All of it comes before onApplicationBootstrap, in which schedulers start. */
+  async onModuleInit(): Promise<void> {
+    this.locks.events$.subscribe((event) => this.log(event));
+    const found = await this.explorer.explore(this.locks, this.options.lock);
+    await this.verify(found);
+    for (const { name, onLocked, options } of found) {
+      if (onLocked === 'skip') {
+        // What keeps it from observing keeps the first call from its lock, and that will say so.
+        this.locks.observe(name, options).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Schedulers have stopped and HTTP is closed by now: what still runs under a lock is on its own. */
+  async onApplicationShutdown(): Promise<void> {
+    this.isClosing = true;
+    await this.locks.shutdown();
+  }
+
+  private async verify(found: readonly StaticLock[]): Promise<void> {
+    switch (this.options.verifyAtStartup) {
+      case 'require':
+        return this.requireRights(found);
+      case 'warn':
+        // Not awaited: an API server that does not answer must not hold up the start.
+        this.requireRights(found).catch((error: Error) => {
+          if (!this.isClosing) {
+            this.logger.warn(error.message);
+          }
+        });
+    }
+  }
+
+  private async requireRights(found: readonly StaticLock[]): Promise<void> {
+    const missing = await this.locks.findMissingRights(found);
+    if (missing.length > 0) {
+      throw new LockConfigurationError([
+        `the Kubernetes API does not grant what locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
+      ]);
+    }
+  }
+
+  private log(event: LockEvent): void {
+    if (event.type === 'lost') {
+      this.logger.warn(new LockLostError(event, event.reason).message);
+    } else if (
+      event.type === 'backend-error' &&
+      (event.operation === 'renew' || event.operation === 'release')
+    ) {
+      this.logger.warn(`${event.operation}: ${event.error.message}`);
+    }
+  }
+}

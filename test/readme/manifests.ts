@@ -1,0 +1,212 @@
+/** Applies the manifests of README.md to an API server, and starts pods under the service account that they make. */
+import { KubeConfig, loadAllYaml } from '@kubernetes/client-node';
+import { Test } from '@nestjs/testing';
+import type { ModuleMetadata } from '@nestjs/common';
+import { inject } from 'vitest';
+import {
+  K8sLockModule,
+  LockService,
+  type K8sLockModuleOptions,
+} from '../../lib/index.js';
+import { LeaseApiServer, type Access } from '../../lib/testing/index.js';
+import { KubeClient, type PolicyRule } from '../kube-apiserver/kube-client.js';
+import { eventually } from './eventually.js';
+import { findBlock } from './readme.js';
+
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly rules?: PolicyRule[];
+}
+
+/** An API server with what the manifests make. */
+export interface Cluster extends AsyncDisposable {
+  /** A pod that starts only if the rights that it asks for are granted. */
+  startPod(
+    options?: K8sLockModuleOptions,
+    metadata?: ModuleMetadata,
+  ): Promise<Pod>;
+}
+
+export interface Pod {
+  readonly locks: LockService;
+  get<T>(type: new (...args: never[]) => T): T;
+}
+
+export type ApplyManifests = (
+  manifests: readonly Manifest[],
+) => Promise<Cluster>;
+
+/** The namespace in the manifests of README.md, and the name of the service account. */
+const NAMESPACE = 'jobs';
+const ACCOUNT = 'api';
+
+export function readManifests(id: string): Manifest[] {
+  return loadAllYaml(findBlock(id).code);
+}
+
+/** The manifests with the rules changed. */
+export function changeRules(
+  manifests: readonly Manifest[],
+  change: (rules: PolicyRule[]) => PolicyRule[],
+): Manifest[] {
+  return manifests.map((manifest) =>
+    manifest.rules === undefined
+      ? manifest
+      : { ...manifest, rules: change(manifest.rules) },
+  );
+}
+
+/** The embedded API server knows Leases only: of the rest, the rules of Roles are what counts. */
+export const applyToEmbedded: ApplyManifests = async (manifests) => {
+  const rules = manifests.flatMap((manifest) => manifest.rules ?? []);
+  const server = await LeaseApiServer.start({
+    allow: (access) =>
+      access.user === 'admin' ||
+      access.resource === 'selfsubjectaccessreviews' ||
+      (access.namespace === NAMESPACE &&
+        rules.some((rule) => covers(rule, access))),
+  });
+  for (const manifest of manifests) {
+    if (manifest.kind === 'Lease') {
+      const answer = await fetch(new URL(pathOf(manifest), server.url), {
+        method: 'POST',
+        headers: {
+          authorization: 'Bearer admin',
+          'content-type': 'application/json',
+        },
+        body: JSON.stringify(manifest),
+      });
+      if (answer.status !== 201) {
+        throw new Error(await answer.text());
+      }
+    }
+  }
+  const kubeConfig = await server.kubeConfig({
+    namespace: NAMESPACE,
+    user: ACCOUNT,
+  });
+  return runPods(kubeConfig, () => server.stop());
+};
+
+/** In a namespace of its own, which the manifests are changed to. */
+export const applyToReal: ApplyManifests = async (manifests) => {
+  const real = inject('kubeApiserver');
+  if ('skipped' in real) {
+    throw new Error(real.skipped);
+  }
+  const admin = new KubeClient(real.kubeConfig);
+  const namespace = await admin.createNamespace();
+  const moved: Manifest[] = JSON.parse(
+    JSON.stringify(manifests).replaceAll(`"${NAMESPACE}"`, `"${namespace}"`),
+  );
+  for (const manifest of moved) {
+    await created(admin, pathOf(manifest), manifest);
+  }
+  const { status } = await created<{ status: { token: string } }>(
+    admin,
+    `/api/v1/namespaces/${namespace}/serviceaccounts/${ACCOUNT}/token`,
+    { spec: {} },
+  );
+  const cluster = new KubeConfig();
+  cluster.loadFromString(real.kubeConfig);
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromOptions({
+    clusters: [{ ...cluster.getCurrentCluster(), name: 'cluster' }],
+    users: [{ name: ACCOUNT, token: status.token }],
+    contexts: [
+      { name: 'context', cluster: 'cluster', user: ACCOUNT, namespace },
+    ],
+    currentContext: 'context',
+  });
+  const rules = moved.flatMap((manifest) => manifest.rules ?? []);
+  await granted(new KubeClient(kubeConfig.exportConfig()), namespace, rules);
+  return runPods(kubeConfig, async () => {
+    await admin.request('DELETE', `/api/v1/namespaces/${namespace}`);
+  });
+};
+
+function runPods(kubeConfig: KubeConfig, stop: () => Promise<void>): Cluster {
+  const closing: (() => Promise<void>)[] = [];
+  return {
+    startPod: async (options, metadata) => {
+      const pod = await Test.createTestingModule({
+        ...metadata,
+        imports: [
+          K8sLockModule.forRoot({
+            kubeConfig,
+            verifyAtStartup: 'require',
+            shutdownTimeout: 0,
+            ...options,
+          }),
+        ],
+      }).compile();
+      closing.push(() => pod.close());
+      await pod.init();
+      return { locks: pod.get(LockService), get: (type) => pod.get(type) };
+    },
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all(closing.map((close) => close()));
+      await stop();
+    },
+  };
+}
+
+function pathOf({ apiVersion, kind, metadata }: Manifest): string {
+  const group = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;
+  return `${group}/namespaces/${metadata.namespace}/${kind.toLowerCase()}s`;
+}
+
+async function created<T>(
+  client: KubeClient,
+  path: string,
+  body: object,
+): Promise<T> {
+  const answer = await client.request<T>('POST', path, body);
+  if (answer.status !== 201) {
+    throw new Error(`${path}: ${JSON.stringify(answer.body)}`);
+  }
+  return answer.body;
+}
+
+/** The authorizer follows Roles and RoleBindings a moment behind. */
+async function granted(
+  account: KubeClient,
+  namespace: string,
+  rules: readonly PolicyRule[],
+): Promise<void> {
+  for (const { apiGroups, resources, resourceNames, verbs } of rules) {
+    await eventually(async () => {
+      const review = await created<{ status: { allowed: boolean } }>(
+        account,
+        '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+        {
+          spec: {
+            resourceAttributes: {
+              namespace,
+              group: apiGroups[0],
+              resource: resources[0],
+              name: resourceNames?.[0],
+              verb: verbs[0],
+            },
+          },
+        },
+      );
+      if (!review.status.allowed) {
+        throw new Error(`the right to ${verbs[0]} does not take hold`);
+      }
+    });
+  }
+}
+
+/** What RBAC does with a rule. */
+function covers(rule: PolicyRule, access: Access): boolean {
+  return (
+    rule.apiGroups.includes(access.group) &&
+    rule.resources.includes(access.resource) &&
+    rule.verbs.includes(access.verb) &&
+    (rule.resourceNames === undefined ||
+      rule.resourceNames.includes(access.name ?? ''))
+  );
+}

@@ -1,0 +1,46 @@
+/** Runs every TypeScript example of README.md. */
+import { Logger } from '@nestjs/common';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  describe,
+  expect,
+  it,
+  vi,
+} from 'vitest';
+import { writePrograms } from './program.js';
+import { findBlocks } from './readme.js';
+import { decorated } from './snippets/decorated.js';
+import { locks } from './snippets/locks.js';
+import { setUp } from './snippets/set-up.js';
+import type { SnippetTest } from './snippets/snippet-test.js';
+
+const TESTS: Record<string, SnippetTest> = { ...setUp, ...locks, ...decorated };
+/** The example that is a test file itself. */
+const TEST_FILE = 'testing';
+
+const programs = await writePrograms();
+const load = (id: string) => import(programs.pathOf(id));
+
+beforeAll(() => Logger.overrideLogger(false));
+afterEach(() => {
+  vi.resetAllMocks();
+  vi.restoreAllMocks();
+});
+afterAll(() => programs[Symbol.asyncDispose]());
+
+const ids = findBlocks('ts').map(({ id }) => id);
+
+it('has a test for each example, and no other', () => {
+  expect([...Object.keys(TESTS), TEST_FILE].toSorted()).toEqual(ids.toSorted());
+});
+
+describe.each(ids.filter((id) => id in TESTS))('the example %s', (id) => {
+  // oxlint-disable-next-line vitest/expect-expect -- its test has the assertions
+  it('does what it says', () => TESTS[id]!(() => load(id)));
+});
+
+describe(`the example ${TEST_FILE}`, async () => {
+  await load(TEST_FILE);
+});

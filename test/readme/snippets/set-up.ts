@@ -1,0 +1,131 @@
+/** Runs the examples that start an application by themselves: they find an embedded API server by a kubeconfig file. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DynamicModule, INestApplication, Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { SchedulerRegistry } from '@nestjs/schedule';
+import { firstValueFrom, skipWhile } from 'rxjs';
+import { expect, vi } from 'vitest';
+import { LockService } from '../../../lib/index.js';
+import { LeaseApiServer } from '../../../lib/testing/index.js';
+import { eventually } from '../eventually.js';
+import type { SnippetTest, Statements } from './snippet-test.js';
+
+export const setUp: Record<string, SnippetTest> = {
+  'quick-start': async (load) => {
+    await using cluster = await startCluster();
+    const log = vi.spyOn(console, 'log').mockReturnValue();
+    const { AppModule } = await load<{ AppModule: Type }>();
+    const pods = [await startPod(AppModule), await startPod(AppModule)];
+    await eventually(() => expect(cluster.server.openWatches()).toBe(2));
+    const outcomes: string[] = [];
+    for (const pod of pods) {
+      // One after the other, as when their clocks differ.
+      const [job] = pod.get(SchedulerRegistry).getCronJobs().values();
+      const outcome = nextOutcome(pod.get(LockService));
+      void job!.fireOnTick();
+      outcomes.push(await outcome);
+    }
+    expect(outcomes).toEqual(['released', 'skipped']);
+    expect(log.mock.calls).toEqual([['only one pod prints this']]);
+    await Promise.all(pods.map((pod) => pod.close()));
+  },
+
+  main: async (load) => {
+    await using cluster = await startCluster({ PORT: '0' });
+    const listenersBefore = process.listenerCount('SIGTERM');
+    const program = await load<Statements<{ app: INestApplication }>>();
+    const { app } = await program.default();
+    expect(process.listenerCount('SIGTERM')).toBe(listenersBefore + 1);
+    const { status } = await fetch(await app.getUrl());
+    expect(status).toBe(404);
+
+    const lock = await app.get(LockService).acquire('import');
+    const stillHeld = new Promise((resolve) => {
+      lock.signal.addEventListener('abort', () => {
+        resolve(lock.isHeld);
+        void lock.release();
+      });
+    });
+    await app.close();
+    expect(await stillHeld).toBe(true);
+    const [lease] = cluster.server.leases();
+    expect(lease?.spec?.holderIdentity).toBeUndefined();
+  },
+
+  'for-root-async': async (load) => {
+    await using cluster = await startCluster({
+      LOCK_NAMESPACE: 'jobs',
+      ENVIRONMENT: 'staging',
+    });
+    const { AppModule } = await load<{ AppModule: Type }>();
+    const pod = await startPod(AppModule);
+    await pod.get(LockService).withLock('import', () => undefined);
+    expect(cluster.server.leases('jobs')).toMatchObject([
+      { metadata: { name: 'staging-import' } },
+    ]);
+    await pod.close();
+  },
+
+  'kube-config': async (load) => {
+    await using cluster = await startCluster();
+    const { lockModule } = await load<{ lockModule: DynamicModule }>();
+    const pod = await startPod(lockModule);
+    await pod.get(LockService).withLock('import', () => undefined);
+    expect(
+      cluster.server.requests.count({ namespace: 'jobs', user: 'staging' }),
+    ).toBeGreaterThan(0);
+    await pod.close();
+  },
+};
+
+interface Cluster extends AsyncDisposable {
+  readonly server: LeaseApiServer;
+}
+
+/** Sets KUBECONFIG to a file with the contexts `embedded` and `staging`, and what else is given. */
+async function startCluster(
+  environment: Record<string, string> = {},
+): Promise<Cluster> {
+  const server = await LeaseApiServer.start();
+  const folder = await mkdtemp(join(tmpdir(), 'nestjs-k8s-lock-readme-'));
+  const path = join(folder, 'kubeconfig');
+  const [config, staging] = ['embedded', 'staging'].map((user) =>
+    JSON.parse(server.kubeConfigYaml({ user })),
+  );
+  config.users.push(...staging.users);
+  config.contexts.push({
+    name: 'staging',
+    context: { cluster: 'embedded', user: 'staging' },
+  });
+  await writeFile(path, JSON.stringify(config));
+  for (const [name, value] of Object.entries({
+    ...environment,
+    KUBECONFIG: path,
+  })) {
+    vi.stubEnv(name, value);
+  }
+  return {
+    server,
+    [Symbol.asyncDispose]: async () => {
+      vi.unstubAllEnvs();
+      await server.stop();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+async function startPod(module: Type | DynamicModule) {
+  return NestFactory.createApplicationContext(module);
+}
+
+/** How the next call of a decorated method ends. */
+async function nextOutcome(locks: LockService): Promise<string> {
+  const { type } = await firstValueFrom(
+    locks.events$.pipe(
+      skipWhile(({ type: each }) => each !== 'released' && each !== 'skipped'),
+    ),
+  );
+  return type;
+}

@@ -1,0 +1,194 @@
+/** The tables of README.md say what the code says: members, events, errors, k8slock's options, versions. */
+import { readFile } from 'node:fs/promises';
+import { expect, it } from 'vitest';
+import * as lib from '../../lib/index.js';
+import {
+  LockBackendError,
+  LockConfigurationError,
+  LockLostError,
+  LockNotAcquiredError,
+  type LeaseLock,
+  type LockBackendReason,
+  type LockError,
+  type LockEvent,
+  type LockLossReason,
+  type LockNotAcquiredReason,
+  type LockReference,
+} from '../../lib/index.js';
+import { findCode, findTable, findTables, keysOf, namesIn } from './readme.js';
+
+it('the handle has the members of LeaseLock', () => {
+  expect(namesIn(findTable('### The handle')).toSorted()).toEqual(
+    keysOf<Exclude<keyof LeaseLock, symbol>>({
+      name: true,
+      namespace: true,
+      leaseName: true,
+      holderIdentity: true,
+      fencingToken: true,
+      signal: true,
+      isHeld: true,
+      assertHeld: true,
+      release: true,
+    }).toSorted(),
+  );
+});
+
+it('the events carry what their types say', () => {
+  type Carried<Type> = Exclude<
+    keyof Extract<LockEvent, { type: Type }>,
+    keyof LockReference | 'type'
+  >;
+  const carried: {
+    [Type in LockEvent['type']]: Record<Carried<Type>, true>;
+  } = {
+    waiting: {},
+    acquired: { fencingToken: true, waited: true },
+    renewed: { fencingToken: true },
+    released: { fencingToken: true, held: true },
+    skipped: { holder: true },
+    lost: { fencingToken: true, reason: true },
+    'backend-error': { operation: true, error: true },
+  };
+  expect(
+    findTable('### Events').map(([type = '', , keys = '']) => [
+      nameIn(type),
+      findCode(keys),
+    ]),
+  ).toEqual(
+    Object.entries(carried).map(([type, keys]) => [type, Object.keys(keys)]),
+  );
+});
+
+it('the errors have their statuses and reasons', () => {
+  const lock = { name: 'a', namespace: 'b', leaseName: 'a' };
+  const errors: { error: LockError; reasons: string[] }[] = [
+    {
+      error: new LockNotAcquiredError(lock, 'held'),
+      reasons: keysOf<LockNotAcquiredReason>({
+        timeout: true,
+        held: true,
+        shutdown: true,
+      }),
+    },
+    {
+      error: new LockLostError(lock, 'deadline'),
+      reasons: keysOf<LockLossReason>({
+        deadline: true,
+        taken: true,
+        freed: true,
+        deleted: true,
+        'max-hold': true,
+        shutdown: true,
+        released: true,
+      }),
+    },
+    {
+      error: new LockBackendError(lock, 'network', { message: '' }),
+      reasons: keysOf<LockBackendReason>({
+        conflict: true,
+        'not-found': true,
+        forbidden: true,
+        unauthorized: true,
+        invalid: true,
+        throttled: true,
+        server: true,
+        timeout: true,
+        network: true,
+        aborted: true,
+        'lease-missing': true,
+        'lease-refused': true,
+      }),
+    },
+    { error: new LockConfigurationError(['']), reasons: [] },
+  ];
+  const exported = Object.keys(lib).filter(
+    (name) => name.endsWith('Error') && name !== 'LockError',
+  );
+  expect(errors.map(({ error }) => error.constructor.name).toSorted()).toEqual(
+    exported.toSorted(),
+  );
+  expect(
+    findTable('## Errors and HTTP answers').map(
+      ([name = '', status, reasons = '']) => [
+        nameIn(name),
+        status,
+        findCode(reasons),
+      ],
+    ),
+  ).toEqual(
+    errors.map(({ error, reasons }) => [
+      error.constructor.name,
+      String(error.getStatus()),
+      reasons,
+    ]),
+  );
+});
+
+it('every option of k8slock has its counterpart', () => {
+  const rows = findTable('## Coming from k8slock');
+  expect(rows.flatMap(([theirs = '']) => firstWords(theirs))).toEqual([
+    'NewLocker',
+    'Lock',
+    'LockContext',
+    'Unlock',
+    'UnlockContext',
+    'TTL',
+    'TTL',
+    'RetryWaitDuration',
+    'InClusterConfig',
+    'Clientset',
+    'Namespace',
+    'ClientID',
+    'CreateLease',
+  ]);
+  const known = [
+    ...findTables('## Options').flatMap(namesIn),
+    ...Object.getOwnPropertyNames(lib.LockService.prototype),
+    'lock', // lock.release()
+  ];
+  expect(
+    rows
+      .flatMap(([, ours = '']) => firstWords(ours))
+      .filter((name) => !known.includes(name)),
+  ).toEqual([]);
+});
+
+it('the versions are those of package.json and of the test cluster', async () => {
+  const root = new URL('../../', import.meta.url);
+  const read = (path: string) => readFile(new URL(path, root), 'utf8');
+  const { engines, peerDependencies: peers } = JSON.parse(
+    await read('package.json'),
+  );
+  const [, kubernetes] = /k8s\.io\/kubernetes v(\d+\.\d+)/.exec(
+    await read('test/kube-apiserver/go.mod'),
+  )!;
+  const versions = Object.fromEntries(
+    findTable('## Compatibility').map(([name = '', range]) => [
+      name.replaceAll('`', ''),
+      range,
+    ]),
+  );
+  expect(versions).toEqual({
+    'Node.js': engines.node.replace('>=', '>= ').replace(/\.0$/, ''),
+    NestJS: majors(peers['@nestjs/core']),
+    '@kubernetes/client-node': `${peers['@kubernetes/client-node']
+      .replaceAll('.0', '')
+      .replace(' || ', ' and ')} (2.x needs Node.js 22)`,
+    RxJS: peers.rxjs.replace(/\.0$/, ''),
+    Kubernetes: expect.stringContaining(`tested on ${kubernetes}`),
+  });
+});
+
+function nameIn(cell: string): string {
+  return findCode(cell)[0]!;
+}
+
+/** What the code spans of a cell begin with. */
+function firstWords(cell: string): string[] {
+  return findCode(cell).map((code) => /^\w+/.exec(code)![0]);
+}
+
+/** `^11.0.0` as `11`. */
+function majors(range: string): string {
+  return range.replaceAll(/\^(\d+)\.0\.0/g, '$1').replaceAll(' || ', ' and ');
+}
