@@ -343,7 +343,9 @@ export class LockService {
     }
     const { signal: _, ...own } = options;
     const resolved = resolveLockOptions(own, this.options.lock);
-    const namespace = resolved.namespace ?? (await this.defaultNamespace());
+    // Asked for even where it is not needed: without a configuration every call fails in the same way.
+    const fallback = await this.defaultNamespace();
+    const namespace = resolved.namespace ?? fallback;
     return {
       lock: { name, namespace, leaseName: this.leaseNameOf(name) },
       resolved: { ...resolved, namespace },

@@ -9,7 +9,7 @@ import {
   reportFailure,
   type LockContext,
 } from './lock-context.js';
-import { release, renew } from './record.js';
+import { park, release } from './record.js';
 
 /** Milliseconds between the tries to release while the API server can't be reached, at most. */
 const SLOWEST_RETRY = 5_000;
@@ -81,7 +81,7 @@ async function writeEnd(
   const options = { timeout: requestTimeout, signal: closed };
   const rest = takenUntil - clock.now();
   if (rest > 0) {
-    cell.see(await store.replace(cell.key, renew(lease, rest, clock), options));
+    cell.see(await store.replace(cell.key, park(lease, rest, clock), options));
   } else if (remove) {
     const { uid, resourceVersion } = lease.metadata;
     await store.delete(cell.key, { uid, resourceVersion }, options);

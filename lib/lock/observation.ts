@@ -1,7 +1,12 @@
 /** R5: what this process has seen of one record, since when, and what follows from it. */
 import type { StoredLease } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
-import { fingerprint, readStanding, type Standing } from './record.js';
+import {
+  fingerprint,
+  isParked,
+  readStanding,
+  type Standing,
+} from './record.js';
 
 /** What a record comes to, at a moment. */
 export type Verdict =
@@ -12,7 +17,10 @@ export type Verdict =
       readonly holder: string;
       /** Monotonic time at which it counts as expired if it does not change; undefined = never. */
       readonly expiresAt: number | undefined;
-      /** Whether the present spec was seen to be written: its holder was alive within its duration. */
+      /**
+       * Whether the present spec was seen to be written, so that its holder was alive within its
+       * duration, or the record says that its work has ended well.
+       */
       readonly alive: boolean;
     };
 
@@ -51,9 +59,10 @@ export class Observation {
       const standing = readStanding(lease);
       const gap = now - this.lastLook;
       this.alive =
-        this.lease !== undefined &&
-        standing.held &&
-        (live || gap <= (standing.duration ?? Infinity));
+        isParked(lease) ||
+        (this.lease !== undefined &&
+          standing.held &&
+          (live || gap <= (standing.duration ?? Infinity)));
       this.standing = standing;
       this.print = print;
       this.since = now;

@@ -19,6 +19,8 @@ import type { Clock } from './clock.js';
 export const ACQUIRED_AT = 'nestjs-k8s-lock/acquired-at';
 /** The lock's name as its user wrote it, where the Lease had to be named otherwise. */
 export const LOCK_NAME = 'nestjs-k8s-lock/name';
+/** Whose work has ended, while the record stays taken for the rest of `minHold`. */
+const PARKED_BY = 'nestjs-k8s-lock/parked-by';
 /** Set to invalidate the resourceVersion that a write of unknown outcome was based on. */
 export const WITHDRAWN = 'nestjs-k8s-lock/withdrawn';
 /** On the Leases that this package created. */
@@ -180,6 +182,31 @@ export function renew(
   };
 }
 
+/** The record of a holder whose work has ended, to stay taken for another `rest` milliseconds. */
+export function park(
+  lease: StoredLease,
+  rest: number,
+  clock: Clock,
+): StoredLease {
+  const parked = renew(lease, rest, clock);
+  return {
+    ...parked,
+    metadata: {
+      ...parked.metadata,
+      annotations: {
+        ...parked.metadata.annotations,
+        [PARKED_BY]: lease.spec?.holderIdentity ?? '',
+      },
+    },
+  };
+}
+
+/** Whether the work of the present holder has ended: no crash, and nothing to be made up for. */
+export function isParked(lease: Lease): boolean {
+  const by = lease.metadata.annotations?.[PARKED_BY];
+  return by !== undefined && by === lease.spec?.holderIdentity;
+}
+
 /** R6: the record without a holder. */
 export function release(lease: StoredLease): StoredLease {
   const {
@@ -189,8 +216,11 @@ export function release(lease: StoredLease): StoredLease {
     renewTime: _renewed,
     ...spec
   } = lease.spec ?? {};
-  const { [ACQUIRED_AT]: _at, ...annotations } =
-    lease.metadata.annotations ?? {};
+  const {
+    [ACQUIRED_AT]: _at,
+    [PARKED_BY]: _by,
+    ...annotations
+  } = lease.metadata.annotations ?? {};
   return {
     ...lease,
     metadata: { ...lease.metadata, annotations },
@@ -245,7 +275,7 @@ function withTenure(
   tenure: Tenure,
   now: string,
 ): Record<string, string> {
-  const { [LOCK_NAME]: _, ...others } = annotations ?? {};
+  const { [LOCK_NAME]: _name, [PARKED_BY]: _by, ...others } = annotations ?? {};
   return {
     ...others,
     [ACQUIRED_AT]: `${now} by ${tenure.identity}`,
