@@ -1,0 +1,119 @@
+/** Who a request comes from and what it may do: bearer tokens, rights, and the review of one's own rights. */
+import { ApiError, invalid } from './api-status.js';
+import { isObject, parseJson } from './lease-codec.js';
+
+/** One thing that somebody wants to do. */
+export interface Access {
+  user: string;
+  /** `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`. */
+  verb: string;
+  /** API group, for instance `coordination.k8s.io`; empty for what is no resource. */
+  group: string;
+  /** For instance `leases`; the path of what is no resource. */
+  resource: string;
+  /** Absent for all namespaces. */
+  namespace?: string;
+  /** Absent where the verb is not about one object. */
+  name?: string;
+}
+
+export interface AccessOptions {
+  /** Bearer token to user. Default: every token is accepted, and names its user. */
+  tokens?: ReadonlyMap<string, string>;
+  /** Default: everybody may do everything. */
+  allow?: (access: Access) => boolean;
+}
+
+const ANONYMOUS = 'system:anonymous';
+
+/** The user that an Authorization header names, anonymous without one; undefined when it is refused. */
+export function authenticate(
+  header: string | undefined,
+  { tokens }: AccessOptions,
+): string | undefined {
+  if (header === undefined) return ANONYMOUS;
+  const token = header.replace(/^Bearer /, '');
+  return tokens ? tokens.get(token) : token;
+}
+
+/** Who has no token may do nothing on a server that knows tokens. */
+function isAllowed(access: Access, { tokens, allow }: AccessOptions): boolean {
+  if (tokens && access.user === ANONYMOUS) return false;
+  return allow?.(access) ?? true;
+}
+
+/** @throws {@link ApiError} 403 when the user may not. */
+export function authorize(access: Access, options: AccessOptions): void {
+  if (isAllowed(access, options)) return;
+  const { user, verb, group, resource, namespace, name } = access;
+  if (group === '') {
+    throw new ApiError(
+      403,
+      'Forbidden',
+      `forbidden: User "${user}" cannot ${verb} path "${resource}"`,
+      {},
+    );
+  }
+  const scope =
+    namespace === undefined
+      ? 'at the cluster scope'
+      : `in the namespace "${namespace}"`;
+  const which = name === undefined ? '' : ` "${name}"`;
+  throw new ApiError(
+    403,
+    'Forbidden',
+    `${resource}.${group}${which} is forbidden: User "${user}" cannot ${verb} resource "${resource}" in API group "${group}" ${scope}`,
+    { ...(name !== undefined && { name }), group, kind: resource },
+  );
+}
+
+/** Answers a SelfSubjectAccessReview. @returns the review with its status. */
+export function reviewAccess(
+  user: string,
+  body: string,
+  options: AccessOptions,
+): string {
+  const review = parseJson(body);
+  const spec =
+    isObject(review) && isObject(review['spec']) ? review['spec'] : {};
+  const about = ['resourceAttributes', 'nonResourceAttributes'].find((each) =>
+    isObject(spec[each]),
+  );
+  const attributes = about === undefined ? undefined : spec[about];
+  if (about === undefined || !isObject(attributes)) {
+    throw invalid(
+      'SelfSubjectAccessReview',
+      '',
+      [
+        {
+          reason: 'FieldValueInvalid',
+          message:
+            'Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
+          field: 'spec',
+        },
+      ],
+      'authorization.k8s.io',
+    );
+  }
+  const attribute = (field: string) => {
+    const value = attributes[field];
+    return typeof value === 'string' ? value : '';
+  };
+  const namespace = attribute('namespace');
+  const name = attribute('name');
+  const access: Access = {
+    user,
+    verb: attribute('verb'),
+    group: attribute('group'),
+    resource: attribute('resource') || attribute('path'),
+    ...(namespace !== '' && { namespace }),
+    ...(name !== '' && { name }),
+  };
+  return JSON.stringify({
+    kind: 'SelfSubjectAccessReview',
+    apiVersion: 'authorization.k8s.io/v1',
+    metadata: {},
+    spec: { [about]: attributes },
+    status: { allowed: isAllowed(access, options) },
+  });
+}

@@ -1,0 +1,266 @@
+/** HTTP on top of the API: who may do what, where faults strike, and how answers are written. */
+import type {
+  IncomingHttpHeaders,
+  IncomingMessage,
+  ServerResponse,
+} from 'node:http';
+import type { Socket } from 'node:net';
+import {
+  authenticate,
+  authorize,
+  reviewAccess,
+  type AccessOptions,
+} from './access.js';
+import * as status from './api-status.js';
+import type { FaultOutcome, Faults } from './faults.js';
+import type { Answer, LeaseApi } from './lease-api.js';
+import type { ReceivedRequest, RequestLog } from './requests.js';
+import { route, type Route } from './routes.js';
+import type { Watches } from './watches.js';
+
+/** The API server's limit for a request's body, in bytes. */
+const BODY_LIMIT = 3 * 1024 * 1024;
+
+const JSON_TYPE = 'application/json';
+const TEXT = { 'Content-Type': 'text/plain; charset=utf-8' };
+const OK: Answer = { code: 200, body: 'ok', headers: TEXT };
+
+/** What everybody may read, as on a real server. */
+const PUBLIC_PATHS: Readonly<Record<string, Answer>> = {
+  '/version': {
+    code: 200,
+    body: JSON.stringify({
+      major: '1',
+      minor: '37',
+      gitVersion: 'v1.37.0+embedded',
+    }),
+  },
+  '/healthz': OK,
+  '/livez': OK,
+  '/readyz': OK,
+};
+
+/** The usual reason of a status that a fault names by its code alone. */
+const REASONS: Readonly<Record<number, string>> = {
+  400: 'BadRequest',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'NotFound',
+  409: 'Conflict',
+  410: 'Expired',
+  422: 'Invalid',
+  429: 'TooManyRequests',
+  500: 'InternalError',
+  503: 'ServiceUnavailable',
+  504: 'Timeout',
+};
+
+/** The answer, or for a watch what starts it. */
+type Outcome = Answer | ((response: ServerResponse) => void);
+
+/** A request's body; undefined when it is over the limit. */
+function readBody(message: IncomingMessage): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    message.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= BODY_LIMIT) chunks.push(chunk);
+    });
+    message.once('end', () => {
+      resolve(size > BODY_LIMIT ? undefined : Buffer.concat(chunks).toString());
+    });
+  });
+}
+
+export class HttpFront {
+  private readonly connectionIds = new WeakMap<Socket, number>();
+
+  constructor(
+    private readonly api: LeaseApi,
+    private readonly watches: Watches,
+    private readonly faults: Faults,
+    private readonly requests: RequestLog,
+    private readonly access: AccessOptions,
+  ) {}
+
+  /** Gives a TCP connection its number. */
+  connected(socket: Socket, id: number): void {
+    this.connectionIds.set(socket, id);
+  }
+
+  async handle(
+    message: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const body = await readBody(message);
+    const { method = 'GET', url = '/', headers, socket } = message;
+    const asked = route(method, url);
+    const user = authenticate(headers.authorization, this.access);
+    const request: ReceivedRequest = {
+      method,
+      path: url,
+      verb: asked.verb,
+      resource: asked.resource,
+      ...(asked.namespace !== undefined && { namespace: asked.namespace }),
+      ...(asked.name !== undefined && { name: asked.name }),
+      user: user ?? '',
+      connection: this.connectionIds.get(socket)!,
+      at: performance.now(),
+    };
+    this.requests.add(request);
+
+    const met = this.faults.meet(request);
+    const before = met && (await met.pass('before'));
+    if (before) {
+      this.fail(request, response, before);
+      return;
+    }
+    const outcome = answerOf(() => {
+      if (user === undefined) throw status.unauthorized();
+      return this.apply(request, asked, headers, body);
+    });
+    const after = met && (await met.pass('after'));
+    if (after) this.fail(request, response, after, outcome);
+    else if (typeof outcome === 'function') outcome(response);
+    else this.send(request, response, outcome);
+  }
+
+  private apply(
+    request: ReceivedRequest,
+    asked: Route,
+    headers: IncomingHttpHeaders,
+    body: string | undefined,
+  ): Outcome {
+    const { path, group, resource, verb, methods } = asked;
+    const readable = PUBLIC_PATHS[path];
+    if (readable) {
+      if (request.method === 'GET') return readable;
+      throw status.methodNotAllowed();
+    }
+    const { user, namespace, name } = request;
+    const access = {
+      user,
+      verb,
+      group,
+      resource,
+      ...(namespace !== undefined && { namespace }),
+      ...(name !== undefined && { name }),
+    };
+    authorize(access, this.access);
+    if (methods.length === 0) return noSuchPath(path);
+    if (!methods.includes(request.method)) throw status.methodNotAllowed();
+    requireJsonWanted(headers.accept);
+    if (body === undefined) throw status.entityTooLarge(BODY_LIMIT);
+    if (resource === 'selfsubjectaccessreviews') {
+      return { code: 201, body: reviewAccess(user, body, this.access) };
+    }
+    const [type = ''] = (headers['content-type'] ?? '').split(';');
+    const contentType = type.trim().toLowerCase();
+    const authorizeCreation = () =>
+      authorize({ ...access, verb: 'create' }, this.access);
+    const call = { ...asked, contentType, body, authorizeCreation };
+    if (verb !== 'watch') return this.api[verb](call);
+    const options = this.api.watchOptions(call);
+    return (response) => {
+      request.status = 200;
+      this.watches.start(request, response, options);
+    };
+  }
+
+  /** Answers as a fault wants it. */
+  private fail(
+    request: ReceivedRequest,
+    response: ServerResponse,
+    fault: FaultOutcome,
+    outcome?: Outcome,
+  ): void {
+    switch (fault.kind) {
+      case 'drop':
+        if (fault.when === 'mid-answer') breakOff(response, outcome);
+        else response.socket?.resetAndDestroy();
+        return;
+      case 'answer': {
+        const { code = 200, body, contentType = JSON_TYPE } = fault;
+        const headers = { 'Content-Type': contentType };
+        this.send(request, response, { code, body, headers });
+        return;
+      }
+      case 'status': {
+        const { code, retryAfter, reason = REASONS[code] } = fault;
+        const { message = `injected fault ${code}` } = fault;
+        const details =
+          retryAfter === undefined ? {} : { retryAfterSeconds: retryAfter };
+        const failure = new status.ApiError(code, reason, message, details);
+        this.send(request, response, failureAnswer(failure));
+      }
+    }
+  }
+
+  private send(
+    request: ReceivedRequest,
+    response: ServerResponse,
+    { code, body, headers }: Answer,
+  ): void {
+    request.status = code;
+    response.writeHead(code, {
+      'Content-Type': JSON_TYPE,
+      'Content-Length': Buffer.byteLength(body),
+      ...headers,
+    });
+    response.end(body);
+  }
+}
+
+function answerOf(act: () => Outcome): Outcome {
+  try {
+    return act();
+  } catch (error) {
+    return failureAnswer(
+      error instanceof status.ApiError
+        ? error
+        : new status.ApiError(500, 'InternalError', String(error)),
+    );
+  }
+}
+
+function failureAnswer({ code, status: failure, details }: status.ApiError) {
+  const retryAfter = details?.retryAfterSeconds;
+  return {
+    code,
+    body: JSON.stringify(failure),
+    ...(retryAfter !== undefined && {
+      headers: { 'Retry-After': String(retryAfter) },
+    }),
+  };
+}
+
+/** Sends the first half of an answer, then resets the connection. */
+function breakOff(
+  response: ServerResponse,
+  outcome: Outcome | undefined,
+): void {
+  const { code, body }: Answer =
+    typeof outcome === 'object' ? outcome : { code: 200, body: '{"type":"A' };
+  response.writeHead(code, {
+    'Content-Type': JSON_TYPE,
+    'Content-Length': Buffer.byteLength(body) + 1,
+  });
+  const half = body.slice(0, Math.ceil(body.length / 2));
+  response.write(half, () => response.socket?.resetAndDestroy());
+}
+
+/** Within a known API group the answer is a Status, elsewhere plain text. */
+function noSuchPath(path: string): Answer {
+  const known = /^\/(api\/v1|apis\/(coordination|authorization)\.k8s\.io)\//;
+  if (known.test(path)) {
+    throw status.noSuchResource();
+  }
+  return { code: 404, body: '404 page not found\n', headers: TEXT };
+}
+
+/** Only JSON is served here. */
+function requireJsonWanted(accept = '*/*'): void {
+  if (/\*\/\*|application\/(json|\*)/.test(accept)) return;
+  throw status.notAcceptable([JSON_TYPE]);
+}

@@ -1,0 +1,22 @@
+/** What `nestjs-k8s-lock/testing` exports: the embedded Lease API server and its switches. */
+export type { Access } from './access.js';
+export type {
+  Fault,
+  FaultMatch,
+  FaultPhase,
+  Faults,
+  InjectedFault,
+} from './faults.js';
+export type { NamespacePhase } from './lease-api.js';
+export {
+  LeaseApiServer,
+  type KubeConfigOptions,
+  type LeaseApiServerOptions,
+} from './lease-api-server.js';
+export type {
+  ReceivedRequest,
+  RequestLog,
+  RequestMatch,
+  RequestVerb,
+} from './requests.js';
+export type { WatchEnd } from './watches.js';

@@ -1,0 +1,353 @@
+/** The stored Leases: compare-and-swap by one global version, and the history that watches read. */
+import { randomUUID } from 'node:crypto';
+import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
+import * as status from './api-status.js';
+import type {
+  DecodedLease,
+  MetadataFields,
+  SpecFields,
+} from './lease-codec.js';
+import { invalidValue, validateLease } from './lease-validation.js';
+
+/** A stored Lease and its JSON. Never modified: a write puts another in its place. */
+export interface StoredEntry {
+  readonly lease: StoredLease;
+  readonly json: string;
+}
+
+/** One change, in the order of versions. */
+export type StorageEvent = { readonly version: bigint } & (
+  | {
+      readonly deleted: false;
+      /** What was stored; absent for a creation. */
+      readonly before?: StoredEntry;
+      readonly after: StoredEntry;
+    }
+  | {
+      readonly deleted: true;
+      readonly before: StoredEntry;
+      readonly after?: undefined;
+    }
+);
+
+/** What must still be true of the stored Lease for a deletion to happen. */
+export interface DeletePrecondition {
+  uid?: string;
+  resourceVersion?: string;
+}
+
+export interface StorageOptions {
+  /** The resourceVersion before the first write. */
+  firstVersion: bigint;
+  /** How many changes a watch may be behind at least. */
+  historySize: number;
+  /** Keep `spec.strategy` and `spec.preferredHolder`, as a cluster with the feature gate CoordinatedLeaderElection does. */
+  coordinatedLeaderElection: boolean;
+}
+
+export const storageKey = ({
+  namespace,
+  name,
+}: {
+  namespace?: string;
+  name: string;
+}) => `${namespace ?? ''}/${name}`;
+
+/** What etcd stores in one value, in bytes. */
+const SIZE_LIMIT = 1.5 * 1024 * 1024;
+
+/** A Lease that is about to be stored. */
+interface Draft {
+  metadata: Partial<MetadataFields>;
+  spec: Partial<SpecFields>;
+}
+
+/** The JSON of a Lease under a version, with its fields in the API server's order. */
+function render({ metadata, spec }: Draft, resourceVersion?: string): string {
+  return JSON.stringify({
+    kind: 'Lease',
+    apiVersion: 'coordination.k8s.io/v1',
+    metadata: {
+      name: metadata.name,
+      generateName: metadata.generateName,
+      namespace: metadata.namespace,
+      uid: metadata.uid,
+      resourceVersion,
+      generation: metadata.generation,
+      creationTimestamp: metadata.creationTimestamp,
+      labels: metadata.labels,
+      annotations: metadata.annotations,
+      ownerReferences: metadata.ownerReferences,
+      finalizers: metadata.finalizers,
+    },
+    spec,
+  });
+}
+
+const entryOf = (json: string): StoredEntry => ({
+  lease: JSON.parse(json),
+  json,
+});
+
+export class LeaseStorage {
+  private readonly entries = new Map<string, StoredEntry>();
+  private readonly listeners = new Set<(event: StorageEvent) => void>();
+  private history: StorageEvent[] = [];
+  private current: bigint;
+  private oldest: bigint;
+
+  constructor(private readonly options: StorageOptions) {
+    this.current = options.firstVersion;
+    this.oldest = options.firstVersion;
+  }
+
+  /** The version of the latest write. */
+  get version(): bigint {
+    return this.current;
+  }
+
+  get(key: LeaseKey): StoredEntry | undefined {
+    return this.entries.get(storageKey(key));
+  }
+
+  /** The stored Leases in the order of their keys, of one namespace or of all. */
+  list(namespace?: string): StoredEntry[] {
+    return [...this.entries.entries()]
+      .filter(
+        ([key]) => namespace === undefined || key.startsWith(`${namespace}/`),
+      )
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, entry]) => entry);
+  }
+
+  create(key: LeaseKey, lease: DecodedLease, dryRun = false): StoredEntry {
+    const fresh = this.initialized(key, lease);
+    if (/^0*[1-9]\d*$/.test(lease.metadata.resourceVersion ?? '')) {
+      // The real server does not map this error to a status of its own either.
+      throw new status.ApiError(
+        500,
+        undefined,
+        'resourceVersion should not be set on objects to be created',
+      );
+    }
+    if (this.get(key)) throw status.alreadyExists(key.name);
+    return this.write(key, fresh, undefined, dryRun);
+  }
+
+  /** @throws {@link status.ApiError} 409 when another Lease is stored under this key, or none. */
+  requireUid(key: LeaseKey, uid: string): void {
+    const stored = this.get(key)?.lease.metadata.uid ?? '';
+    if (uid === stored) return;
+    throw status.conflict(
+      key.name,
+      `StorageError: invalid object, Code: 4, Key: /registry/leases/${storageKey(key)}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${uid}, UID in object meta: ${stored}`,
+    );
+  }
+
+  /**
+   * Replaces a Lease, or creates it where none is stored: then the resourceVersion it carries
+   * counts for nothing: only {@link requireUid} keeps a deleted one from coming back.
+   */
+  update(
+    key: LeaseKey,
+    lease: DecodedLease,
+    dryRun = false,
+  ): { entry: StoredEntry; created: boolean } {
+    const existing = this.get(key);
+    if (!existing) {
+      const fresh = this.initialized(key, lease);
+      const entry = this.write(key, fresh, undefined, dryRun);
+      return { entry, created: true };
+    }
+    const stored = existing.lease;
+    requireVersion(stored, lease.metadata.resourceVersion);
+    const next: Draft = {
+      metadata: {
+        ...lease.metadata,
+        name: key.name,
+        namespace: key.namespace,
+        uid: stored.metadata.uid,
+        creationTimestamp: String(stored.metadata['creationTimestamp']),
+      },
+      spec: this.gated(lease.spec, stored),
+    };
+    requireImmutable(stored, lease);
+    requireValid(next, false);
+    const version = stored.metadata.resourceVersion;
+    const isChanged = render(next, version) !== existing.json;
+    const entry = isChanged
+      ? this.write(key, next, existing, dryRun)
+      : existing;
+    return { entry, created: false };
+  }
+
+  /** @returns what was stored */
+  delete(
+    key: LeaseKey,
+    precondition: DeletePrecondition = {},
+    dryRun = false,
+  ): StoredEntry {
+    const existing = this.get(key);
+    if (!existing) throw status.leaseNotFound(key.name);
+    const { uid, resourceVersion } = existing.lease.metadata;
+    if (precondition.uid !== undefined && precondition.uid !== uid) {
+      throw status.preconditionFailed(key.name, 'UID', precondition.uid, uid);
+    }
+    if (
+      precondition.resourceVersion !== undefined &&
+      precondition.resourceVersion !== resourceVersion
+    ) {
+      throw status.preconditionFailed(
+        key.name,
+        'ResourceVersion',
+        precondition.resourceVersion,
+        resourceVersion,
+      );
+    }
+    if (dryRun) return existing;
+    this.entries.delete(storageKey(key));
+    this.current += 1n;
+    const version = this.current;
+    this.record({ version, before: existing, deleted: true });
+    return existing;
+  }
+
+  /** The changes after a version. @throws {@link status.ApiError} 410 where the history no longer reaches back. */
+  since(version: bigint): StorageEvent[] {
+    if (version < this.oldest) throw status.expired(version, this.oldest);
+    return this.history.filter((event) => event.version > version);
+  }
+
+  /** Calls `listener` with every change, in the same turn in which it is written. @returns how to stop. */
+  subscribe(listener: (event: StorageEvent) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Forgets the history: a watch from any version before the current one is answered with 410. */
+  compact(): void {
+    this.history = [];
+    this.oldest = this.current;
+  }
+
+  /** The Lease as a creation stores it: with a new uid, whatever uid and times it came with. */
+  private initialized(key: LeaseKey, lease: DecodedLease): Draft {
+    const fresh: Draft = {
+      metadata: {
+        ...lease.metadata,
+        name: key.name,
+        namespace: key.namespace,
+        uid: randomUUID(),
+        creationTimestamp: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+      },
+      spec: this.gated(lease.spec),
+    };
+    requireValid(fresh, true);
+    return fresh;
+  }
+
+  /** Without the fields of coordinated leader election, unless that is on or they are stored already. */
+  private gated(
+    spec: Partial<SpecFields>,
+    stored?: StoredLease,
+  ): Partial<SpecFields> {
+    if (this.options.coordinatedLeaderElection) return spec;
+    const { strategy, preferredHolder, ...rest } = spec;
+    const before = stored?.spec;
+    return {
+      ...rest,
+      ...(before?.strategy !== undefined && { strategy }),
+      ...(before?.['preferredHolder'] !== undefined && { preferredHolder }),
+    };
+  }
+
+  private write(
+    key: LeaseKey,
+    draft: Draft,
+    before: StoredEntry | undefined,
+    dryRun: boolean,
+  ): StoredEntry {
+    const stored = before?.lease.metadata.resourceVersion;
+    if (dryRun) return entryOf(render(draft, stored));
+    const version = this.current + 1n;
+    const json = render(draft, String(version));
+    if (Buffer.byteLength(json) > SIZE_LIMIT) {
+      throw new status.ApiError(
+        500,
+        undefined,
+        'etcdserver: request is too large',
+      );
+    }
+    const after = entryOf(json);
+    this.current = version;
+    this.entries.set(storageKey(key), after);
+    this.record({ version, ...(before && { before }), after, deleted: false });
+    return after;
+  }
+
+  private record(event: StorageEvent): void {
+    this.history.push(event);
+    // Twice the size before it is cut, so that most writes do not move the array.
+    if (this.history.length >= 2 * this.options.historySize) {
+      const dropped = this.history.length - this.options.historySize;
+      this.oldest = this.history[dropped - 1]!.version;
+      this.history = this.history.slice(dropped);
+    }
+    for (const listener of this.listeners) listener(event);
+  }
+}
+
+/** The compare-and-swap: only who knows the present version may write. */
+function requireVersion({ metadata }: StoredLease, given = '0'): void {
+  if (!/^\d+$/.test(given)) {
+    throw new status.ApiError(
+      500,
+      undefined,
+      `strconv.ParseUint: parsing ${JSON.stringify(given)}: invalid syntax`,
+    );
+  }
+  const version = BigInt(given);
+  if (version === 0n) {
+    throw status.invalid('leases', metadata.name, [
+      invalidValue(
+        'metadata.resourceVersion',
+        0,
+        'must be specified for an update',
+      ),
+    ]);
+  }
+  if (version !== BigInt(metadata.resourceVersion)) {
+    throw status.modified(metadata.name);
+  }
+}
+
+/** What only the server sets must not come back changed; a creationTimestamp is merely ignored. */
+function requireImmutable(
+  stored: StoredLease,
+  { metadata }: DecodedLease,
+): void {
+  const { uid = stored.metadata.uid, deletionTimestamp } = metadata;
+  const causes: status.StatusCause[] = [];
+  if (uid !== stored.metadata.uid) {
+    causes.push(invalidValue('metadata.uid', uid, 'field is immutable'));
+  }
+  if (deletionTimestamp !== undefined) {
+    causes.push(
+      invalidValue(
+        'metadata.deletionTimestamp',
+        deletionTimestamp,
+        'field is immutable',
+      ),
+    );
+  }
+  if (causes.length > 0) {
+    throw status.invalid('Lease', stored.metadata.name, causes);
+  }
+}
+
+function requireValid(draft: Draft, isNew: boolean): void {
+  const causes = validateLease(draft, { isNew });
+  if (causes.length > 0) {
+    throw status.invalid('Lease', draft.metadata.name ?? '', causes);
+  }
+}

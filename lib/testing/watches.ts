@@ -1,0 +1,258 @@
+/** The open watches: what each is sent, when it ends, and how a test breaks them. */
+import type { ServerResponse } from 'node:http';
+import { ApiError } from './api-status.js';
+import type { Faults } from './faults.js';
+import type {
+  LeaseStorage,
+  StorageEvent,
+  StoredEntry,
+} from './lease-storage.js';
+import {
+  matches,
+  type ReceivedRequest,
+  type RequestMatch,
+} from './requests.js';
+import type { Selects } from './selectors.js';
+
+/** What a watch asks for. */
+export interface WatchOptions {
+  /** undefined: all namespaces. */
+  namespace?: string;
+  selects: Selects;
+  /** Changes after this version; 0: from now. */
+  since: bigint;
+  /** The present state comes first, as ADDED events, whatever `since` is; a bookmark tells where it ends. */
+  initialEvents: boolean;
+  bookmarks: boolean;
+  /** Seconds until the server ends it. */
+  timeoutSeconds: number;
+}
+
+/** How a watch is broken: its answer ends, its connection is reset, or its version has expired (410). */
+export type WatchEnd = 'end' | 'reset' | 'expired';
+
+/** A bookmark comes once a minute, and shortly before the end. */
+const BOOKMARK_INTERVAL = 60_000;
+const BOOKMARK_BEFORE_END = 2_000;
+
+const bookmark = (version: bigint, initialEventsEnd: boolean) =>
+  JSON.stringify({
+    kind: 'Lease',
+    apiVersion: 'coordination.k8s.io/v1',
+    metadata: {
+      resourceVersion: String(version),
+      ...(initialEventsEnd && {
+        annotations: { 'k8s.io/initial-events-end': 'true' },
+      }),
+    },
+    spec: {},
+  });
+
+/** A Lease as it was last seen, under the version of the change that took it away. */
+function lastState({ lease }: StoredEntry, version: bigint): string {
+  const resourceVersion = String(version);
+  return JSON.stringify({
+    ...lease,
+    metadata: { ...lease.metadata, resourceVersion },
+  });
+}
+
+class Watch {
+  private readonly timers = new Set<NodeJS.Timeout>();
+  private readonly late: { due: number; deliver: () => void }[] = [];
+  private isOver = false;
+  /** The latest version that the client knows of. */
+  private told: bigint;
+
+  constructor(
+    readonly request: ReceivedRequest,
+    private readonly response: ServerResponse,
+    private readonly options: WatchOptions,
+    private readonly storage: LeaseStorage,
+    private readonly faults: Faults,
+  ) {
+    this.told = options.since;
+  }
+
+  start(): void {
+    this.response.writeHead(200, { 'Content-Type': 'application/json' });
+    this.response.flushHeaders();
+    const { since, initialEvents, bookmarks, timeoutSeconds } = this.options;
+    if (initialEvents) this.sendPresent();
+    else if (since > 0n && !this.sendSince(since)) return;
+    const ms = timeoutSeconds * 1_000;
+    this.after(ms, () => this.deliver(() => this.end('end')));
+    if (!bookmarks) return;
+    this.after(ms - BOOKMARK_BEFORE_END, () => this.remind());
+    const everyMinute = () => {
+      this.remind();
+      this.after(BOOKMARK_INTERVAL, everyMinute);
+    };
+    this.after(BOOKMARK_INTERVAL, everyMinute);
+  }
+
+  /** Sends a change as this watch sees it: a Lease that begins or ceases to fit comes and goes. */
+  changed({ version, before, after }: StorageEvent): void {
+    if (this.isOver || version <= this.options.since) return;
+    const fitted = before !== undefined && this.fits(before);
+    if (after !== undefined && this.fits(after)) {
+      this.send(fitted ? 'MODIFIED' : 'ADDED', after.json, version);
+    } else if (fitted) {
+      this.send('DELETED', lastState(before, version), version);
+    }
+  }
+
+  end(how: WatchEnd, error?: ApiError): void {
+    this.clear();
+    if (how === 'reset') {
+      this.response.socket?.resetAndDestroy();
+      return;
+    }
+    if (how === 'expired') {
+      const status = (
+        error ?? new ApiError(410, 'Expired', 'too old resource version')
+      ).status;
+      this.response.write(
+        `{"type":"ERROR","object":${JSON.stringify(status)}}\n`,
+      );
+    }
+    this.response.end();
+  }
+
+  /** Nothing more is sent. */
+  clear(): void {
+    this.isOver = true;
+    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
+  }
+
+  private fits({ lease }: StoredEntry): boolean {
+    const { namespace, selects } = this.options;
+    const isInScope =
+      namespace === undefined || namespace === lease.metadata.namespace;
+    return isInScope && selects(lease);
+  }
+
+  private sendPresent(): void {
+    for (const entry of this.storage.list(this.options.namespace)) {
+      if (this.fits(entry)) this.send('ADDED', entry.json, 0n);
+    }
+    if (this.options.bookmarks) this.sendBookmark(true);
+  }
+
+  /** @returns whether the history reaches back that far; if not, the watch has ended. */
+  private sendSince(version: bigint): boolean {
+    try {
+      for (const event of this.storage.since(version)) this.changed(event);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.end('expired', error);
+      return false;
+    }
+  }
+
+  /** A bookmark, unless it would tell nothing new. */
+  private remind(): void {
+    if (this.storage.version > this.told) this.sendBookmark(false);
+  }
+
+  private sendBookmark(endsInitialEvents: boolean): void {
+    const { version } = this.storage;
+    this.send('BOOKMARK', bookmark(version, endsInitialEvents), version);
+  }
+
+  private send(type: string, object: string, version: bigint): void {
+    const line = `{"type":"${type}","object":${object}}\n`;
+    if (version > this.told) this.told = version;
+    this.deliver(() => this.response.write(line));
+  }
+
+  /** Lets something reach the client: at once, or late, or never, as faults want it. */
+  private deliver(deliver: () => void): void {
+    const lag = this.faults.meetEvent(this.request);
+    if (lag === 'lost') return;
+    if (lag === 0 && this.late.length === 0) {
+      deliver();
+      return;
+    }
+    this.late.push({ due: performance.now() + lag, deliver });
+    if (this.late.length === 1) this.after(lag, () => this.catchUp());
+  }
+
+  /** Delivers what is due; in order, so that nothing overtakes what is later than itself. */
+  private catchUp(): void {
+    while (this.late.length > 0) {
+      const wait = this.late[0]!.due - performance.now();
+      if (wait > 0) {
+        this.after(Math.ceil(wait), () => this.catchUp());
+        return;
+      }
+      this.late.shift()!.deliver();
+    }
+  }
+
+  private after(ms: number, run: () => void): void {
+    if (ms < 0) return;
+    // A longer time-out would overflow the timer and fire at once.
+    const timer = setTimeout(
+      () => {
+        this.timers.delete(timer);
+        run();
+      },
+      Math.min(ms, 2 ** 31 - 1),
+    );
+    this.timers.add(timer);
+  }
+}
+
+/** All open watches of a server. */
+export class Watches {
+  private readonly open = new Set<Watch>();
+
+  constructor(
+    private readonly storage: LeaseStorage,
+    private readonly faults: Faults,
+  ) {
+    storage.subscribe((event) => {
+      for (const watch of this.open) watch.changed(event);
+    });
+  }
+
+  start(
+    request: ReceivedRequest,
+    response: ServerResponse,
+    options: WatchOptions,
+  ): void {
+    const watch = new Watch(
+      request,
+      response,
+      options,
+      this.storage,
+      this.faults,
+    );
+    this.open.add(watch);
+    response.once('close', () => {
+      watch.clear();
+      this.open.delete(watch);
+    });
+    watch.start();
+  }
+
+  count(match: RequestMatch): number {
+    return this.fitting(match).length;
+  }
+
+  end(how: WatchEnd, match: RequestMatch): number {
+    const ended = this.fitting(match);
+    for (const watch of ended) {
+      this.open.delete(watch);
+      watch.end(how);
+    }
+    return ended.length;
+  }
+
+  private fitting(match: RequestMatch): Watch[] {
+    return [...this.open].filter(({ request }) => matches(match, request));
+  }
+}

@@ -1,0 +1,194 @@
+/** What a watch reports, from where, and how it ends. */
+import { expect, it } from 'vitest';
+import { describeOnEachServer } from '../api-servers.js';
+import {
+  failure,
+  HELD,
+  RawLeases,
+  versionOf,
+  type Json,
+  type RawWatch,
+} from './raw-api.js';
+
+/** What matters of the next event: its type, and the transitions of the Lease as a mark. */
+async function seen(watch: RawWatch) {
+  const event = await watch.next();
+  return event && [event.type, event.object['spec'].leaseTransitions];
+}
+
+const marked = (leaseTransitions: number) => ({ ...HELD, leaseTransitions });
+
+describeOnEachServer('A watch', (server) => {
+  const leases = new RawLeases(server);
+
+  /** Writes a mark, which tests recognise in events. */
+  const mark = async (lease: Json, transitions: number, metadata?: Json) => {
+    const { code, body } = await leases.put(lease['metadata'].name, {
+      ...lease,
+      metadata: { ...lease['metadata'], ...metadata },
+      spec: marked(transitions),
+    });
+    expect(code).toBe(200);
+    return body;
+  };
+
+  it('reports the life of a Lease in order', async () => {
+    const watch = await leases.watch('life');
+    expect(watch.code).toBe(200);
+    const created = await leases.create('life', { spec: marked(1) });
+    const updated = await mark(created, 2);
+    await leases.delete('life');
+    const again = await leases.create('life', { spec: marked(3) });
+
+    expect(await watch.next()).toEqual({ type: 'ADDED', object: created });
+    expect(await watch.next()).toEqual({ type: 'MODIFIED', object: updated });
+    const deleted = await watch.next();
+    expect(deleted).toMatchObject({
+      type: 'DELETED',
+      object: { metadata: { uid: created['metadata'].uid }, spec: marked(2) },
+    });
+    // Under the version of the deletion.
+    expect(versionOf(deleted!.object)).toBeGreaterThan(versionOf(updated));
+    expect(versionOf(deleted!.object)).toBeLessThan(versionOf(again));
+    expect(await watch.next()).toEqual({ type: 'ADDED', object: again });
+  });
+
+  it.each(['', 'resourceVersion=0'])(
+    'begins with the present state: %j',
+    async (query) => {
+      const name = `present${query.length}`;
+      const created = await mark(await leases.create(name), 1);
+      const watch = await leases.watch(name, query);
+      expect(await watch.next()).toEqual({ type: 'ADDED', object: created });
+      await mark(created, 2);
+      expect(await seen(watch)).toEqual(['MODIFIED', 2]);
+    },
+  );
+
+  it('catches up from a version', async () => {
+    const created = await leases.create('catch-up', { spec: marked(1) });
+    await mark(await mark(created, 2), 3);
+    const { resourceVersion } = created['metadata'];
+    const watch = await leases.watch(
+      'catch-up',
+      `resourceVersion=${resourceVersion}`,
+    );
+    expect(await seen(watch)).toEqual(['MODIFIED', 2]);
+    expect(await seen(watch)).toEqual(['MODIFIED', 3]);
+  });
+
+  it('reports nothing of other Leases', async () => {
+    const watch = await leases.watch('mine');
+    await leases.create('other', { spec: marked(1) });
+    await leases.create('mine', { spec: marked(2) });
+    expect(await seen(watch)).toEqual(['ADDED', 2]);
+  });
+
+  it('reports no write that changes nothing', async () => {
+    const created = await leases.create('idle', { spec: marked(1) });
+    const watch = await leases.watch('idle');
+    expect(await seen(watch)).toEqual(['ADDED', 1]);
+    await mark(created, 1);
+    await mark(created, 2);
+    expect(await seen(watch)).toEqual(['MODIFIED', 2]);
+  });
+
+  it('of all namespaces reports this one too', async () => {
+    const watch = await leases.api.watch(
+      '/apis/coordination.k8s.io/v1/leases?watch=true&fieldSelector=metadata.name%3Deverywhere',
+    );
+    const created = await leases.create('everywhere');
+    expect(await watch.next()).toEqual({ type: 'ADDED', object: created });
+  });
+
+  it('with a label selector reports what begins and ceases to fit', async () => {
+    const labels = { role: 'lock' };
+    const created = await leases.create('fitting', {
+      metadata: { labels },
+      spec: marked(1),
+    });
+    const watch = await leases.api.watch(
+      `${leases.path()}?watch=1&labelSelector=role%3Dlock`,
+    );
+    const left = await mark(created, 2, { labels: {} });
+    const back = await mark(left, 3, { labels });
+    await mark(back, 4);
+
+    expect(await seen(watch)).toEqual(['ADDED', 1]);
+    // As it was while it still fitted, but under the new version.
+    const gone = await watch.next();
+    expect(gone).toMatchObject({
+      type: 'DELETED',
+      object: { metadata: { labels }, spec: marked(1) },
+    });
+    expect(versionOf(gone!.object)).toBe(versionOf(left));
+    expect(await seen(watch)).toEqual(['ADDED', 3]);
+    expect(await seen(watch)).toEqual(['MODIFIED', 4]);
+  });
+
+  it('ends cleanly at its time-out', async () => {
+    const start = performance.now();
+    const watch = await leases.watch('brief', 'timeoutSeconds=1');
+    expect(await watch.next()).toBeUndefined();
+    expect(performance.now() - start).toBeGreaterThan(950);
+  });
+
+  it('tells how far it is before it ends', async () => {
+    const created = await leases.create('booked');
+    const { resourceVersion } = created['metadata'];
+    const watch = await leases.watch(
+      'booked',
+      `allowWatchBookmarks=true&timeoutSeconds=4&resourceVersion=${resourceVersion}`,
+    );
+    const other = await leases.create('not-booked');
+    const bookmark = await watch.next();
+    expect(bookmark).toMatchObject({
+      type: 'BOOKMARK',
+      object: { kind: 'Lease', apiVersion: 'coordination.k8s.io/v1', spec: {} },
+    });
+    expect(versionOf(bookmark!.object)).toBeGreaterThanOrEqual(
+      versionOf(other),
+    );
+    expect(Object.keys(bookmark!.object['metadata'])).toEqual([
+      'resourceVersion',
+    ]);
+  });
+
+  it.each(['', 'sendInitialEvents=true&resourceVersionMatch=NotOlderThan'])(
+    'tells where the present state ends: %j',
+    async (query) => {
+      const name = `initial${query.length}`;
+      const created = await leases.create(name);
+      const watch = await leases.watch(
+        name,
+        `allowWatchBookmarks=true&${query}`,
+      );
+      expect(await watch.next()).toEqual({ type: 'ADDED', object: created });
+      expect(await watch.next()).toMatchObject({
+        type: 'BOOKMARK',
+        object: {
+          metadata: { annotations: { 'k8s.io/initial-events-end': 'true' } },
+        },
+      });
+    },
+  );
+
+  it('of a Lease by its path is a plain read', async () => {
+    const created = await leases.create('read');
+    const { api } = leases;
+    expect(
+      (await api.request('GET', `${leases.path('read')}?watch=1`)).body,
+    ).toEqual(created);
+  });
+
+  it.each([
+    ['spec.holderIdentity%3Da', 400, 'BadRequest'],
+    ['metadata.name%3Da&sendInitialEvents=true', 422, 'Invalid'],
+    ['metadata.name%3Da&resourceVersionMatch=NotOlderThan', 422, 'Invalid'],
+  ])('is refused: %s', async (query, code, reason) => {
+    const path = `${leases.path()}?watch=1&fieldSelector=${query}`;
+    expect(await leases.api.request('GET', path)).toMatchObject(
+      failure(code, reason),
+    );
+  });
+});

@@ -1,0 +1,187 @@
+/** R10: what others keep in a Lease survives, and a Lease that coordinated leader election owns is refused. */
+import { describe, expect, it } from 'vitest';
+import type { StoredLease } from '../../lib/kube/lease-store.js';
+import { LockBackendError } from '../../lib/lock.errors.js';
+import {
+  invalidate,
+  release,
+  renew,
+  take,
+  type Tenure,
+} from '../../lib/lock/record.js';
+import { ControlledClock, settled } from './controlled-clock.js';
+import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
+
+const COORDINATED = { strategy: 'OldestEmulationVersion' };
+
+const clock = new ControlledClock();
+const tenure: Tenure = {
+  identity: 'pod_1',
+  leaseDuration: 15_000,
+  lockName: JOB,
+};
+
+/** A Lease of a future version of the API. */
+const FUTURE: StoredLease = {
+  apiVersion: 'coordination.k8s.io/v1',
+  kind: 'Lease',
+  metadata: {
+    name: JOB,
+    namespace: 'default',
+    uid: 'u',
+    resourceVersion: '7',
+    labels: { team: 'blue' },
+    annotations: { note: 'hands off' },
+    finalizers: ['example.com/guard'],
+    futureMetadata: { a: [1] },
+  },
+  spec: {
+    ...foreignSpec(),
+    preferredHolder: 'somebody',
+    futureField: { deep: [{ value: null }] },
+  },
+  status: { futureStatus: 1 },
+};
+
+describe('R10 what others keep in a Lease', () => {
+  it.each([
+    ['take', (lease: StoredLease) => take(lease, tenure, clock)],
+    ['renew', (lease: StoredLease) => renew(lease, 15_000, clock)],
+    ['release', (lease: StoredLease) => release(lease)],
+    ['invalidate', (lease: StoredLease) => invalidate(lease, 'nonce')],
+  ])('survives %s, whatever it is', (_, change) => {
+    const before = structuredClone(FUTURE);
+    const after = change(FUTURE);
+
+    expect(FUTURE, 'it changes a copy').toEqual(before);
+    const { spec, metadata, ...top } = FUTURE;
+    expect(after).toMatchObject(top);
+    expect(after.metadata).toMatchObject(metadata);
+    expect(after.spec).toMatchObject({
+      preferredHolder: spec!.preferredHolder,
+      futureField: spec!.futureField,
+    });
+  });
+
+  it('survives the whole life of a lock', async () => {
+    const cluster = new Cluster();
+    cluster.write(({ metadata }) => {
+      metadata.labels = {
+        team: 'blue',
+        'app.kubernetes.io/managed-by': 'helm',
+      };
+      metadata.annotations = { note: 'hands off' };
+      metadata.ownerReferences = [
+        { apiVersion: 'v1', kind: 'ConfigMap', name: 'owner', uid: 'u-1' },
+      ];
+    });
+    const { metadata: original } = cluster.lease()!;
+    const expectKept = (): void => {
+      const { metadata } = cluster.lease()!;
+      expect(metadata.labels).toEqual(original.labels);
+      expect(metadata.annotations).toMatchObject(original.annotations!);
+      expect(metadata.ownerReferences).toEqual(original.ownerReferences);
+      expect(metadata.uid).toBe(original.uid);
+    };
+    const pod = cluster.process('pod');
+
+    const lock = await pod.acquire();
+    expectKept();
+    await cluster.clock.advance(5_000);
+    expectKept();
+    await lock.release();
+    expectKept();
+    await (await pod.acquire(JOB, { minHold: 2_000 })).release();
+    expectKept();
+    await pod.forceRelease();
+    expectKept();
+    expect(cluster.lease()!.metadata.annotations).toEqual(original.annotations);
+  });
+
+  it('includes what is written while the lock is held', async () => {
+    const cluster = new Cluster();
+    const lock = await cluster.process('pod').acquire();
+    cluster.write(({ metadata }) => {
+      metadata.labels = { ...metadata.labels, added: 'meanwhile' };
+    });
+    await cluster.clock.advance(60_000);
+    expect(lock.isHeld).toBe(true);
+    await lock.release();
+
+    expect(cluster.lease()!.metadata.labels).toHaveProperty(
+      'added',
+      'meanwhile',
+    );
+  });
+
+  it('is not called a lock of this package by being taken: the label is for Leases that it created', async () => {
+    const cluster = new Cluster();
+    cluster.writeSpec({});
+    await cluster.process('pod').acquire();
+    expect(cluster.lease()!.metadata.labels ?? {}).toEqual({});
+  });
+});
+
+describe('R10 a Lease of coordinated leader election', () => {
+  it.each(['acquire', 'try', 'skip'] as const)(
+    'is refused to %s, at once and untouched, even when nobody holds it',
+    async (call) => {
+      const cluster = new Cluster();
+      cluster.writeSpec(COORDINATED);
+      const pod = cluster.process('pod');
+
+      const refused = outcomeOf(pod[call]());
+      await settled();
+      expect(refused.reason).toBeInstanceOf(LockBackendError);
+      expect(refused.reason).toMatchObject({
+        reason: 'lease-refused',
+        message:
+          'Lock "job" (Lease default/job): the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
+      });
+      expect(pod.store.verbs()).toBe('get');
+      expect(cluster.spec()).toEqual(COORDINATED);
+    },
+  );
+
+  it('is refused to who waits for a lock that becomes one', async () => {
+    const cluster = new Cluster();
+    cluster.writeSpec(foreignSpec());
+    const pod = cluster.process('pod');
+    const waiting = outcomeOf(pod.acquire());
+    await settled();
+    cluster.writeSpec(foreignSpec(COORDINATED));
+    await settled();
+
+    expect(waiting.reason).toMatchObject({ reason: 'lease-refused' });
+    expect(pod.store.openWatches).toBe(0);
+    expect(cluster.clock.pending()).toBe(0);
+  });
+
+  it('is not taken from its holder by a forced release', async () => {
+    const cluster = new Cluster();
+    cluster.writeSpec(foreignSpec(COORDINATED));
+    const pod = cluster.process('pod');
+
+    await expect(pod.forceRelease()).rejects.toMatchObject({
+      reason: 'lease-refused',
+    });
+    expect(pod.store.verbs()).toBe('get');
+  });
+
+  it('can be looked at', async () => {
+    const cluster = new Cluster();
+    cluster.writeSpec(foreignSpec(COORDINATED));
+    await expect(cluster.process('pod').inspect()).resolves.toMatchObject({
+      holder: 'stranger',
+    });
+  });
+
+  it('is a lock like any other once the strategy is gone', async () => {
+    const cluster = new Cluster();
+    const pod = cluster.process('pod');
+    cluster.writeSpec(COORDINATED);
+    await expect(pod.acquire()).rejects.toThrow('coordinated leader election');
+    cluster.writeSpec({});
+    await expect(pod.acquire()).resolves.toMatchObject({ isHeld: true });
+  });
+});
