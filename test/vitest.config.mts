@@ -7,7 +7,7 @@ export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
     include: ['test/**/*.spec.ts'],
-    globalSetup: 'test/global-setup.ts',
+    globalSetup: ['test/global-setup.ts', 'test/processes/global-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

@@ -35,6 +35,8 @@ export class Observation {
   lease: StoredLease | null | undefined;
   private standing: Standing = { held: false };
   private print = '';
+  /** The greatest resourceVersion seen. What a watch says too late is old news, also after a deletion. */
+  private newest = 0n;
   private since = 0;
   private lastLook = -Infinity;
   private alive = false;
@@ -48,9 +50,11 @@ export class Observation {
    * watch reported the change as it happened.
    */
   see(lease: StoredLease, live = false): boolean {
-    if (this.lease && isOlder(lease, this.lease)) {
+    const version = BigInt(lease.metadata.resourceVersion);
+    if (version < this.newest) {
       return false;
     }
+    this.newest = version;
     const now = this.clock.now();
     const print = fingerprint(lease);
     // Another uid is another record: nothing that was known of the old one holds for it.
@@ -75,6 +79,7 @@ export class Observation {
   /** What was known counts for nothing any more. */
   forget(): void {
     this.lease = undefined;
+    this.newest = 0n;
     this.print = '';
     this.alive = false;
   }

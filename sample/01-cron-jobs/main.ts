@@ -1,0 +1,147 @@
+/**
+ * The show: starts an API server and three replicas of the application in `app/`, calls its route,
+ * kills the replica that holds the lock, and judges what it saw. The lock itself is all in `app/`.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  ArgumentError,
+  readArguments,
+  USAGE,
+  type Arguments,
+} from './show/arguments.js';
+import { callRoute } from './show/client.js';
+import { embeddedCluster, localCluster } from './show/cluster.js';
+import { Display } from './show/display.js';
+import { ReplicaSet } from './show/replica-set.js';
+import { RunLog } from './show/run-log.js';
+import { judge, type Outcome } from './show/verdict.js';
+
+/** Far more than the lease and the wait for the next fire together. */
+const TAKEOVER_PATIENCE = 20_000;
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  let options: Arguments | undefined;
+  try {
+    options = readArguments(process.argv.slice(2));
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) {
+      throw error;
+    }
+    process.stderr.write(`${error.message}\n\n${USAGE}`);
+    return 2;
+  }
+  if (!options) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+
+  const interrupt = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => interrupt.abort(signal));
+  }
+  const display = new Display();
+  const log = new RunLog();
+  const outcome = await perform(options, log, display, interrupt.signal);
+  if (interrupt.signal.aborted) {
+    display.print(`\nEnded by ${String(interrupt.signal.reason)}.`);
+    return 130;
+  }
+  return judge(log, outcome, display) ? 0 : 1;
+}
+
+/** Raises the curtain and drops it: whatever happens, nothing that was started is left running. */
+async function perform(
+  options: Arguments,
+  log: RunLog,
+  display: Display,
+  interrupt: AbortSignal,
+): Promise<Outcome> {
+  const outcome: Outcome = {};
+  await using cluster = options.cluster
+    ? localCluster()
+    : await embeddedCluster();
+  introduce(cluster.description, options, display);
+  await using replicas = new ReplicaSet(log, display);
+  const signal = AbortSignal.any([interrupt, replicas.crashed]);
+  try {
+    await replicas.start((name) => {
+      const own = options.withoutLock ? `${name}-` : '';
+      return { ...cluster.env, LOCK_PREFIX: `sample-01-${own}` };
+    }, signal);
+    await play(options.seconds, { replicas, log, display, outcome, signal });
+  } catch (error) {
+    if (!signal.aborted) {
+      throw error;
+    }
+    outcome.crash = String(signal.reason);
+  }
+  display.log('all', 'stop', 'SIGTERM: finish the work, release the lock');
+  return outcome;
+}
+
+function introduce(
+  apiServer: string,
+  { seconds, withoutLock }: Arguments,
+  display: Display,
+): void {
+  display.print(
+    `
+One application in three replicas, with a @Cron job that fires every second.
+${
+  withoutLock
+    ? 'Each replica has a lock of its own, which is as good as none: all run it.'
+    : '@WithLeaseLock lets one replica run it, and the others skip.'
+}
+
+  application  sample/01-cron-jobs/app
+  API server   ${apiServer}
+  duration     ${seconds} s, in which one replica is killed at work
+`,
+  );
+}
+
+interface Stage {
+  readonly replicas: ReplicaSet;
+  readonly log: RunLog;
+  readonly display: Display;
+  readonly outcome: Outcome;
+  readonly signal: AbortSignal;
+}
+
+async function play(length: number, stage: Stage): Promise<void> {
+  const { replicas, log, display, outcome, signal } = stage;
+  const start = performance.now();
+  /** Waits until this part of the time is over. */
+  const part = (share: number): Promise<void> =>
+    sleep(start + share * length * 1_000 - performance.now(), undefined, {
+      signal,
+    });
+
+  // A request to one replica while another works: it waits for its turn.
+  await part(0.2);
+  const { replica } = await replicas.nextRun(signal);
+  await callRoute(replicas.otherThan(replica), display, signal);
+
+  // A replica dies at work. Nobody can know that at once: the route answers 423.
+  await part(0.4);
+  while (!outcome.kill && replicas.size > 1) {
+    outcome.kill = await replicas.kill(
+      (await replicas.nextRun(signal)).replica,
+    );
+  }
+  if (!outcome.kill) {
+    return;
+  }
+  await callRoute(replicas.otherThan(outcome.kill.replica), display, signal);
+
+  // Its lease expires, and the next fire after that is another's.
+  const patience = AbortSignal.timeout(TAKEOVER_PATIENCE);
+  while (!log.findTakeover(outcome.kill) && !patience.aborted) {
+    await replicas
+      .nextRun(AbortSignal.any([signal, patience]))
+      .catch(() => signal.throwIfAborted());
+  }
+  await part(1);
+}

@@ -1,0 +1,94 @@
+/** What `npm pack` puts in: all that the exports promise, built from the sources of now, and nothing else. */
+import { readFile } from 'node:fs/promises';
+import { isBuiltin } from 'node:module';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import manifest from '../../package.json' with { type: 'json' };
+import { readImports } from '../layout/imports.js';
+import { readSources } from '../layout/layout.js';
+import { PackageCopy, type Packed } from './package-copy.js';
+
+/** Far more than there is; somebody packs what should not be. */
+const LARGEST = 700_000;
+
+/** Subpaths for those who have installed an optional peer. */
+const OPTIONAL_SUBPATHS = /^dist\/(health|telemetry)\//;
+
+let copy: PackageCopy;
+let packed: Packed;
+let paths: string[];
+beforeAll(async () => {
+  copy = await PackageCopy.make('sample', 'test');
+  packed = await copy.pack();
+  paths = packed.files.map(({ path }) => path);
+}, 120_000);
+afterAll(() => copy?.[Symbol.asyncDispose]());
+
+const kilobytes = (bytes: number): string => `${(bytes / 1_000).toFixed(1)} kB`;
+const read = (path: string): Promise<string> =>
+  readFile(join(copy.folder, path), 'utf8');
+
+describe('the packed package', () => {
+  it('has the code and types of each source, the page, the license, and nothing else', async () => {
+    const sources = await readSources(join(copy.folder, 'lib'));
+    const built = [...sources.keys()].flatMap((path) =>
+      ['js', 'd.ts'].map((end) => `dist/${path.replace(/ts$/, end)}`),
+    );
+    expect(paths.toSorted()).toEqual(
+      ['LICENSE', 'README.md', 'package.json', ...built].toSorted(),
+    );
+  });
+
+  it('has all that package.json points to', () => {
+    const { exports, main, types } = manifest;
+    const targets = [
+      ...JSON.stringify({ exports, main, types }).matchAll(/:"\.\/([^"]+)"/g),
+    ].map(([, path = '']) => path);
+    expect(targets.length).toBeGreaterThan(4);
+    expect(targets.filter((target) => !paths.includes(target))).toEqual([]);
+  });
+
+  it('imports nothing that its user need not have', async () => {
+    const optional = [
+      ...JSON.stringify(manifest).matchAll(/"([^"]+)":\{"optional":true\}/g),
+    ].map(([, name = '']) => name);
+    const required = Object.keys(manifest.peerDependencies).filter(
+      (name) => !optional.includes(name),
+    );
+    const code = paths.filter((path) => /\.(js|d\.ts)$/.test(path));
+    const foreign = await Promise.all(
+      code.map(async (path) => {
+        const allowed = OPTIONAL_SUBPATHS.test(path)
+          ? [...required, ...optional]
+          : required;
+        return readImports(await read(path))
+          .map(({ specifier }) => specifier)
+          .filter(
+            (specifier) =>
+              !/^\.\.?\//.test(specifier) &&
+              !isBuiltin(specifier) &&
+              !allowed.some(
+                (name) =>
+                  specifier === name || specifier.startsWith(`${name}/`),
+              ),
+          )
+          .map((specifier) => `${path} imports ${specifier}`);
+      }),
+    );
+    expect(foreign.flat()).toEqual([]);
+  });
+
+  it('needs no build, no script and no dependency of its own to be installed', () => {
+    expect(Object.keys(manifest.scripts)).not.toEqual(
+      expect.arrayContaining([expect.stringMatching(/^(pre|post)?install$/)]),
+    );
+    expect(manifest).not.toHaveProperty('dependencies');
+  });
+
+  it('is small', () => {
+    console.log(
+      `npm pack: ${kilobytes(packed.size)}, unpacked ${kilobytes(packed.unpackedSize)} in ${packed.files.length} files`,
+    );
+    expect(packed.unpackedSize).toBeLessThan(LARGEST);
+  });
+});

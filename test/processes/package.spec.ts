@@ -1,0 +1,36 @@
+/** Shows what the built package costs a process: what it loads, what it sends, and over how many connections. */
+import { expect, it, vi } from 'vitest';
+import { describeOnEachServer } from '../api-servers.js';
+import { startLocker } from './lockers.js';
+import type { ImporterCalls } from './programs/importer.js';
+import { PATIENCE, TestProcess } from './test-process.js';
+
+vi.setConfig(PATIENCE);
+
+const CYCLES = 1_000;
+
+it('does not load @kubernetes/client-node before it is needed', async () => {
+  await using importer = await TestProcess.start<ImporterCalls>(
+    'test/processes/programs/importer',
+  );
+  expect(await importer.call('importPackage')).toContain('LockService');
+  expect(await importer.call('importTesting')).toContain('LeaseApiServer');
+  // The ban works.
+  await expect(importer.call('makeKubeConfig')).rejects.toThrow(
+    'client-node was loaded',
+  );
+});
+
+describeOnEachServer('1,000 cycles of a lock', (server) => {
+  it('take two requests each, over at most 3 connections', async () => {
+    const { kubeConfigYaml, embedded } = server;
+    await using locker = await startLocker({ kubeConfigYaml });
+    const sent = await locker.call('cycle', 'cycled', CYCLES);
+    // The first acquisition is a cold one.
+    expect(sent.requests).toBe(2 * CYCLES + 1);
+    expect(sent.connections).toBeLessThanOrEqual(3);
+    const { requests, connections } = embedded ?? {};
+    expect(requests?.count() ?? sent.requests).toBe(sent.requests);
+    expect(connections?.accepted ?? 1).toBeLessThanOrEqual(3);
+  });
+});

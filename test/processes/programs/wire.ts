@@ -1,0 +1,70 @@
+/** Watches the HTTP requests that leave this process, beneath the package under test. */
+import { ClientRequest, type IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { monotonic } from './calls.js';
+
+const lastGoodPut = new Map<string, number>();
+const sockets = new WeakSet<Socket>();
+let requests = 0;
+let connections = 0;
+const openWatches = new Set<string>();
+const watchesAwaited = new Map<string, () => void>();
+
+const end = Reflect.get(ClientRequest.prototype, 'end');
+
+/** Notes the time before the first byte leaves. */
+ClientRequest.prototype.end = function observedEnd(
+  this: ClientRequest,
+  ...parameters: unknown[]
+): ClientRequest {
+  const sentAt = monotonic();
+  requests += 1;
+  this.once('response', (response: IncomingMessage) => {
+    const { statusCode, socket } = response;
+    if (!sockets.has(socket)) {
+      sockets.add(socket);
+      connections += 1;
+    }
+    const watched = watchedLease(this.path);
+    if (watched !== undefined) {
+      openWatches.add(watched);
+      response.once('close', () => openWatches.delete(watched));
+      watchesAwaited.get(watched)?.();
+    }
+    if (this.method === 'PUT' && statusCode === 200) {
+      lastGoodPut.set(this.path, sentAt);
+    }
+  });
+  return Reflect.apply(end, this, parameters);
+};
+
+/** How many requests were sent, and over how many connections answers came. */
+export function traffic(): { requests: number; connections: number } {
+  return { requests, connections };
+}
+
+/** When the last PUT to this Lease that was answered with 200 was sent. */
+export function lastGoodPutSentAt(leaseName: string): number | undefined {
+  for (const [path, at] of lastGoodPut) {
+    if (path.endsWith(`/leases/${leaseName}`)) {
+      return at;
+    }
+  }
+  return undefined;
+}
+
+/** Waits until a watch of this Lease is open: what changes from then on will be told. */
+export async function untilWatched(leaseName: string): Promise<void> {
+  if (!openWatches.has(leaseName)) {
+    await new Promise<void>((resolve) => {
+      watchesAwaited.set(leaseName, resolve);
+    });
+  }
+}
+
+function watchedLease(path: string): string | undefined {
+  const query = new URLSearchParams(path.split('?')[1]);
+  return query.has('watch')
+    ? query.get('fieldSelector')?.replace('metadata.name=', '')
+    : undefined;
+}
