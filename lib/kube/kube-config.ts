@@ -1,5 +1,6 @@
 /** Finds the Kubernetes configuration: the one given, the pod's own, or the local kubeconfig. */
 import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
 
 /** How to find the configuration. */
@@ -83,8 +84,7 @@ async function discover(
     );
   }
 
-  // Not at the top of the file: the package takes half a second and 75 MB to load.
-  const { KubeConfig } = await import('@kubernetes/client-node');
+  const { KubeConfig } = await loadClientNode();
   const config = new KubeConfig();
   if (inCluster !== false && missing.length === 0) {
     config.loadFromCluster(root);
@@ -111,6 +111,38 @@ async function discover(
     );
   }
   return config;
+}
+
+/** Not at the top of the file: the package takes half a second and 75 MB to load. */
+async function loadClientNode(): Promise<
+  typeof import('@kubernetes/client-node')
+> {
+  refuseClientNode2();
+  try {
+    return await import('@kubernetes/client-node');
+  } catch (error) {
+    throw new KubeConfigurationError(
+      `@kubernetes/client-node can't be loaded${reasonOf(error)}. Install it: npm install @kubernetes/client-node`,
+    );
+  }
+}
+
+/** Version 2 brings an older Node.js down as it is loaded, with an error that nobody can catch. */
+function refuseClientNode2(): void {
+  if (Number.parseInt(process.versions.node) >= 22) return;
+  let version: string;
+  try {
+    ({ version } = createRequire(import.meta.url)(
+      '@kubernetes/client-node/package.json',
+    ) as { version: string });
+  } catch {
+    return; // Not installed: the import will say so.
+  }
+  if (Number.parseInt(version) >= 2) {
+    throw new KubeConfigurationError(
+      `@kubernetes/client-node ${version} needs Node.js 22 or newer, and this is ${process.versions.node}. Run npm install @kubernetes/client-node@1, or a newer Node.js.`,
+    );
+  }
 }
 
 /** What an in-cluster configuration needs and is not there. */
