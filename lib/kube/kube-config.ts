@@ -130,14 +130,15 @@ async function loadClientNode(): Promise<
 /** Version 2 brings an older Node.js down as it is loaded, with an error that nobody can catch. */
 function refuseClientNode2(): void {
   if (Number.parseInt(process.versions.node) >= 22) return;
-  let version: string;
+  let manifest: { version: string };
   try {
-    ({ version } = createRequire(import.meta.url)(
+    manifest = createRequire(import.meta.url)(
       '@kubernetes/client-node/package.json',
-    ) as { version: string });
+    );
   } catch {
     return; // Not installed: the import will say so.
   }
+  const { version } = manifest;
   if (Number.parseInt(version) >= 2) {
     throw new KubeConfigurationError(
       `@kubernetes/client-node ${version} needs Node.js 22 or newer, and this is ${process.versions.node}. Run npm install @kubernetes/client-node@1, or a newer Node.js.`,
