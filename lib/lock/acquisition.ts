@@ -45,9 +45,6 @@ export type Insistence = 'wait' | 'try' | 'skip';
 
 /** Milliseconds for which a process that had the lock for long leaves it to others. */
 const TURN_OF_OTHERS = 20;
-/** Milliseconds between tries while the API server fails, at most. */
-const SLOWEST_RETRY = 5_000;
-
 /** Trying again does not help: the request itself, or the rights, are wrong. */
 const FINAL_FAILURES = new Set([
   'forbidden',
@@ -297,7 +294,10 @@ export class LockAttempt {
         throw error;
       }
       this.conflicts += 1;
-      cell.widen();
+      // A first conflict without a wait before it only tells that the cache was old.
+      if (this.hasWaited || this.conflicts > 1) {
+        cell.widen();
+      }
       return undefined;
     }
     cell.see(written);
@@ -337,10 +337,9 @@ export class LockAttempt {
     this.mustLook = true;
     reportFailure(this.context, this.lock, 'acquire', error);
     const { clock } = this.context;
-    const most = Math.max(this.options.retryInterval, SLOWEST_RETRY);
     await pause(
       clock,
-      Math.max(backoff(clock, this.failures, most), error.retryAfter ?? 0),
+      Math.max(backoff(clock, this.failures), error.retryAfter ?? 0),
       this.cancel.signal,
     );
   }

@@ -11,9 +11,6 @@ import {
 } from './lock-context.js';
 import { park, release } from './record.js';
 
-/** Milliseconds between the tries to release while the API server can't be reached, at most. */
-const SLOWEST_RETRY = 5_000;
-
 export interface Ending {
   /** Whose record: it is touched as long as it names this holder, and not a moment longer. */
   readonly identity: string;
@@ -59,10 +56,7 @@ export async function freeRecord(
       if (error.reason !== 'conflict') {
         failures += 1;
         reportFailure(context, lock, 'release', error);
-        const delay = Math.max(
-          backoff(clock, failures, SLOWEST_RETRY),
-          error.retryAfter ?? 0,
-        );
+        const delay = Math.max(backoff(clock, failures), error.retryAfter ?? 0);
         if (clock.now() + delay >= ending.giveUpAt) {
           return;
         }

@@ -62,8 +62,15 @@ export function reportFailure(
   }
 }
 
+/** Milliseconds between tries while the API server fails, at most. */
+const SLOWEST_RETRY = 5_000;
+
 /** Milliseconds before the next try after the `failures`-th failure in a row: doubling, with jitter. */
-export function backoff(clock: Clock, failures: number, most: number): number {
+export function backoff(
+  clock: Clock,
+  failures: number,
+  most = SLOWEST_RETRY,
+): number {
   return (
     Math.min(100 * 2 ** Math.min(failures - 1, 16), most) *
     (0.5 + clock.random() / 2)

@@ -15,8 +15,6 @@ import { createFree, invalidate, release } from './record.js';
 
 /** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
 const LONGEST_REQUEST = 60_000;
-const SLOWEST_RETRY = 5_000;
-
 export interface Withdrawal {
   readonly identity: string;
   /** The resourceVersion that the write was based on; undefined = it was to create the Lease. */
@@ -64,10 +62,7 @@ export async function withdraw(
         reportFailure(context, lock, 'release', error);
         await pause(
           clock,
-          Math.max(
-            backoff(clock, failures, SLOWEST_RETRY),
-            error.retryAfter ?? 0,
-          ),
+          Math.max(backoff(clock, failures), error.retryAfter ?? 0),
           closed,
         ).catch(() => undefined);
       }
