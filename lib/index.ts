@@ -1,4 +1,5 @@
 /** The public surface of nestjs-k8s-lock. */
+export type { FireOptions, OnFailure } from './decorators/fire.options.js';
 export { HeldLock } from './decorators/held-lock.decorator.js';
 export {
   WithLeaseLock,
@@ -28,10 +29,14 @@ export {
   type LockReference,
 } from './lock.errors.js';
 export type {
+  ApiRequestEvent,
   LockAcquiredEvent,
   LockBackendErrorEvent,
   LockEvent,
+  LockExecutedEvent,
+  LockFailedEvent,
   LockLostEvent,
+  LockNotAcquiredEvent,
   LockReleasedEvent,
   LockRenewedEvent,
   LockSkippedEvent,

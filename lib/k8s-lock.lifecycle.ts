@@ -6,10 +6,12 @@ import {
   type OnApplicationShutdown,
   type OnModuleInit,
 } from '@nestjs/common';
+import { catchUp, isJobOf, type CatchUp } from './decorators/catch-up.js';
 import {
   LockedMethodExplorer,
   type StaticLock,
 } from './decorators/locked-method.explorer.js';
+import { followScheduler, type CronJob } from './decorators/scheduler-ticks.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockConfigurationError, LockLostError } from './lock.errors.js';
 import type { LockEvent } from './lock.events.js';
@@ -37,7 +39,9 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     this.locks.events$.subscribe((event) => this.log(event));
     const found = await this.explorer.explore(this.locks, this.options.lock);
     await this.verify(found);
+    this.followSchedulers(found);
     for (const { name, onLocked, options } of found) {
+      this.locks.fixedNames.add(name);
       if (onLocked === 'skip') {
         // What keeps it from observing keeps the first call from its lock, and that will say so.
         this.locks.observe(name, options).catch(() => undefined);
@@ -49,6 +53,36 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   async onApplicationShutdown(): Promise<void> {
     this.isClosing = true;
     await this.locks.shutdown();
+  }
+
+  private followSchedulers(found: readonly StaticLock[]): void {
+    const missed = new Set(found.flatMap((lock) => lock.catchUp ?? []));
+    for (const registry of this.explorer.findSchedulers()) {
+      followScheduler(registry, (jobName, job) => {
+        for (const each of missed) {
+          if (isJobOf(each, jobName, job)) {
+            missed.delete(each);
+            this.catchUp(each, job);
+          }
+        }
+      });
+    }
+  }
+
+  /** The job fires from now on, or after its initial delay. */
+  private catchUp(missed: CatchUp, job: CronJob): void {
+    const { disabled, initialDelay = 0 } = missed.cron;
+    if (disabled) {
+      return;
+    }
+    setTimeout(() => {
+      if (!this.isClosing) {
+        catchUp(this.locks, missed, job.cronTime).catch((error: unknown) =>
+          // As the scheduler does with what its jobs throw.
+          this.logger.error(error),
+        );
+      }
+    }, initialDelay);
   }
 
   private async verify(found: readonly StaticLock[]): Promise<void> {

@@ -144,7 +144,8 @@ export const DECORATOR_WAIT_TIMEOUT = 10_000;
 /** The longest duration that a Lease can carry: leaseDurationSeconds is an int32. */
 export const LONGEST_LEASE_DURATION = 2_147_483_647_000;
 
-type Rule = readonly [rule: string, holds: (value: unknown) => boolean];
+/** What a value must be, as the end of a sentence, and whether it is. */
+export type Rule = readonly [rule: string, holds: (value: unknown) => boolean];
 
 const isMilliseconds = (value: unknown): value is number =>
   typeof value === 'number' && Number.isFinite(value) && value >= 0;
@@ -157,7 +158,7 @@ const NOT_NEGATIVE: Rule = [
   'must be a number of milliseconds, 0 or more',
   isMilliseconds,
 ];
-const BOOLEAN: Rule = [
+export const BOOLEAN: Rule = [
   'must be true or false',
   (value) => typeof value === 'boolean',
 ];
@@ -271,11 +272,6 @@ export function resolveLockOptions(
   return complete(merged);
 }
 
-/** The faults of options that belong to one decorator or call, before it is known what they are laid over. */
-export function findLockOptionFaults(options: LockOptions): string[] {
-  return findFaults(options, LOCK_RULES);
-}
-
 function complete(options: LockOptions): ResolvedLockOptions {
   const leaseDuration = options.leaseDuration ?? 15_000;
   const finite = leaseDuration === 'infinite' ? undefined : leaseDuration;
@@ -296,7 +292,11 @@ function complete(options: LockOptions): ResolvedLockOptions {
   };
 }
 
-function findFaults(options: object, rules: Record<string, Rule>): string[] {
+/** One sentence for each option that there is no rule for, or that breaks its own. */
+export function findFaults(
+  options: object,
+  rules: Record<string, Rule>,
+): string[] {
   const faults: string[] = [];
   for (const [name, value] of Object.entries(options)) {
     const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;

@@ -1,6 +1,6 @@
 /** What users inject: acquires and releases locks, looks at them, and forces their release. */
 import { Injectable } from '@nestjs/common';
-import { Subject, type Observable } from 'rxjs';
+import type { Observable } from 'rxjs';
 import {
   DECORATOR_WAIT_TIMEOUT,
   resolveLockOptions,
@@ -11,14 +11,14 @@ import {
 } from './k8s-lock.options.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
+import { LockConfigurationError, type LockReference } from './lock.errors.js';
 import {
-  LockConfigurationError,
-  LockNotAcquiredError,
-  quote,
-  type LockReference,
-} from './lock.errors.js';
-import type { LockEvent } from './lock.events.js';
+  EventStream,
+  type ApiRequestEvent,
+  type LockEvent,
+} from './lock.events.js';
 import type { Insistence } from './lock/acquisition.js';
+import { readClaim, type Claim, type ClaimEnd } from './lock/claim.js';
 import { systemClock } from './lock/clock.js';
 import {
   borrow,
@@ -26,11 +26,19 @@ import {
   runUnderLock,
   type LeaseLock,
 } from './lock/lease-lock.js';
-import { reportFailure, toBackendError } from './lock/lock-context.js';
+import {
+  reportFailure,
+  toBackendError,
+  type LockContext,
+} from './lock/lock-context.js';
 import { LockEngine } from './lock/lock-engine.js';
 import { encodeLockName } from './lock/lock-name.js';
 import type { LockState } from './lock/lock-state.js';
-import { findMissingVerbs, type LockNeeds } from './lock/required-rights.js';
+import {
+  describeMissingRights,
+  type LockNeeds,
+} from './lock/required-rights.js';
+import { orSkip } from './lock/skipped-call.js';
 
 /** How a lock is acquired by a call. */
 export interface AcquireOptions extends LockOptions {
@@ -63,32 +71,44 @@ const INSISTENCE: Record<OnLocked, Insistence> = {
  */
 @Injectable()
 export class LockService {
-  /** One event for each thing that happens to a lock of this process. */
-  readonly events$: Observable<LockEvent>;
+  private readonly events = new EventStream<LockEvent>('events$');
+  private readonly requests = new EventStream<ApiRequestEvent>('requests$');
 
-  private readonly events = new Subject<LockEvent>();
+  /**
+   * One event for each thing that happens to a lock of this process, delivered at once, within the
+   * call that it is about. What a listener throws is logged and harms nobody; a listener may call
+   * anything here. Completes when the application has shut down.
+   */
+  readonly events$: Observable<LockEvent> = this.events.events$;
+  /** One event for each request to the API server, as {@link events$}. Measured only while somebody listens. */
+  readonly requests$: Observable<ApiRequestEvent> = this.requests.events$;
+
   private readonly store: KubernetesLeaseStore;
-  private readonly engine: LockEngine;
+  private readonly context: Omit<LockContext, 'background'>;
+  /** @internal */
+  readonly engine: LockEngine;
+  /** @internal Names that are known before the first call: those of decorated methods. */
+  readonly fixedNames = new Set<string>();
 
   constructor(private readonly options: ResolvedModuleOptions) {
     const { kubeConfig, inCluster, requestTimeout, clientId } = options;
-    this.events$ = this.events.asObservable();
     this.store = new KubernetesLeaseStore({
       kubeConfig,
       inCluster,
       requestTimeout,
+      requests: this.requests,
       onWatchFailure: ({ namespace, name }, error) => {
         const lock = { name, namespace, leaseName: name };
-        reportFailure(context, lock, 'watch', error);
+        reportFailure(this.context, lock, 'watch', error);
       },
     });
-    const context = {
+    this.context = {
       store: this.store,
       clock: systemClock,
       requestTimeout,
-      emit: (event: LockEvent) => this.events.next(event),
+      emit: (event: LockEvent) => this.events.emit(event),
     };
-    this.engine = new LockEngine(context, clientId);
+    this.engine = new LockEngine(this.context, clientId);
   }
 
   /**
@@ -124,10 +144,8 @@ export class LockService {
     options: AcquireOptions = {},
   ): Promise<LeaseLock | undefined> {
     const { lock, resolved } = await this.prepare(name, options);
-    return this.orSkip(
-      lock,
-      this.engine.acquire(lock, resolved, 'try', options.signal),
-    );
+    const taken = this.engine.acquire(lock, resolved, 'try', options.signal);
+    return orSkip(this.context, lock, taken, { skipsHeld: true });
   }
 
   /**
@@ -211,7 +229,8 @@ export class LockService {
   }
 
   /**
-   * Acquires by the policy of a decorated method; undefined = skip the call.
+   * Acquires by the policy of a decorated method, and claims with it the fire that the call is for;
+   * undefined = skip the call.
    *
    * @internal
    */
@@ -219,6 +238,7 @@ export class LockService {
     name: string,
     onLocked: OnLocked,
     options: AcquireOptions,
+    claim?: Claim,
   ): Promise<LeaseLock | undefined> {
     return this.borrowOr(name, options, ({ lock, resolved }) => {
       const taken = this.engine.acquire(
@@ -229,9 +249,45 @@ export class LockService {
         },
         INSISTENCE[onLocked],
         options.signal,
+        claim,
       );
-      return onLocked === 'skip' ? this.orSkip(lock, taken) : taken;
+      const skipsHeld = onLocked === 'skip';
+      return orSkip(this.context, lock, taken, { skipsHeld, claim });
     });
+  }
+
+  /**
+   * Tells what became of a decorated method that ran under `lock`.
+   *
+   * @internal
+   */
+  tellEnd(
+    { name, namespace, leaseName, fencingToken }: LeaseLock,
+    run: { duration: number; fire?: Date; failure?: { error: unknown } },
+  ): void {
+    const { duration, fire, failure } = run;
+    const lock = { name, namespace, leaseName };
+    const details = { fencingToken, duration, ...(fire && { fire }) };
+    this.events.emit(
+      failure
+        ? { type: 'failed', ...lock, ...details, error: failure.error }
+        : { type: 'executed', ...lock, ...details },
+    );
+  }
+
+  /**
+   * Reads which fire was claimed last, and what became of it; undefined if none ever was.
+   *
+   * @internal
+   * @throws LockBackendError
+   */
+  async findLastClaim(
+    name: string,
+    options: LockOptions,
+  ): Promise<{ at: number; end: ClaimEnd } | undefined> {
+    const { lock } = await this.prepare(name, options);
+    const lease = await this.engine.read(lock);
+    return lease ? readClaim(lease) : undefined;
   }
 
   /**
@@ -255,35 +311,18 @@ export class LockService {
     known: readonly { name: string; options: LockOptions }[],
   ): Promise<string[]> {
     const { resolved } = await this.prepare('any', {});
-    const needs = new Map<string, LockNeeds>([
-      [resolved.namespace, { ...resolved, leaseNames: [] }],
-    ]);
+    const needs: LockNeeds[] = [{ ...resolved, leaseNames: [] }];
     for (const { name, options } of known) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other will do
       const { lock, resolved: own } = await this.prepare(name, options);
-      const others = needs.get(lock.namespace);
-      needs.set(lock.namespace, {
-        namespace: own.namespace,
-        leaseNames: [...(others?.leaseNames ?? []), lock.leaseName],
-        createLease: own.createLease || others?.createLease === true,
-        deleteOnRelease:
-          own.deleteOnRelease || others?.deleteOnRelease === true,
-      });
+      needs.push({ ...own, leaseNames: [lock.leaseName] });
     }
     try {
-      const missing = await Promise.all(
-        Array.from(needs.values(), async (need) => {
-          const verbs = await findMissingVerbs(
-            this.store,
-            need,
-            this.options.requestTimeout,
-          );
-          return verbs.map(
-            (verb) =>
-              `may not ${verb} leases.coordination.k8s.io in namespace ${quote(need.namespace)}`,
-          );
-        }),
+      return await describeMissingRights(
+        this.store,
+        needs,
+        this.options.requestTimeout,
       );
-      return missing.flat();
     } catch (error) {
       throw toBackendError(error);
     }
@@ -298,21 +337,7 @@ export class LockService {
   async shutdown(): Promise<void> {
     await this.engine.shutdown(this.options.shutdownTimeout);
     this.events.complete();
-  }
-
-  private async orSkip(
-    lock: LockReference,
-    taken: Promise<LeaseLock>,
-  ): Promise<LeaseLock | undefined> {
-    try {
-      return await taken;
-    } catch (error) {
-      if (error instanceof LockNotAcquiredError && error.reason === 'held') {
-        this.events.next({ type: 'skipped', ...lock, holder: error.holder });
-        return undefined;
-      }
-      throw error;
-    }
+    this.requests.complete();
   }
 
   /** Reentrancy: work that runs under the lock already goes on under the handle of its caller. */

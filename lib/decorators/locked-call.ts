@@ -2,6 +2,7 @@
 import { LockConfigurationError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
 import type { LeaseLock } from '../lock/lease-lock.js';
+import { findClaim } from './fire-policy.js';
 import { findLockService } from './lock-service.binding.js';
 import { runLocked } from './locked-run.js';
 import {
@@ -9,8 +10,10 @@ import {
   describeNameFault,
   findLockParameters,
   findOnLocked,
+  isInnermost,
   type MethodLock,
 } from './method-lock.metadata.js';
+import { keepTick } from './scheduler-ticks.js';
 
 /** Calls `method` under its lock; without a LockService it rejects, and never runs the method unlocked. */
 export async function callUnderLock(
@@ -21,14 +24,25 @@ export async function callUnderLock(
 ): Promise<unknown> {
   const service = requireLockService(lock, instance);
   const name = makeName(lock, instance, args);
-  return runLocked(
-    async (signal) =>
-      service.enter(name, findOnLocked(lock), {
-        ...lock.options,
-        signal,
-      }),
-    (held) => Reflect.apply(method, instance, fillIn(lock, args, held)),
-  );
+  // Both of them look at the moment of the call, so nothing may be awaited before.
+  const claim = findClaim(lock);
+  const goOn = isInnermost(lock) ? undefined : keepTick();
+  const fire = claim && new Date(claim.at);
+  return runLocked({
+    enter: async (signal) =>
+      service.enter(
+        name,
+        findOnLocked(lock),
+        { ...lock.options, signal },
+        claim,
+      ),
+    work: (held) => {
+      const call = (): unknown =>
+        Reflect.apply(method, instance, fillIn(lock, args, held));
+      return goOn ? goOn(call) : call();
+    },
+    ended: (held, run) => service.tellEnd(held, { ...run, fire }),
+  });
 }
 
 function requireLockService(lock: MethodLock, instance: unknown): LockService {

@@ -5,9 +5,18 @@ import {
   resolveLockOptions,
   type LockOptions,
   type OnLocked,
+  type ResolvedLockOptions,
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
+import type { CatchUp } from './catch-up.js';
+import {
+  findCatchUp,
+  findFireFaults,
+  findFirePolicy,
+  findSharedFires,
+  type FoundLock,
+} from './fire-policy.js';
 import { bindLockService, needsLockService } from './lock-service.binding.js';
 import {
   describeClass,
@@ -19,6 +28,10 @@ import {
   findOnLockedFault,
   type MethodLock,
 } from './method-lock.metadata.js';
+import {
+  isSchedulerRegistry,
+  type SchedulerRegistry,
+} from './scheduler-ticks.js';
 
 type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
 type HostModule = NonNullable<InstanceWrapper['host']>;
@@ -28,6 +41,8 @@ export interface StaticLock {
   readonly name: string;
   readonly onLocked: OnLocked;
   readonly options: LockOptions;
+  /** How its missed fires are made up for, if they are. */
+  readonly catchUp: CatchUp | undefined;
 }
 
 /** A class, as a module provides it. */
@@ -62,7 +77,7 @@ export class LockedMethodExplorer {
     defaults: LockOptions,
   ): Promise<StaticLock[]> {
     const faults: string[] = [];
-    const locks = new Map<MethodLock, string>();
+    const found: FoundLock[] = [];
 
     for (const provided of this.findProvidedClasses()) {
       faults.push(...this.findStrayParameters(provided.prototype));
@@ -74,9 +89,7 @@ export class LockedMethodExplorer {
         for (const instance of provided.instances) {
           bindLockService(instance, service);
         }
-        for (const [lock, label] of this.findLocks(provided.prototype)) {
-          locks.set(lock, label);
-        }
+        found.push(...this.findLocks(provided));
       } else if (visible === undefined) {
         // Of a class that Nest injects, Nest itself has said so before.
         faults.push(
@@ -85,23 +98,30 @@ export class LockedMethodExplorer {
       }
     }
 
-    for (const [lock, label] of locks) {
+    for (const { lock, label } of found) {
       faults.push(
         ...findFaults(lock, defaults).map((fault) => `${label}: ${fault}`),
       );
     }
+    faults.push(...findSharedFires(found));
     if (faults.length > 0) {
       throw new LockConfigurationError([...new Set(faults)]);
     }
-    return [...locks.keys()].flatMap((lock) =>
-      typeof lock.name === 'string'
-        ? {
-            name: lock.name,
-            onLocked: findOnLocked(lock),
-            options: lock.options,
-          }
-        : [],
-    );
+    // The first class that has the method stands for those that inherit it.
+    return found
+      .filter(
+        ({ lock }, index) =>
+          found.findIndex((each) => each.lock === lock) === index,
+      )
+      .flatMap(describeStaticLock);
+  }
+
+  /** The registries of @nestjs/schedule: one for each of its modules that the application imports. */
+  findSchedulers(): SchedulerRegistry[] {
+    return this.discovery
+      .getProviders()
+      .map(({ instance }): unknown => instance)
+      .filter(isSchedulerRegistry);
   }
 
   private *findProvidedClasses(): Iterable<ProvidedClass> {
@@ -132,12 +152,15 @@ export class LockedMethodExplorer {
     }
   }
 
-  private *findLocks(prototype: object): Iterable<[MethodLock, string]> {
-    for (const [key, method] of this.findMethods(prototype)) {
-      for (const lock of findMethodLocks(method)) {
-        yield [lock, describeMethod(prototype, key)];
-      }
-    }
+  private findLocks({ prototype, instances }: ProvidedClass): FoundLock[] {
+    const [instance] = instances;
+    return this.findMethods(prototype).flatMap(([key, method]) =>
+      findMethodLocks(method).map((lock) => ({
+        lock,
+        label: describeMethod(prototype, key),
+        instance,
+      })),
+    );
   }
 
   /** A method that asks for a lock and has none would run unlocked. */
@@ -199,6 +222,33 @@ async function findVisibleService(
   }
 }
 
+function describeStaticLock({ lock, instance }: FoundLock): StaticLock[] {
+  const { name, key, options } = lock;
+  if (typeof name !== 'string') {
+    return [];
+  }
+  const cron = findCatchUp(lock);
+  const policy = findFirePolicy(lock);
+  return [
+    {
+      name,
+      onLocked: findOnLocked(lock),
+      options,
+      catchUp:
+        cron && policy && instance
+          ? {
+              lockName: name,
+              options,
+              retry: policy.retry,
+              cron,
+              call: () =>
+                Reflect.apply(Reflect.get(instance, key), instance, []),
+            }
+          : undefined,
+    },
+  ];
+}
+
 function findFaults(lock: MethodLock, defaults: LockOptions): string[] {
   const faults: string[] = [];
   if (
@@ -211,13 +261,15 @@ function findFaults(lock: MethodLock, defaults: LockOptions): string[] {
   if (onLockedFault !== undefined) {
     faults.push(onLockedFault);
   }
+  let resolved: ResolvedLockOptions | undefined;
   try {
-    resolveLockOptions(lock.options, defaults);
+    resolved = resolveLockOptions(lock.options, defaults);
   } catch (error) {
     if (!(error instanceof LockConfigurationError)) {
       throw error;
     }
     faults.push(...error.faults);
   }
+  faults.push(...findFireFaults(lock, resolved));
   return faults;
 }

@@ -12,12 +12,25 @@ import {
   throwError,
   type Subscriber,
 } from 'rxjs';
+import { cutShort } from '../lock/hold.js';
 import { runUnderLock, type LeaseLock } from '../lock/lease-lock.js';
 
-/** Acquires the lock, by the policy of whoever asks; undefined = the work is skipped. */
-export type EnterLock = (
-  signal?: AbortSignal,
-) => Promise<LeaseLock | undefined>;
+/** How a piece of work ended. */
+export interface RunEnd {
+  /** Milliseconds that it took. */
+  readonly duration: number;
+  /** Undefined when it ended well. */
+  readonly failure?: { readonly error: unknown };
+}
+
+/** Work to be run under a lock. */
+export interface LockedRun {
+  /** Acquires the lock, by the policy of whoever asks; undefined = the work is skipped. */
+  readonly enter: (signal?: AbortSignal) => Promise<LeaseLock | undefined>;
+  readonly work: (lock: LeaseLock) => unknown;
+  /** Is told of the end, before the lock is released. */
+  readonly ended: (lock: LeaseLock, end: RunEnd) => void;
+}
 
 /**
  * Acquires, runs `work`, releases. A rejection of `work` is passed on after the release, which has no
@@ -25,26 +38,46 @@ export type EnterLock = (
  *
  * When `work` comes to an Observable, the lock is held on for it: see {@link holdForSubscriber}.
  */
-export async function runLocked(
-  enter: EnterLock,
-  work: (lock: LeaseLock) => unknown,
-): Promise<unknown> {
-  const lock = await enter();
+export async function runLocked(run: LockedRun): Promise<unknown> {
+  const lock = await run.enter();
   if (lock === undefined) {
     return undefined;
   }
+  const end = startRun(run, lock);
   let result: unknown;
   try {
-    result = await runUnderLock(lock, () => work(lock));
+    result = await runUnderLock(lock, () => run.work(lock));
   } catch (error) {
+    end({ error });
     await lock.release();
     throw error;
   }
   if (isObservable(result)) {
-    return holdForSubscriber(result, lock, enter);
+    return holdForSubscriber(result, lock, run);
   }
+  end();
   await lock.release();
   return result;
+}
+
+/** Returns what is to be called once, at the end. */
+function startRun(
+  { ended }: LockedRun,
+  lock: LeaseLock,
+): (failure?: RunEnd['failure']) => void {
+  const begin = performance.now();
+  let hasEnded = false;
+  return (failure) => {
+    if (hasEnded) {
+      return;
+    }
+    hasEnded = true;
+    if (failure && lock.signal.aborted) {
+      cutShort(lock);
+    }
+    const duration = performance.now() - begin;
+    ended(lock, { duration, ...(failure && { failure }) });
+  };
 }
 
 /**
@@ -59,7 +92,7 @@ export async function runLocked(
 function holdForSubscriber(
   source: Observable<unknown>,
   lock: LeaseLock,
-  enter: EnterLock,
+  run: LockedRun,
 ): Observable<unknown> {
   let unclaimed: LeaseLock | undefined = lock;
   const claim = (): LeaseLock | undefined => {
@@ -72,9 +105,9 @@ function holdForSubscriber(
   return new Observable((subscriber) => {
     const claimed = claim();
     if (claimed === undefined) {
-      void enterForSubscriber(source, subscriber, enter);
+      void enterForSubscriber(source, subscriber, run);
     } else {
-      subscribeUnderLock(source, subscriber, claimed);
+      subscribeUnderLock(source, subscriber, claimed, run);
     }
   });
 }
@@ -82,18 +115,18 @@ function holdForSubscriber(
 async function enterForSubscriber(
   source: Observable<unknown>,
   subscriber: Subscriber<unknown>,
-  enter: EnterLock,
+  run: LockedRun,
 ): Promise<void> {
   const unsubscribed = new AbortController();
   subscriber.add(() => unsubscribed.abort());
   try {
-    const lock = await enter(unsubscribed.signal);
+    const lock = await run.enter(unsubscribed.signal);
     if (lock === undefined) {
       subscriber.complete();
     } else if (subscriber.closed) {
       await lock.release();
     } else {
-      subscribeUnderLock(source, subscriber, lock);
+      subscribeUnderLock(source, subscriber, lock, run);
     }
   } catch (error) {
     subscriber.error(error);
@@ -105,19 +138,28 @@ function subscribeUnderLock(
   source: Observable<unknown>,
   subscriber: Subscriber<unknown>,
   lock: LeaseLock,
+  run: LockedRun,
 ): void {
-  const released = defer(() => lock.release()).pipe(ignoreElements());
+  const end = startRun(run, lock);
+  const released = (failure?: RunEnd['failure']): Observable<never> =>
+    defer(() => {
+      end(failure);
+      return lock.release();
+    }).pipe(ignoreElements());
   runUnderLock(lock, () =>
     from(source)
       .pipe(
         catchError((error: unknown) =>
           concat(
-            released,
+            released({ error }),
             throwError(() => error),
           ),
         ),
-        concatWith(released),
-        finalize(() => void lock.release()), // unsubscribed
+        concatWith(released()),
+        finalize(() => {
+          end(); // unsubscribed
+          void lock.release();
+        }),
       )
       .subscribe(subscriber),
   );

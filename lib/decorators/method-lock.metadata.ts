@@ -1,11 +1,15 @@
 /** What `@WithLeaseLock` and `@HeldLock` leave on a class, and the only place that reads it. */
 import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import type { FireOptions } from './fire.options.js';
+import { findSchedule } from './schedule.metadata.js';
 
 /** One `@WithLeaseLock` on one method. */
 export interface MethodLock {
   /** What the decorator was given: not yet checked. */
   readonly name: unknown;
   readonly onLocked: OnLocked | undefined;
+  /** What the decorator was given: not yet checked. */
+  readonly fire: FireOptions;
   /** Laid over the options of the module when the lock is taken. */
   readonly options: LockOptions;
   /** The prototype that declares the method, and the method's key there. */
@@ -15,9 +19,6 @@ export interface MethodLock {
 
 const METHOD_LOCKS = Symbol('nestjs-k8s-lock: locks of a method');
 const LOCK_PARAMETERS = Symbol('nestjs-k8s-lock: parameters for the lock');
-
-/** The mark of `@Cron`, `@Interval` and `@Timeout`. Only the key is known here: @nestjs/schedule need not be installed. */
-const SCHEDULER_TYPE = 'SCHEDULER_TYPE';
 
 /** Adds a lock to those that a wrapped method took over from the method below it. */
 export function addMethodLock(method: object, lock: MethodLock): void {
@@ -67,22 +68,30 @@ export function findLockParameters(
  * What a call does when the lock is taken. Only known once every decorator has run, because `@Cron`
  * may stand above `@WithLeaseLock`: so it looks at the method that the class has in the end.
  */
-export function findOnLocked({
-  onLocked,
+export function findOnLocked(lock: MethodLock): OnLocked {
+  if (lock.onLocked !== undefined) {
+    return lock.onLocked;
+  }
+  const method = findFinalMethod(lock);
+  return method && findSchedule(method) ? 'skip' : 'wait';
+}
+
+/** Whether no other lock of the method is taken after this one. */
+export function isInnermost(lock: MethodLock): boolean {
+  const method = findFinalMethod(lock);
+  return method !== undefined && findMethodLocks(method).at(-1) === lock;
+}
+
+/** The method as all its decorators have left it. */
+export function findFinalMethod({
   prototype,
   key,
-}: MethodLock): OnLocked {
-  if (onLocked !== undefined) {
-    return onLocked;
-  }
+}: MethodLock): object | undefined {
   const method: unknown = Object.getOwnPropertyDescriptor(
     prototype,
     key,
   )?.value;
-  return typeof method === 'function' &&
-    Reflect.hasMetadata(SCHEDULER_TYPE, method)
-    ? 'skip'
-    : 'wait';
+  return typeof method === 'function' ? method : undefined;
 }
 
 /** For messages. Of an instance's prototype, this need not be the class that declares the method. */

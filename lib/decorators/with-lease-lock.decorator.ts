@@ -2,6 +2,7 @@
 import type { Observable } from 'rxjs';
 import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
+import type { FireOptions } from './fire.options.js';
 import { requestLockService } from './lock-service.binding.js';
 import { callUnderLock } from './locked-call.js';
 import {
@@ -11,7 +12,7 @@ import {
 } from './method-lock.metadata.js';
 
 /** How one decorated method takes its lock. What is not given comes from `K8sLockModule.forRoot()`. */
-export interface WithLeaseLockOptions extends LockOptions {
+export interface WithLeaseLockOptions extends LockOptions, FireOptions {
   /**
    * What a call does when the lock is taken. Default: `'skip'` on methods under `@Cron`, `@Interval`
    * and `@Timeout`, else `'wait'`, for `waitTimeout` (10 000 ms unless told otherwise).
@@ -60,10 +61,16 @@ export interface LeaseLockDecorator<This, Args extends unknown[]> {
  * that Nest calls. A skipped call resolves with undefined. The method's own error comes through
  * unchanged. Losing the lock does not end the method: it aborts the lock's `signal`.
  *
+ * **Under `@Cron`** with a fixed name each planned fire time is run once in the cluster
+ * (`oncePerFire`), whatever the clocks of the pods do within half the period, and a fire whose pod
+ * dies in the middle is not run again (`onFailure: 'leave'`). A call by hand is for no fire: it runs
+ * whenever the lock is to be had.
+ *
  * **The order** among `@Cron`, `@Get`, `@UseGuards`, `@OnEvent`, … does not matter.
  *
  * Default options: those of the module; `onLocked` is `'skip'` under `@Cron`, `@Interval` and
- * `@Timeout`, else `'wait'` for up to 10 000 ms. All durations are in milliseconds.
+ * `@Timeout`, else `'wait'` for up to 10 000 ms; `oncePerFire` is true under `@Cron` with a fixed name.
+ * All durations are in milliseconds.
  *
  * @throws LockConfigurationError at decoration: on a static method, an accessor or a generator. At
  * startup: for options that are wrong. From a call: when the name is not a non-empty string, or when
@@ -85,7 +92,7 @@ export function WithLeaseLock<This, Args extends unknown[]>(
   name: string | ((this: This, ...args: Args) => string),
   options: WithLeaseLockOptions = {},
 ): LeaseLockDecorator<This, Args> {
-  const { onLocked, ...lockOptions } = options;
+  const { onLocked, oncePerFire, onFailure, catchUp, ...lockOptions } = options;
   return (
     target: object,
     key?: string | symbol,
@@ -112,6 +119,7 @@ export function WithLeaseLock<This, Args extends unknown[]>(
     const lock: MethodLock = {
       name,
       onLocked,
+      fire: { oncePerFire, onFailure, catchUp },
       options: lockOptions,
       prototype: target,
       key,

@@ -1,7 +1,7 @@
 /**
  * The LeaseStore on a Kubernetes API server.
  *
- * `new KubernetesLeaseStore({ kubeConfig?, inCluster?, requestTimeout, onWatchFailure?, watch? })`.
+ * `new KubernetesLeaseStore({ kubeConfig?, inCluster?, requestTimeout, requests?, onWatchFailure?, watch? })`.
  * Nothing is loaded, read or connected before the first call. Where no usable Kubernetes
  * configuration is found, every call rejects with KubeConfigurationError instead of LeaseStoreError.
  */
@@ -37,10 +37,13 @@ import type {
   StoredLease,
 } from './lease-store.js';
 import { LeaseWatch, type WatchTiming } from './lease-watch.js';
+import { reportRequest, type RequestSink } from './request-report.js';
 
 export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
   /** Milliseconds for a request, where the call names no other. */
   readonly requestTimeout: number;
+  /** Told of each request. */
+  readonly requests?: RequestSink;
   /** Told of each failure of a watch, which recovers by itself: for debugging. */
   readonly onWatchFailure?: (key: LeaseKey, error: Error) => void;
   /** Timing of watches, for tests. */
@@ -175,6 +178,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       {
         requestTimeout: this.options.requestTimeout,
         timing: this.options.watch,
+        requests: this.options.requests,
         onFailure: (error) => this.options.onWatchFailure?.(key, error),
         onClose: () => this.#watches.delete(watch),
       },
@@ -248,10 +252,14 @@ export class KubernetesLeaseStore implements LeaseStore {
     options: RequestOptions = {},
     maxBytes = MAX_LEASE_BYTES,
   ): Promise<Answer> {
+    const sent = {
+      ...call,
+      timeout: operation.timeout,
+      signal: options.signal,
+    };
     try {
-      return await this.#transport.exchange(
-        { ...call, timeout: operation.timeout, signal: options.signal },
-        maxBytes,
+      return await reportRequest(this.options.requests, operation, () =>
+        this.#transport.exchange(sent, maxBytes),
       );
     } catch (error) {
       if (!(error instanceof ExchangeError)) throw error;

@@ -22,6 +22,7 @@ import {
   type LeaseObserver,
   type StoredLease,
 } from './lease-store.js';
+import { reportRequest, type RequestSink } from './request-report.js';
 import { readWatchStream } from './watch-stream.js';
 
 /** All in milliseconds. */
@@ -43,6 +44,7 @@ export interface WatchTiming {
 export interface LeaseWatchOptions {
   readonly requestTimeout: number;
   readonly timing?: Partial<WatchTiming>;
+  readonly requests?: RequestSink;
   readonly onFailure: (error: Error) => void;
   readonly onClose: () => void;
 }
@@ -312,9 +314,12 @@ export class LeaseWatch {
     return { verb, namespace, name, timeout: this.options.requestTimeout };
   }
 
-  async #send<T>(operation: Operation, send: () => Promise<T>): Promise<T> {
+  async #send<T extends Answer | IncomingMessage>(
+    operation: Operation,
+    send: () => Promise<T>,
+  ): Promise<T> {
     try {
-      return await send();
+      return await reportRequest(this.options.requests, operation, send);
     } catch (error) {
       if (!(error instanceof ExchangeError)) throw error;
       throw failureOfExchange(operation, error);

@@ -3,10 +3,11 @@
  *
  * 1. wait for the turn within this process (one queue per lock; only its head goes on)
  * 2. look at the record, unless it is known: cached from an own write, or watched
- * 3. refuse a record that coordinated leader election owns (R10)
+ * 3. refuse a record that coordinated leader election owns (R10), and planned work that it says
+ *    somebody else has claimed
  * 4. judge it (R4, R5). Held: give up, or wait for a change of it, its expiry or the next poll, then 4
  * 5. free, expired, or gone: after a moment that keeps contenders apart, write this acquisition's
- *    identity (R7) by compare-and-swap (R1)
+ *    identity (R7), and its claim, by compare-and-swap (R1)
  * 6. it succeeded: held since the moment at which the write was SENT (R8)
  * 7. conflict: somebody else wrote first: 2
  * 8. the outcome is unknown: 2. If the record names this identity, it landed: 5 writes it once more,
@@ -21,11 +22,12 @@ import {
   LockNotAcquiredError,
   type LockReference,
 } from '../lock.errors.js';
+import { WorkClaimedError, type Claim } from './claim.js';
 import { deadlineOf, type Acquisition } from './hold.js';
-
 import type { LeaseCell } from './lease-cell.js';
 import {
   backoff,
+  isFinal,
   pause,
   refuseCoordinated,
   reportFailure,
@@ -34,7 +36,8 @@ import {
 } from './lock-context.js';
 import { heldSince } from './lock-state.js';
 import type { Verdict } from './observation.js';
-import { createTaken, isCoordinated, take, type Tenure } from './record.js';
+import { isCoordinated, type Tenure } from './record.js';
+import { takeRecord } from './take-record.js';
 import { withdraw } from './withdrawal.js';
 
 /**
@@ -45,14 +48,6 @@ export type Insistence = 'wait' | 'try' | 'skip';
 
 /** Milliseconds for which a process that had the lock for long leaves it to others. */
 const TURN_OF_OTHERS = 20;
-/** Trying again does not help: the request itself, or the rights, are wrong. */
-const FINAL_FAILURES = new Set([
-  'forbidden',
-  'unauthorized',
-  'invalid',
-  'not-found',
-]);
-
 export class LockAttempt {
   private readonly tenure: Tenure;
   private readonly startedAt: number;
@@ -75,12 +70,14 @@ export class LockAttempt {
     private readonly options: ResolvedLockOptions,
     private readonly insistence: Insistence,
     private readonly engine: { clientId: string; closed: AbortSignal },
+    private readonly claim?: Claim,
   ) {
     this.startedAt = context.clock.now();
     this.tenure = {
       identity: `${engine.clientId}_${randomUUID()}`,
       leaseDuration: options.leaseDuration,
       lockName: lock.name,
+      claimed: claim?.at,
     };
   }
 
@@ -92,7 +89,7 @@ export class LockAttempt {
   /**
    * Resolves with the turn held: whoever gets the acquisition must leave the cell.
    *
-   * @throws LockNotAcquiredError, LockBackendError, or what `stop` was called with
+   * @throws LockNotAcquiredError, LockBackendError, WorkClaimedError, or what `stop` was called with
    */
   async run(signal?: AbortSignal): Promise<Acquisition> {
     const { waitTimeout } = this.options;
@@ -136,6 +133,7 @@ export class LockAttempt {
   private async enterQueue(): Promise<void> {
     const { queue } = this.cell;
     this.cancel.signal.throwIfAborted();
+    this.refuseClaimed();
     if (queue.isOccupied) {
       if (!this.isPatient) {
         throw this.notAcquired();
@@ -151,6 +149,7 @@ export class LockAttempt {
       try {
         cancel.signal.throwIfAborted();
         await this.knowTheRecord();
+        this.refuseClaimed();
         const verdict = cell.observation.judge(this.tenure.identity);
         if (!verdict.takeable) {
           await this.waitForChange(verdict);
@@ -189,6 +188,16 @@ export class LockAttempt {
         message:
           'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
       });
+    }
+  }
+
+  /** Step 3. That work was claimed does not become untrue: no look is needed to believe it. */
+  private refuseClaimed(): void {
+    const { claim, tenure, cell } = this;
+    const verdict =
+      claim && cell.observation.judgeClaim(claim, tenure.identity);
+    if (verdict && verdict.state !== 'free') {
+      throw new WorkClaimedError(verdict);
     }
   }
 
@@ -256,28 +265,19 @@ export class LockAttempt {
   /** Steps 5 to 8. Undefined: look again. */
   private async write(): Promise<Acquisition | undefined> {
     const { cell, tenure } = this;
-    const { clock, store } = this.context;
+    const { clock } = this.context;
     // The record may have changed since it was judged, and the comparison must be with what was
     // judged: from here to the request nothing else gets to run.
     if (!cell.observation.judge(tenure.identity).takeable) {
       return undefined;
     }
+    this.refuseClaimed();
     const lease = cell.observation.lease ?? undefined;
     const sentAt = clock.now();
     let written: StoredLease;
     try {
-      written =
-        lease === undefined
-          ? await store.create(
-              cell.key,
-              createTaken(cell.key, tenure, clock),
-              this.requestOptions(),
-            )
-          : await store.replace(
-              cell.key,
-              take(lease, tenure, clock),
-              this.requestOptions(),
-            );
+      const options = this.requestOptions();
+      written = await takeRecord(this.context, cell, tenure, options);
     } catch (error) {
       if (!(error instanceof LeaseStoreError)) {
         throw error;
@@ -324,7 +324,7 @@ export class LockAttempt {
     }
     const { waitTimeout = Infinity } = this.options;
     const mayTryAgain =
-      !FINAL_FAILURES.has(error.reason) &&
+      !isFinal(error) &&
       (this.isPatient ||
         (this.insistence === 'skip' && this.waited < waitTimeout) ||
         // One look tells whether the write landed after all.

@@ -2,6 +2,7 @@
 import type { StoredLease } from '../kube/lease-store.js';
 import { LeaseStoreError } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
+import { endClaim, type ClaimEnd } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';
 import {
   backoff,
@@ -18,6 +19,8 @@ export interface Ending {
   readonly giveUpAt: number;
   /** Monotonic time until which the lock must stay taken (`minHold`). */
   readonly takenUntil?: number;
+  /** What became of the work that was claimed with the lock, if any. */
+  readonly claim: ClaimEnd;
   /** Delete the Lease rather than mark it free. */
   readonly remove: boolean;
   /** The engine is closed: give up. */
@@ -53,9 +56,13 @@ export async function freeRecord(
         return;
       }
       mustLook = true;
-      if (error.reason !== 'conflict') {
-        failures += 1;
-        reportFailure(context, lock, 'release', error);
+      failures += 1;
+      const isConflict = error.reason === 'conflict';
+      // Somebody wrote in between, and a second look will do; conflicts without end are a fault.
+      if (!isConflict || failures > 1) {
+        if (!isConflict) {
+          reportFailure(context, lock, 'release', error);
+        }
         const delay = Math.max(backoff(clock, failures), error.retryAfter ?? 0);
         if (clock.now() + delay >= ending.giveUpAt) {
           return;
@@ -69,9 +76,10 @@ export async function freeRecord(
 async function writeEnd(
   { store, clock, requestTimeout }: LockContext,
   cell: LeaseCell,
-  lease: StoredLease,
-  { takenUntil = 0, remove, closed }: Ending,
+  found: StoredLease,
+  { takenUntil = 0, claim, remove, closed }: Ending,
 ): Promise<void> {
+  const lease = endClaim(found, claim);
   const options = { timeout: requestTimeout, signal: closed };
   const rest = takenUntil - clock.now();
   if (rest > 0) {

@@ -6,6 +6,7 @@ import {
   type LockLossReason,
   type LockReference,
 } from '../lock.errors.js';
+import type { ClaimEnd } from './claim.js';
 import { freeRecord, type Ending } from './free-record.js';
 import type { LeaseCell, RecordListener } from './lease-cell.js';
 import type { LeaseLock } from './lease-lock.js';
@@ -58,10 +59,12 @@ export class Hold implements LeaseLock, RecordListener {
   private readonly mayBeCreatedLate: boolean;
   private readonly acquiredAt: number;
   private readonly stopListening: () => void;
-  private lastSentAt: number;
+  /** Monotonic time at which the last successful write was sent. */
+  lastSentAt: number;
   private deadline: number;
   private loss: LockLossReason | undefined;
-  private released: Promise<void> | undefined;
+  released: Promise<void> | undefined;
+  private claimEnd: ClaimEnd = 'done';
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
   private mustLook = false;
@@ -72,8 +75,8 @@ export class Hold implements LeaseLock, RecordListener {
   constructor(
     private readonly context: LockContext,
     private readonly cell: LeaseCell,
-    private readonly lock: LockReference,
-    private readonly options: ResolvedLockOptions,
+    readonly lock: LockReference,
+    readonly options: ResolvedLockOptions,
     acquisition: Acquisition,
     private readonly engine: {
       closed: AbortSignal;
@@ -132,8 +135,16 @@ export class Hold implements LeaseLock, RecordListener {
     this.abort.abort(new LockLostError(this.lock, 'shutdown'));
   }
 
+  /** What the release is to say of the work that was claimed with the lock; `done` unless told. */
+  endClaimAs(end: ClaimEnd): void {
+    this.claimEnd = end;
+  }
+
   /** The application has waited long enough: releases the lock whatever the work does. */
-  async giveUp(): Promise<void> {
+  async giveUp(claim: ClaimEnd = 'begun'): Promise<void> {
+    if (this.released === undefined) {
+      this.endClaimAs(claim);
+    }
     this.lose('shutdown');
     await this.release();
   }
@@ -183,6 +194,7 @@ export class Hold implements LeaseLock, RecordListener {
       ...this.lock,
       fencingToken: this.fencingToken,
       reason,
+      held: this.context.clock.now() - this.acquiredAt,
     });
     // As others may take the lock now, so may whoever waits for it in this process.
     this.cell.leave();
@@ -339,13 +351,14 @@ export class Hold implements LeaseLock, RecordListener {
           ? Infinity
           : clock.now() + options.leaseDuration,
       takenUntil,
+      claim: this.claimEnd,
       remove: options.deleteOnRelease && !this.mayBeCreatedLate,
       closed: this.engine.closed,
     };
     const finish = (): Promise<void> =>
       freeRecord(context, cell, this.lock, ending);
     if (!mustStayTaken) {
-      cell.observation.endOf(this.holderIdentity);
+      cell.observation.endOf(this.holderIdentity, this.claimEnd);
     }
     if (
       this.loss === undefined &&
@@ -372,5 +385,15 @@ export class Hold implements LeaseLock, RecordListener {
   private later(at: number, callback: () => void): () => void {
     const { clock } = this.context;
     return clock.schedule(at - clock.now(), callback, { background: true });
+  }
+}
+
+/**
+ * The work under `lock` was cut short, by the loss of the lock or by the closing of the application:
+ * what was claimed with it is not done.
+ */
+export function cutShort(lock: LeaseLock): void {
+  if (lock instanceof Hold) {
+    lock.endClaimAs('begun');
   }
 }

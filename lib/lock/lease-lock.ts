@@ -84,9 +84,21 @@ export function borrow(lock: LeaseLock): LeaseLock {
   };
 }
 
+/** What the work under a lock is to be surrounded with, where somebody traces it. */
+const surroundings = new WeakMap<LeaseLock, <T>(work: () => T) => T>();
+
+/** Has the work under `lock` be run by `run`, which must call it and return what it returns. */
+export function surround(lock: LeaseLock, run: <T>(work: () => T) => T): void {
+  surroundings.set(lock, run);
+}
+
 /** Runs `work` with `lock` as its {@link currentLock}. */
 export function runUnderLock<T>(lock: LeaseLock, work: () => T): T {
-  return storage.run({ lock, outer: storage.getStore() }, work);
+  const scope = { lock, outer: storage.getStore() };
+  const run = surroundings.get(lock);
+  return run === undefined
+    ? storage.run(scope, work)
+    : run(() => storage.run(scope, work));
 }
 
 /** The lock on this Lease that the calling code already runs under: held, or lost under its feet. */

@@ -9,6 +9,13 @@ import {
 import type { Clock } from './clock.js';
 import { isCoordinated } from './record.js';
 
+const FINAL_FAILURES = new Set([
+  'forbidden',
+  'unauthorized',
+  'invalid',
+  'not-found',
+]);
+
 export interface LockContext {
   readonly store: LeaseStore;
   readonly clock: Clock;
@@ -29,6 +36,11 @@ export function toBackendError(error: unknown, lock?: LockReference): unknown {
         cause: error,
       })
     : error;
+}
+
+/** Trying again does not help: the request itself, or the rights, are wrong. */
+export function isFinal({ reason }: LeaseStoreError): boolean {
+  return FINAL_FAILURES.has(reason);
 }
 
 /** R10: throws when coordinated leader election owns the Lease. */

@@ -1,14 +1,20 @@
 /** The engine: acquires, observes, inspects and force-releases locks on the Leases of one store. */
-import type { LeaseKey } from '../kube/lease-store.js';
+import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import { LeaseStoreError } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { LockAttempt, type Insistence } from './acquisition.js';
+import { followClaim } from './claim-watch.js';
+import { WorkClaimedError, type Claim } from './claim.js';
+import { followCall, type LockTracer } from './followed-call.js';
+import { findCondition, type LockCondition } from './hold-condition.js';
 import { Hold } from './hold.js';
 import { LeaseCell } from './lease-cell.js';
 import type { LeaseLock } from './lease-lock.js';
 import {
   atMost,
+  backoff,
+  pause,
   refuseCoordinated,
   toBackendError,
   type LockContext,
@@ -18,14 +24,19 @@ import { isLock, readStanding, release } from './record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
+/** How often a forced release meets a conflict before it fails with it. */
+const MOST_FORCED_TRIES = 5;
 
 export class LockEngine {
+  /** Follows the calls from now on. */
+  tracer: LockTracer | undefined;
   private readonly cells = new Map<string, LeaseCell>();
   private readonly holds = new Set<Hold>();
   private readonly attempts = new Map<LockAttempt, LockReference>();
   private readonly background = new Set<Promise<void>>();
   private readonly context: LockContext;
   private readonly observed = new Map<string, () => void>();
+  private readonly closing = new AbortController();
   private readonly closed = new AbortController();
   private isClosing = false;
   private onLastEnd: (() => void) | undefined;
@@ -44,23 +55,82 @@ export class LockEngine {
   }
 
   /**
+   * With a `claim`, it is claimed with the lock, by the same write. Where that is to be retried and
+   * another holder is at it, this goes on until that one has ended, and takes over if it dies.
+   *
    * @throws LockNotAcquiredError, LockBackendError, or the signal's reason
+   * @throws WorkClaimedError when the work was claimed by somebody else
    */
   async acquire(
     lock: LockReference,
     options: ResolvedLockOptions,
     insistence: Insistence,
     signal?: AbortSignal,
+    claim?: Claim,
+  ): Promise<LeaseLock> {
+    return followCall(this.context, this.tracer, lock, signal, () =>
+      this.take(lock, options, insistence, signal, claim),
+    );
+  }
+
+  private async take(
+    lock: LockReference,
+    options: ResolvedLockOptions,
+    insistence: Insistence,
+    signal?: AbortSignal,
+    claim?: Claim,
+  ): Promise<LeaseLock> {
+    if (claim === undefined) {
+      return this.attempt(lock, options, insistence, signal);
+    }
+    const untilDone = { ...options, waitTimeout: undefined };
+    for (let isRetry = false; ; isRetry = true) {
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one try after the other
+        return await (isRetry
+          ? this.attempt(lock, untilDone, 'wait', signal, claim)
+          : this.attempt(lock, options, insistence, signal, claim));
+      } catch (error) {
+        if (
+          !(error instanceof WorkClaimedError) ||
+          error.verdict.state !== 'running'
+        ) {
+          throw error;
+        }
+        const closing = this.closing.signal;
+        const until = signal ? AbortSignal.any([signal, closing]) : closing;
+        const cell = this.cellOf(keyOf(lock));
+        // oxlint-disable-next-line no-await-in-loop
+        await followClaim(cell, claim, this.context.clock, until).catch(
+          (reason: unknown) => {
+            throw closing.aborted ? error : reason;
+          },
+        );
+      }
+    }
+  }
+
+  private async attempt(
+    lock: LockReference,
+    options: ResolvedLockOptions,
+    insistence: Insistence,
+    signal?: AbortSignal,
+    claim?: Claim,
   ): Promise<LeaseLock> {
     if (this.isClosing) {
       throw new LockNotAcquiredError(lock, 'shutdown');
     }
     const { context } = this;
     const cell = this.cellOf(keyOf(lock));
-    const attempt = new LockAttempt(context, cell, lock, options, insistence, {
-      clientId: this.clientId,
-      closed: this.closed.signal,
-    });
+    const attempt = new LockAttempt(
+      context,
+      cell,
+      lock,
+      options,
+      insistence,
+      { clientId: this.clientId, closed: this.closed.signal },
+      claim,
+    );
     this.attempts.set(attempt, lock);
     try {
       const acquisition = await attempt.run(signal);
@@ -71,7 +141,7 @@ export class LockEngine {
       this.holds.add(hold);
       if (this.isClosing) {
         // Acquired in the very moment: shutdown() did not see it.
-        await hold.giveUp();
+        await hold.giveUp('open');
         throw new LockNotAcquiredError(lock, 'shutdown');
       }
       context.emit({
@@ -95,12 +165,16 @@ export class LockEngine {
     }
   }
 
-  /** Reads the lock's state from the API server. */
-  async inspect(lock: LockReference): Promise<LockState> {
-    const lease = await this.asUser(lock, () =>
+  /** Reads the record from the API server; null when there is none. */
+  async read(lock: LockReference): Promise<StoredLease | null> {
+    return this.asUser(lock, () =>
       this.cellOf(keyOf(lock)).look(this.requestOptions()),
     );
-    return describeLock(lock, lease);
+  }
+
+  /** Reads the lock's state from the API server. */
+  async inspect(lock: LockReference): Promise<LockState> {
+    return describeLock(lock, await this.read(lock));
   }
 
   /** Reads the state of every Lease of the namespace that is a lock of this package. */
@@ -128,7 +202,7 @@ export class LockEngine {
     const cell = this.cellOf(keyOf(lock));
     return this.asUser(lock, async () => {
       let victim: string | undefined;
-      for (;;) {
+      for (let tries = 1; ; tries++) {
         const lease = await cell.look(this.requestOptions());
         refuseCoordinated(lock, lease);
         const standing = lease ? readStanding(lease) : undefined;
@@ -149,11 +223,13 @@ export class LockEngine {
           );
           return describeLock(lock, lease);
         } catch (error) {
-          if (!(
-            error instanceof LeaseStoreError && error.reason === 'conflict'
-          )) {
+          const isConflict =
+            error instanceof LeaseStoreError && error.reason === 'conflict';
+          if (!isConflict || tries >= MOST_FORCED_TRIES) {
             throw error;
           }
+          const { clock } = this.context;
+          await pause(clock, backoff(clock, tries, 1_000));
         }
       }
     });
@@ -165,6 +241,7 @@ export class LockEngine {
    */
   async shutdown(timeout: number): Promise<void> {
     this.isClosing = true;
+    this.closing.abort();
     for (const [attempt, lock] of this.attempts) {
       attempt.stop(new LockNotAcquiredError(lock, 'shutdown'));
     }
@@ -181,6 +258,28 @@ export class LockEngine {
     await atMost(clock, giveUpAt - clock.now(), Promise.all(this.background));
     this.closed.abort();
     this.context.store.close();
+  }
+
+  /** How it stands with each lock that is held, or whose work goes on although it was lost. */
+  check(): LockCondition[] {
+    const now = this.context.clock.now();
+    return Array.from(this.holds).flatMap(
+      (hold) => findCondition(hold, now) ?? [],
+    );
+  }
+
+  /**
+   * Asks whether the API server answers, to credentials that it accepts: one request that reads no
+   * Lease and needs no right.
+   *
+   * @throws LockBackendError
+   */
+  async ping(timeout: number): Promise<void> {
+    const { store } = this.context;
+    const namespace = await store.defaultNamespace();
+    await this.asUser(undefined, () =>
+      store.mayI('get', { namespace }, { timeout }),
+    );
   }
 
   private allEnded(): Promise<void> {

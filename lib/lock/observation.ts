@@ -1,5 +1,12 @@
 /** R5: what this process has seen of one record, since when, and what follows from it. */
 import type { StoredLease } from '../kube/lease-store.js';
+import {
+  endClaim,
+  judgeClaim,
+  type Claim,
+  type ClaimEnd,
+  type ClaimVerdict,
+} from './claim.js';
 import type { Clock } from './clock.js';
 import {
   fingerprint,
@@ -42,6 +49,8 @@ export class Observation {
   private alive = false;
   /** The holder that this process knows to have ended: its own, from before. */
   private ended: string | undefined;
+  /** What became of the work that this one had claimed, if any. */
+  private endedAs: ClaimEnd = 'begun';
 
   constructor(private readonly clock: Clock) {}
 
@@ -97,8 +106,23 @@ export class Observation {
    * A holder of this process has ended: its record is free to be taken over, even before its release
    * has got through.
    */
-  endOf(identity: string): void {
+  endOf(identity: string, claim: ClaimEnd): void {
     this.ended = identity;
+    this.endedAs = claim;
+  }
+
+  /** The record, with what is known of the claim of a holder whose release has not got through yet. */
+  get settled(): StoredLease | null | undefined {
+    return this.lease && this.lease.spec?.holderIdentity === this.ended
+      ? endClaim(this.lease, this.endedAs)
+      : this.lease;
+  }
+
+  /** What the record means now for a claim of a caller whose own identity is `self`. */
+  judgeClaim(claim: Claim, self?: string): ClaimVerdict {
+    const verdict = this.judge(self);
+    const holder = verdict.takeable ? undefined : verdict.holder;
+    return judgeClaim(claim, this.settled, { self, holder });
   }
 
   /** The verdict now, for a caller whose own identity is `self`. */

@@ -10,6 +10,7 @@ import type {
   LeaseSpec,
   StoredLease,
 } from '../kube/lease-store.js';
+import { CLAIM, writeClaim } from './claim.js';
 import type { Clock } from './clock.js';
 
 /**
@@ -92,6 +93,8 @@ export interface Tenure {
   readonly leaseDuration: number | 'infinite';
   /** The lock's name as its user wrote it. */
   readonly lockName: string;
+  /** The instant of the planned work that is claimed with the lock. */
+  readonly claimed?: number;
 }
 
 /** R2, R3: the record with `tenure` as its holder, taken over from whoever held it. */
@@ -282,6 +285,9 @@ function withTenure(
     ...(tenure.lockName === name
       ? {}
       : { [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_LOCK_NAME) }),
+    ...(tenure.claimed === undefined
+      ? {}
+      : { [CLAIM]: writeClaim(tenure.claimed, tenure.identity, 'begun') }),
   };
 }
 

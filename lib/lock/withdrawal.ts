@@ -4,6 +4,7 @@
  */
 import { LeaseStoreError } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
+import { endClaim } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';
 import {
   backoff,
@@ -42,7 +43,8 @@ export async function withdraw(
     try {
       const lease = await cell.look(options);
       if (lease?.spec?.holderIdentity === identity) {
-        cell.see(await store.replace(cell.key, release(lease), options));
+        const freed = release(endClaim(lease, 'open'));
+        cell.see(await store.replace(cell.key, freed, options));
       } else if (lease?.metadata.resourceVersion !== basedOn) {
         return; // somebody else wrote in between: it can't land any more
       } else if (lease === null) {
@@ -57,9 +59,12 @@ export async function withdraw(
       if (!(error instanceof LeaseStoreError)) {
         return;
       }
-      if (error.reason !== 'conflict') {
-        failures += 1;
+      failures += 1;
+      const isConflict = error.reason === 'conflict';
+      if (!isConflict) {
         reportFailure(context, lock, 'release', error);
+      }
+      if (!isConflict || failures > 1) {
         await pause(
           clock,
           Math.max(backoff(clock, failures), error.retryAfter ?? 0),

@@ -18,6 +18,8 @@ import { judge, type Outcome } from './show/verdict.js';
 
 /** Far more than the lease and the wait for the next fire together. */
 const TAKEOVER_PATIENCE = 20_000;
+/** More than passes between two runs. */
+const LONGEST_LULL = 3_000;
 
 process.exitCode = await main();
 
@@ -77,7 +79,7 @@ async function perform(
     }
     outcome.crash = String(signal.reason);
   }
-  display.log('all', 'stop', 'SIGTERM: finish the work, release the lock');
+  display.log('all', 'stop', 'SIGTERM: no new runs, release the lock');
   return outcome;
 }
 
@@ -115,21 +117,31 @@ async function play(length: number, stage: Stage): Promise<void> {
   const start = performance.now();
   /** Waits until this part of the time is over. */
   const part = (share: number): Promise<void> =>
-    sleep(start + share * length * 1_000 - performance.now(), undefined, {
-      signal,
-    });
+    sleep(
+      Math.max(0, start + share * length * 1_000 - performance.now()),
+      undefined,
+      { signal },
+    );
+
+  /** The next run that begins or ends, if there is one before the time is over. */
+  const nextOrTimeout = (
+    event: 'begin' | 'end',
+    timeout: AbortSignal,
+  ): Promise<unknown> =>
+    replicas
+      .next(event, AbortSignal.any([signal, timeout]))
+      .catch(() => signal.throwIfAborted());
 
   // A request to one replica while another works: it waits for its turn.
   await part(0.2);
-  const { replica } = await replicas.nextRun(signal);
+  const { replica } = await replicas.next('begin', signal);
   await callRoute(replicas.otherThan(replica), display, signal);
 
   // A replica dies at work. Nobody can know that at once: the route answers 423.
   await part(0.4);
   while (!outcome.kill && replicas.size > 1) {
-    outcome.kill = await replicas.kill(
-      (await replicas.nextRun(signal)).replica,
-    );
+    const run = await replicas.next('begin', signal);
+    outcome.kill = await replicas.kill(run.replica);
   }
   if (!outcome.kill) {
     return;
@@ -139,9 +151,10 @@ async function play(length: number, stage: Stage): Promise<void> {
   // Its lease expires, and the next fire after that is another's.
   const patience = AbortSignal.timeout(TAKEOVER_PATIENCE);
   while (!log.findTakeover(outcome.kill) && !patience.aborted) {
-    await replicas
-      .nextRun(AbortSignal.any([signal, patience]))
-      .catch(() => signal.throwIfAborted());
+    await nextOrTimeout('begin', patience);
   }
+
+  // The end, between two fires.
   await part(1);
+  await nextOrTimeout('end', AbortSignal.timeout(LONGEST_LULL));
 }

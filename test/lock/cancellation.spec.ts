@@ -242,6 +242,42 @@ describe('a waiter that goes', () => {
   });
 });
 
+describe('a call that is over', () => {
+  const never = { waitTimeout: 60_000 };
+
+  it('has got the lock: nothing is left of its signal and its waitTimeout', async () => {
+    const { pod, clock } = newWorld();
+    const abort = new AbortController();
+    const lock = await pod.acquire(JOB, never, abort.signal);
+    expect(getEventListeners(abort.signal, 'abort')).toEqual([]);
+    await lock.release();
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('was turned away: nothing is left of its signal', async () => {
+    const { cluster, pod, clock } = newWorld();
+    cluster.writeSpec(foreignSpec({ leaseDurationSeconds: null }));
+    const abort = new AbortController();
+    await expect(pod.skip(JOB, never, abort.signal)).rejects.toMatchObject({
+      reason: 'held',
+    });
+    expect(getEventListeners(abort.signal, 'abort')).toEqual([]);
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('was cancelled: nothing is left of its waitTimeout', async () => {
+    const { cluster, pod, clock } = newWorld();
+    cluster.writeSpec(foreignSpec());
+    const abort = new AbortController();
+    outcomeOf(pod.acquire(JOB, never, abort.signal));
+    await settled();
+    expect(clock.pending()).toBeGreaterThan(1);
+    abort.abort();
+    await settled();
+    expect(clock.pending()).toBe(0);
+  });
+});
+
 describe('waitTimeout 0', () => {
   it('tries once: takes what is free', async () => {
     const { pod } = newWorld();

@@ -158,6 +158,19 @@ describe('R8 the deadline', () => {
     expect(lock.signal.aborted).toBe(true);
   });
 
+  it('aborts the signal at that very moment, without anybody asking', async () => {
+    const cluster = new Cluster();
+    const lock = await cluster.process('pod').acquire(JOB, {
+      autoRenew: false,
+    });
+    let abortedAt: number | undefined;
+    lock.signal.addEventListener('abort', () => {
+      abortedAt = cluster.clock.elapsed;
+    });
+    await cluster.clock.advance(60_000);
+    expect(abortedAt).toBe(13_500);
+  });
+
   it('aborts the signal with the first timer of a process that was blocked beyond it', async () => {
     const { pod, lock, clock } = await holding();
     const { signal } = lock;

@@ -56,6 +56,9 @@ it('the options of a decorator or a call only are all there', () => {
   expect(namesIn(ofCalls)).toEqual([
     ...keysOf<Exclude<keyof WithLeaseLockOptions, keyof LockOptions>>({
       onLocked: true,
+      oncePerFire: true,
+      onFailure: true,
+      catchUp: true,
     }),
     ...keysOf<Exclude<keyof AcquireOptions, keyof LockOptions>>({
       signal: true,

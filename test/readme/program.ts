@@ -13,6 +13,7 @@ const NAMES: Record<string, readonly string[]> = {
   '@kubernetes/client-node': ['KubeConfig'],
   '@nestjs/common': [
     'Controller',
+    'Get',
     'Injectable',
     'type MessageEvent',
     'Module',
@@ -22,6 +23,7 @@ const NAMES: Record<string, readonly string[]> = {
   ],
   '@nestjs/core': ['NestFactory'],
   '@nestjs/schedule': ['Cron'],
+  '@nestjs/terminus': ['HealthCheck', 'HealthCheckService', 'TerminusModule'],
   rxjs: ['Observable'],
   './quick-start.js': ['AppModule'],
 };
@@ -29,6 +31,8 @@ const NAMES: Record<string, readonly string[]> = {
 /** What a block imports, and where that is here. */
 const SPECIFIERS: Record<string, string> = {
   'nestjs-k8s-lock': lib,
+  'nestjs-k8s-lock/health': join(root, 'lib/health/index.js'),
+  'nestjs-k8s-lock/telemetry': join(root, 'lib/telemetry/index.js'),
   'nestjs-k8s-lock/testing': join(root, 'lib/testing/index.js'),
   './importer.js': './acquire.js',
 };

@@ -13,10 +13,16 @@ import { writePrograms } from './program.js';
 import { findBlocks } from './readme.js';
 import { decorated } from './snippets/decorated.js';
 import { locks } from './snippets/locks.js';
+import { observability } from './snippets/observability.js';
 import { setUp } from './snippets/set-up.js';
 import type { SnippetTest } from './snippets/snippet-test.js';
 
-const TESTS: Record<string, SnippetTest> = { ...setUp, ...locks, ...decorated };
+const TESTS: Record<string, SnippetTest> = {
+  ...setUp,
+  ...locks,
+  ...decorated,
+  ...observability,
+};
 /** The example that is a test file itself. */
 const TEST_FILE = 'testing';
 

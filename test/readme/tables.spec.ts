@@ -15,6 +15,7 @@ import {
   type LockNotAcquiredReason,
   type LockReference,
 } from '../../lib/index.js';
+import { METRIC } from '../../lib/telemetry/telemetry-names.js';
 import { findCode, findTable, findTables, keysOf, namesIn } from './readme.js';
 
 it('the handle has the members of LeaseLock', () => {
@@ -43,10 +44,13 @@ it('the events carry what their types say', () => {
   } = {
     waiting: {},
     acquired: { fencingToken: true, waited: true },
+    'not-acquired': { reason: true, waited: true },
     renewed: { fencingToken: true },
     released: { fencingToken: true, held: true },
-    skipped: { holder: true },
-    lost: { fencingToken: true, reason: true },
+    skipped: { reason: true, holder: true, fire: true, waited: true },
+    executed: { fencingToken: true, fire: true, duration: true },
+    failed: { fencingToken: true, fire: true, duration: true, error: true },
+    lost: { fencingToken: true, reason: true, held: true },
     'backend-error': { operation: true, error: true },
   };
   expect(
@@ -56,6 +60,12 @@ it('the events carry what their types say', () => {
     ]),
   ).toEqual(
     Object.entries(carried).map(([type, keys]) => [type, Object.keys(keys)]),
+  );
+});
+
+it('the metrics are those that are recorded', () => {
+  expect(namesIn(findTable('### Metrics and spans'))).toEqual(
+    Object.values(METRIC),
   );
 });
 

@@ -27,6 +27,10 @@ export const findDueInvoices = vi.fn<() => Promise<string[]>>(async () => [
   'A-1',
   'A-2',
 ]);
+export const findUnsentStatements = vi.fn<() => Promise<string[]>>(async () => [
+  'S-1',
+]);
+export const sendStatement = vi.fn<(statement: string) => Promise<void>>();
 export const sendInvoice =
   vi.fn<(invoice: string, options: Cancellable) => Promise<void>>();
 

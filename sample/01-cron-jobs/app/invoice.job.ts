@@ -9,9 +9,8 @@ export class InvoiceJob {
   constructor(private readonly invoices: InvoiceService) {}
 
   /**
-   * The lock keeps runs from overlapping. It can't keep a replica whose clock is late from running
-   * after the first one has finished, so a job should last longer than clocks differ. This one takes
-   * 0.5 s, and replicas on one machine have one clock.
+   * The lock keeps runs from overlapping. With it the fire is claimed, so that a replica whose clock
+   * is late and which finds the lock free again does not run the same fire: see sample 03.
    */
   @Cron('* * * * * *')
   @WithLeaseLock('invoices') // under @Cron: those who find it taken skip this fire

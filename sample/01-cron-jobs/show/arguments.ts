@@ -23,7 +23,7 @@ export const USAGE = `Usage: npm start -- [options]
 
   --cluster        run against the cluster of your kubeconfig (KUBECONFIG or ~/.kube/config)
                    instead of an embedded API server
-  --seconds N      how long the replicas run, ${SHORTEST} to ${LONGEST}; default 20
+  --seconds N      how long the replicas run, ${SHORTEST} to ${LONGEST}; default 18
   --without-lock   give each replica a lock of its own, to see what the lock is good for: fails
   --help           print this
 
@@ -58,7 +58,7 @@ function parse(args: string[]) {
       args,
       options: {
         cluster: { type: 'boolean', default: false },
-        seconds: { type: 'string', default: '20' },
+        seconds: { type: 'string', default: '18' },
         'without-lock': { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },

@@ -10,9 +10,9 @@ export const REPLICAS = ['replica-1', 'replica-2', 'replica-3'] as const;
 /** Longer than the application takes to shut down. */
 const GRACE_PERIOD = 15_000;
 
-/** Emits each run as it begins. */
+/** Emits each run as it begins and as it ends. */
 export class ReplicaSet
-  extends EventEmitter<{ begin: [run: Run] }>
+  extends EventEmitter<{ begin: [run: Run]; end: [run: Run] }>
   implements AsyncDisposable
 {
   /** Those that live and that nobody has asked to end. */
@@ -50,9 +50,9 @@ export class ReplicaSet
     await Promise.all(starting);
   }
 
-  /** The next run that begins, in any of them. */
-  async nextRun(signal: AbortSignal): Promise<Run> {
-    const [run]: Run[] = await once(this, 'begin', { signal });
+  /** The next run that begins or ends, in any of them. */
+  async next(event: 'begin' | 'end', signal: AbortSignal): Promise<Run> {
+    const [run]: Run[] = await once(this, event, { signal });
     return run!;
   }
 
@@ -126,6 +126,7 @@ export class ReplicaSet
       case 'end': {
         const run = log.end(replica, report.run, at)!;
         display.log(replica, 'done', `in ${seconds(at - run.begin)}`, { at });
+        this.emit('end', run);
         break;
       }
       case 'skipped':

@@ -54,6 +54,7 @@ async function fire(app: INestApplication): Promise<string> {
       ),
   );
   for (const job of app.get(SchedulerRegistry).getCronJobs().values()) {
+    job.lastExecution = new Date(); // as its timer does
     void job.fireOnTick();
   }
   return (await outcome).type;

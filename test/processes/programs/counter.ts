@@ -49,7 +49,7 @@ async function increment(
   return read;
 }
 
-const randomPause = () => sleep(Math.random() * 3);
+const randomPause = () => sleep(Math.random() * 5);
 
 function pauseTogether(): Promise<void> {
   return new Promise((resolve) => {
@@ -63,7 +63,7 @@ async function incrementSomehow(
   dice: Dice,
   { file, lock: name }: { file: string; lock: string },
 ): Promise<boolean> {
-  const pause = () => sleep(dice.below(3));
+  const pause = () => sleep(dice.below(10));
   switch (dice.below(4)) {
     case 0: {
       await locks.withLock(name, () => increment(file, pause));

@@ -1,12 +1,17 @@
 /** Runs the examples with decorated methods. */
 import type { Type } from '@nestjs/common';
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
-import { Subject } from 'rxjs';
+import { filter, firstValueFrom, Subject } from 'rxjs';
 import { expect } from 'vitest';
 import { startLockApp, type LockApp } from '../../decorators/lock-app.js';
 import { eventually } from '../eventually.js';
 import { findBlock } from '../readme.js';
-import { sendInvoice, settleOrder, streamRows } from '../your-code.js';
+import {
+  sendInvoice,
+  sendStatement,
+  settleOrder,
+  streamRows,
+} from '../your-code.js';
 import type { SnippetTest } from './snippet-test.js';
 
 export const decorated: Record<string, SnippetTest> = {
@@ -75,6 +80,27 @@ export const decorated: Record<string, SnippetTest> = {
     });
     // The work is over, and its minHold is not.
     expect(await fixture.others.tryAcquire('invoices')).toBeUndefined();
+  },
+
+  'once-per-fire': async (load) => {
+    const { Statements } = await load<{ Statements: Type }>();
+    await using fixture = await startLockApp({
+      imports: [ScheduleModule.forRoot()],
+      providers: [Statements],
+    });
+    const [job] = fixture.app.get(SchedulerRegistry).getCronJobs().values();
+    for (let tick = 0; tick < 2; tick += 1) {
+      const end = firstValueFrom(
+        fixture.locks.events$.pipe(
+          filter(({ type }) => type === 'released' || type === 'skipped'),
+        ),
+      );
+      job!.lastExecution = new Date(); // as its timer does
+      void job!.fireOnTick();
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await end;
+    }
+    expect(sendStatement.mock.calls).toEqual([['S-1']]);
   },
 };
 

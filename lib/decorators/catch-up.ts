@@ -1,0 +1,57 @@
+/** Makes up for a fire that was missed because no pod ran: `catchUp`. */
+import type { LockOptions } from '../k8s-lock.options.js';
+import type { LockService } from '../lock.service.js';
+import { fireAt, planOfCron, type CronTime } from './planned-fires.js';
+import type { CronOptions } from './schedule.metadata.js';
+import { callForFire, type CronJob } from './scheduler-ticks.js';
+
+/** A method whose missed fires are made up for. */
+export interface CatchUp {
+  readonly lockName: string;
+  readonly options: LockOptions;
+  readonly retry: boolean;
+  readonly cron: CronOptions;
+  /** Calls the method, as the scheduler does. */
+  readonly call: () => unknown;
+}
+
+/** Whether this is the job of the method, or one with the same times, which will do. */
+export function isJobOf(
+  { cron }: CatchUp,
+  name: string,
+  { cronTime }: CronJob,
+): boolean {
+  return cron.name === undefined
+    ? cronTime.source === cron.cronTime &&
+        (cron.timeZone ?? cronTime.timeZone) === cronTime.timeZone &&
+        (cron.utcOffset ?? cronTime.utcOffset) === cronTime.utcOffset
+    : cron.name === name;
+}
+
+/**
+ * Runs the latest planned fire before now if the record says that an earlier one was the last to be
+ * run. A record that knows of none says nothing about missed ones: the job is new.
+ *
+ * @throws LockBackendError, or what the method throws
+ */
+export async function catchUp(
+  locks: LockService,
+  { lockName, options, retry, call }: CatchUp,
+  cronTime: CronTime,
+): Promise<void> {
+  const plan = planOfCron(cronTime);
+  const now = Date.now();
+  const missed = plan.last(now);
+  const claimed = await locks.findLastClaim(lockName, options);
+  if (missed === undefined || claimed === undefined) {
+    return;
+  }
+  const isMissed =
+    claimed.at < missed ||
+    (claimed.at === missed &&
+      (claimed.end === 'open' || (claimed.end === 'begun' && retry)));
+  if (isMissed) {
+    const latest = fireAt(plan, now)?.latest ?? missed;
+    await callForFire({ at: missed, latest }, call);
+  }
+}

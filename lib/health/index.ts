@@ -1,0 +1,6 @@
+/** What `nestjs-k8s-lock/health` exports: health checks of locks, for @nestjs/terminus. */
+export {
+  LockHealthIndicator,
+  type LockHealth,
+  type LockHealthResult,
+} from './lock-health.indicator.js';

@@ -1,0 +1,66 @@
+/** One call for a lock, followed to its answer: traced if somebody traces, and an event when it ends without the lock. */
+import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
+import type { LockNotAcquiredEvent } from '../lock.events.js';
+import { WorkClaimedError } from './claim.js';
+import { surround, type LeaseLock } from './lease-lock.js';
+import type { LockContext } from './lock-context.js';
+
+/** Why a call ended without the lock. */
+export type CallEnd = LockNotAcquiredEvent['reason'] | 'fire-claimed';
+
+/** Follows calls: the seam of `nestjs-k8s-lock/telemetry`. Nothing of it may throw by itself. */
+export interface LockTracer {
+  /** A call asks for the lock. */
+  begin(lock: LockReference): CallTrace;
+}
+
+/** Follows one call: either `acquired` is called once, or `ended`. */
+export interface CallTrace {
+  /** Asks for the lock, by calling `acquire`. */
+  acquire<T>(acquire: () => T): T;
+  acquired(fencingToken: bigint): void;
+  ended(end: CallEnd): void;
+  /** Runs work under the lock, by calling `work`. */
+  run<T>(work: () => T): T;
+}
+
+/**
+ * Calls `acquire` and passes on what comes of it. That the lock is held by somebody else is left to
+ * the caller to tell, who knows whether it is an error or a skip.
+ */
+export async function followCall(
+  { clock, emit }: Pick<LockContext, 'clock' | 'emit'>,
+  tracer: LockTracer | undefined,
+  lock: LockReference,
+  signal: AbortSignal | undefined,
+  acquire: () => Promise<LeaseLock>,
+): Promise<LeaseLock> {
+  const calledAt = clock.now();
+  const trace = tracer?.begin(lock);
+  try {
+    const held = await (trace ? trace.acquire(acquire) : acquire());
+    if (trace) {
+      trace.acquired(held.fencingToken);
+      surround(held, (work) => trace.run(work));
+    }
+    return held;
+  } catch (error) {
+    const reason = findReason(error, signal);
+    trace?.ended(reason);
+    if (reason !== 'held' && reason !== 'fire-claimed') {
+      const waited = clock.now() - calledAt;
+      emit({ type: 'not-acquired', ...lock, reason, waited });
+    }
+    throw error;
+  }
+}
+
+function findReason(error: unknown, signal: AbortSignal | undefined): CallEnd {
+  if (error instanceof WorkClaimedError) {
+    return 'fire-claimed';
+  }
+  if (error instanceof LockNotAcquiredError) {
+    return error.reason;
+  }
+  return signal?.aborted ? 'cancelled' : 'failed';
+}

@@ -1,0 +1,146 @@
+/** Follows the locks of a LockService, and tells OpenTelemetry. */
+import type { Attributes, Tracer } from '@opentelemetry/api';
+import { LockConfigurationError, type LockReference } from '../lock.errors.js';
+import type { LockEvent } from '../lock.events.js';
+import type { LockService } from '../lock.service.js';
+import type { CallEnd, CallTrace, LockTracer } from '../lock/followed-call.js';
+import { LockMeter } from './lock-meter.js';
+import { LockSpan, type OpenTelemetry } from './lock-span.js';
+import { SCOPE, seriesOf } from './telemetry-names.js';
+import type { K8sLockTelemetryOptions } from './telemetry.options.js';
+
+/** A lock that is held, or lost and not released. */
+interface OpenHold {
+  readonly span: LockSpan;
+  readonly series: Attributes;
+  isLost: boolean;
+}
+
+/**
+ * Follows the locks from now on, until they have shut down.
+ *
+ * @throws LockConfigurationError when there is no @opentelemetry/api
+ */
+export async function startTelemetry(
+  locks: LockService,
+  options: K8sLockTelemetryOptions,
+): Promise<LockTracer> {
+  const api = await loadApi();
+  const {
+    meterProvider = api.metrics,
+    tracerProvider = api.trace,
+    lockName = ({ name }) => (locks.fixedNames.has(name) ? name : undefined),
+  } = options;
+  const meter = new LockMeter(meterProvider.getMeter(SCOPE));
+  const tracer = tracerProvider.getTracer(SCOPE);
+  const recorder = new LockRecorder(api, meter, tracer, lockName);
+  locks.events$.subscribe((event) => recorder.record(event));
+  locks.requests$.subscribe((request) => meter.requested(request));
+  locks.engine.tracer = recorder;
+  return recorder;
+}
+
+/** Follows each call and each held lock, and makes measurements and spans of what happens. */
+class LockRecorder implements LockTracer {
+  private readonly open = new Map<string, OpenHold>();
+
+  constructor(
+    private readonly api: OpenTelemetry,
+    private readonly meter: LockMeter,
+    private readonly tracer: Tracer,
+    private readonly labelOf: (lock: LockReference) => string | undefined,
+  ) {}
+
+  begin(lock: LockReference): CallTrace {
+    const label = this.labelOf(lock);
+    const series = seriesOf(lock, label);
+    const span = new LockSpan(this.api, this.tracer, lock, label);
+    const calledAt = performance.now();
+    this.meter.called(series);
+    const answered = (end: CallEnd | 'acquired'): number => {
+      const waited = performance.now() - calledAt;
+      this.meter.answered(series, end, waited);
+      return waited;
+    };
+    return {
+      acquire: (acquire) => span.activate(acquire),
+      acquired: (fencingToken) => {
+        span.acquired(answered('acquired'));
+        const hold = { span, series, isLost: false };
+        this.open.set(idOf({ ...lock, fencingToken }), hold);
+      },
+      ended: (end) => {
+        answered(end);
+        span.notAcquired(end);
+      },
+      run: (work) => span.run(work),
+    };
+  }
+
+  record(event: LockEvent): void {
+    switch (event.type) {
+      case 'renewed':
+        this.meter.renewed(this.seriesOf(event));
+        break;
+      case 'backend-error':
+        if (event.operation === 'renew') {
+          this.meter.renewed(this.seriesOf(event), event.error.reason);
+        }
+        break;
+      case 'failed':
+        this.open.get(idOf(event))?.span.failed(event.error);
+        break;
+      case 'lost':
+        this.lost(event.held, event.reason, this.open.get(idOf(event)));
+        break;
+      case 'released':
+        this.released(event.held, idOf(event));
+    }
+  }
+
+  /** Its work may still be under way: the span goes on until the release. */
+  private lost(held: number, reason: string, hold: OpenHold | undefined): void {
+    if (hold) {
+      hold.isLost = true;
+      hold.span.lost(reason);
+      this.meter.ended(hold.series, held, reason);
+    }
+  }
+
+  private released(held: number, id: string): void {
+    const hold = this.open.get(id);
+    if (hold) {
+      this.open.delete(id);
+      hold.span.end();
+      if (!hold.isLost) {
+        this.meter.ended(hold.series, held);
+      }
+    }
+  }
+
+  private seriesOf(lock: LockReference): Attributes {
+    return seriesOf(lock, this.labelOf(lock));
+  }
+}
+
+/** A fencing token is that of one acquisition. */
+function idOf(hold: {
+  namespace: string;
+  leaseName: string;
+  fencingToken: bigint;
+}): string {
+  return `${hold.namespace}/${hold.leaseName}/${hold.fencingToken}`;
+}
+
+async function loadApi(): Promise<OpenTelemetry> {
+  try {
+    return await import('@opentelemetry/api');
+  } catch (error) {
+    throw new LockConfigurationError(
+      [
+        'K8sLockTelemetryModule needs the package @opentelemetry/api, which can not be loaded: install it, or leave the module out',
+      ],
+      { cause: error },
+    );
+  }
+}

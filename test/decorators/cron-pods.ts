@@ -1,0 +1,95 @@
+/** Replicas of an application with scheduled methods, whose scheduler fires when a test says so. */
+import type { Type } from '@nestjs/common';
+import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
+import { filter, firstValueFrom } from 'rxjs';
+import type { LockEvent } from '../../lib/index.js';
+import { LeaseApiServer } from '../../lib/testing/index.js';
+import { startLockApp, type LockApp } from './lock-app.js';
+
+/** Planned once a year: every tick of a test is for the same fire, the one of this New Year's Day. */
+export const YEARLY = '0 0 0 1 1 *';
+export const UTC = { timeZone: 'UTC' };
+export const NEW_YEAR = new Date(Date.UTC(new Date().getUTCFullYear(), 0, 1));
+export const LAST_NEW_YEAR = new Date(
+  Date.UTC(new Date().getUTCFullYear() - 1, 0, 1),
+);
+
+/** The end of a call. */
+export type CallEnd = Extract<
+  LockEvent,
+  { type: 'executed' | 'failed' | 'skipped' | 'not-acquired' }
+>;
+
+const isEnd = (event: LockEvent): event is CallEnd =>
+  ['executed', 'failed', 'skipped', 'not-acquired'].includes(event.type);
+
+export class CronPod implements AsyncDisposable {
+  readonly ends: CallEnd[] = [];
+
+  private constructor(private readonly fixture: LockApp) {
+    fixture.locks.events$.pipe(filter(isEnd)).subscribe((end) => {
+      this.ends.push(end);
+    });
+  }
+
+  /** Starts one; its providers are the scheduled classes. */
+  static async start(
+    server: LeaseApiServer,
+    ...providers: Type[]
+  ): Promise<CronPod> {
+    return new CronPod(
+      await startLockApp(
+        { imports: [ScheduleModule.forRoot()], providers },
+        { server, lock: { leaseDuration: 1_000, shutdownTimeout: 0 } },
+      ),
+    );
+  }
+
+  get<T>(type: Type<T>): T {
+    return this.fixture.app.get(type);
+  }
+
+  get locks() {
+    return this.fixture.locks;
+  }
+
+  get others() {
+    return this.fixture.others;
+  }
+
+  get registry(): SchedulerRegistry {
+    return this.fixture.app.get(SchedulerRegistry);
+  }
+
+  /** A job that is called by hand: `SchedulerRegistry` gives it to anybody. */
+  job(name: string) {
+    return this.registry.getCronJob(name);
+  }
+
+  /** Fires a job as its timer does; resolves with the end of the first call under a lock. */
+  async tick(name: string): Promise<CallEnd> {
+    const end = this.next();
+    const job = this.job(name);
+    job.lastExecution = new Date();
+    void job.fireOnTick();
+    return end;
+  }
+
+  /** The end of the next call. */
+  next(): Promise<CallEnd> {
+    return firstValueFrom(this.fixture.locks.events$.pipe(filter(isEnd)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.fixture[Symbol.asyncDispose]();
+  }
+}
+
+/** What the record of a lock says about the last fire: its planned time and what became of it. */
+export function claimOf(
+  server: LeaseApiServer,
+  name: string,
+): string | undefined {
+  const { metadata } = server.lease({ namespace: 'default', name }) ?? {};
+  return metadata?.annotations?.['nestjs-k8s-lock/fire']?.replace(/ by .*/, '');
+}

@@ -1,0 +1,364 @@
+/** Under @Cron each planned fire is run once in the cluster; calls by hand are for no fire; and what became of each call is told. */
+import { Injectable } from '@nestjs/common';
+import { Cron, Interval } from '@nestjs/schedule';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { filter, firstValueFrom } from 'rxjs';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { currentLock, WithLeaseLock } from '../../lib/index.js';
+import { LeaseApiServer } from '../../lib/testing/index.js';
+import { claimOf, CronPod, NEW_YEAR, UTC, YEARLY } from './cron-pods.js';
+import { defer } from './lock-app.js';
+
+const work = vi.fn<(job: string) => Promise<void>>();
+
+@Injectable()
+class Jobs {
+  @Cron(YEARLY, { ...UTC, name: 'report' })
+  @WithLeaseLock('report')
+  async report() {
+    await work('report');
+    return 'ran';
+  }
+
+  @WithLeaseLock('careless', { oncePerFire: false })
+  @Cron(YEARLY, { ...UTC, name: 'careless' })
+  async careless() {
+    await work('careless');
+  }
+
+  @WithLeaseLock('throwing', { onLocked: 'throw' })
+  @Cron(YEARLY, { ...UTC, name: 'throwing' })
+  async throwing() {
+    await work('throwing');
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'waiting' })
+  @WithLeaseLock('waiting', { onLocked: 'wait' })
+  async waiting() {
+    await work('waiting');
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'failing' })
+  @WithLeaseLock('failing')
+  async failing() {
+    await work('failing');
+    throw new Error('no ink');
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'twice-locked' })
+  @WithLeaseLock('outer')
+  @WithLeaseLock('inner')
+  async twiceLocked() {
+    await work('twice-locked');
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'caller' })
+  @WithLeaseLock('caller')
+  async caller() {
+    await this.report();
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'spaced' })
+  @WithLeaseLock('spaced', { minHold: 60_000 })
+  async spaced() {
+    await work('spaced');
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'hanging' })
+  @WithLeaseLock('hanging', { maxHold: 100 })
+  async hanging() {
+    const { signal } = currentLock()!;
+    await once(signal, 'abort');
+    signal.throwIfAborted();
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'dynamic' })
+  @WithLeaseLock(() => 'dynamic')
+  async dynamic() {
+    await work('dynamic');
+  }
+
+  @Cron(YEARLY, { ...UTC, name: 'dynamic-once' })
+  @WithLeaseLock(() => 'dynamic-once', { oncePerFire: true })
+  async dynamicOnce() {
+    await work('dynamic-once');
+  }
+}
+
+let server: LeaseApiServer;
+beforeEach(async () => {
+  server = await LeaseApiServer.start();
+});
+afterEach(async () => {
+  vi.resetAllMocks();
+  await server.stop();
+});
+
+/** Two replicas, which both know all records by their watches. */
+async function startTwo() {
+  const one = await CronPod.start(server, Jobs);
+  const two = await CronPod.start(server, Jobs);
+  return {
+    one,
+    two,
+    [Symbol.asyncDispose]: async () => {
+      await one[Symbol.asyncDispose]();
+      await two[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe('a planned fire', () => {
+  it('is run by one pod, and skipped by a later one, which says so', async () => {
+    await using pods = await startTwo();
+    const executed = await pods.one.tick('report');
+    expect(executed).toMatchObject({
+      type: 'executed',
+      name: 'report',
+      fire: NEW_YEAR,
+      fencingToken: expect.any(BigInt),
+      duration: expect.any(Number),
+    });
+    await vi.waitFor(() =>
+      expect(claimOf(server, 'report')).toBe(`${NEW_YEAR.toISOString()} done`),
+    );
+    expect(await pods.two.tick('report')).toMatchObject({
+      type: 'skipped',
+      reason: 'fire-claimed',
+      name: 'report',
+      fire: NEW_YEAR,
+      holder: expect.any(String),
+      waited: expect.any(Number),
+    });
+    expect((await pods.one.tick('report')).type).toBe('skipped');
+    expect(work).toHaveBeenCalledOnce();
+  });
+
+  it('is run by each pod where that is switched off, and under a name that only a call knows', async () => {
+    await using pods = await startTwo();
+    for (const job of ['careless', 'dynamic']) {
+      work.mockClear();
+      for (const pod of [pods.one, pods.two]) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        const end = await pod.tick(job);
+        expect(end).toMatchObject({ type: 'executed' });
+        expect(end).not.toHaveProperty('fire');
+        // oxlint-disable-next-line no-await-in-loop
+        await vi.waitFor(() => expect(isFree(job)).toBe(true));
+      }
+      expect(work).toHaveBeenCalledTimes(2);
+    }
+  });
+
+  it.each(['dynamic-once', 'throwing', 'waiting'])(
+    'is skipped without an error, whatever the policy: %s',
+    async (job) => {
+      await using pods = await startTwo();
+      expect((await pods.one.tick(job)).type).toBe('executed');
+      expect(await pods.two.tick(job)).toMatchObject({
+        type: 'skipped',
+        reason: 'fire-claimed',
+      });
+      expect(work).toHaveBeenCalledOnce();
+    },
+  );
+
+  it('is skipped at once while another pod runs it', async () => {
+    await using pods = await startTwo();
+    const running = defer();
+    work.mockReturnValueOnce(running.promise);
+    const first = pods.one.tick('waiting');
+    await vi.waitFor(() => expect(work).toHaveBeenCalledOnce());
+    expect((await pods.two.tick('waiting')).type).toBe('skipped');
+    running.resolve();
+    expect((await first).type).toBe('executed');
+  });
+
+  it('counts as run when the method fails', async () => {
+    await using pods = await startTwo();
+    expect(await pods.one.tick('failing')).toMatchObject({
+      type: 'failed',
+      fire: NEW_YEAR,
+      error: expect.objectContaining({ message: 'no ink' }),
+    });
+    await vi.waitFor(() =>
+      expect(claimOf(server, 'failing')).toMatch(/ done$/),
+    );
+    expect((await pods.two.tick('failing')).type).toBe('skipped');
+  });
+
+  it('is skipped as held by a lock that somebody else has for other work', async () => {
+    await using pods = await startTwo();
+    const lock = await pods.one.locks.acquire('report', {
+      renewInterval: 20,
+      leaseDuration: 5_000,
+    });
+    expect(await pods.two.tick('report')).toMatchObject({
+      type: 'skipped',
+      reason: 'held',
+      holder: lock.holderIdentity,
+    });
+    await lock.release();
+    // As soon as its watch has seen the release.
+    await vi.waitFor(async () =>
+      expect((await pods.two.tick('report')).type).toBe('executed'),
+    );
+  });
+
+  it('is claimed with the lower of two locks', async () => {
+    await using pods = await startTwo();
+    await pods.one.tick('twice-locked');
+    await vi.waitFor(() => expect(isFree('outer')).toBe(true));
+    await pods.two.tick('twice-locked');
+    await vi.waitFor(() => expect(isFree('outer')).toBe(true));
+    expect(work).toHaveBeenCalledOnce();
+    expect(claimOf(server, 'inner')).toMatch(/ done$/);
+    expect(claimOf(server, 'outer')).toBeUndefined();
+  });
+
+  it('that comes before minHold is over is skipped, although the work is done', async () => {
+    await using pods = await startTwo();
+    expect((await pods.one.tick('spaced')).type).toBe('executed');
+    await vi.waitFor(() => expect(claimOf(server, 'spaced')).toMatch(/ done$/));
+    planForJanuary2(pods.two, 'spaced');
+    expect(await pods.two.tick('spaced')).toMatchObject({
+      type: 'skipped',
+      reason: 'held',
+    });
+  });
+
+  it('that goes on beyond maxHold loses its lock, and is not run again', async () => {
+    await using pods = await startTwo();
+    const lost = firstValueFrom(
+      pods.one.locks.events$.pipe(filter(({ type }) => type === 'lost')),
+    );
+    expect(await pods.one.tick('hanging')).toMatchObject({
+      type: 'failed',
+      fire: NEW_YEAR,
+      duration: expect.any(Number),
+    });
+    expect(await lost).toMatchObject({
+      reason: 'max-hold',
+      held: expect.any(Number),
+    });
+    expect((await pods.two.tick('hanging')).type).toBe('skipped');
+  });
+
+  it('goes by the times that a job has got meanwhile', async () => {
+    await using pods = await startTwo();
+    await pods.one.tick('report');
+    await vi.waitFor(() => expect(isFree('report')).toBe(true));
+    planForJanuary2(pods.two, 'report');
+    expect(await pods.two.tick('report')).toMatchObject({
+      type: 'executed',
+      fire: new Date(NEW_YEAR.getTime() + 24 * 3_600_000),
+    });
+  });
+});
+
+describe('a call by hand', () => {
+  it('runs, whichever fires were run', async () => {
+    await using pods = await startTwo();
+    const report = () => pods.one.get(Jobs).report();
+    expect(await report()).toBe('ran');
+    expect((await pods.one.tick('report')).type).toBe('executed');
+    await vi.waitFor(() => expect(isFree('report')).toBe(true));
+    expect(await report()).toBe('ran');
+    expect(await report()).toBe('ran');
+    const end = pods.one.ends.at(-1)!;
+    expect(end).toMatchObject({ type: 'executed' });
+    expect(end).not.toHaveProperty('fire');
+  });
+
+  it('is one through the registry of jobs, too', async () => {
+    await using pods = await startTwo();
+    for (const pod of [pods.one, pods.two]) {
+      const end = pod.next();
+      void pod.job('report').fireOnTick();
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect((await end).type).toBe('executed');
+      // oxlint-disable-next-line no-await-in-loop
+      await vi.waitFor(() => expect(isFree('report')).toBe(true));
+    }
+    expect(claimOf(server, 'report')).toBeUndefined();
+  });
+
+  it('is one from within another scheduled method', async () => {
+    await using pods = await startTwo();
+    await pods.one.tick('report');
+    await vi.waitFor(() => expect(isFree('report')).toBe(true));
+    expect(await pods.one.tick('caller')).toMatchObject({ name: 'report' });
+    expect(work.mock.calls).toEqual([['report'], ['report']]);
+  });
+});
+
+describe('fires of a timer', () => {
+  /** The planned times at which the job was run. */
+  const runs: string[] = [];
+
+  class EverySecond {
+    @Cron('* * * * * *')
+    @WithLeaseLock('every-second')
+    async run() {
+      runs.push(new Date().toISOString().slice(0, 19));
+    }
+  }
+
+  it('are each run once by three pods', async () => {
+    const pods = [
+      await CronPod.start(server, EverySecond),
+      await CronPod.start(server, EverySecond),
+      await CronPod.start(server, EverySecond),
+    ];
+    await vi.waitFor(() => expect(runs.length).toBeGreaterThan(4), 10_000);
+    await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
+    const planned = Array.from(runs, (_, index) =>
+      new Date(Date.parse(`${runs[0]}Z`) + index * 1_000)
+        .toISOString()
+        .slice(0, 19),
+    );
+    expect(runs).toEqual(planned);
+    const fires = pods.flatMap(({ ends }) =>
+      ends.flatMap((end) => (end.type === 'executed' ? [end.fire] : [])),
+    );
+    expect(new Set(fires.map(Number)).size).toBe(runs.length);
+  });
+
+  it('under @Interval are shared out by slots', async () => {
+    const slots: number[] = [];
+    class Often {
+      @Interval(200)
+      @WithLeaseLock('often', { oncePerFire: true })
+      async run() {
+        slots.push(Math.floor(Date.now() / 200));
+      }
+    }
+    const pods = [
+      await CronPod.start(server, Often),
+      await CronPod.start(server, Often),
+    ];
+    await vi.waitFor(() => expect(slots.length).toBeGreaterThan(5), 10_000);
+    await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
+    const fires = pods.flatMap(({ ends }) =>
+      ends.flatMap((end) =>
+        end.type === 'executed' ? [Number(end.fire)] : [],
+      ),
+    );
+    expect(new Set(fires).size).toBe(fires.length);
+    expect(fires.every((fire) => fire % 200 === 0)).toBe(true);
+  });
+});
+
+/** Gives a running job other times. */
+function planForJanuary2(pod: CronPod, name: string): void {
+  const { CronTime } = createRequire(
+    createRequire(import.meta.url).resolve('@nestjs/schedule'),
+  )('cron');
+  pod.job(name).setTime(new CronTime('0 0 2 1 *', 'UTC'));
+}
+
+function isFree(name: string): boolean {
+  const lease = server.lease({ namespace: 'default', name });
+  return (lease?.spec?.holderIdentity ?? '') === '';
+}

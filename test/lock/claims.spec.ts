@@ -1,0 +1,392 @@
+/** Claims: planned work is begun by one holder only, in whatever order processes come, die, lag or lose their answers. */
+import { describe, expect, it } from 'vitest';
+import {
+  resolveLockOptions,
+  type LockOptions,
+} from '../../lib/k8s-lock.options.js';
+import { LockNotAcquiredError } from '../../lib/lock.errors.js';
+import type { Insistence } from '../../lib/lock/acquisition.js';
+import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
+import { cutShort } from '../../lib/lock/hold.js';
+import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import { settled } from './controlled-clock.js';
+import type { MemoryLeaseStore } from './memory-lease-store.js';
+import {
+  Cluster,
+  foreignSpec,
+  JOB,
+  outcomeOf,
+  type LockProcess,
+} from './processes.js';
+
+type Pod = LockProcess<MemoryLeaseStore>;
+
+const CLAIM = 'nestjs-k8s-lock/fire';
+const MINUTE = 60_000;
+/** Planned times, one a minute. */
+const fireAt = (minute: number): number =>
+  Date.parse('2026-01-01T00:00:00Z') + minute * MINUTE;
+
+interface Fire {
+  minute: number;
+  retry?: boolean;
+  insistence?: Insistence;
+  options?: LockOptions;
+  signal?: AbortSignal;
+}
+
+const claimOf = ({ minute, retry = false }: Fire): Claim => ({
+  at: fireAt(minute),
+  latest: fireAt(minute + 60),
+  retry,
+});
+
+/** A call for the fire of this minute. */
+function fire(pod: LockProcess, call: Fire): Promise<LeaseLock> {
+  return pod.engine.acquire(
+    { name: JOB, namespace: 'default', leaseName: JOB },
+    resolveLockOptions(call.options),
+    call.insistence ?? 'skip',
+    call.signal,
+    claimOf(call),
+  );
+}
+
+/** Pods that watch the record, as the static names of methods that skip are watched. */
+async function observed() {
+  const cluster = new Cluster();
+  cluster.writeSpec({ leaseTransitions: 0 });
+  const [a, b, c] = [
+    cluster.process('a'),
+    cluster.process('b'),
+    cluster.process('c'),
+  ];
+  for (const pod of [a, b, c]) {
+    pod.observe();
+  }
+  await settled();
+  const annotation = () => cluster.lease()?.metadata.annotations?.[CLAIM];
+  return { cluster, a, b, c, annotation, clock: cluster.clock };
+}
+
+/** Nothing of it reaches the API server any more. */
+const die = ({ store }: Pod): void =>
+  store.plan({ breaks: 'unsent' }, ['get', 'create', 'update']);
+
+const ended = (state: string, pod: string) =>
+  new RegExp(`^2026-01-01T00:01:00.000Z ${state} by ${pod}_[-0-9a-f]{36}$`);
+
+describe('a claim', () => {
+  it('is made by the write that takes the lock, and ended by the one that releases it', async () => {
+    const { a, annotation } = await observed();
+    const lock = await fire(a, { minute: 1 });
+    expect(a.store.verbs()).toBe('update');
+    expect(annotation()).toBe(
+      `2026-01-01T00:01:00.000Z begun by ${lock.holderIdentity}`,
+    );
+    await lock.release();
+    expect(a.store.verbs()).toBe('update update');
+    expect(annotation()).toMatch(ended('done', 'a'));
+  });
+
+  it('is made by the creation of the Lease, too', async () => {
+    const cluster = new Cluster();
+    const [a, b] = [cluster.process('a'), cluster.process('b')];
+    const first = outcomeOf(fire(a, { minute: 1 }));
+    const second = outcomeOf(fire(b, { minute: 1 }));
+    await cluster.clock.advance(10);
+    expect([first.state, second.state].toSorted()).toEqual([
+      'rejected',
+      'resolved',
+    ]);
+  });
+
+  it('keeps others out without a request, while the work goes on and after it', async () => {
+    const { a, b } = await observed();
+    const lock = await fire(a, { minute: 1 });
+    await settled();
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await lock.release();
+    await settled();
+    await expect(fire(b, { minute: 1 })).rejects.toMatchObject({
+      verdict: { state: 'settled', by: lock.holderIdentity },
+    });
+    expect(b.store.requests).toEqual([]);
+  });
+
+  it('costs somebody who does not watch one look', async () => {
+    const { cluster, a } = await observed();
+    await (await fire(a, { minute: 1 })).release();
+    const late = cluster.process('late');
+    for (const insistence of ['skip', 'wait', 'try'] as const) {
+      // oxlint-disable-next-line no-await-in-loop
+      await expect(fire(late, { minute: 1, insistence })).rejects.toThrow(
+        WorkClaimedError,
+      );
+    }
+    expect(late.store.verbs()).toBe('get');
+  });
+
+  it('of a later fire covers those before, and gives way to the next', async () => {
+    const { a, b } = await observed();
+    await (await fire(a, { minute: 5 })).release();
+    await settled();
+    await expect(fire(b, { minute: 4 })).rejects.toThrow(WorkClaimedError);
+    await (await fire(b, { minute: 6 })).release();
+  });
+
+  it('counts for nothing when it lies too far ahead', async () => {
+    const { cluster, a } = await observed();
+    cluster.write((lease) => {
+      lease.metadata.annotations = { [CLAIM]: '2038-01-19T03:14:07.000Z' };
+    });
+    const lock = await fire(a, { minute: 1 });
+    expect(lock.isHeld).toBe(true);
+  });
+
+  it('is won by one of many who try at once', async () => {
+    const { cluster, a, b, c } = await observed();
+    const outcomes = [a, b, c].map((pod) =>
+      outcomeOf(fire(pod, { minute: 1 })),
+    );
+    await settled();
+    const winner = outcomes.find(({ state }) => state === 'resolved');
+    await winner!.value!.release();
+    await cluster.clock.advance(5_000);
+    expect(outcomes.map(({ state }) => state).toSorted()).toEqual([
+      'rejected',
+      'rejected',
+      'resolved',
+    ]);
+  });
+
+  it('holds against somebody whose watch is behind', async () => {
+    const { a, b } = await observed();
+    b.store.watchesWork = false;
+    await (await fire(a, { minute: 1 })).release();
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    expect(b.store.verbs()).toBe('update get');
+  });
+
+  it('survives a foreign holder, a forced release, and locks without a claim', async () => {
+    const { cluster, a, b } = await observed();
+    await (await fire(a, { minute: 1 })).release();
+    cluster.write((lease) => {
+      lease.spec = foreignSpec();
+    });
+    await b.forceRelease();
+    await (await b.acquire()).release();
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+  });
+
+  it('is compared before the lock is: a claimed fire does not wait for its turn', async () => {
+    const { a, b } = await observed();
+    await fire(a, { minute: 1 });
+    await settled();
+    for (const insistence of ['skip', 'wait', 'try'] as const) {
+      // oxlint-disable-next-line no-await-in-loop
+      await expect(fire(b, { minute: 1, insistence })).rejects.toThrow(
+        WorkClaimedError,
+      );
+    }
+    await expect(fire(b, { minute: 2 })).rejects.toThrow(LockNotAcquiredError);
+  });
+
+  it('is found made by somebody else after a wait for the lock', async () => {
+    const { cluster, a, b, c } = await observed();
+    const other = await a.acquire();
+    const calls = [b, c].map((pod) =>
+      outcomeOf(fire(pod, { minute: 1, insistence: 'wait' })),
+    );
+    await settled();
+    await other.release();
+    await cluster.clock.advance(1_000);
+    const winner = calls.find(({ state }) => state === 'resolved')!;
+    await winner.value!.release();
+    await cluster.clock.advance(5_000);
+    expect(calls.map(({ state }) => state).toSorted()).toEqual([
+      'rejected',
+      'resolved',
+    ]);
+  });
+
+  it('ends with minHold, while the lock stays taken', async () => {
+    const { a, b, annotation } = await observed();
+    const options = { minHold: 30_000 };
+    await (await fire(a, { minute: 1, options })).release();
+    expect(annotation()).toMatch(ended('done', 'a'));
+    await settled();
+    await expect(fire(b, { minute: 1, retry: true })).rejects.toMatchObject({
+      verdict: { state: 'settled' },
+    });
+  });
+
+  it('ends with a handover to a caller of the same process', async () => {
+    const { a, annotation } = await observed();
+    const lock = await fire(a, { minute: 1 });
+    const next = a.acquire();
+    await lock.release();
+    await next;
+    expect(a.store.verbs()).toBe('update update');
+    expect(annotation()).toMatch(ended('done', 'a'));
+  });
+
+  it('is its own when its write landed and the answer was lost', async () => {
+    const { cluster, a } = await observed();
+    a.store.plan({ breaks: 'after' }, ['update'], 1);
+    const call = outcomeOf(fire(a, { minute: 1 }));
+    await cluster.clock.advance(1_000);
+    expect(call.state).toBe('resolved');
+  });
+
+  it('is withdrawn with a write that nobody wants any more', async () => {
+    const { cluster, a, b, annotation } = await observed();
+    const abort = new AbortController();
+    a.store.plan({ answeredAfter: Infinity }, ['update'], 1);
+    const call = outcomeOf(fire(a, { minute: 1, signal: abort.signal }));
+    await settled();
+    abort.abort();
+    await cluster.clock.advance(1_000);
+    expect(call.state).toBe('rejected');
+    expect(annotation()).toMatch(ended('open', 'a'));
+
+    await (await fire(b, { minute: 1 })).release();
+    expect(annotation()).toMatch(ended('done', 'b'));
+  });
+});
+
+describe('the work of a holder that dies', () => {
+  it('is left alone by default, and the next fire goes on', async () => {
+    const { a, b, clock } = await observed();
+    await fire(a, { minute: 1 });
+    await settled();
+    die(a);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await clock.advance(MINUTE);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await fire(b, { minute: 2 });
+  });
+
+  it('is taken over by one of those who follow it, where it is to be retried', async () => {
+    const { a, b, c, annotation, clock } = await observed();
+    await fire(a, { minute: 1, retry: true });
+    await settled();
+    const followers = [b, c].map((pod) =>
+      outcomeOf(fire(pod, { minute: 1, retry: true })),
+    );
+    const states = () => followers.map(({ state }) => state).toSorted();
+    await clock.advance(7_000); // renewed once, at 5 s
+    die(a);
+    await clock.advance(12_900);
+    expect(states()).toEqual(['pending', 'pending']);
+    await clock.advance(2_000);
+    expect(states()).toEqual(['pending', 'resolved']);
+    // Whoever is second sees so by its watch.
+    const writes = [b, c].map(({ store }) => store.verbs());
+    expect(writes.toSorted()).toEqual(['', 'update']);
+
+    const winner = followers.find(({ state }) => state === 'resolved');
+    await winner?.value?.release();
+    await clock.advance(100);
+    expect(annotation()).toMatch(ended('done', '[bc]'));
+    expect(states()).toEqual(['rejected', 'resolved']);
+  });
+
+  it('is not taken over when it ends well, and following costs nothing', async () => {
+    const { a, b, clock } = await observed();
+    const lock = await fire(a, { minute: 1, retry: true });
+    await settled();
+    const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
+    await clock.advance(5 * MINUTE);
+    expect(follower.state).toBe('pending');
+    await lock.release();
+    await settled();
+    expect(follower.reason).toBeInstanceOf(WorkClaimedError);
+    expect(b.store.requests).toEqual([]);
+  });
+
+  it('is overtaken by the next fire', async () => {
+    const { cluster, a, b, clock } = await observed();
+    await fire(a, { minute: 1, retry: true });
+    await settled();
+    const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
+    await settled();
+    cluster.write((lease) => {
+      lease.metadata.annotations = { [CLAIM]: '2026-01-01T00:02:00.000Z' };
+    });
+    await clock.advance(0);
+    expect(follower.reason).toBeInstanceOf(WorkClaimedError);
+  });
+
+  it('does not keep its followers from the next fire', async () => {
+    const { a, b } = await observed();
+    const lock = await fire(a, { minute: 1, retry: true });
+    await settled();
+    const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
+    await settled();
+    await lock.release();
+    // In the very turn in which the release is seen.
+    await (await fire(b, { minute: 2, retry: true })).release();
+    expect(follower.state).toBe('rejected');
+  });
+
+  it('is not followed any longer by an application that closes', async () => {
+    const { a, b } = await observed();
+    await fire(a, { minute: 1, retry: true });
+    await settled();
+    const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
+    await settled();
+    await b.engine.shutdown(0);
+    expect(follower.reason).toBeInstanceOf(WorkClaimedError);
+  });
+
+  it('does not stay with a follower whose caller has gone', async () => {
+    const { a, b } = await observed();
+    await fire(a, { minute: 1, retry: true });
+    await settled();
+    const caller = new AbortController();
+    const follower = outcomeOf(
+      fire(b, { minute: 1, retry: true, signal: caller.signal }),
+    );
+    await settled();
+    caller.abort('gone');
+    await settled();
+    expect(follower.reason).toBe('gone');
+  });
+});
+
+describe('work that was cut short', () => {
+  it('by the closing of its application is taken over at once, where it is to be retried', async () => {
+    const { a, b, c, annotation, clock } = await observed();
+    await fire(a, { minute: 1, retry: true });
+    await settled();
+    const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
+    await settled();
+    const closed = a.engine.shutdown(0);
+    await clock.advance(0);
+    await closed;
+    expect(follower.state).toBe('resolved');
+    expect(annotation()).toMatch(ended('begun', 'b'));
+    await expect(fire(c, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+  });
+
+  it('and has said so is not done', async () => {
+    const { a, b, annotation } = await observed();
+    const lock = await fire(a, { minute: 1 });
+    cutShort(lock);
+    await lock.release();
+    expect(annotation()).toMatch(ended('begun', 'a'));
+    await settled();
+    await fire(b, { minute: 1, retry: true });
+  });
+
+  it('is done if it ended although its lock was lost', async () => {
+    const { a, annotation, clock } = await observed();
+    const options = { maxHold: 3_000 };
+    const lock = await fire(a, { minute: 1, options });
+    await clock.advance(3_000);
+    expect(lock.isHeld).toBe(false);
+    await lock.release();
+    expect(annotation()).toMatch(ended('done', 'a'));
+  });
+});

@@ -1,0 +1,398 @@
+/** LockService as its users meet it: work under a lock, reentrancy, events, and looking at locks. */
+import { describe, expect, it } from 'vitest';
+import {
+  LockConfigurationError,
+  LockLostError,
+  LockNotAcquiredError,
+} from '../../lib/lock.errors.js';
+import { currentLock } from '../../lib/lock/lease-lock.js';
+import { useApi } from './lock-services.js';
+
+const api = useApi();
+let names = 0;
+const newName = (): string => `lock-${++names}`;
+/** What it rejects with. */
+const failure = (promise: Promise<unknown>): Promise<Error> =>
+  promise.then(
+    () => new Error('it has not failed'),
+    (error: unknown) => {
+      if (error instanceof Error) return error;
+      throw error;
+    },
+  );
+
+describe('withLock', () => {
+  it('runs the work under the lock and returns what it returns', async () => {
+    const name = newName();
+    const service = await api.service();
+    const result = await service.withLock(name, async (lock) => {
+      await Promise.resolve();
+      expect(lock.isHeld).toBe(true);
+      expect(api.spec(name).holderIdentity).toBe(lock.holderIdentity);
+      expect(currentLock()).toBe(lock);
+      return 42;
+    });
+    expect(result).toBe(42);
+    expect(currentLock()).toBeUndefined();
+    expect(api.spec(name)).not.toHaveProperty('holderIdentity');
+  });
+
+  it.each([
+    ['rejects', () => Promise.reject(new Error('the work failed'))],
+    [
+      'throws',
+      () => {
+        throw new Error('the work failed');
+      },
+    ],
+  ])('releases when the work %s, and passes its error on', async (_, work) => {
+    const name = newName();
+    const service = await api.service();
+    await expect(service.withLock(name, work)).rejects.toThrow(
+      'the work failed',
+    );
+    expect(api.spec(name)).not.toHaveProperty('holderIdentity');
+    expect(service.eventTypes()).toBe('acquired released');
+  });
+
+  it.each([
+    ['the error', () => Promise.reject(new Error('the work failed'))],
+    ['the result', () => Promise.resolve('done')],
+  ])('%s of the work survives a release that fails', async (_, work) => {
+    const name = newName();
+    const service = await api.service({ requestTimeout: 200 });
+    const outcome = await failure(
+      service
+        .withLock(name, () => {
+          api.server.faults.inject({ kind: 'status', code: 500 }, { name });
+          return work();
+        })
+        .then((value) => {
+          throw new Error(`resolved with ${value}`);
+        }),
+    );
+    expect(outcome).toMatchObject({
+      message: _ === 'the error' ? 'the work failed' : 'resolved with done',
+    });
+    expect(service.eventTypes()).toMatch(/^acquired released backend-error/);
+  });
+
+  it('aborts the signal at a loss, and rejects nothing by it', async () => {
+    const name = newName();
+    const service = await api.service({ renewInterval: 20 });
+    const admin = await api.service();
+    const result = await service.withLock(name, async (lock) => {
+      await admin.forceRelease(name);
+      await service.next('lost');
+      expect(lock.signal.reason).toBeInstanceOf(LockLostError);
+      expect(() => lock.assertHeld()).toThrow(LockLostError);
+      expect(() => lock.assertHeld()).toThrow('its release was forced');
+      return 'all the same';
+    });
+    expect(result).toBe('all the same');
+    expect(service.eventTypes()).toMatch(/^acquired( renewed)* lost released$/);
+  });
+
+  it('does not run the work without the lock', async () => {
+    const name = newName();
+    await (await api.service()).acquire(name);
+    const service = await api.service();
+    let hasRun = false;
+    const error = await failure(
+      service.withLock(name, { waitTimeout: 0 }, () => {
+        hasRun = true;
+      }),
+    );
+    expect(error).toBeInstanceOf(LockNotAcquiredError);
+    expect(hasRun).toBe(false);
+  });
+});
+
+describe('nesting', () => {
+  it('the same lock goes on under the handle of its caller, whose release alone counts', async () => {
+    const name = newName();
+    const service = await api.service();
+    await service.withLock(name, async (outer) => {
+      await service.withLock(name, async (inner) => {
+        expect(inner.fencingToken).toBe(outer.fencingToken);
+        expect(inner.holderIdentity).toBe(outer.holderIdentity);
+        expect(currentLock()).toBe(inner);
+        await inner.release();
+        expect(inner.isHeld).toBe(true);
+        inner.assertHeld();
+      });
+      expect(currentLock()).toBe(outer);
+      expect(outer.isHeld).toBe(true);
+      expect(api.spec(name).holderIdentity).toBe(outer.holderIdentity);
+    });
+    expect(service.eventTypes()).toBe('acquired released');
+  });
+
+  it('the same lock under another, too', async () => {
+    const [a, b] = [newName(), newName()];
+    const service = await api.service();
+    await service.withLock(a, (outer) =>
+      service.withLock(b, () =>
+        service.withLock(a, (inner) => {
+          expect(inner.fencingToken).toBe(outer.fencingToken);
+        }),
+      ),
+    );
+    expect(service.eventTypes()).toBe('acquired acquired released released');
+  });
+
+  it('rejects with LockLostError under a lock that was lost', async () => {
+    const name = newName();
+    const service = await api.service({ maxHold: 20 });
+    await service.withLock(name, async () => {
+      await service.next('lost');
+      const error = await failure(service.withLock(name, () => undefined));
+      expect(error).toBeInstanceOf(LockLostError);
+    });
+  });
+
+  it('is not what goes on after the lock was released: that takes the lock anew', async () => {
+    const name = newName();
+    const service = await api.service();
+    const isReleased = service.next('released');
+    const { token, later } = await service.withLock(name, (lock) => ({
+      token: lock.fencingToken,
+      later: isReleased.then(() =>
+        service.withLock(name, ({ fencingToken }) => fencingToken),
+      ),
+    }));
+    expect(await later).toBeGreaterThan(token);
+  });
+
+  it('acquire() always takes the lock anew: nobody else’s handle is lent', async () => {
+    const name = newName();
+    const service = await api.service();
+    await service.withLock(name, async () => {
+      const error = await failure(service.acquire(name, { waitTimeout: 10 }));
+      expect(error).toMatchObject({ reason: 'timeout' });
+    });
+  });
+});
+
+describe('the handle', () => {
+  it('is released by await using', async () => {
+    const name = newName();
+    const service = await api.service();
+    {
+      await using lock = await service.acquire(name);
+      expect(lock).toMatchObject({
+        name,
+        namespace: 'default',
+        leaseName: name,
+        isHeld: true,
+      });
+    }
+    expect(api.spec(name)).not.toHaveProperty('holderIdentity');
+    expect(service.eventTypes()).toBe('acquired released');
+  });
+
+  it('says after its release that it was released, and does not abort its signal', async () => {
+    const service = await api.service();
+    const lock = await service.acquire(newName());
+    await lock.release();
+    await lock.release();
+    expect(lock.isHeld).toBe(false);
+    expect(lock.signal.aborted).toBe(false);
+    expect(() => lock.assertHeld()).toThrow('it was released');
+    expect(service.eventTypes()).toBe('acquired released');
+  });
+
+  it('has tokens that increase, also when the Lease was deleted in between', async () => {
+    const name = newName();
+    const service = await api.service({ deleteOnRelease: true });
+    let last = 0n;
+    for (let i = 0; i < 10; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const lock = await service.acquire(name);
+      expect(lock.fencingToken).toBeGreaterThan(last);
+      last = lock.fencingToken;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await lock.release();
+    }
+  });
+});
+
+describe('inspect, list and forceRelease', () => {
+  it('tell what is free, and who holds what', async () => {
+    const service = await api.service({ namespace: 'looked-at' });
+    const free = newName();
+    await expect(service.inspect(free)).resolves.toMatchObject({
+      state: 'free',
+      exists: false,
+    });
+    await (await service.acquire(free)).release();
+    const lock = await service.acquire('Ünreadable name');
+    await service.acquire('for-ever', { leaseDuration: 'infinite' });
+
+    await expect(service.inspect(free)).resolves.toEqual({
+      state: 'free',
+      exists: true,
+      name: free,
+      namespace: 'looked-at',
+      leaseName: free,
+      transitions: 0,
+    });
+    const states = await service.list();
+    expect(states).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ name: free, state: 'free' }),
+        expect.objectContaining({
+          name: 'Ünreadable name',
+          leaseName: lock.leaseName,
+          state: 'held',
+          holder: lock.holderIdentity,
+          since: expect.any(Date),
+          until: expect.any(Date),
+          leaseDuration: 15_000,
+        }),
+        expect.objectContaining({
+          name: 'for-ever',
+          state: 'held',
+          until: undefined,
+        }),
+      ]),
+    );
+    expect(states).toHaveLength(3);
+  });
+
+  it('a forced release says who was thrown out, and tells that one', async () => {
+    const name = newName();
+    const holder = await api.service({ renewInterval: 20 });
+    const lock = await holder.acquire(name);
+    const lost = holder.next('lost');
+    const admin = await api.service();
+
+    await expect(admin.forceRelease(name)).resolves.toMatchObject({
+      state: 'held',
+      holder: lock.holderIdentity,
+    });
+    expect((await lost).reason).toMatch(/^(freed|taken)$/);
+    await expect(admin.forceRelease(name)).resolves.toBeUndefined();
+    await expect(admin.acquire(name)).resolves.toMatchObject({ isHeld: true });
+  });
+
+  it('a forced release does not hit who came meanwhile', async () => {
+    const name = newName();
+    const service = await api.service();
+    const victim = await service.acquire(name);
+    const admin = await api.service();
+    const conflict = api.server.faults.inject(
+      { kind: 'hold', when: 'before' },
+      { name, verb: 'update', times: 1 },
+    );
+    const forced = admin.forceRelease(name);
+    await conflict.hit();
+    await victim.release();
+    const next = await service.acquire(name);
+    conflict.release();
+    await expect(forced).resolves.toBeUndefined();
+    expect(api.spec(name).holderIdentity).toBe(next.holderIdentity);
+  });
+});
+
+describe('events', () => {
+  it('of a wait: waiting, acquired with how long it took, released with how long it was held', async () => {
+    const name = newName();
+    const first = await (await api.service()).acquire(name);
+    const service = await api.service();
+    const acquired = service.acquire(name);
+    await service.next('waiting');
+    await first.release();
+    const lock = await acquired;
+    await lock.release();
+
+    expect(service.seen).toEqual([
+      { type: 'waiting', name, namespace: 'default', leaseName: name },
+      expect.objectContaining({
+        type: 'acquired',
+        fencingToken: lock.fencingToken,
+        waited: expect.any(Number),
+      }),
+      expect.objectContaining({
+        type: 'released',
+        fencingToken: lock.fencingToken,
+        held: expect.any(Number),
+      }),
+    ]);
+  });
+
+  it('of a try in vain: skipped, with the holder', async () => {
+    const name = newName();
+    const lock = await (await api.service()).acquire(name);
+    const service = await api.service();
+    await expect(service.tryAcquire(name)).resolves.toBeUndefined();
+    expect(service.seen).toEqual([
+      expect.objectContaining({
+        type: 'skipped',
+        name,
+        holder: lock.holderIdentity,
+      }),
+    ]);
+  });
+
+  it('complete with the shutdown', async () => {
+    const service = await api.service();
+    await service.acquire(newName());
+    await service.shutdown();
+    expect(service.eventTypes()).toBe('acquired lost released');
+    expect(service.hasCompleted).toBe(true);
+    await expect(service.acquire(newName())).rejects.toMatchObject({
+      reason: 'shutdown',
+    });
+  });
+});
+
+describe('messages', () => {
+  it('hold no secrets: neither token, nor header, nor body', async () => {
+    const name = newName();
+    const service = await api.service({
+      kubeConfig: await api.server.kubeConfig({ user: 's3cr3t-token' }),
+    });
+    api.server.faults.inject(
+      { kind: 'answer', code: 403, body: '{"message":"s3cr3t-body"}' },
+      { name },
+    );
+    const error = await failure(service.acquire(name));
+    expect(error).toMatchObject({ reason: 'forbidden' });
+    const told = [
+      String(error),
+      error.stack,
+      JSON.stringify(error),
+      String(error.cause),
+    ].join('\n');
+    expect(told).not.toContain('s3cr3t');
+    expect(told).toContain(name);
+  });
+
+  it('escape control characters, of the lock’s name and of the holder', async () => {
+    const service = await api.service();
+    const name = 'a\nb\u001B[31m\u202Ec';
+    const lock = await service.acquire(name);
+    await lock.release();
+    const fault = await failure(
+      service.withLock(name, async (held) => {
+        await held.release();
+        held.assertHeld();
+      }),
+    );
+    expect(fault.message).not.toMatch(/[\p{C}]/u);
+    expect(fault.message).toContain(`(as Lease default/a-b-31m-c--`);
+  });
+
+  it.each<string>(JSON.parse('["", null, 7]'))(
+    'name the fault of a name that is %j',
+    async (name) => {
+      const service = await api.service();
+      const error = await failure(service.acquire(name));
+      expect(error).toBeInstanceOf(LockConfigurationError);
+      expect(error).toMatchObject({
+        message: expect.stringContaining('a lock name must be a string'),
+      });
+    },
+  );
+});

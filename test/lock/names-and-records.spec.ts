@@ -1,0 +1,192 @@
+/** Properties of what goes in and out: lock names become Lease names, and any record at all can be read. */
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { StoredLease } from '../../lib/kube/lease-store.js';
+import { encodeLockName } from '../../lib/lock/lock-name.js';
+import { describeLock } from '../../lib/lock/lock-state.js';
+import { Observation } from '../../lib/lock/observation.js';
+import {
+  fingerprint,
+  microTime,
+  readStanding,
+  release,
+  renew,
+  take,
+} from '../../lib/lock/record.js';
+import { ControlledClock } from './controlled-clock.js';
+
+const SUBDOMAIN =
+  /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const legal = fc
+  .stringMatching(/^[a-z0-9]([-.a-z0-9]{0,80}[a-z0-9])?$/)
+  .filter((name) => SUBDOMAIN.test(name) && !name.includes('--'));
+const anyName = fc.oneof(
+  legal,
+  fc.string({ minLength: 1, unit: 'binary' }),
+  fc.string({ minLength: 1, maxLength: 600 }),
+  legal.map(encodeLockName),
+  fc.string({ minLength: 1 }).map(encodeLockName),
+  legal.map((name) => name.toUpperCase()),
+);
+
+describe('the Lease name of a lock', () => {
+  it('is legal, for any lock name', () => {
+    fc.assert(
+      fc.property(anyName, (name) => {
+        const encoded = encodeLockName(name);
+        expect(encoded).toMatch(SUBDOMAIN);
+        expect(encoded.length).toBeLessThanOrEqual(253);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('is the lock name, where that is legal', () => {
+    fc.assert(
+      fc.property(legal, (name) => {
+        expect(encodeLockName(name)).toBe(name);
+      }),
+    );
+  });
+
+  it('is another one for another lock name', () => {
+    fc.assert(
+      fc.property(anyName, anyName, (a, b) => {
+        fc.pre(a !== b);
+        expect(encodeLockName(a)).not.toBe(encodeLockName(b));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('of one lock is never the name of another that looks like it', () => {
+    fc.assert(
+      fc.property(anyName, (name) => {
+        const encoded = encodeLockName(name);
+        fc.pre(encoded !== name);
+        expect(encodeLockName(encoded)).not.toBe(encoded);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it.each([
+    ['Order #7', /^order-7--[0-9a-f]{32}$/],
+    ['tenant/a', /^tenant-a--[0-9a-f]{32}$/],
+    ['***', /^lock--[0-9a-f]{32}$/],
+    ['..', /^lock--[0-9a-f]{32}$/],
+    ['a..b', /^a-b--[0-9a-f]{32}$/],
+    ['x'.repeat(254), /^x{219}--[0-9a-f]{32}$/],
+  ])('of %j stays readable', (name, expected) => {
+    expect(encodeLockName(name)).toMatch(expected);
+  });
+
+  it('tells lone surrogates apart', () => {
+    expect(encodeLockName('\uD800')).not.toBe(encodeLockName('\uD801'));
+  });
+});
+
+const time = fc.oneof(
+  fc.constantFrom('2026-01-01T00:00:00.000000Z', 'not a time', '', null),
+  fc.string(),
+);
+const record: fc.Arbitrary<StoredLease> = fc.record({
+  metadata: fc.record(
+    {
+      name: fc.constant('job'),
+      uid: fc.constant('u'),
+      resourceVersion: fc.nat().map(String),
+      annotations: fc.option(fc.dictionary(fc.string(), fc.string())),
+      labels: fc.option(fc.dictionary(fc.string(), fc.string())),
+    },
+    { requiredKeys: ['name', 'uid', 'resourceVersion'] },
+  ),
+  spec: fc.option(
+    fc.record(
+      {
+        holderIdentity: fc.option(fc.string()),
+        leaseDurationSeconds: fc.option(fc.integer()),
+        acquireTime: time,
+        renewTime: time,
+        leaseTransitions: fc.option(fc.integer()),
+        futureField: fc.jsonValue(),
+      },
+      { requiredKeys: [] },
+    ),
+  ),
+});
+const clock = new ControlledClock();
+const tenure = {
+  identity: 'pod_1',
+  leaseDuration: 15_000,
+  lockName: 'job',
+} as const;
+
+describe('any record', () => {
+  it('can be read, and never counts as expired when it was just seen', () => {
+    fc.assert(
+      fc.property(record, (lease) => {
+        const observation = new Observation(clock);
+        observation.see(lease);
+        const verdict = observation.judge();
+        const { held } = readStanding(lease);
+        expect(verdict.takeable).toBe(!held);
+        expect(
+          describeLock(
+            { name: 'job', namespace: 'default', leaseName: 'job' },
+            lease,
+          ).state,
+        ).toBe(held ? 'held' : 'free');
+      }),
+    );
+  });
+
+  it('is complete once it is taken, shows when it is renewed, and is free once it is released', () => {
+    fc.assert(
+      fc.property(record, (lease) => {
+        const taken = take(lease, tenure, clock);
+        expect(readStanding(taken)).toEqual({
+          held: true,
+          holder: 'pod_1',
+          duration: 15_000,
+        });
+        expect(Object.values(taken.spec!)).not.toContain(undefined);
+        const { leaseTransitions } = taken.spec!;
+        expect(leaseTransitions).toBeLessThan(2 ** 31);
+        expect(fingerprint(renew(taken, 15_000, clock))).not.toBe(
+          fingerprint(taken),
+        );
+        const released = release(taken);
+        expect(readStanding(released)).toEqual({ held: false });
+        expect(released.spec).toEqual({
+          ...('futureField' in (lease.spec ?? {})
+            ? { futureField: lease.spec!.futureField }
+            : {}),
+          leaseTransitions,
+        });
+        for (const write of [taken, released]) {
+          expect(write.metadata).toMatchObject({
+            uid: lease.metadata.uid,
+            resourceVersion: lease.metadata.resourceVersion,
+          });
+        }
+      }),
+    );
+  });
+});
+
+describe('MicroTime', () => {
+  it('has six fraction digits, and says the same moment', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 4_102_444_800_000_000 }),
+        (microseconds) => {
+          const text = microTime(microseconds);
+          expect(text).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
+          expect(Date.parse(text)).toBe(Math.floor(microseconds / 1_000));
+          expect(Number(text.slice(-4, -1))).toBe(microseconds % 1_000);
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,108 @@
+/** The API server: the storage of the embedded one, asked without HTTP, and who wrote what. */
+import type {
+  Lease,
+  LeaseKey,
+  StoredLease,
+} from '../../lib/kube/lease-store.js';
+import { badRequest } from '../../lib/testing/api-status.js';
+import {
+  DecodeError,
+  readLease,
+  type DecodedLease,
+} from '../../lib/testing/lease-codec.js';
+import { LeaseStorage } from '../../lib/testing/lease-storage.js';
+import type { Machine } from './machine.js';
+
+/** Who sends a request. */
+export interface Author {
+  readonly name: string;
+  readonly kind: 'engine' | 'client-go' | 'k8slock' | 'third-party';
+  /** Where it runs; nobody asks where a third party does. */
+  readonly machine?: Machine;
+}
+
+/** A change of what is stored, at the moment at which it is applied. */
+export interface AppliedWrite {
+  readonly author: Author;
+  readonly verb: 'create' | 'update' | 'delete';
+  readonly key: LeaseKey;
+  readonly before: StoredLease | undefined;
+  /** Undefined: deleted. */
+  readonly after: StoredLease | undefined;
+  readonly version: bigint;
+}
+
+export class ApiModel {
+  private readonly storage = new LeaseStorage({
+    firstVersion: 100n,
+    historySize: 1_000_000,
+    coordinatedLeaderElection: true,
+  });
+  private readonly listeners = new Set<(write: AppliedWrite) => void>();
+  private request: Pick<AppliedWrite, 'author' | 'verb' | 'key'> | undefined;
+
+  constructor() {
+    this.storage.subscribe(({ version, before, after, deleted }) => {
+      const write: AppliedWrite = {
+        ...this.request!,
+        before: before?.lease,
+        after: deleted ? undefined : after.lease,
+        version,
+      };
+      for (const listener of this.listeners) {
+        listener(write);
+      }
+    });
+  }
+
+  /** The version of the latest write. */
+  get version(): bigint {
+    return this.storage.version;
+  }
+
+  /** @returns how to stop */
+  subscribe(listener: (write: AppliedWrite) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  get(key: LeaseKey): StoredLease | undefined {
+    return this.storage.get(key)?.lease;
+  }
+
+  list(namespace: string): StoredLease[] {
+    return this.storage.list(namespace).map(({ lease }) => lease);
+  }
+
+  create(author: Author, key: LeaseKey, lease: Lease): StoredLease {
+    this.request = { author, verb: 'create', key };
+    return this.storage.create(key, decode(lease)).lease;
+  }
+
+  update(author: Author, key: LeaseKey, lease: Lease): StoredLease {
+    this.request = { author, verb: 'update', key };
+    const decoded = decode(lease);
+    const { uid } = decoded.metadata;
+    if (uid !== undefined) {
+      this.storage.requireUid(key, uid);
+    }
+    return this.storage.update(key, decoded).entry.lease;
+  }
+
+  delete(
+    author: Author,
+    key: LeaseKey,
+    precondition?: { uid: string; resourceVersion: string },
+  ): void {
+    this.request = { author, verb: 'delete', key };
+    this.storage.delete(key, precondition);
+  }
+}
+
+function decode(lease: Lease): DecodedLease {
+  try {
+    return readLease(lease);
+  } catch (error) {
+    throw error instanceof DecodeError ? badRequest(error.message) : error;
+  }
+}

@@ -1,0 +1,269 @@
+/** Who takes part in a run: clients, peers and people, and what happens to them on the way. */
+import type { LockReference } from '../../lib/lock.errors.js';
+import { ClientGoPeer } from './client-go-peer.js';
+import { EngineClient } from './engine-client.js';
+import { K8slockPeer } from './k8slock-peer.js';
+import { Machine, type MachineOptions } from './machine.js';
+import type { Peer } from './peer.js';
+import type { Random } from './random.js';
+import { CLOCK_RATES, type ClientPlan, type Mishap } from './scenario.js';
+import { ThirdParty } from './third-party.js';
+import type { World } from './world.js';
+import { expires, holderOf } from './write-judge.js';
+
+/** Milliseconds between the looks of whoever cleans up after the dead. */
+const CLEANING = 2_000;
+/** Milliseconds by which the wall clocks of peers are off, at most. */
+const PEER_OFFSET = 5;
+
+/** A lock whose record names a client. */
+export interface Kept {
+  readonly lock: LockReference;
+  readonly holder: string;
+  readonly expires: boolean;
+}
+
+export class Cast {
+  /** By the name of their machine: those that were started last on it. */
+  private readonly clients = new Map<string, EngineClient>();
+  private readonly closing = new Set<EngineClient>();
+  private readonly peers: Peer[] = [];
+  private readonly machines: Machine[] = [];
+  private readonly thirdParty: ThirdParty;
+  /** Takes locks away by force. */
+  private readonly operator: EngineClient;
+  private incarnations = 0;
+
+  constructor(
+    private readonly world: World,
+    private readonly random: Random,
+  ) {
+    this.thirdParty = new ThirdParty(world.api);
+    this.operator = this.boot({
+      name: 'operator',
+      rate: 1,
+      wallOffset: 0,
+      requestTimeout: 1_000,
+      callers: 0,
+      observes: false,
+    });
+    world.judge.allowForce(this.operator.id);
+  }
+
+  begin(): void {
+    const { scenario, scheduler } = this.world;
+    if (scenario.leasesExist) {
+      for (const lock of scenario.locks) {
+        this.thirdParty.create(lock);
+      }
+    }
+    for (const plan of scenario.clients) {
+      this.startClient(plan);
+    }
+    this.startPeers();
+    for (const mishap of scenario.mishaps) {
+      scheduler.at(mishap.at, () => this.meet(mishap));
+    }
+    this.clean();
+    this.touch();
+  }
+
+  /** Nothing goes wrong any more, which for some comes too late: they have given up. */
+  heal(): void {
+    for (const client of this.running) {
+      if (this.random.chance(0.5)) {
+        void client.loseInterest();
+      }
+    }
+    for (const machine of this.machines) {
+      machine.endPauses();
+    }
+  }
+
+  /** The clients that are neither dead nor shut down, nor about to be. */
+  get running(): EngineClient[] {
+    return [...this.clients.values()].filter(
+      ({ machine, isClosing }) => !machine.isDead && !isClosing,
+    );
+  }
+
+  /** Nobody does anything, and no request is under way. */
+  get isQuiet(): boolean {
+    return (
+      this.world.network.underWay === 0 &&
+      [...this.closing].every(({ machine }) => machine.isDead) &&
+      this.peers.every(({ isGone }) => isGone) &&
+      this.running.every(({ isIdle }) => isIdle)
+    );
+  }
+
+  /** The locks whose record names one of these clients. */
+  keptBy(clients: readonly EngineClient[]): Kept[] {
+    const { scenario, api } = this.world;
+    return scenario.locks.flatMap((lock) => {
+      const { namespace, leaseName: name } = lock;
+      const lease = api.get({ namespace, name });
+      const holder = holderOf(lease);
+      return clients.some(({ id }) => holder.startsWith(`${id}_`))
+        ? [{ lock, holder, expires: expires(lease) }]
+        : [];
+    });
+  }
+
+  /** Shuts down everybody that is still running. */
+  shutDownAll(timeout: number): void {
+    for (const client of [...this.running, this.operator]) {
+      this.shutDown(client, timeout);
+    }
+  }
+
+  private boot(plan: ClientPlan): EngineClient {
+    this.incarnations += 1;
+    const id = `${plan.name}.${this.incarnations}`;
+    const machine = this.machine(plan);
+    return new EngineClient(
+      this.world,
+      machine,
+      id,
+      plan,
+      this.random.fork(id),
+    );
+  }
+
+  private machine(options: Omit<MachineOptions, 'pauses'>): Machine {
+    const { scheduler, scenario, statistics, timeline } = this.world;
+    const machine = new Machine(
+      { ...options, pauses: scenario.pauses },
+      scheduler,
+      this.random.fork(`machine ${options.name} ${this.incarnations}`),
+      (milliseconds) => {
+        statistics.count('pauses');
+        timeline.add(
+          options.name,
+          () => `is paused for ${milliseconds.toFixed(1)} ms`,
+        );
+      },
+    );
+    this.machines.push(machine);
+    return machine;
+  }
+
+  private startClient(plan: ClientPlan): void {
+    const client = this.boot(plan);
+    this.clients.set(plan.name, client);
+    this.world.timeline.add(plan.name, () => `starts as ${client.id}`);
+    client.start();
+  }
+
+  private startPeers(): void {
+    const { world, random } = this;
+    const { clientGoPeers, k8slockPeers, locks, leaseDuration } =
+      world.scenario;
+    const kinds = [
+      ...Array.from({ length: clientGoPeers }, () => ClientGoPeer),
+      ...Array.from({ length: k8slockPeers }, () => K8slockPeer),
+    ];
+    for (const [index, Kind] of kinds.entries()) {
+      const name = `peer${index + 1}`;
+      const machine = this.machine({
+        name,
+        rate: random.between(CLOCK_RATES.slowest, CLOCK_RATES.fastest),
+        wallOffset: random.between(-PEER_OFFSET, PEER_OFFSET),
+      });
+      const peer = new Kind(world, machine, random.fork(name), {
+        lock: random.pick(locks),
+        leaseDuration,
+        requestTimeout: leaseDuration,
+      });
+      this.peers.push(peer);
+      void peer.run();
+    }
+  }
+
+  private meet(mishap: Mishap): void {
+    switch (mishap.kind) {
+      case 'delete':
+        this.thirdParty.delete(mishap.lock);
+        return;
+      case 'edit':
+        this.thirdParty.edit(mishap.lock);
+        return;
+      case 'force':
+        void this.operator.forceRelease(mishap.lock);
+        return;
+      default:
+        for (const client of this.running) {
+          if (client.plan.name === mishap.client) {
+            this.meetClient(client, mishap);
+          }
+        }
+    }
+  }
+
+  private meetClient(
+    client: EngineClient,
+    mishap: Mishap & { client: string },
+  ): void {
+    switch (mishap.kind) {
+      case 'pause':
+        client.machine.pause(mishap.length);
+        return;
+      case 'wall-step':
+        client.machine.wallOffset += mishap.step;
+        return;
+      case 'crash':
+        this.world.statistics.count('crashes');
+        client.crash();
+        this.restartAfter(mishap.downtime, client.plan);
+        return;
+      case 'shutdown':
+        this.shutDown(client, mishap.timeout);
+        this.restartAfter(mishap.downtime, client.plan);
+    }
+  }
+
+  private shutDown(client: EngineClient, timeout: number): void {
+    this.closing.add(client);
+    void client.shutdown(timeout).then(() => this.closing.delete(client));
+  }
+
+  private restartAfter(downtime: number, plan: ClientPlan): void {
+    const { scheduler, statistics } = this.world;
+    scheduler.at(scheduler.now + downtime, () => {
+      if (!this.world.isHealed) {
+        statistics.count('restarts');
+        this.startClient(plan);
+      }
+    });
+  }
+
+  /** Somebody frees what the dead would hold for ever: what the living hold they must give back themselves. */
+  private clean(): void {
+    const { scheduler, scenario } = this.world;
+    const live = [
+      ...this.running.map(({ id }) => id),
+      ...this.peers
+        .filter(({ isGone }) => !isGone)
+        .map(({ machine }) => machine.name),
+    ];
+    for (const lock of scenario.locks) {
+      this.thirdParty.freeFrom(
+        lock,
+        (holder) => !live.some((id) => holder.startsWith(`${id}_`)),
+      );
+    }
+    scheduler.at(scheduler.now + CLEANING, () => this.clean());
+  }
+
+  /** Somebody edits the metadata of every Lease, again and again. */
+  private touch(): void {
+    const { scheduler, scenario } = this.world;
+    const { touchInterval, locks } = scenario;
+    if (touchInterval !== undefined) {
+      for (const lock of locks) {
+        this.thirdParty.edit(lock);
+      }
+      scheduler.at(scheduler.now + touchInterval, () => this.touch());
+    }
+  }
+}

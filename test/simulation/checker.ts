@@ -1,0 +1,212 @@
+/** The invariants between events: what clients believe, the tokens they have, and what those are worth. */
+import type { LeaseKey, StoredLease } from '../../lib/kube/lease-store.js';
+import { LockLostError } from '../../lib/lock.errors.js';
+import type { Findings } from './findings.js';
+import type { Holding, Holdings } from './holdings.js';
+import { CLOCK_RATES } from './scenario.js';
+import type { Scheduler } from './scheduler.js';
+import type { Statistics } from './statistics.js';
+import type { Timeline } from './timeline.js';
+import type { WriteJudge } from './write-judge.js';
+
+/** Milliseconds: what is lost in adding and dividing times. */
+const ROUNDING = 0.01;
+
+/** Something that remembers the greatest token it was shown, and refuses smaller ones. */
+interface FencedRegister {
+  greatest: bigint;
+  /** The version of the write by which its last writer acquired the lock. */
+  lastWriter: bigint;
+}
+
+export class Checker {
+  private readonly registers = new Map<string, FencedRegister>();
+  /** By Lease: when each holder acquired, as the API server saw it, and its token. */
+  private readonly grants = new Map<
+    string,
+    { order: bigint; token: bigint }[]
+  >();
+  private readonly believers = new Map<string, Holding>();
+
+  constructor(
+    private readonly scheduler: Scheduler,
+    private readonly findings: Findings,
+    private readonly holdings: Holdings,
+    private readonly judge: WriteJudge,
+    private readonly timeline: Timeline,
+    private readonly statistics: Statistics,
+    /** Milliseconds until a client has heard of a change, at most, if it hears of it at all. */
+    private readonly longestDelay: number,
+  ) {}
+
+  /** A client has acquired a lock. */
+  acquired(holding: Holding): void {
+    const { holdings, findings, judge } = this;
+    const { hold, signal } = holding;
+    holdings.add(holding);
+    this.timeline.add(
+      holding.machine.name,
+      () =>
+        `acquired ${hold.leaseName} as ${this.timeline.nameOf(hold.holderIdentity)}, token ${hold.fencingToken}`,
+    );
+    const order = judge.beginOfTenure(hold.holderIdentity, hold.fencingToken);
+    if (order === undefined) {
+      findings.add(
+        'token-out-of-order',
+        `${holdings.describe(holding)} has the token ${hold.fencingToken}, which no write of its has made`,
+      );
+      return;
+    }
+    if (judge.wasRobbed(order)) {
+      holding.robbedAt = this.scheduler.now;
+    }
+    const grants = this.grants.get(hold.leaseName) ?? [];
+    for (const other of grants) {
+      if (other.order < order !== other.token < hold.fencingToken) {
+        findings.add(
+          'token-out-of-order',
+          `${holdings.describe(holding)} acquired at ${order} with the token ${hold.fencingToken}, another at ${other.order} with ${other.token}`,
+        );
+      }
+    }
+    this.grants.set(hold.leaseName, [
+      ...grants,
+      { order, token: hold.fencingToken },
+    ]);
+    const onLoss = (): void => this.lost(holding);
+    if (signal.aborted) {
+      onLoss();
+    } else {
+      signal.addEventListener('abort', onLoss, { once: true });
+    }
+  }
+
+  /** A client is about to give a lock back. */
+  released(holding: Holding): void {
+    this.holdings.released(holding);
+    this.timeline.add(
+      holding.machine.name,
+      () =>
+        `releases ${this.timeline.nameOf(holding.hold.holderIdentity)} of ${holding.hold.leaseName}`,
+    );
+  }
+
+  /** A write of a holder arrives at a register that is fenced by tokens. */
+  writeRegister(holding: Holding): void {
+    const { leaseName, fencingToken, holderIdentity } = holding.hold;
+    const order = this.judge.beginOfTenure(holderIdentity, fencingToken) ?? 0n;
+    const register = this.registers.get(leaseName) ?? {
+      greatest: 0n,
+      lastWriter: 0n,
+    };
+    if (fencingToken < register.greatest) {
+      this.statistics.count('stale writes refused');
+      return;
+    }
+    if (order < register.lastWriter) {
+      this.findings.add(
+        'stale-write-accepted',
+        `the register of ${leaseName} accepted a write from ${this.holdings.describe(holding)}, which acquired it before its last writer did`,
+      );
+    }
+    this.registers.set(leaseName, {
+      greatest: fencingToken,
+      lastWriter: order,
+    });
+  }
+
+  /** A client sends a write that replaces a record. */
+  replacing({ name }: LeaseKey, lease: StoredLease): void {
+    const { holdings } = this;
+    const holding = holdings.get(lease.spec?.holderIdentity ?? '');
+    if (holding === undefined) {
+      return;
+    }
+    const isRenewal = !this.judge.hasSeen(lease.spec?.renewTime);
+    const isGivenBack = holding.isReleased || holdings.wasAskedToStop(holding);
+    const mayKeepTaken = isGivenBack && holding.minHold > 0;
+    if (isRenewal && !mayKeepTaken && !holdings.believes(holding)) {
+      this.findings.add(
+        'renewed-after-end',
+        `${holdings.describe(holding)} is over and sends another renewal of ${name}`,
+      );
+    }
+  }
+
+  /**
+   * A client does not wait for a lock since its holder is alive. It may have heard of the last sign of
+   * life up to a lease's time late, and be right to believe in it for as long again.
+   */
+  skipped(client: string, leaseName: string, holder: string): void {
+    const silence = this.judge.silenceOf(leaseName, holder);
+    const limit = (2 * (silence?.duration ?? 0)) / CLOCK_RATES.slowest;
+    if (silence && silence.age > limit + this.longestDelay) {
+      this.findings.add(
+        'skipped-for-the-dead',
+        `${client} skips ${leaseName} for ${this.timeline.nameOf(holder)}, silent for ${silence.age.toFixed(0)} ms of ${silence.duration} ms`,
+      );
+    }
+  }
+
+  /** Between events. */
+  check(): void {
+    const { believers, holdings, findings, scheduler } = this;
+    believers.clear();
+    for (const holding of holdings.current()) {
+      if (holding.robbedAt !== undefined) {
+        this.checkRobbed(holding, holding.robbedAt);
+      } else if (holdings.insists(holding)) {
+        const { leaseName } = holding.hold;
+        const other = believers.get(leaseName);
+        if (other) {
+          findings.add(
+            'two-holders',
+            `${leaseName} is held by ${holdings.describe(other)} and ${holdings.describe(holding)}`,
+          );
+        }
+        believers.set(leaseName, holding);
+        const expiry = this.judge.expiryOf(holding);
+        if (scheduler.now > expiry + ROUNDING) {
+          findings.add(
+            'outlived-lease',
+            `${holdings.describe(holding)} believes that it holds ${leaseName}, ${(scheduler.now - expiry).toFixed(2)} ms after others could have taken it`,
+          );
+        }
+      }
+    }
+  }
+
+  private checkRobbed(holding: Holding, robbedAt: number): void {
+    const { leaseDuration, machine } = holding;
+    if (leaseDuration === 'infinite' || machine.isFrozen) {
+      return;
+    }
+    const latest = robbedAt + leaseDuration / CLOCK_RATES.slowest;
+    if (this.scheduler.now > latest && this.holdings.believes(holding)) {
+      this.findings.add(
+        'loss-unnoticed',
+        `${this.holdings.describe(holding)} was robbed at ${robbedAt.toFixed(2)} ms and still believes`,
+      );
+    }
+  }
+
+  private lost(holding: Holding): void {
+    const { hold, signal } = holding;
+    const { reason } = signal;
+    const why =
+      reason instanceof LockLostError ? reason.reason : String(reason);
+    this.statistics.count('losses');
+    this.timeline.add(
+      holding.machine.name,
+      () =>
+        `${this.timeline.nameOf(hold.holderIdentity)} of ${hold.leaseName} is over: ${why}`,
+    );
+    const isByOthers = ['taken', 'freed', 'deleted'].includes(why);
+    if (isByOthers && !this.judge.wasDisplaced(hold.holderIdentity)) {
+      this.findings.add(
+        'lost-without-cause',
+        `${this.holdings.describe(holding)} lost ${hold.leaseName} as ${why}, though nobody has touched its record`,
+      );
+    }
+  }
+}

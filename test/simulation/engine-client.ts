@@ -1,0 +1,171 @@
+/** A process with the real engine in it, from its start to its shutdown or crash. */
+import type { LockOptions } from '../../lib/k8s-lock.options.js';
+import { LockBackendError, type LockReference } from '../../lib/lock.errors.js';
+import { LockEngine } from '../../lib/lock/lock-engine.js';
+import type { Author } from './api-model.js';
+import { Caller } from './caller.js';
+import type { Machine } from './machine.js';
+import type { Random } from './random.js';
+import type { ClientPlan } from './scenario.js';
+import { SimulatedStore } from './simulated-store.js';
+import { anyWish, plainWish } from './wish.js';
+import type { World } from './world.js';
+
+export class EngineClient {
+  /** It shuts down, or has. */
+  isClosing = false;
+  private readonly engine: LockEngine;
+  private readonly store: SimulatedStore;
+  private readonly caller: Caller;
+  /** Callers that are still busy. */
+  private busy = 0;
+
+  constructor(
+    private readonly world: World,
+    readonly machine: Machine,
+    /** Its client id: another one after each restart. */
+    readonly id: string,
+    readonly plan: ClientPlan,
+    private readonly random: Random,
+  ) {
+    const author: Author & { machine: Machine } = {
+      name: id,
+      kind: 'engine',
+      machine,
+    };
+    this.store = new SimulatedStore(world, author, plan.requestTimeout);
+    this.engine = new LockEngine(
+      {
+        store: this.store,
+        clock: machine.clock,
+        requestTimeout: plan.requestTimeout,
+        emit: (event) => {
+          if (event.type === 'backend-error') {
+            world.timeline.add(
+              machine.name,
+              () => `${event.operation} failed: ${event.error.reason}`,
+            );
+          }
+        },
+      },
+      id,
+    );
+    this.caller = new Caller(world, machine, this.engine, random);
+  }
+
+  get isIdle(): boolean {
+    return this.busy === 0;
+  }
+
+  start(): void {
+    if (this.plan.observes) {
+      for (const lock of this.world.scenario.locks) {
+        this.engine.observe(lock);
+      }
+    }
+    for (let i = 0; i < this.plan.callers; i += 1) {
+      void this.occupied(() => this.callAgainAndAgain());
+    }
+  }
+
+  /** Acquires each lock once more and gives it back, as long as that takes. */
+  acquireEach(): Promise<void> {
+    const { locks, lockOptions } = this.world.scenario;
+    return this.occupied(async () => {
+      for (const lock of locks) {
+        // oxlint-disable-next-line no-await-in-loop -- one lock after the other
+        if (!(await this.caller.fulfil(plainWish(lock, lockOptions)))) {
+          this.world.findings.add(
+            'never-acquired',
+            `${this.id} was refused ${lock.leaseName} though nothing is wrong any more`,
+          );
+        }
+      }
+    });
+  }
+
+  /** Wants every lock and does not wait for the outcome: for a shutdown in the middle of it. */
+  askForEach(options: LockOptions): void {
+    for (const lock of this.world.scenario.locks) {
+      void this.caller.fulfil(plainWish(lock, options));
+    }
+  }
+
+  /** Its callers want nothing any more. */
+  loseInterest(): Promise<void> {
+    return this.occupied(async () => {
+      // A process that is paused gets to know of it later.
+      await this.machine.sleep(0);
+      this.caller.loseInterest();
+    });
+  }
+
+  forceRelease(lock: LockReference): Promise<void> {
+    return this.occupied(async () => {
+      await this.unlessRefused(this.engine.forceRelease(lock));
+    });
+  }
+
+  /** The application closes. Afterwards nothing of the engine may be left. */
+  async shutdown(timeout: number): Promise<void> {
+    const { machine, world } = this;
+    this.isClosing = true;
+    // A process that is paused gets to know of it later.
+    await machine.sleep(0);
+    world.timeline.add(machine.name, () => 'shuts down');
+    await this.engine.shutdown(timeout);
+    await machine.sleep(1);
+    this.findLeaks();
+    world.timeline.add(machine.name, () => 'has shut down');
+  }
+
+  crash(): void {
+    this.machine.kill();
+    this.world.holdings.died(this.machine);
+    this.world.timeline.add(this.machine.name, () => 'crashes');
+  }
+
+  private async callAgainAndAgain(): Promise<void> {
+    const { random, world, machine } = this;
+    const { locks, leaseDuration } = world.scenario;
+    while (!this.isClosing && !world.isHealed) {
+      // oxlint-disable no-await-in-loop -- a caller does one thing at a time
+      await machine.sleep(random.magnitude(20, leaseDuration));
+      if (random.chance(0.05)) {
+        await this.unlessRefused(this.engine.inspect(random.pick(locks)));
+      }
+      if (!this.isClosing && !world.isHealed) {
+        await this.caller.fulfil(anyWish(random, world.scenario));
+      }
+      // oxlint-enable no-await-in-loop
+    }
+  }
+
+  private async occupied(work: () => Promise<void>): Promise<void> {
+    this.busy += 1;
+    await work();
+    this.busy -= 1;
+  }
+
+  private async unlessRefused(request: Promise<unknown>): Promise<void> {
+    try {
+      await request;
+    } catch (error) {
+      if (!(error instanceof LockBackendError)) {
+        throw error;
+      }
+    }
+  }
+
+  private findLeaks(): void {
+    const { name, pendingTimers } = this.machine;
+    const { openWatches } = this.store;
+    const inUse = [...this.engine['cells']].filter(([, cell]) => !cell.isIdle);
+    if (pendingTimers + openWatches + inUse.length > 0) {
+      this.world.findings.add(
+        'leak',
+        `${name}: ${pendingTimers} timers, ${openWatches} watches and ${inUse.length} cells are in use after shutdown`,
+      );
+    }
+  }
+}

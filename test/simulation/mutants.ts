@@ -1,0 +1,280 @@
+/** Deliberate breakings of the engine, one rule each, as replacements in its source text. */
+
+export interface Mutant {
+  /** What it does wrong. */
+  readonly name: string;
+  /** The rule that it breaks. */
+  readonly rule: string;
+  /** Relative to `lib/`. */
+  readonly file: string;
+  /** Each text must stand in the file exactly once. */
+  readonly replacements: readonly (readonly [text: string, by: string])[];
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'no resourceVersion in the PUT',
+    rule: 'R1',
+    file: 'lock/record.ts',
+    replacements: [
+      [
+        '    metadata: { ...lease.metadata, annotations },\n',
+        '    metadata: { ...lease.metadata, annotations, resourceVersion: undefined as never },\n',
+      ],
+    ],
+  },
+  {
+    name: 'uid not sent',
+    rule: 'R1',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        'renew(lease, this.options.leaseDuration, clock),',
+        'renew({ ...lease, metadata: { ...lease.metadata, uid: undefined as never } }, this.options.leaseDuration, clock),',
+      ],
+    ],
+  },
+  {
+    name: 'conflict answered by writing over what is there',
+    rule: 'R1',
+    file: 'lock/acquisition.ts',
+    replacements: [
+      [
+        '    if (!cell.observation.judge(tenure.identity).takeable) {\n      return undefined;\n    }\n',
+        '',
+      ],
+      [
+        '      this.conflicts += 1;\n',
+        '      await this.look();\n      return this.write();\n',
+      ],
+    ],
+  },
+  {
+    name: 'leaseDurationSeconds absent for an infinite lease',
+    rule: 'R2',
+    file: 'lock/record.ts',
+    replacements: [['? INFINITE_SECONDS\n', '? (undefined as never)\n']],
+  },
+  {
+    name: 'acquireTime left standing by renewals',
+    rule: 'R3',
+    file: 'lock/record.ts',
+    replacements: [
+      [
+        '      leaseDurationSeconds: durationSeconds(leaseDuration),\n      acquireTime: now,\n',
+        '      leaseDurationSeconds: durationSeconds(leaseDuration),\n',
+      ],
+    ],
+  },
+  {
+    name: 'a holder without a duration taken for expired',
+    rule: 'R4',
+    file: 'lock/record.ts',
+    replacements: [
+      [
+        'duration: expires ? seconds * 1_000 : undefined,',
+        'duration: seconds ? (expires ? seconds * 1_000 : undefined) : 0,',
+      ],
+    ],
+  },
+  {
+    name: 'remote clock compared with the local wall clock',
+    rule: 'R5',
+    file: 'lock/observation.ts',
+    replacements: [
+      [
+        'if (expiresAt !== undefined && this.clock.now() >= expiresAt) {',
+        "if (expiresAt !== undefined && this.clock.wallMicroseconds() / 1_000 >= Date.parse(this.lease?.spec?.renewTime ?? '') + (standing.duration ?? 0)) {",
+      ],
+    ],
+  },
+  {
+    name: 'metadata change restarts the count',
+    rule: 'R5',
+    file: 'lock/record.ts',
+    replacements: [
+      [
+        '    spec.leaseTransitions ?? null,\n  ]);',
+        '    spec.leaseTransitions ?? null,\n    lease.metadata.annotations,\n  ]);',
+      ],
+    ],
+  },
+  {
+    name: 'renewals do not restart the count',
+    rule: 'R5',
+    file: 'lock/observation.ts',
+    replacements: [
+      ['      this.since = now;\n', '      this.since ||= now;\n'],
+    ],
+  },
+  {
+    name: 'release that leaves the duration',
+    rule: 'R6',
+    file: 'lock/record.ts',
+    replacements: [['    leaseDurationSeconds: _duration,\n', '']],
+  },
+  {
+    name: 'identity reused per process',
+    rule: 'R7',
+    file: 'lock/acquisition.ts',
+    replacements: [
+      [
+        'identity: `${engine.clientId}_${randomUUID()}`,',
+        'identity: `${engine.clientId}_0${randomUUID().slice(36)}`,',
+      ],
+    ],
+  },
+  {
+    name: 'ambiguous write taken as failed',
+    rule: 'R7',
+    file: 'lock/acquisition.ts',
+    replacements: [
+      [
+        '      if (error.ambiguous) {\n',
+        '      if (error.ambiguous && clock.now() < 0) {\n',
+      ],
+    ],
+  },
+  {
+    name: 'ambiguous write taken as success',
+    rule: 'R7',
+    file: 'lock/acquisition.ts',
+    replacements: [
+      [
+        '      if (error.ambiguous) {\n',
+        "      if (error.ambiguous) {\n        return { identity: tenure.identity, lease: lease ?? ({ metadata: { uid: '', resourceVersion: '1' } } as StoredLease), sentAt, mayBeCreatedLate: false };\n",
+      ],
+    ],
+  },
+  {
+    name: 'ambiguous write not made impossible when nobody wants it any more',
+    rule: 'R7',
+    file: 'lock/withdrawal.ts',
+    replacements: [
+      [
+        '          await store.replace(cell.key, invalidate(lease, identity), options),\n',
+        '          lease,\n',
+      ],
+      [
+        'import { createFree, invalidate, release }',
+        'import { createFree, release }',
+      ],
+    ],
+  },
+  {
+    name: 'no own deadline',
+    rule: 'R8',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        "  return leaseDuration === 'infinite'\n    ? Infinity\n    : sentAt",
+        "  return leaseDuration === 'infinite' || leaseDuration > 0\n    ? Infinity\n    : sentAt",
+      ],
+    ],
+  },
+  {
+    name: 'deadline counted from the answer',
+    rule: 'R8',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        'this.deadline = deadlineOf(sentAt, this.options);',
+        'this.deadline = deadlineOf(clock.now(), this.options);',
+      ],
+    ],
+  },
+  {
+    name: 'no safety margin',
+    rule: 'R8',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        'sentAt + leaseDuration - safetyMargin',
+        'sentAt + leaseDuration - safetyMargin * 0',
+      ],
+    ],
+  },
+  {
+    name: 'renewal goes on after loss',
+    rule: 'R8',
+    file: 'lock/hold.ts',
+    replacements: [
+      ['    this.stop();\n    this.ended.abort();\n', ''],
+      [
+        'if (this.options.autoRenew && this.isHeld) {',
+        'if (this.options.autoRenew) {',
+      ],
+      ['    if (!this.isHeld) {\n      return;\n    }\n    try {', '    try {'],
+      ['if (!this.isHeld || !this.checkRecord(lease)) {', 'if (!lease) {'],
+    ],
+  },
+  {
+    name: 'watch trusted over the record',
+    rule: 'R8',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        'this.renewing = this.renewing.then(() => this.verify());',
+        "this.lose('deleted');",
+      ],
+    ],
+  },
+  {
+    name: 'release without looking whether the record is ours',
+    rule: 'release touches nothing of another’s',
+    file: 'lock/free-record.ts',
+    replacements: [
+      [
+        'lease is StoredLease => lease?.spec?.holderIdentity === ending.identity;',
+        'lease is StoredLease => lease !== null && lease !== undefined && ending.identity !== undefined;',
+      ],
+    ],
+  },
+  {
+    name: 'local waiter gives up and nobody releases for the one before',
+    rule: 'handover',
+    file: 'lock/lease-cell.ts',
+    replacements: [['      this.settleHandover?.();\n', '']],
+  },
+  {
+    name: 'shutdown does not wait for releases in flight',
+    rule: 'shutdown releases everything',
+    file: 'lock/lock-engine.ts',
+    replacements: [
+      [
+        '    await atMost(clock, giveUpAt - clock.now(), Promise.all(this.background));\n',
+        '',
+      ],
+    ],
+  },
+  {
+    name: 'fencing token that a deletion sets back',
+    rule: 'fencing token',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        'BigInt(acquisition.lease.metadata.resourceVersion)',
+        'BigInt(acquisition.lease.spec?.leaseTransitions ?? 0)',
+      ],
+    ],
+  },
+  {
+    name: 'sleep that ignores cancellation',
+    rule: 'cancellation',
+    file: 'lock/lock-context.ts',
+    replacements: [
+      ["    signal?.addEventListener('abort', stop, { once: true });\n", ''],
+    ],
+  },
+  {
+    name: 'skip that takes every holder for alive',
+    rule: 'a skip is for the living',
+    file: 'lock/acquisition.ts',
+    replacements: [
+      [
+        "(this.insistence === 'skip' && !alive && expiresAt !== Infinity);",
+        "(this.insistence === 'skip' && !alive && expiresAt < 0);",
+      ],
+    ],
+  },
+];

@@ -1,0 +1,140 @@
+/** Builds mutated copies of the engine with the simulator around them, and runs them. */
+import { execFile } from 'node:child_process';
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Finding } from './findings.js';
+import type { Mutant } from './mutants.js';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../..', import.meta.url));
+/** Belongs to this process: another run can't take it away. */
+const builds = join(root, '.build', `mutants-${process.pid}`);
+
+/** What a run of the simulator came to. */
+export interface Verdict {
+  readonly seeds: number;
+  readonly failed?: {
+    readonly seed: number;
+    readonly findings: readonly Finding[];
+  };
+}
+
+/** Milliseconds for all seeds of one mutant. */
+const LONGEST_RUN = 120_000;
+
+/**
+ * Compiles the simulator with the engine as it is, and with each mutant in its place.
+ *
+ * @returns the folder of each build, by mutant; `undefined` stands for the engine as it is
+ */
+export async function buildMutants(
+  mutants: readonly Mutant[],
+): Promise<Map<Mutant | undefined, string>> {
+  await removeMutants();
+  const sources = join(builds, 'sources');
+  const programs = join(builds, 'programs');
+  const original = join(programs, 'original');
+  const folders = new Map<Mutant | undefined, string>([[undefined, original]]);
+  for (const [index, mutant] of mutants.entries()) {
+    const path = join('mutants', String(index));
+    folders.set(mutant, join(programs, path));
+    const file = join(sources, path, 'lib', mutant.file);
+    // oxlint-disable no-await-in-loop -- a few small files
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, await mutate(mutant));
+    // oxlint-enable no-await-in-loop
+  }
+  await writeFile(
+    join(sources, 'tsconfig.json'),
+    JSON.stringify({
+      extends: join(root, 'tsconfig.json'),
+      compilerOptions: {
+        noCheck: true,
+        noResolve: true,
+        declaration: false,
+        rootDir: sources,
+        outDir: programs,
+      },
+      include: ['.'],
+    }),
+  );
+  await compile(
+    join(root, 'test/simulation/tsconfig.json'),
+    '--noCheck',
+    '--outDir',
+    original,
+  );
+  await Promise.all(
+    [...folders.values()]
+      .filter((folder) => folder !== original)
+      .map((folder) => cp(original, folder, { recursive: true })),
+  );
+  await compile(join(sources, 'tsconfig.json'));
+  return folders;
+}
+
+export async function removeMutants(): Promise<void> {
+  await rm(builds, { recursive: true, force: true });
+}
+
+/** Simulates seeds until one fails. */
+export async function runSimulator(
+  folder: string,
+  { from = 1, seeds }: { from?: number; seeds: number },
+): Promise<Verdict> {
+  const script = join(folder, 'test/simulation/simulate.js');
+  const { stdout } = await run(
+    process.execPath,
+    [script, '--json', '--workers=1', `--from=${from}`, `--seeds=${seeds}`],
+    { timeout: LONGEST_RUN, maxBuffer: 64 * 1024 * 1024 },
+  ).catch((error: unknown) => {
+    // A failed seed makes it exit with 1, and what it has to say is on its stdout all the same.
+    if (
+      error instanceof Error &&
+      'code' in error &&
+      error.code === 1 &&
+      'stdout' in error
+    ) {
+      return { stdout: String(error.stdout) };
+    }
+    throw error;
+  });
+  const verdict: Verdict = JSON.parse(stdout);
+  return verdict;
+}
+
+async function mutate({ name, file, replacements }: Mutant): Promise<string> {
+  let source = await readFile(join(root, 'lib', file), 'utf8');
+  for (const [text, by] of replacements) {
+    const found = source.split(text).length - 1;
+    if (found !== 1) {
+      throw new Error(
+        `The mutant "${name}" is out of date: lib/${file} has ${found} times, and not once:\n${text}`,
+      );
+    }
+    source = source.replace(text, () => by);
+  }
+  return source;
+}
+
+async function compile(project: string, ...options: string[]): Promise<void> {
+  const compiler = join(
+    dirname(createRequire(import.meta.url).resolve('typescript/package.json')),
+    'bin/tsc',
+  );
+  try {
+    await run(process.execPath, [compiler, '-p', project, ...options]);
+  } catch (error) {
+    const output =
+      error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
+    throw new Error(
+      `${project} does not compile:\n${output || String(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}

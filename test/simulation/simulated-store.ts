@@ -1,0 +1,260 @@
+/** The LeaseStore of one process: its requests take time, meet their fates, and fail as they do over HTTP. */
+import { ExchangeError } from '../../lib/kube/exchange.js';
+import {
+  failureOfAnswer,
+  failureOfExchange,
+  type Operation,
+} from '../../lib/kube/failures.js';
+import type {
+  Lease,
+  LeaseKey,
+  LeaseObserver,
+  LeaseStore,
+  RequestOptions,
+  StoredLease,
+} from '../../lib/kube/lease-store.js';
+import { ApiError } from '../../lib/testing/api-status.js';
+import type { ApiModel, Author } from './api-model.js';
+import type { Machine } from './machine.js';
+import type { Fate, Network } from './network.js';
+import type { Scheduler } from './scheduler.js';
+import { SimulatedWatch, type WatchFaults } from './simulated-watch.js';
+import type { Statistics } from './statistics.js';
+import type { Timeline } from './timeline.js';
+
+/** What all clients share. */
+export interface Surroundings {
+  readonly scheduler: Scheduler;
+  readonly timeline: Timeline;
+  readonly api: ApiModel;
+  readonly network: Network;
+  readonly statistics: Statistics;
+  readonly watchFaults: WatchFaults;
+  /** Is told of every replacing write when it is sent. */
+  readonly onReplace: (key: LeaseKey, lease: StoredLease) => void;
+}
+
+interface Request<T> extends Operation {
+  readonly signal: AbortSignal | undefined;
+  /** Has the API server do it. */
+  readonly perform: () => T;
+}
+
+export class SimulatedStore implements LeaseStore {
+  private readonly watches = new Set<SimulatedWatch>();
+  private readonly abort = new AbortController();
+
+  constructor(
+    private readonly surroundings: Surroundings,
+    private readonly author: Author & { machine: Machine },
+    private readonly requestTimeout: number,
+  ) {}
+
+  get openWatches(): number {
+    return this.watches.size;
+  }
+
+  defaultNamespace(): Promise<string> {
+    return Promise.resolve('default');
+  }
+
+  async get(
+    key: LeaseKey,
+    options?: RequestOptions,
+  ): Promise<StoredLease | undefined> {
+    return this.send('get', key, options, () => this.surroundings.api.get(key));
+  }
+
+  async create(
+    key: LeaseKey,
+    lease: Lease,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    const {
+      uid: _uid,
+      resourceVersion: _version,
+      ...metadata
+    } = lease.metadata;
+    return this.send('create', key, options, () =>
+      this.surroundings.api.create(this.author, key, { ...lease, metadata }),
+    );
+  }
+
+  async replace(
+    key: LeaseKey,
+    lease: StoredLease,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    this.surroundings.onReplace(key, lease);
+    return this.send('update', key, options, () =>
+      this.surroundings.api.update(this.author, key, lease),
+    );
+  }
+
+  async delete(
+    key: LeaseKey,
+    precondition: { uid: string; resourceVersion: string },
+    options?: RequestOptions,
+  ): Promise<void> {
+    return this.send('delete', key, options, () => {
+      if (this.surroundings.api.get(key) !== undefined) {
+        this.surroundings.api.delete(this.author, key, precondition);
+      }
+    });
+  }
+
+  async list(
+    namespace: string,
+    options?: RequestOptions,
+  ): Promise<StoredLease[]> {
+    return this.send('list', { namespace }, options, () =>
+      this.surroundings.api.list(namespace),
+    );
+  }
+
+  watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
+    const watch = new SimulatedWatch(
+      this.surroundings,
+      this.author.machine,
+      key,
+      observer,
+      () => this.watches.delete(watch),
+    );
+    this.watches.add(watch);
+    return watch;
+  }
+
+  mayI(): Promise<boolean> {
+    return Promise.resolve(true);
+  }
+
+  close(): void {
+    for (const watch of this.watches) {
+      watch.close();
+    }
+    this.abort.abort();
+  }
+
+  private async send<T>(
+    verb: Operation['verb'],
+    { namespace, name }: { namespace: string; name?: string },
+    { timeout = this.requestTimeout, signal }: RequestOptions = {},
+    perform: () => T,
+  ): Promise<T> {
+    const request = { verb, namespace, name, timeout, signal, perform };
+    if (this.abort.signal.aborted) {
+      throw failureOfExchange(
+        request,
+        new ExchangeError('aborted', 'credentials'),
+      );
+    }
+    if (signal?.aborted) {
+      throw failureOfExchange(
+        request,
+        new ExchangeError('aborted', 'connection'),
+      );
+    }
+    const { machine } = this.author;
+    machine.maybePause();
+    const fate = this.surroundings.network.fateOf(
+      machine.name,
+      machine.now,
+      timeout,
+    );
+    return this.underWay(request, fate);
+  }
+
+  private underWay<T>(request: Request<T>, fate: Fate): Promise<T> {
+    const { scheduler, network, statistics } = this.surroundings;
+    const { machine } = this.author;
+    const sentAt = machine.now;
+    const phase =
+      fate.isUnconnected || fate.breaks?.isSent === false
+        ? 'connection'
+        : 'answer';
+    return new Promise((resolve, reject) => {
+      const deliveries: { cancel(): void }[] = [];
+      let isSettled = false;
+      const settle = (end: () => void): void => {
+        isSettled = true;
+        for (const delivery of deliveries) {
+          delivery.cancel();
+        }
+        request.signal?.removeEventListener('abort', giveUp);
+        this.abort.signal.removeEventListener('abort', giveUp);
+        end();
+      };
+      const fail = (fault: 'aborted' | 'network' | 'timeout') => (): void =>
+        settle(() =>
+          reject(failureOfExchange(request, new ExchangeError(fault, phase))),
+        );
+      const giveUp = fail('aborted');
+      request.signal?.addEventListener('abort', giveUp);
+      this.abort.signal.addEventListener('abort', giveUp);
+      const timeoutAt = sentAt + Math.max(request.timeout, 0) / machine.rate;
+      deliveries.push(machine.deliver(timeoutAt, 'timer', fail('timeout')));
+      if (fate.breaks) {
+        const brokenAt = sentAt + fate.breaks.after;
+        deliveries.push(machine.deliver(brokenAt, 'arrival', fail('network')));
+      }
+      if (fate.arrivesAfter !== undefined) {
+        network.underWay += 1;
+        scheduler.at(sentAt + fate.arrivesAfter, () => {
+          network.underWay -= 1;
+          if (isSettled) {
+            statistics.count('late requests');
+          }
+          const answer = this.perform(request, fate);
+          if (fate.answeredAfter !== undefined) {
+            deliveries.push(
+              machine.deliver(
+                scheduler.now + fate.answeredAfter,
+                'arrival',
+                () => settle(() => answer(resolve, reject)),
+              ),
+            );
+          }
+        });
+      }
+    });
+  }
+
+  /** At the API server. @returns what hands the answer over */
+  private perform<T>(
+    request: Request<T>,
+    { instead }: Fate,
+  ): (resolve: (value: T) => void, reject: (error: Error) => void) => void {
+    if (instead && !instead.isApplied) {
+      return (_, reject) => reject(refusal(request, instead));
+    }
+    try {
+      const value = request.perform();
+      return instead
+        ? (_, reject) => reject(refusal(request, instead))
+        : (resolve) => resolve(value);
+    } catch (error) {
+      if (!(error instanceof ApiError)) {
+        throw error;
+      }
+      return (_, reject) =>
+        reject(instead ? refusal(request, instead) : failure(request, error));
+    }
+  }
+}
+
+function refusal(
+  operation: Operation,
+  { status, retryAfter }: NonNullable<Fate['instead']>,
+): Error {
+  const headers =
+    retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) };
+  return failureOfAnswer(operation, { status, headers, body: undefined });
+}
+
+function failure(operation: Operation, { code, status }: ApiError): Error {
+  return failureOfAnswer(operation, {
+    status: code,
+    headers: {},
+    body: JSON.stringify(status),
+  });
+}

@@ -1,0 +1,176 @@
+/** One run: what a seed stands for, from the first event to the last check. */
+import { Cast, type Kept } from './cast.js';
+import type { Finding, Findings } from './findings.js';
+import { Random } from './random.js';
+import { scenarioOf } from './scenario.js';
+import type { Counts } from './statistics.js';
+import { unlimited } from './wish.js';
+import { World } from './world.js';
+
+export interface Outcome {
+  readonly seed: number;
+  readonly findings: readonly Finding[];
+  /** Two runs of a seed that differ anywhere differ in it. */
+  readonly digest: number;
+  /** Milliseconds of virtual time. */
+  readonly duration: number;
+  readonly steps: number;
+  readonly statistics: Counts;
+  readonly timeline: readonly string[];
+}
+
+/** Milliseconds of true time within which everybody must be served once nothing is wrong any more. */
+const PATIENCE = 300_000;
+/** Events of a run; a usual one has a thousand. */
+const MOST_STEPS = 100_000;
+const SHUTDOWN_TIMEOUT = 10_000;
+
+/** Whoever is being simulated: promises that nobody has handled are reported per process. */
+let current: Findings | undefined;
+
+/** Reports unhandled rejections as findings of the run that they happen in. */
+export function catchUnhandledRejections(): void {
+  process.on('unhandledRejection', (reason) => {
+    const text = reason instanceof Error ? reason.stack : String(reason);
+    current?.add('unhandled-rejection', String(text));
+  });
+}
+
+export async function simulate(
+  seed: number,
+  { withTimeline = false } = {},
+): Promise<Outcome> {
+  const simulation = new Simulation(seed, withTimeline);
+  current = simulation.world.findings;
+  try {
+    await simulation.run();
+  } catch (error) {
+    if (!(error instanceof Found)) {
+      const text = error instanceof Error ? error.stack : String(error);
+      simulation.world.findings.add('undocumented-error', String(text));
+    }
+  }
+  return simulation.outcome;
+}
+
+/** Something was found: what comes after it means nothing. */
+class Found extends Error {}
+
+class Simulation {
+  readonly world: World;
+  private readonly random: Random;
+  private readonly cast: Cast;
+
+  constructor(
+    private readonly seed: number,
+    withTimeline: boolean,
+  ) {
+    this.random = new Random(String(seed));
+    const scenario = scenarioOf(this.random.fork('scenario'));
+    this.world = new World(scenario, this.random, withTimeline);
+    this.world.timeline.add(
+      'seed',
+      () => `${seed}: ${JSON.stringify(scenario, null, 2)}`,
+    );
+    this.cast = new Cast(this.world, this.random.fork('cast'));
+  }
+
+  get outcome(): Outcome {
+    const { scheduler, findings, statistics, timeline } = this.world;
+    return {
+      seed: this.seed,
+      findings: findings.all,
+      digest: scheduler.digest,
+      duration: scheduler.now,
+      steps: scheduler.steps,
+      statistics: statistics.counts,
+      timeline: timeline.lines,
+    };
+  }
+
+  async run(): Promise<void> {
+    const { cast, world } = this;
+    cast.begin();
+    await this.until(world.scenario.faultsEnd, () => false);
+    cast.heal();
+    world.heal();
+    await this.expectQuiet('to be done with what they had begun');
+    await this.expectGivenBack();
+    for (const client of cast.running) {
+      void client.acquireEach();
+    }
+    await this.expectQuiet('to acquire each lock once more');
+    await this.closeAll();
+  }
+
+  /** Stops at the first finding, and for good. */
+  private async until(time: number, isDone: () => boolean): Promise<boolean> {
+    const { scheduler, findings, checker } = this.world;
+    const result = await scheduler.run(
+      time,
+      () => !findings.isEmpty || scheduler.steps > MOST_STEPS || isDone(),
+      () => checker.check(),
+    );
+    if (scheduler.steps > MOST_STEPS) {
+      findings.add('busy-loop', `more than ${MOST_STEPS} events`);
+    }
+    if (!findings.isEmpty) {
+      throw new Found();
+    }
+    return result;
+  }
+
+  private inTime(isDone: () => boolean): Promise<boolean> {
+    return this.until(this.world.scheduler.now + PATIENCE, isDone);
+  }
+
+  private async expectQuiet(what: string): Promise<void> {
+    const { cast, world } = this;
+    if (!(await this.inTime(() => cast.isQuiet))) {
+      const busy = cast.running
+        .filter(({ isIdle }) => !isIdle)
+        .map(({ id }) => id);
+      world.findings.add(
+        'never-acquired',
+        `${PATIENCE} ms were not enough for ${busy.join(', ') || 'the others'} ${what}`,
+      );
+      throw new Found();
+    }
+  }
+
+  /** What does not expire is given back, however often that has failed before. */
+  private async expectGivenBack(): Promise<void> {
+    const { cast } = this;
+    const kept = (): Kept[] =>
+      cast.keptBy(cast.running).filter(({ expires }) => !expires);
+    if (!(await this.inTime(() => kept().length === 0))) {
+      this.report(kept());
+    }
+  }
+
+  /** Some in the middle of acquiring a lock that does not expire. */
+  private async closeAll(): Promise<void> {
+    const { cast, random, world } = this;
+    const closing = cast.running;
+    for (const client of closing) {
+      if (random.chance(0.5)) {
+        client.askForEach(unlimited(world.scenario.lockOptions));
+      }
+    }
+    const someTime = world.scheduler.now + random.magnitude(0.1, 100);
+    await this.until(someTime, () => false);
+    cast.shutDownAll(SHUTDOWN_TIMEOUT);
+    await this.expectQuiet('to shut down');
+    this.report(cast.keptBy(closing));
+  }
+
+  private report(kept: readonly Kept[]): void {
+    const { findings, timeline } = this.world;
+    for (const { lock, holder } of kept) {
+      findings.add(
+        'left-taken',
+        `${lock.leaseName} names ${timeline.nameOf(holder)}, which has ended`,
+      );
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/** How often what happened: a simulation in which nothing happens proves nothing. */
+
+export const COUNTED = [
+  'acquisitions',
+  'renewals',
+  'releases',
+  'deletions',
+  'handovers',
+  'takeovers',
+  'robberies',
+  'losses',
+  'refusals',
+  'pauses',
+  'crashes',
+  'restarts',
+  'late requests',
+  'peer acquisitions',
+  'stale writes refused',
+] as const;
+
+export type Counted = (typeof COUNTED)[number];
+
+export type Counts = Partial<Record<Counted, number>>;
+
+export class Statistics {
+  /** Can be sent from a worker. */
+  readonly counts: Counts = {};
+
+  count(what: Counted, times = 1): void {
+    this.counts[what] = this.get(what) + times;
+  }
+
+  get(what: Counted): number {
+    return this.counts[what] ?? 0;
+  }
+
+  add(others: Counts): void {
+    for (const what of COUNTED) {
+      this.count(what, others[what] ?? 0);
+    }
+  }
+}

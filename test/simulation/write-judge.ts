@@ -1,0 +1,366 @@
+/** Judges every write at the moment at which it is applied, by true time and by who holds what. */
+import type { Lease, StoredLease } from '../../lib/kube/lease-store.js';
+import type { AppliedWrite } from './api-model.js';
+import type { Findings } from './findings.js';
+import type { Holding, Holdings } from './holdings.js';
+import { CLOCK_RATES } from './scenario.js';
+import type { Scheduler } from './scheduler.js';
+import type { Statistics } from './statistics.js';
+import type { Timeline } from './timeline.js';
+
+/** Milliseconds: what is lost in adding and dividing times. */
+const ROUNDING = 0.01;
+
+/** Who has ended before the record is to be free (`minHold`). */
+const PARKED_BY = 'nestjs-k8s-lock/parked-by';
+
+/** The record of one Lease as it has been since its spec last changed. */
+interface Standing {
+  lease: StoredLease | undefined;
+  since: number;
+}
+
+export class WriteJudge {
+  private readonly standings = new Map<string, Standing>();
+  /** By holder identity: each time it became the holder, and the versions of the writes that kept it so. */
+  private readonly tenures = new Map<string, bigint[][]>();
+  /** Identities whose record was overwritten by others or deleted. */
+  private readonly displaced = new Set<string>();
+  private readonly renewTimes = new Set<string>();
+  /** Tenures, by the version of their beginning, that were ended by somebody who may not, or by force. */
+  private readonly robbed = new Set<bigint>();
+  /** Third parties that may free what is another's. */
+  private readonly forcers = new Set<string>();
+
+  constructor(
+    private readonly scheduler: Scheduler,
+    private readonly findings: Findings,
+    private readonly holdings: Holdings,
+    private readonly timeline: Timeline,
+    private readonly statistics: Statistics,
+  ) {}
+
+  /** This client may take locks away from their holders. */
+  allowForce(clientId: string): void {
+    this.forcers.add(clientId);
+  }
+
+  /** The version at which `identity` became the holder, given a write that made or kept it so. */
+  beginOfTenure(identity: string, write: bigint): bigint | undefined {
+    return this.tenures
+      .get(identity)
+      ?.find((versions) => versions.includes(write))?.[0];
+  }
+
+  wasRobbed(beginOfTenure: bigint): boolean {
+    return this.robbed.has(beginOfTenure);
+  }
+
+  wasDisplaced(identity: string): boolean {
+    return this.displaced.has(identity);
+  }
+
+  /** True time from which on somebody could count the record of this holder as expired. */
+  expiryOf({ hold }: Holding): number {
+    const standing = this.standings.get(hold.leaseName);
+    const spec = standing?.lease?.spec;
+    if (spec?.holderIdentity !== hold.holderIdentity) {
+      return Infinity; // what became of it has been judged when it happened
+    }
+    return standing!.since + durationOf(standing!.lease) / CLOCK_RATES.fastest;
+  }
+
+  /**
+   * For how long the record of this holder has not changed, and its duration; both in milliseconds.
+   * Undefined: it is another's by now, or says that its holder has ended well.
+   */
+  silenceOf(
+    leaseName: string,
+    holder: string,
+  ): { age: number; duration: number } | undefined {
+    const { lease, since } = this.standings.get(leaseName) ?? { since: 0 };
+    const parkedBy = lease?.metadata.annotations?.[PARKED_BY];
+    return holderOf(lease) === holder && parkedBy !== holder
+      ? { age: this.scheduler.now - since, duration: durationOf(lease) }
+      : undefined;
+  }
+
+  /** Whether some record has had this renewTime: what has none of its own is no renewal. */
+  hasSeen(renewTime: string | null | undefined): boolean {
+    return this.renewTimes.has(renewTime ?? '');
+  }
+
+  judge(write: AppliedWrite): void {
+    const { key, before, after, version } = write;
+    const from = holderOf(before);
+    const to = holderOf(after);
+    const standing = this.standings.get(key.name);
+    this.tell(write);
+    this.renewTimes.add(after?.spec?.renewTime ?? '');
+    if (write.author.kind === 'engine') {
+      this.judgeEngine(write, from, to, standing);
+    }
+    if (to !== '') {
+      const tenures = this.tenures.get(to) ?? [];
+      if (to === from) {
+        tenures.at(-1)?.push(version);
+      } else {
+        this.tenures.set(to, [...tenures, [version]]);
+      }
+    }
+    if (to !== from) {
+      if (from !== '') {
+        this.displaced.add(from);
+      }
+      this.judgeChangeOfHolder(write, from, to);
+    }
+    if (standing === undefined || specOf(before) !== specOf(after)) {
+      this.standings.set(key.name, {
+        lease: after,
+        since: this.scheduler.now,
+      });
+    } else {
+      standing.lease = after;
+    }
+  }
+
+  /** Whoever held it must have stopped by now; unless somebody took it away who is no part of the protocol. */
+  private judgeChangeOfHolder(
+    { author, key }: AppliedWrite,
+    from: string,
+    to: string,
+  ): void {
+    // What a peer acquires, it acquires by its rules, which holders must live with. That it frees what
+    // is not its own (client-go's release does) is beyond them.
+    const isRobbery =
+      author.kind === 'third-party' ||
+      (author.kind !== 'engine' && to === '') ||
+      (author.kind === 'engine' && to === '' && this.isForced(author.name));
+    const begin = this.tenures.get(from)?.at(-1)?.[0];
+    if (isRobbery && begin !== undefined) {
+      this.robbed.add(begin);
+    }
+    for (const holding of this.holdings.current(key.name)) {
+      const { holderIdentity } = holding.hold;
+      if (holderIdentity !== to && this.holdings.believes(holding)) {
+        if (isRobbery) {
+          if (holderIdentity === from) {
+            holding.robbedAt ??= this.scheduler.now;
+            this.statistics.count('robberies');
+          }
+        } else if (to !== '' && this.holdings.insists(holding)) {
+          this.findings.add(
+            'aborted-too-late',
+            `${key.name} goes to ${this.timeline.nameOf(to)} while ${this.holdings.describe(holding)} believes that it holds it`,
+          );
+        }
+      }
+    }
+  }
+
+  private judgeEngine(
+    write: AppliedWrite,
+    from: string,
+    to: string,
+    standing: Standing | undefined,
+  ): void {
+    const { verb, before, after } = write;
+    if (verb === 'update' && before === undefined) {
+      this.accuse(
+        'blind-write',
+        write,
+        'it created again a Lease that had been deleted',
+      );
+    }
+    if (before && after) {
+      this.judgeMetadata(write, before, after);
+      if (specOf(before) === specOf(after)) {
+        return;
+      }
+    }
+    if (to === '') {
+      this.judgeEnd(write, from);
+    } else {
+      this.judgeRecord(write, from, to);
+      if (!isOf(to, write)) {
+        this.accuse('touched-foreign-record', write, 'it is for another');
+      } else if (from !== '' && from !== to) {
+        this.judgeTakeover(write, from, standing);
+      }
+    }
+    this.statistics.count(
+      to === ''
+        ? after === undefined
+          ? 'deletions'
+          : 'releases'
+        : to === from
+          ? 'renewals'
+          : from === ''
+            ? 'acquisitions'
+            : isOf(from, write)
+              ? 'handovers'
+              : 'takeovers',
+    );
+  }
+
+  /** R4, R5: free, ended in this process, or expired. */
+  private judgeTakeover(
+    write: AppliedWrite,
+    from: string,
+    standing: Standing | undefined,
+  ): void {
+    const holding = this.holdings.get(from);
+    if (isOf(from, write) && !(holding && this.holdings.believes(holding))) {
+      return;
+    }
+    const elapsed = this.scheduler.now - (standing?.since ?? 0);
+    const watched = elapsed * (write.author.machine?.rate ?? 1);
+    const duration = durationOf(write.before);
+    if (watched < duration - ROUNDING) {
+      this.accuse(
+        'took-held-lock',
+        write,
+        `the record has stood for ${elapsed.toFixed(2)} ms, of ${duration} ms`,
+      );
+    }
+  }
+
+  private judgeEnd(write: AppliedWrite, from: string): void {
+    if (from === '' || this.isForced(write.author.name)) {
+      return;
+    }
+    const holding = this.holdings.get(from);
+    if (!isOf(from, write)) {
+      this.accuse(
+        'touched-foreign-record',
+        write,
+        'it frees what is another’s',
+      );
+    } else if (holding && this.holdings.believes(holding)) {
+      this.accuse('touched-foreign-record', write, 'it frees what is held');
+    }
+  }
+
+  /** R2. */
+  private judgeRecord(write: AppliedWrite, from: string, to: string): void {
+    const { before, after } = write;
+    const spec = after?.spec ?? {};
+    const was = before?.spec ?? {};
+    const { leaseDurationSeconds: duration = 0 } = spec;
+    if (
+      !spec.acquireTime ||
+      !spec.renewTime ||
+      typeof spec.leaseTransitions !== 'number' ||
+      duration === null ||
+      duration < 1
+    ) {
+      this.accuse('malformed-record', write, 'R2: a field is missing');
+    }
+    const transitions = was.leaseTransitions ?? 0;
+    const isCounted =
+      spec.leaseTransitions === (to === from ? transitions : transitions + 1);
+    if (before && !isCounted) {
+      this.accuse('malformed-record', write, 'leaseTransitions does not count');
+    }
+  }
+
+  private judgeMetadata(
+    write: AppliedWrite,
+    { metadata: before }: StoredLease,
+    { metadata: after, spec }: StoredLease,
+  ): void {
+    for (const field of ['annotations', 'labels'] as const) {
+      for (const [name, value] of Object.entries(before[field] ?? {})) {
+        if (
+          !name.startsWith('nestjs-k8s-lock/') &&
+          after[field]?.[name] !== value
+        ) {
+          this.accuse(
+            'malformed-record',
+            write,
+            `R10: ${name} did not survive`,
+          );
+        }
+      }
+    }
+    const isFreed = holderOf({ metadata: after, spec }) === '';
+    const left = [
+      spec?.holderIdentity,
+      spec?.acquireTime,
+      spec?.renewTime,
+      spec?.leaseDurationSeconds,
+    ];
+    if (
+      isFreed &&
+      holderOf(write.before) !== '' &&
+      left.some((value) => value !== undefined)
+    ) {
+      this.accuse('malformed-record', write, 'R6: a field was left');
+    }
+  }
+
+  private isForced(author: string): boolean {
+    return this.forcers.has(author);
+  }
+
+  private accuse(
+    check: Parameters<Findings['add']>[0],
+    { author, verb, key, before, after }: AppliedWrite,
+    why: string,
+  ): void {
+    this.findings.add(
+      check,
+      `${author.name} (${author.kind}): ${verb} ${key.name} from ${this.show(before)} to ${this.show(after)}: ${why}`,
+    );
+  }
+
+  private tell({
+    author,
+    verb,
+    key,
+    before,
+    after,
+    version,
+  }: AppliedWrite): void {
+    this.timeline.add(
+      'api',
+      () =>
+        `${verb} ${key.name} by ${author.name}: ${this.show(before)} -> ${this.show(after)} (version ${version})`,
+    );
+  }
+
+  private show(lease: StoredLease | undefined): string {
+    if (lease === undefined) {
+      return 'absent';
+    }
+    const holder = holderOf(lease);
+    return holder === ''
+      ? 'free'
+      : `held by ${this.timeline.nameOf(holder)} for ${lease.spec?.leaseDurationSeconds ?? 'ever'} s`;
+  }
+}
+
+export function holderOf(lease: Lease | undefined): string {
+  return lease?.spec?.holderIdentity ?? '';
+}
+
+export function expires(lease: Lease | undefined): boolean {
+  return durationOf(lease) !== Infinity;
+}
+
+/** Milliseconds; Infinity = until released. */
+function durationOf(lease: Lease | undefined): number {
+  const seconds = lease?.spec?.leaseDurationSeconds;
+  return typeof seconds === 'number' && seconds < 2_147_483_647
+    ? seconds * 1_000
+    : Infinity;
+}
+
+function specOf(lease: Lease | undefined): string {
+  return JSON.stringify(lease?.spec ?? null);
+}
+
+/** Whether an identity is one of the client that wrote. */
+function isOf(identity: string, { author }: AppliedWrite): boolean {
+  return identity === author.name || identity.startsWith(`${author.name}_`);
+}

@@ -1,0 +1,293 @@
+/** The metrics, as the OpenTelemetry SDK exports them. */
+import { once } from 'node:events';
+import { describe, expect, it, vi } from 'vitest';
+import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
+import { defer, LIVELY } from '../decorators/lock-app.js';
+import { startTelemetryApp, type TelemetryApp } from './telemetry-app.js';
+
+const NAMESPACE = { 'k8s.namespace.name': 'default' };
+
+class Jobs {
+  @WithLeaseLock('report', { onLocked: 'skip' })
+  async report() {}
+
+  @WithLeaseLock((id: string) => `order-${id}`)
+  async settle(_id: string) {}
+}
+
+describe('the metrics', () => {
+  it('have names, units and kinds by the conventions', async () => {
+    await using fixture = await startTelemetryApp();
+    const { locks } = fixture;
+    const lock = await locks.acquire('a', {
+      leaseDuration: 1_000,
+      renewInterval: 10,
+    });
+    await renewal(fixture);
+    await lock.release();
+    expect(
+      (await fixture.metrics()).toSorted((a, b) =>
+        a.name.localeCompare(b.name),
+      ),
+    ).toEqual([
+      metric('k8s_lock.acquisitions', '{acquisition}', 'SUM'),
+      metric('k8s_lock.held', '{lock}', 'SUM'),
+      metric('k8s_lock.hold.duration', 's', 'HISTOGRAM'),
+      metric('k8s_lock.renewals', '{renewal}', 'SUM'),
+      metric('k8s_lock.request.duration', 's', 'HISTOGRAM'),
+      metric('k8s_lock.wait.duration', 's', 'HISTOGRAM'),
+      metric('k8s_lock.waiting', '{call}', 'SUM'),
+    ]);
+  });
+
+  it('count what is held and who waits, and come back to zero', async () => {
+    await using fixture = await startTelemetryApp();
+    const { locks } = fixture;
+    const [first] = [await locks.acquire('a'), await locks.acquire('b')];
+    const waiting = locks.acquire('a');
+    const level = async (name: string) =>
+      (await fixture.series(name)).map(({ value }) => value);
+    expect(await level('k8s_lock.held')).toEqual([2]);
+    expect(await level('k8s_lock.waiting')).toEqual([1]);
+    await first.release();
+    const second = await waiting;
+    expect(await level('k8s_lock.held')).toEqual([2]);
+    expect(await level('k8s_lock.waiting')).toEqual([0]);
+    await second.release();
+    await fixture.app.close();
+    expect(await level('k8s_lock.held')).toEqual([0]);
+  });
+
+  it('tell acquisitions and waits apart by their outcome', async () => {
+    await using fixture = await startTelemetryApp();
+    const { locks, others, server } = fixture;
+    await (await locks.acquire('a')).release();
+    await others.acquire('a', LIVELY);
+    expect(await locks.tryAcquire('a')).toBeUndefined();
+    const timedOut = locks.acquire('a', { waitTimeout: 50 });
+    await expect(timedOut).rejects.toThrow(LockNotAcquiredError);
+    const client = new AbortController();
+    const cancelled = locks.acquire('a', { signal: client.signal });
+    client.abort(new Error('gone'));
+    await expect(cancelled).rejects.toThrow('gone');
+    server.faults.inject({ kind: 'status', code: 403 }, { name: 'b' });
+    await expect(locks.acquire('b')).rejects.toThrow('403');
+    const atShutdown = locks.acquire('a');
+    const outcome = Promise.allSettled([atShutdown]);
+    await fixture.app.close();
+    await outcome;
+
+    const acquisitions = await fixture.series('k8s_lock.acquisitions');
+    expect(byOutcome(acquisitions)).toEqual({
+      acquired: 1,
+      held: 1,
+      timeout: 1,
+      cancelled: 1,
+      failed: 1,
+      shutdown: 1,
+    });
+    const waits = await fixture.series('k8s_lock.wait.duration');
+    expect(byOutcome(waits)).toEqual(byOutcome(acquisitions));
+    const [timeout] = waits.filter(
+      ({ attributes }) =>
+        attributes['k8s_lock.acquisition.outcome'] === 'timeout',
+    );
+    expect(timeout?.sum).toBeGreaterThanOrEqual(0.05);
+    expect(timeout?.sum).toBeLessThan(5);
+  });
+
+  it('tell a hold that was lost from one that was released, and count it once', async () => {
+    await using fixture = await startTelemetryApp();
+    const { locks, others } = fixture;
+    await (await locks.acquire('a')).release();
+    const lock = await locks.acquire('a', {
+      leaseDuration: 1_000,
+      renewInterval: 10,
+    });
+    const aborted = once(lock.signal, 'abort');
+    await others.forceRelease('a');
+    await aborted;
+    await lock.release();
+    const holds = await fixture.series('k8s_lock.hold.duration');
+    expect(holds).toEqual([
+      { attributes: NAMESPACE, value: 1, sum: expect.any(Number) },
+      {
+        attributes: { ...NAMESPACE, 'error.type': 'freed' },
+        value: 1,
+        sum: expect.any(Number),
+      },
+    ]);
+    expect(await fixture.series('k8s_lock.held')).toEqual([
+      { attributes: NAMESPACE, value: 0 },
+    ]);
+  });
+
+  it('tell renewals that failed from those that succeeded', async () => {
+    await using fixture = await startTelemetryApp();
+    using fault = fixture.server.faults.inject(
+      { kind: 'status', code: 500 },
+      { verb: 'update', times: 1 },
+    );
+    const lock = await fixture.locks.acquire('a', {
+      leaseDuration: 2_000,
+      renewInterval: 10,
+    });
+    await fault.hit();
+    await renewal(fixture);
+    await lock.release();
+    const renewals = await fixture.series('k8s_lock.renewals');
+    expect(renewals).toContainEqual({
+      attributes: { ...NAMESPACE, 'error.type': 'server' },
+      value: 1,
+    });
+    expect(renewals).toContainEqual({
+      attributes: NAMESPACE,
+      value: expect.any(Number),
+    });
+  });
+
+  it('measure each request, by verb, status and error', async () => {
+    await using fixture = await startTelemetryApp();
+    const { server, locks } = fixture;
+    await (await locks.acquire('a')).release();
+    await server.refuseConnections();
+    await expect(locks.inspect('a')).rejects.toThrow('ECONN');
+    await server.acceptConnections();
+    const requests = await fixture.series('k8s_lock.request.duration');
+    expect(requests).toHaveLength(4);
+    expect(requests).toEqual(
+      expect.arrayContaining([
+        request('get', {
+          'http.response.status_code': 404,
+          'error.type': '404',
+        }),
+        request('get', { 'error.type': 'network' }),
+        request('create', { 'http.response.status_code': 201 }),
+        request('update', { 'http.response.status_code': 200 }),
+      ]),
+    );
+    expect(
+      server.requests.count({ verb: 'get' }) +
+        server.requests.count({ verb: 'create' }) +
+        server.requests.count({ verb: 'update' }),
+    ).toBe(3);
+  });
+
+  it('count the requests of watches, from the very first', async () => {
+    await using fixture = await startTelemetryApp({ providers: [Jobs] });
+    await fixture.server.requests.next({ verb: 'watch', name: 'report' });
+    await vi.waitFor(async () => {
+      const series = await fixture.series('k8s_lock.request.duration');
+      expect(
+        series.map(({ attributes }) => attributes['k8s_lock.request.verb']),
+      ).toEqual(['list', 'watch']);
+    });
+  });
+});
+
+describe('the name of a lock', () => {
+  it('is told where it is fixed, and left out where it is made by each call', async () => {
+    await using fixture = await startTelemetryApp({ providers: [Jobs] });
+    const jobs = fixture.app.get(Jobs);
+    await jobs.report();
+    await jobs.settle('7');
+    await jobs.settle('8');
+    expect(await namesIn(fixture)).toEqual(['report', undefined]);
+  });
+
+  it('is what the option makes of it', async () => {
+    await using fixture = await startTelemetryApp(
+      { providers: [Jobs] },
+      { lockName: ({ name }) => name.replace(/^order-.*$/, 'order-*') },
+    );
+    const jobs = fixture.app.get(Jobs);
+    await jobs.settle('7');
+    await jobs.settle('8');
+    await fixture.locks.withLock('import', () => undefined);
+    expect(await namesIn(fixture)).toEqual(['order-*', 'import']);
+  });
+});
+
+it('nothing that is recorded carries a holder or a token', async () => {
+  const started = defer();
+  class Work {
+    @WithLeaseLock('work')
+    async run() {
+      started.resolve();
+      throw new LockNotAcquiredError(
+        { name: 'a', namespace: 'b', leaseName: 'a' },
+        'held',
+        { holder: 'holder-of-another-lock' },
+      );
+    }
+  }
+  await using fixture = await startTelemetryApp({ providers: [Work] });
+  const { locks, others } = fixture;
+  const other = await others.acquire('import', LIVELY);
+  await expect(locks.acquire('import', { waitTimeout: 20 })).rejects.toThrow(
+    other.holderIdentity,
+  );
+  const lock = await locks.acquire('import-2');
+  await lock.release();
+  await expect(fixture.app.get(Work).run()).rejects.toThrow('another');
+  const metrics = await Promise.all(
+    (await fixture.metrics()).map(({ name }) => fixture.series(name)),
+  );
+  const spans = fixture
+    .spans()
+    .map(({ name, attributes, events, status }) => [
+      name,
+      attributes,
+      events,
+      status,
+    ]);
+  const recorded = JSON.stringify([metrics, spans]);
+  expect(spans).toHaveLength(3);
+  for (const secret of [
+    other.holderIdentity,
+    lock.holderIdentity,
+    'holder-of-another-lock',
+    'fencing',
+    `"${lock.fencingToken}"`,
+  ]) {
+    expect(recorded).not.toContain(secret);
+  }
+});
+
+async function namesIn(fixture: TelemetryApp) {
+  const acquisitions = await fixture.series('k8s_lock.acquisitions');
+  return acquisitions.map(({ attributes }) => attributes['k8s_lock.name']);
+}
+
+function request(verb: string, more: object) {
+  return {
+    attributes: { ...NAMESPACE, 'k8s_lock.request.verb': verb, ...more },
+    value: 1,
+    sum: expect.any(Number),
+  };
+}
+
+function metric(name: string, unit: string, type: string) {
+  return { name, unit, type };
+}
+
+function byOutcome(series: Awaited<ReturnType<TelemetryApp['series']>>) {
+  return Object.fromEntries(
+    series.map(({ attributes, value }) => [
+      attributes['k8s_lock.acquisition.outcome'],
+      value,
+    ]),
+  );
+}
+
+/** Resolves when a lock was renewed. */
+function renewal({ locks }: TelemetryApp): Promise<void> {
+  return new Promise((resolve) => {
+    const listening = locks.events$.subscribe(({ type }) => {
+      if (type === 'renewed') {
+        listening.unsubscribe();
+        resolve();
+      }
+    });
+  });
+}
