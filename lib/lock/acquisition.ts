@@ -102,7 +102,9 @@ export class LockAttempt {
     const cancelTimeout =
       waitTimeout === undefined || !this.isPatient
         ? undefined
-        : clock.schedule(waitTimeout, () => this.stop(this.timedOut()));
+        : clock.schedule(this.startedAt + waitTimeout, () =>
+            this.stop(this.timedOut()),
+          );
     try {
       await this.enterQueue();
       try {
@@ -290,17 +292,16 @@ export class LockAttempt {
       const isOvertaken =
         error.reason === 'conflict' ||
         (error.reason === 'not-found' && lease !== undefined);
-      if (!isOvertaken) {
-        throw error;
-      }
+      if (!isOvertaken) throw error;
       this.conflicts += 1;
       // A first conflict without a wait before it only tells that the cache was old.
-      if (this.hasWaited || this.conflicts > 1) {
-        cell.widen();
-      }
+      if (this.hasWaited || this.conflicts > 1) cell.widen();
       return undefined;
     }
     cell.see(written);
+    if (written.spec?.holderIdentity !== tenure.identity) {
+      return undefined; // created free, to be taken now by comparison
+    }
     cell.narrow();
     cell.settleHandover = undefined;
     if (clock.now() >= deadlineOf(sentAt, this.options)) {

@@ -6,11 +6,12 @@ export interface Clock {
   /** Microseconds since the epoch on the wall clock: written into records, for people and peers. */
   wallMicroseconds(): number;
   /**
-   * Calls `callback` once, no sooner than after `delay` milliseconds; returns what cancels it. A
+   * Calls `callback` once, no sooner than `now()` is `at`; returns what cancels it. The time is a
+   * point and not a length: a pause between the look at the clock and this call delays nothing. A
    * `background` timer does not keep the process alive.
    */
   schedule(
-    delay: number,
+    at: number,
     callback: () => void,
     options?: { background?: boolean },
   ): () => void;
@@ -25,8 +26,7 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   wallMicroseconds: () =>
     Date.now() * 1_000 + Math.floor(Math.random() * 1_000),
-  schedule(delay, callback, { background = false } = {}) {
-    const due = performance.now() + delay;
+  schedule(due, callback, { background = false } = {}) {
     let timer: NodeJS.Timeout;
     const arm = (): void => {
       const left = due - performance.now();

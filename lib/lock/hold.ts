@@ -232,7 +232,7 @@ export class Hold implements LeaseLock, RecordListener {
     this.cancelRenewal?.();
     if (this.options.autoRenew && this.isHeld) {
       this.cancelRenewal = this.context.clock.schedule(
-        delay,
+        this.context.clock.now() + delay,
         () => {
           this.renewing = this.renewing.then(() => this.renewOnce());
         },
@@ -384,7 +384,7 @@ export class Hold implements LeaseLock, RecordListener {
 
   private later(at: number, callback: () => void): () => void {
     const { clock } = this.context;
-    return clock.schedule(at - clock.now(), callback, { background: true });
+    return clock.schedule(at, callback, { background: true });
   }
 }
 

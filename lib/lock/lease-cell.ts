@@ -107,7 +107,7 @@ export class LeaseCell {
         end();
         reject(signal.reason);
       };
-      const cancelTimer = this.clock.schedule(delay, wake);
+      const cancelTimer = this.clock.schedule(this.clock.now() + delay, wake);
       const unlisten = this.listen({ recordSeen: wake, recordGone: wake });
       signal.addEventListener('abort', abort, { once: true });
     });

@@ -121,7 +121,7 @@ export function pause(
       cancel();
       reject(signal?.reason);
     };
-    const cancel = clock.schedule(delay, () => {
+    const cancel = clock.schedule(clock.now() + delay, () => {
       signal?.removeEventListener('abort', stop);
       resolve();
     });

@@ -47,10 +47,8 @@ export class Observation {
   private since = 0;
   private lastLook = -Infinity;
   private alive = false;
-  /** The holder that this process knows to have ended: its own, from before. */
-  private ended: string | undefined;
-  /** What became of the work that this one had claimed, if any. */
-  private endedAs: ClaimEnd = 'begun';
+  /** The holders that this process knows to have ended, its own from before, and what of their claims. */
+  private readonly ended = new Map<string, ClaimEnd>();
 
   constructor(private readonly clock: Clock) {}
 
@@ -76,6 +74,9 @@ export class Observation {
         (this.lease !== undefined &&
           standing.held &&
           (live || gap <= (standing.duration ?? Infinity)));
+      if (standing.held && !this.ended.has(standing.holder)) {
+        this.ended.clear(); // who held it before can't come back
+      }
       this.standing = standing;
       this.print = print;
       this.since = now;
@@ -107,15 +108,13 @@ export class Observation {
    * has got through.
    */
   endOf(identity: string, claim: ClaimEnd): void {
-    this.ended = identity;
-    this.endedAs = claim;
+    this.ended.set(identity, claim);
   }
 
   /** The record, with what is known of the claim of a holder whose release has not got through yet. */
   get settled(): StoredLease | null | undefined {
-    return this.lease && this.lease.spec?.holderIdentity === this.ended
-      ? endClaim(this.lease, this.endedAs)
-      : this.lease;
+    const end = this.ended.get(this.lease?.spec?.holderIdentity ?? '');
+    return this.lease && end ? endClaim(this.lease, end) : this.lease;
   }
 
   /** What the record means now for a claim of a caller whose own identity is `self`. */
@@ -131,7 +130,7 @@ export class Observation {
     if (
       !standing.held ||
       standing.holder === self ||
-      standing.holder === this.ended
+      this.ended.has(standing.holder)
     ) {
       return { takeable: true, expired: false };
     }

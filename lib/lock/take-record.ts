@@ -1,8 +1,14 @@
 /** Takes a record (R1, R2): the one place that writes an acquisition. */
-import type { RequestOptions, StoredLease } from '../kube/lease-store.js';
+import type {
+  Lease,
+  LeaseKey,
+  RequestOptions,
+  StoredLease,
+} from '../kube/lease-store.js';
+import type { Clock } from './clock.js';
 import type { LeaseCell } from './lease-cell.js';
 import type { LockContext } from './lock-context.js';
-import { createTaken, take, type Tenure } from './record.js';
+import { createFree, createTaken, take, type Tenure } from './record.js';
 
 /**
  * Sends the write in the very turn in which it is called, based on the record as it is known then:
@@ -20,5 +26,16 @@ export function takeRecord(
   const lease = cell.observation.settled;
   return lease
     ? store.replace(cell.key, take(lease, tenure, clock), options)
-    : store.create(cell.key, createTaken(cell.key, tenure, clock), options);
+    : store.create(cell.key, newRecord(cell.key, tenure, clock), options);
+}
+
+/**
+ * A creation without an answer may land whenever the Lease does not exist, up to half a minute later,
+ * and no comparison can stop it. It must not leave a lock taken that never expires: such a one is
+ * created free, and the next write takes it.
+ */
+function newRecord(key: LeaseKey, tenure: Tenure, clock: Clock): Lease {
+  return tenure.leaseDuration === 'infinite'
+    ? createFree(key)
+    : createTaken(key, tenure, clock);
 }

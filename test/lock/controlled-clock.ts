@@ -36,12 +36,12 @@ export class ControlledClock implements Clock {
   }
 
   schedule(
-    delay: number,
+    at: number,
     callback: () => void,
     { background = false }: { background?: boolean } = {},
   ): () => void {
     const timer: Timer = {
-      due: this.time + Math.max(delay, 0),
+      due: Math.max(at, this.time),
       run: callback,
       background,
     };
@@ -101,10 +101,10 @@ export class ControlledClock implements Clock {
       now: () => this.now() * rate,
       wallMicroseconds: () =>
         this.wallMicroseconds() + Math.round(wallOffset * 1_000),
-      schedule: (delay, callback, options) => {
+      schedule: (at, callback, options) => {
         if (!isOn) return () => undefined;
         // Rounding must not make a timer fire too soon.
-        const inTrueTime = rate === 1 ? delay : delay / rate + 1e-6;
+        const inTrueTime = rate === 1 ? at : at / rate + 1e-6;
         const stop = this.schedule(inTrueTime, fire, options);
         const cancel = (): void => {
           cancels.delete(cancel);

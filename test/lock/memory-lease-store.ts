@@ -261,8 +261,9 @@ export class MemoryLeaseStore implements LeaseStore {
       const fail = (error: Error): void => end(() => reject(error));
       const abort = (): void =>
         fail(failure('aborted', { ambiguous: isWrite }));
-      const cancelTimeout = this.clock.schedule(timeout, () =>
-        fail(failure('timeout', { ambiguous: isWrite })),
+      const cancelTimeout = this.clock.schedule(
+        this.clock.now() + timeout,
+        () => fail(failure('timeout', { ambiguous: isWrite })),
       );
       signal?.addEventListener('abort', abort, { once: true });
 
@@ -287,7 +288,9 @@ export class MemoryLeaseStore implements LeaseStore {
 
   private after(milliseconds: number, run: () => void): void {
     if (milliseconds === 0) queueMicrotask(run);
-    else if (milliseconds < Infinity) this.network.schedule(milliseconds, run);
+    else if (milliseconds < Infinity) {
+      this.network.schedule(this.network.now() + milliseconds, run);
+    }
   }
 
   private fateOf(verb: Verb): Fate {

@@ -68,7 +68,7 @@ export class Machine {
         this.maybePause();
         return this.wallMicroseconds();
       },
-      schedule: (delay, callback) => this.engineTimer(delay, callback),
+      schedule: (at, callback) => this.engineTimer(at, callback),
       random: () => this.random.next(),
     };
   }
@@ -209,9 +209,8 @@ export class Machine {
         ];
   }
 
-  private engineTimer(delay: number, callback: () => void): () => void {
+  private engineTimer(due: number, callback: () => void): () => void {
     this.maybePause();
-    const due = this.localTime() + Math.max(delay, 0);
     let delivery: { cancel(): void } | undefined;
     let isPending = true;
     const end = (): void => {
