@@ -4,12 +4,7 @@ import { LeaseStoreError } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
 import { endClaim, type ClaimEnd } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';
-import {
-  backoff,
-  pause,
-  reportFailure,
-  type LockContext,
-} from './lock-context.js';
+import { delayOfRetry, pause, type LockContext } from './lock-context.js';
 import { park, release } from './record.js';
 
 export interface Ending {
@@ -57,13 +52,8 @@ export async function freeRecord(
       }
       mustLook = true;
       failures += 1;
-      const isConflict = error.reason === 'conflict';
-      // Somebody wrote in between, and a second look will do; conflicts without end are a fault.
-      if (!isConflict || failures > 1) {
-        if (!isConflict) {
-          reportFailure(context, lock, 'release', error);
-        }
-        const delay = Math.max(backoff(clock, failures), error.retryAfter ?? 0);
+      const delay = delayOfRetry(context, lock, error, failures);
+      if (delay > 0) {
         if (clock.now() + delay >= ending.giveUpAt) {
           return;
         }

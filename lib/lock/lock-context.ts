@@ -89,6 +89,25 @@ export function backoff(
   );
 }
 
+/**
+ * Reports that a record could not be given back, and returns after how many milliseconds to try
+ * again. A first conflict is no failure: somebody wrote in between, and a second look will do.
+ */
+export function delayOfRetry(
+  context: LockContext,
+  lock: LockReference,
+  error: LeaseStoreError,
+  failures: number,
+): number {
+  const isConflict = error.reason === 'conflict';
+  if (!isConflict) {
+    reportFailure(context, lock, 'release', error);
+  }
+  return isConflict && failures === 1
+    ? 0
+    : Math.max(backoff(context.clock, failures), error.retryAfter ?? 0);
+}
+
 /** Resolves when `work` has, or after `delay`; the work goes on. */
 export async function atMost(
   clock: Clock,

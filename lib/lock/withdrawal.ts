@@ -6,16 +6,12 @@ import { LeaseStoreError } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
 import { endClaim } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';
-import {
-  backoff,
-  pause,
-  reportFailure,
-  type LockContext,
-} from './lock-context.js';
+import { delayOfRetry, pause, type LockContext } from './lock-context.js';
 import { createFree, invalidate, release } from './record.js';
 
 /** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
 const LONGEST_REQUEST = 60_000;
+
 export interface Withdrawal {
   readonly identity: string;
   /** The resourceVersion that the write was based on; undefined = it was to create the Lease. */
@@ -60,16 +56,9 @@ export async function withdraw(
         return;
       }
       failures += 1;
-      const isConflict = error.reason === 'conflict';
-      if (!isConflict) {
-        reportFailure(context, lock, 'release', error);
-      }
-      if (!isConflict || failures > 1) {
-        await pause(
-          clock,
-          Math.max(backoff(clock, failures), error.retryAfter ?? 0),
-          closed,
-        ).catch(() => undefined);
+      const delay = delayOfRetry(context, lock, error, failures);
+      if (delay > 0) {
+        await pause(clock, delay, closed).catch(() => undefined);
       }
     }
   }
