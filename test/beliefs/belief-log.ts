@@ -1,0 +1,86 @@
+/** What processes write down while they hold locks, one line of JSON for each event, and what can be read from it. */
+import { appendFileSync, readFileSync } from 'node:fs';
+
+/**
+ * A line of a log. Every time in it is in milliseconds on one clock that all processes of the machine
+ * share and that only goes forward (CLOCK_MONOTONIC).
+ */
+export type BeliefEvent =
+  /** The process was told that it holds the lock now. */
+  | {
+      readonly event: 'acquired';
+      readonly lock: string;
+      /** Unique to this acquisition. */
+      readonly holding: string;
+      /** In decimal digits. Absent when the client has none, as k8slock and client-go. */
+      readonly token?: string;
+      readonly at: number;
+    }
+  /** It believes so no more: it is about to release the lock, or was told that it lost it. */
+  | {
+      readonly event: 'ended';
+      readonly holding: string;
+      readonly how: 'released' | 'lost';
+      readonly at: number;
+    };
+
+/** A time in which a process believed that it holds a lock. */
+export interface Belief {
+  readonly process: string;
+  readonly lock: string;
+  readonly holding: string;
+  readonly token: bigint | undefined;
+  readonly from: number;
+  /** Infinity: until its process was gone, at an unknown time. */
+  readonly to: number;
+  readonly how: 'released' | 'lost' | 'died';
+}
+
+/** Appends to the log of this process, at once: nothing is lost when it is killed in the next moment. */
+export class BeliefLog {
+  constructor(private readonly file: string) {}
+
+  write(event: BeliefEvent): void {
+    appendFileSync(this.file, `${JSON.stringify(event)}\n`);
+  }
+}
+
+/**
+ * Reads the log of one process.
+ *
+ * @param diedAt when it was killed, or looked at for the last time: no belief outlives it
+ * @throws SyntaxError when a line is not whole, except for the last: its process was killed in the middle of it
+ */
+export function readBeliefs(
+  process: string,
+  file: string,
+  diedAt = Infinity,
+): Belief[] {
+  const lines = readFileSync(file, 'utf8').split('\n');
+  lines.pop(); // empty, or cut off
+  const beliefs = new Map<string, Belief>();
+  for (const line of lines) {
+    const event: BeliefEvent = JSON.parse(line);
+    if (event.event === 'acquired') {
+      const { lock, holding, token, at } = event;
+      beliefs.set(holding, {
+        process,
+        lock,
+        holding,
+        token: token === undefined ? undefined : BigInt(token),
+        from: at,
+        to: diedAt,
+        how: 'died',
+      });
+    } else {
+      const begun = beliefs.get(event.holding);
+      if (begun === undefined) {
+        throw new Error(
+          `${file}: ${event.holding} ended without having begun: ${line}`,
+        );
+      }
+      beliefs.set(event.holding, { ...begun, to: event.at, how: event.how });
+    }
+  }
+  return [...beliefs.values()];
+}
