@@ -6,7 +6,7 @@ import type {
   StoredLease,
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
-import { isOlder, Observation } from './observation.js';
+import { Observation, versionOf } from './observation.js';
 import { TurnQueue } from './turn-queue.js';
 
 /** Milliseconds of the first window in which contenders spread their tries, and of the widest. */
@@ -71,13 +71,13 @@ export class LeaseCell {
 
   /** Reads the record from the API server; null when there is none. */
   async look(options: RequestOptions): Promise<StoredLease | null> {
-    const known = this.observation.lease;
+    const { newest } = this.observation;
     const lease = await this.store.get(this.key, options);
     if (lease === undefined) {
       this.seeAbsent();
       return null;
     }
-    if (known && isOlder(lease, known)) {
+    if (versionOf(lease) < newest) {
       // A read is never behind what was known before it was sent: etcd was restored from a backup.
       this.observation.forget();
     }

@@ -38,7 +38,7 @@ export class LockEngine {
   private readonly observed = new Map<string, () => void>();
   private readonly closing = new AbortController();
   private readonly closed = new AbortController();
-  private isClosing = false;
+  private shutdownRun: Promise<void> | undefined;
   private onLastEnd: (() => void) | undefined;
 
   constructor(
@@ -117,7 +117,7 @@ export class LockEngine {
     signal?: AbortSignal,
     claim?: Claim,
   ): Promise<LeaseLock> {
-    if (this.isClosing) {
+    if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');
     }
     const { context } = this;
@@ -139,7 +139,7 @@ export class LockEngine {
         onEnd: () => this.ended(hold),
       });
       this.holds.add(hold);
-      if (this.isClosing) {
+      if (this.closing.signal.aborted) {
         // Acquired in the very moment: shutdown() did not see it.
         await hold.giveUp('open');
         throw new LockNotAcquiredError(lock, 'shutdown');
@@ -160,7 +160,7 @@ export class LockEngine {
   /** Keeps the Lease watched from now on, so that a `skip` knows at once whether its holder is alive. */
   observe(lock: LockReference): void {
     const id = idOf(keyOf(lock));
-    if (!this.isClosing && !this.observed.has(id)) {
+    if (!this.closing.signal.aborted && !this.observed.has(id)) {
       this.observed.set(id, this.cellOf(keyOf(lock)).keepWatched());
     }
   }
@@ -237,10 +237,14 @@ export class LockEngine {
 
   /**
    * Takes no new acquisitions, ends the waiting ones, asks the work under held locks to stop, waits
-   * up to `timeout` for it, and releases everything.
+   * up to `timeout` for it, and releases everything. A second call waits for the first.
    */
-  async shutdown(timeout: number): Promise<void> {
-    this.isClosing = true;
+  shutdown(timeout: number): Promise<void> {
+    this.shutdownRun ??= this.close(timeout);
+    return this.shutdownRun;
+  }
+
+  private async close(timeout: number): Promise<void> {
     this.closing.abort();
     for (const [attempt, lock] of this.attempts) {
       attempt.stop(new LockNotAcquiredError(lock, 'shutdown'));

@@ -43,7 +43,7 @@ export class Observation {
   private standing: Standing = { held: false };
   private print = '';
   /** The greatest resourceVersion seen. What a watch says too late is old news, also after a deletion. */
-  private newest = 0n;
+  newest = 0n;
   private since = 0;
   private lastLook = -Infinity;
   private alive = false;
@@ -57,7 +57,7 @@ export class Observation {
    * watch reported the change as it happened.
    */
   see(lease: StoredLease, live = false): boolean {
-    const version = BigInt(lease.metadata.resourceVersion);
+    const version = versionOf(lease);
     if (version < this.newest) {
       return false;
     }
@@ -70,7 +70,7 @@ export class Observation {
       const standing = readStanding(lease);
       const gap = now - this.lastLook;
       this.alive =
-        isParked(lease) ||
+        isParked(lease, this.clock) ||
         (this.lease !== undefined &&
           standing.held &&
           (live || gap <= (standing.duration ?? Infinity)));
@@ -151,9 +151,6 @@ export class Observation {
 }
 
 /** resourceVersions are comparable: documented as of Kubernetes 1.35, and never was otherwise. */
-export function isOlder(lease: StoredLease, than: StoredLease): boolean {
-  return (
-    BigInt(lease.metadata.resourceVersion) <
-    BigInt(than.metadata.resourceVersion)
-  );
+export function versionOf(lease: StoredLease): bigint {
+  return BigInt(lease.metadata.resourceVersion);
 }

@@ -1,7 +1,7 @@
 /** Trouble that lasts: conflicts in a row, a restored backup, and limits that come while nobody looks. */
 import { describe, expect, it } from 'vitest';
 import { settled } from './controlled-clock.js';
-import { Cluster, JOB, outcomeOf } from './processes.js';
+import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 
 function setUp() {
   const cluster = new Cluster();
@@ -38,6 +38,23 @@ describe('an API server whose resourceVersions went back (etcd restored from a b
 
     const acquired = outcomeOf(pod.acquire());
     await clock.advance(10_000);
+    expect(acquired.state).toBe('resolved');
+  });
+
+  it('does not keep one from the lock that saw newer ones before it saw the Lease deleted', async () => {
+    const { cluster, clock, pod } = setUp();
+    const written = cluster.writeSpec({});
+    pod.observe();
+    await settled();
+    const newer = structuredClone(written);
+    newer.metadata.resourceVersion = '1000000';
+    pod.store.tellWatches(newer);
+    cluster.delete();
+    await settled();
+    cluster.writeSpec(foreignSpec());
+
+    const acquired = outcomeOf(pod.acquire());
+    await clock.advance(20_000);
     expect(acquired.state).toBe('resolved');
   });
 });

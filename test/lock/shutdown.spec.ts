@@ -100,6 +100,18 @@ describe('shutdown', () => {
     expect(clock.pending()).toBe(0);
   });
 
+  it('is one, however often it is asked for', async () => {
+    const { pod, lock } = await holding();
+    const closed = [60_000, 0].map((timeout) =>
+      outcomeOf(pod.engine.shutdown(timeout)),
+    );
+    await settled();
+    expect(closed.map(({ state }) => state)).toEqual(['pending', 'pending']);
+    await lock.release();
+    await settled();
+    expect(closed.map(({ state }) => state)).toEqual(['resolved', 'resolved']);
+  });
+
   it('does not hang on an API server that does', async () => {
     const { pod, clock } = await holding();
     pod.store.plan({ appliedAfter: Infinity }, ['get', 'update']);

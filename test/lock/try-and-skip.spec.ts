@@ -78,6 +78,18 @@ describe('a skip on a record that was never seen', () => {
     expect(skipped.state).toBe('resolved');
   });
 
+  it('leaves work that has just ended to nobody, but not work whose minHold is long over', async () => {
+    const { cluster, clock, pod } = setUp();
+    const options = { minHold: 8_000 };
+    await (await cluster.process('first').acquire(JOB, options)).release();
+    await expect(pod.skip()).rejects.toMatchObject({ reason: 'held' });
+
+    await clock.advance(3_600_000);
+    const skipped = outcomeOf(cluster.process('late').skip());
+    await clock.advance(8_000);
+    expect(skipped.state).toBe('resolved');
+  });
+
   it.each([
     ['without a duration', { leaseDurationSeconds: null }],
     ['of an infinite lease', { leaseDurationSeconds: 2_147_483_647 }],
