@@ -46,8 +46,6 @@ import { withdraw } from './withdrawal.js';
  */
 export type Insistence = 'wait' | 'try' | 'skip';
 
-/** Milliseconds for which a process that had the lock for long leaves it to others. */
-const TURN_OF_OTHERS = 20;
 export class LockAttempt {
   private readonly tenure: Tenure;
   private readonly startedAt: number;
@@ -58,6 +56,7 @@ export class LockAttempt {
   private pollAt = 0;
   private failures = 0;
   private conflicts = 0;
+  private timesLate = 0;
   private mayBeCreatedLate = false;
   private lastFailure: unknown;
   /** A write of this acquisition whose outcome is unknown: the resourceVersion that it was based on. */
@@ -214,7 +213,9 @@ export class LockAttempt {
   private async look(): Promise<void> {
     const lease = await this.cell.look(this.requestOptions());
     this.mustLook = false;
-    this.pollAt = this.nextPoll();
+    const { clock } = this.context;
+    const jitter = 0.8 + clock.random() * 0.4;
+    this.pollAt = clock.now() + this.options.retryInterval * jitter;
     if (
       this.unsettled &&
       lease?.metadata.resourceVersion !== this.unsettled.basedOn &&
@@ -236,12 +237,11 @@ export class LockAttempt {
     if (!mayEnd) {
       throw this.notAcquired(verdict.holder);
     }
-    if (!this.hasWaited) {
-      this.waiting();
-    }
+    this.waiting();
     this.stopWatching ??= this.cell.keepWatched();
     const until = Math.min(expiresAt, this.pollAt);
     await this.cell.changeOrTime(until - clock.now(), this.cancel.signal);
+    this.cell.turnOfOthers.met();
     if (clock.now() >= this.pollAt) {
       this.mustLook = true;
     }
@@ -250,18 +250,21 @@ export class LockAttempt {
   /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
   private async isStillTakeable(): Promise<boolean> {
     const { cell, context } = this;
-    let delay = this.hasWaited || this.conflicts > 1 ? cell.spread() : 0;
-    if (cell.owesTurn) {
-      cell.owesTurn = false;
-      this.hasWaited = true;
+    const isTakeable = (): boolean =>
+      cell.observation.judge(this.tenure.identity).takeable;
+    const owed = this.isPatient ? cell.turnOfOthers.settle() : 0;
+    if (owed > 0 && cell.turnOfOthers.isContended) {
+      this.waiting();
+      await this.look(); // they may have had their turn already
+      if (!isTakeable()) return false;
       this.stopWatching ??= cell.keepWatched();
-      delay += TURN_OF_OTHERS;
     }
-    if (delay < 1) {
-      return true;
-    }
+    const mustSpread = this.hasWaited || this.conflicts > 1;
+    const delay = owed + (mustSpread ? cell.spread(this.timesLate) : 0);
+    if (delay < 1) return true;
     await pause(context.clock, delay, this.cancel.signal);
-    return cell.observation.judge(this.tenure.identity).takeable;
+    this.timesLate += isTakeable() ? 0 : 1;
+    return isTakeable();
   }
 
   /** Steps 5 to 8. Undefined: look again. */
@@ -382,13 +385,6 @@ export class LockAttempt {
     }
     const verdict = this.cell.observation.judge();
     return this.notAcquired(verdict.takeable ? undefined : verdict.holder);
-  }
-
-  private nextPoll(): number {
-    const { clock } = this.context;
-    return (
-      clock.now() + this.options.retryInterval * (0.8 + clock.random() * 0.4)
-    );
   }
 
   private requestOptions(): { signal: AbortSignal; timeout: number } {

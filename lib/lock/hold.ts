@@ -370,7 +370,7 @@ export class Hold implements LeaseLock, RecordListener {
       cell.handovers += 1;
       cell.settleHandover = () => context.background(finish());
     } else {
-      cell.owesTurn = cell.handovers >= MOST_HANDOVERS;
+      cell.turnOfOthers.begin(cell.handovers >= MOST_HANDOVERS);
       cell.handovers = 0;
       const finished = finish();
       context.background(finished);

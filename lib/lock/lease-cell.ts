@@ -7,6 +7,7 @@ import type {
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
 import { Observation, versionOf } from './observation.js';
+import { TurnOfOthers } from './turn-of-others.js';
 import { TurnQueue } from './turn-queue.js';
 
 /** Milliseconds of the first window in which contenders spread their tries, and of the widest. */
@@ -22,10 +23,9 @@ export interface RecordListener {
 export class LeaseCell {
   readonly observation: Observation;
   readonly queue = new TurnQueue();
+  readonly turnOfOthers: TurnOfOthers;
   /** How often in a row the lock went from one caller of this process to the next. */
   handovers = 0;
-  /** The lock stayed in this process for long: before the next try other processes get their turn. */
-  owesTurn = false;
   /** Releases the record of a holder that has handed over to a waiter, should that one give up. */
   settleHandover: (() => void) | undefined;
   private readonly listeners = new Set<RecordListener>();
@@ -39,6 +39,7 @@ export class LeaseCell {
     private readonly clock: Clock,
   ) {
     this.observation = new Observation(clock);
+    this.turnOfOthers = new TurnOfOthers(clock);
   }
 
   /** Whether nobody needs this cell; what it knows may be forgotten without harm. */
@@ -143,9 +144,12 @@ export class LeaseCell {
     this.queue.leave();
   }
 
-  /** A random moment within the window by which contenders keep out of each other's way. */
-  spread(): number {
-    return this.clock.random() * this.window;
+  /**
+   * A random moment within the window by which contenders keep out of each other's way: the sooner,
+   * the more often the caller has come too late.
+   */
+  spread(timesLate: number): number {
+    return (this.clock.random() * this.window) / (1 + timesLate);
   }
 
   /** Others wrote at the same moment: spread wider. */

@@ -66,6 +66,8 @@ export class MemoryLeaseStore implements LeaseStore {
   readonly requests: SentRequest[] = [];
   /** Watches report what happens; false: nothing arrives any more, and nobody is told. */
   watchesWork = true;
+  /** Milliseconds until a watch reports what has happened. */
+  watchDelay = 0;
   closed = false;
   private readonly api: LeaseApi;
   private readonly planned: Planned[] = [];
@@ -84,9 +86,14 @@ export class MemoryLeaseStore implements LeaseStore {
     this.api = new LeaseApi(storage, undefined);
     this.stopFollowing = storage.subscribe(({ before, after }) => {
       const { lease } = after ?? before;
-      queueMicrotask(() => {
+      const tell = (): void => {
         if (this.watchesWork) this.tellWatches(lease, after === undefined);
-      });
+      };
+      if (this.watchDelay > 0) {
+        this.network.schedule(this.network.now() + this.watchDelay, tell);
+      } else {
+        queueMicrotask(tell);
+      }
     });
   }
 

@@ -12,6 +12,7 @@ describe('R1 every write is a compare-and-swap', () => {
     const released = await pod.acquire();
     await cluster.clock.advance(5_000); // a renewal
     await released.release();
+    await cluster.clock.advance(1_000);
     const parked = await pod.acquire(JOB, { minHold: 3_000 });
     await parked.release();
     await pod.forceRelease();

@@ -90,6 +90,7 @@ describe('R10 what others keep in a Lease', () => {
     await cluster.clock.advance(5_000);
     expectKept();
     await lock.release();
+    await cluster.clock.advance(1_000);
     expectKept();
     await (await pod.acquire(JOB, { minHold: 2_000 })).release();
     expectKept();

@@ -19,6 +19,7 @@ describe('R9 a Lease is not deleted', () => {
     const lost = await pod.acquire(JOB, { autoRenew: false });
     await clock.advance(20_000);
     await lost.release();
+    await clock.advance(1_000);
     await (await pod.acquire(JOB, { minHold: 1_000 })).release();
     await clock.advance(5_000);
     const cancelled = outcomeOf(pod.acquire(JOB, { waitTimeout: 1_000 }));
