@@ -35,7 +35,7 @@ export async function removeBuild(): Promise<void> {
   await rm(join(builds, String(process.pid)), { recursive: true, force: true });
 }
 
-async function compile(project: string, outDir: string): Promise<void> {
+export async function compile(project: string, outDir: string): Promise<void> {
   const compiler = join(
     dirname(createRequire(import.meta.url).resolve('typescript/package.json')),
     'bin/tsc',

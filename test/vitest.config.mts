@@ -10,5 +10,7 @@ export default defineConfig({
     globalSetup: ['test/global-setup.ts', 'test/processes/global-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // What is compiled already runs as it is, with the packages beside it.
+    server: { deps: { external: [/\/\.build\/.*\.js$/] } },
   },
 });

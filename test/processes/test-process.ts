@@ -178,7 +178,7 @@ function matcher(
     Object.entries(details).every(([key, value]) => event[key] === value);
 }
 
-function buildFolder(): string {
+export function buildFolder(): string {
   const build: ProvidedBuild = inject('build');
   if ('failed' in build) {
     throw new Error(build.failed);

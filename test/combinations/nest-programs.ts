@@ -1,0 +1,66 @@
+/** Builds the programs of this folder for a version of Nest, with the packages that belong to it, and loads them. */
+import { createHash } from 'node:crypto';
+import { copyFile, cp, readFile, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { compile } from '../build.js';
+import { Program } from '../package/program.js';
+import { buildFolder } from '../processes/test-process.js';
+import { obtainFolder } from './cached-folder.js';
+import type { observe } from './programs/observe.js';
+import type { Combinations, Services } from './programs/stage.js';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+
+/** What `./programs/combinations.ts` exports. */
+interface Programs {
+  readonly combinations: Combinations;
+  readonly redisCombinations: Combinations;
+  readonly observe: typeof observe;
+  readonly LeaseApiServer: { start(): Promise<Services['server']> };
+}
+
+export interface NestPrograms extends Programs {
+  /** Of Nest, as `12.5.1`. */
+  readonly version: string;
+}
+
+/**
+ * Compiles the programs beside the package as it is published, against the types of this version.
+ * Both find the packages of the version before any others.
+ *
+ * @param name of the folder that names the packages
+ */
+export async function loadPrograms(name: string): Promise<NestPrograms> {
+  const modules = join(await install(name), 'node_modules');
+  const build = buildFolder();
+  const folder = join(build, name);
+  await cp(join(here, 'programs'), folder, { recursive: true });
+  await Promise.all([
+    symlink(modules, join(folder, 'node_modules')),
+    cp(join(build, 'dist'), join(folder, 'dist'), { recursive: true }),
+    copyFile(join(build, 'package.json'), join(folder, 'package.json')),
+  ]);
+  await compile(folder, folder);
+  const programs: Programs = await import(
+    pathToFileURL(join(folder, 'combinations.js')).href
+  );
+  const manifest = join(modules, '@nestjs/core/package.json');
+  const { version } = JSON.parse(await readFile(manifest, 'utf8'));
+  return { ...programs, version };
+}
+
+/** The folder with the packages, which `npm ci` has installed. */
+async function install(name: string): Promise<string> {
+  const lockFile = join(here, name, 'package-lock.json');
+  const hash = createHash('sha256').update(await readFile(lockFile));
+  return obtainFolder(
+    `${name}-${hash.digest('hex').slice(0, 12)}`,
+    async (folder) => {
+      process.stderr.write(`Installing the packages of ${name}, once\n`);
+      await cp(join(here, name), folder, { recursive: true });
+      const flags = ['--prefer-offline', '--ignore-scripts', '--no-audit'];
+      await new Program('npm', ['ci', ...flags], { cwd: folder }).succeeds();
+    },
+  );
+}

@@ -1,0 +1,88 @@
+/** @nestjs/schedule: jobs, intervals and timeouts. */
+import { Injectable } from '@nestjs/common';
+import {
+  Cron,
+  Interval,
+  ScheduleModule,
+  SchedulerRegistry,
+  Timeout,
+} from '@nestjs/schedule';
+import type { Combinations } from './stage.js';
+
+const imports = [ScheduleModule.forRoot()];
+
+export const schedule: Combinations = {
+  '@Cron': async (stage) => {
+    const { above, below } = stage.lock();
+    @Injectable()
+    class Reports {
+      @above
+      @Cron('0 0 3 1 1 *', { name: 'yearly', timeZone: 'Europe/Zurich' })
+      @below
+      async run() {
+        stage.enter('tea');
+      }
+    }
+    const app = await stage.start({ imports, providers: [Reports] });
+    const jobs = app.get(SchedulerRegistry).getCronJobs();
+    const registration = [...jobs].map(([name, { cronTime, isActive }]) => ({
+      name,
+      isActive,
+      source: cronTime.source,
+      timeZone: cronTime.timeZone,
+    }));
+    const fired = [...jobs.values()].map((job) => job.fireOnTick());
+    return {
+      status: await Promise.allSettled(fired),
+      body: await stage.entered(),
+      method: [Reports, 'run'],
+      registration,
+    };
+  },
+
+  // An interval would fire again and again, so each takes what is registered along, and ends it.
+  '@Interval': async (stage) => {
+    const { above, below } = stage.lock();
+    @Injectable()
+    class Reports {
+      constructor(private readonly registry: SchedulerRegistry) {}
+
+      @above
+      @Interval('often', 50)
+      @below
+      async run() {
+        stage.enter(this.registry.getIntervals());
+        this.registry.deleteInterval('often');
+      }
+    }
+    await stage.start({ imports, providers: [Reports] });
+    return {
+      status: 'fired',
+      body: undefined,
+      method: [Reports, 'run'],
+      registration: await stage.entered(),
+    };
+  },
+
+  '@Timeout': async (stage) => {
+    const { above, below } = stage.lock();
+    @Injectable()
+    class Reports {
+      constructor(private readonly registry: SchedulerRegistry) {}
+
+      @above
+      @Timeout('soon', 5)
+      @below
+      async run() {
+        stage.enter(this.registry.getTimeouts());
+      }
+    }
+    await stage.start({ imports, providers: [Reports] });
+    return {
+      status: 'fired',
+      body: undefined,
+      method: [Reports, 'run'],
+      registration: await stage.entered(),
+    };
+  },
+};

@@ -1,0 +1,103 @@
+/** A real Redis, for BullMQ: that of the machine, or else Debian's, unpacked into the user's cache. */
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Program } from '../package/program.js';
+import { obtainFolder } from './cached-folder.js';
+
+const run = promisify(execFile);
+
+export interface Redis {
+  /** Why there is none. */
+  readonly skipped?: string;
+  /** Starts an empty server. */
+  start(): Promise<RedisServer>;
+}
+
+export interface RedisServer {
+  /** The path of the socket that it listens on. */
+  readonly socket: string;
+  stop(): Promise<void>;
+}
+
+/** Where none is to be had, tells the reason. In CI (`CI=true`) that is an error. */
+export async function obtainRedis(): Promise<Redis> {
+  try {
+    const program = await findProgram();
+    return { start: () => start(program) };
+  } catch (error) {
+    if (process.env.CI === 'true') {
+      throw error;
+    }
+    const skipped = `no redis-server is to be had: ${String(error)}`;
+    return { skipped, start: () => Promise.reject(new Error(skipped)) };
+  }
+}
+
+interface RedisProgram {
+  readonly command: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+async function findProgram(): Promise<RedisProgram> {
+  if (await isInstalled()) {
+    return { command: 'redis-server', env: {} };
+  }
+  const folder = await obtainFolder('redis', unpackPackages);
+  const libraries = join(folder, 'usr/lib');
+  const paths = (await readdir(libraries)).map((name) => join(libraries, name));
+  return {
+    command: join(folder, 'usr/bin/redis-server'),
+    env: { LD_LIBRARY_PATH: paths.join(':') },
+  };
+}
+
+function isInstalled(): Promise<boolean> {
+  return run('redis-server', ['--version']).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function start({ command, env }: RedisProgram): Promise<RedisServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'nestjs-k8s-lock-redis-'));
+  const socket = join(folder, 'socket');
+  const server = new Program(
+    command,
+    ['--port', '0', '--unixsocket', socket, '--save', ''],
+    { cwd: folder, env },
+  );
+  await server.prints(/ready to accept connections/gi);
+  return {
+    socket,
+    stop: async () => {
+      await server[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** Fetches redis-server and what this machine lacks for it, and installs nothing: it needs no rights. */
+async function unpackPackages(folder: string): Promise<void> {
+  const lists = join(folder, 'apt/lists');
+  const cache = join(folder, 'apt/cache');
+  const archives = join(cache, 'archives');
+  await mkdir(join(lists, 'partial'), { recursive: true });
+  await mkdir(join(archives, 'partial'), { recursive: true });
+  const apt = (...args: string[]): Promise<unknown> =>
+    run('apt-get', [
+      `-oDir::State::Lists=${lists}`,
+      `-oDir::Cache=${cache}`,
+      '-oDebug::NoLocking=true',
+      ...args,
+    ]);
+  await apt('update');
+  await apt('install', '--download-only', '--yes', 'redis-server');
+  const packages = await readdir(archives);
+  for (const name of packages.filter((file) => file.endsWith('.deb'))) {
+    await run('dpkg', ['--extract', join(archives, name), folder]);
+  }
+  await rm(join(folder, 'apt'), { recursive: true });
+}
