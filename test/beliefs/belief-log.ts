@@ -14,6 +14,8 @@ export type BeliefEvent =
       readonly holding: string;
       /** In decimal digits. Absent when the client has none, as k8slock and client-go. */
       readonly token?: string;
+      /** When the process began to ask for it. */
+      readonly asked?: number;
       readonly at: number;
     }
   /** It believes so no more: it is about to release the lock, or was told that it lost it. */
@@ -21,6 +23,8 @@ export type BeliefEvent =
       readonly event: 'ended';
       readonly holding: string;
       readonly how: 'released' | 'lost';
+      /** Why it was lost, where the client says so. */
+      readonly reason?: string;
       readonly at: number;
     };
 
@@ -30,10 +34,14 @@ export interface Belief {
   readonly lock: string;
   readonly holding: string;
   readonly token: bigint | undefined;
+  /** When its process began to ask for the lock, where the log says so. */
+  readonly asked?: number;
   readonly from: number;
   /** Infinity: until its process was gone, at an unknown time. */
   readonly to: number;
   readonly how: 'released' | 'lost' | 'died';
+  /** Why it was lost, where the client says so. */
+  readonly reason?: string;
 }
 
 /** Appends to the log of this process, at once: nothing is lost when it is killed in the next moment. */
@@ -58,16 +66,26 @@ export function readBeliefs(
 ): Belief[] {
   const lines = readFileSync(file, 'utf8').split('\n');
   lines.pop(); // empty, or cut off
+  return beliefsOf(process, lines, diedAt);
+}
+
+/** As {@link readBeliefs}, from lines that are whole. */
+export function beliefsOf(
+  process: string,
+  lines: Iterable<string>,
+  diedAt = Infinity,
+): Belief[] {
   const beliefs = new Map<string, Belief>();
   for (const line of lines) {
     const event: BeliefEvent = JSON.parse(line);
     if (event.event === 'acquired') {
-      const { lock, holding, token, at } = event;
+      const { lock, holding, token, asked, at } = event;
       beliefs.set(holding, {
         process,
         lock,
         holding,
         token: token === undefined ? undefined : BigInt(token),
+        asked,
         from: at,
         to: diedAt,
         how: 'died',
@@ -76,10 +94,11 @@ export function readBeliefs(
       const begun = beliefs.get(event.holding);
       if (begun === undefined) {
         throw new Error(
-          `${file}: ${event.holding} ended without having begun: ${line}`,
+          `${process}: ${event.holding} ended without having begun: ${line}`,
         );
       }
-      beliefs.set(event.holding, { ...begun, to: event.at, how: event.how });
+      const { at: to, how, reason } = event;
+      beliefs.set(event.holding, { ...begun, to, how, reason });
     }
   }
   return [...beliefs.values()];

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
-import { buildKubeApiserver, KubeApiserverUnavailableError } from './build.js';
+import { orSkipped, ProgramUnavailableError } from '../go-program.js';
+import { buildKubeApiserver } from './build.js';
 import { KubeClient } from './kube-client.js';
 
 export interface KubeApiserverOptions {
@@ -288,13 +289,13 @@ export type ObtainedKubeApiserver =
  * names, else one of its own, which needs Go. The value `none` means that there is to be none, for
  * quick runs. In CI (`CI=true`) having none is an error.
  */
-export async function obtainKubeApiserver(
+export function obtainKubeApiserver(
   options?: KubeApiserverOptions,
 ): Promise<ObtainedKubeApiserver> {
   const file = process.env.NESTJS_K8S_LOCK_TEST_KUBECONFIG;
-  try {
+  return orSkipped(async () => {
     if (file === 'none') {
-      throw new KubeApiserverUnavailableError(
+      throw new ProgramUnavailableError(
         'NESTJS_K8S_LOCK_TEST_KUBECONFIG is "none"',
       );
     }
@@ -305,15 +306,7 @@ export async function obtainKubeApiserver(
     }
     const started = await startKubeApiserver(options);
     return { kubeConfig: started.kubeConfig(), started };
-  } catch (error) {
-    if (
-      error instanceof KubeApiserverUnavailableError &&
-      process.env.CI !== 'true'
-    ) {
-      return { skipped: error.message };
-    }
-    throw error;
-  }
+  });
 }
 
 /** The file format of --token-auth-file: token, name, uid, groups. */
