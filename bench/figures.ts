@@ -33,6 +33,9 @@ export function note({ task }: TestContext, what: string, value: string): void {
   (task.meta.figures ??= []).push({ what, value });
 }
 
+/** Of what is measured and of its baseline, in milliseconds. */
+type Samples = readonly [measured: number[], baseline: number[]];
+
 /**
  * Notes how two series compare that were measured in turns, in one run.
  *
@@ -40,10 +43,56 @@ export function note({ task }: TestContext, what: string, value: string): void {
  * @returns that ratio
  */
 export function compare(
+  context: TestContext,
+  what: string,
+  samples: Samples,
+  most?: number,
+): number {
+  return noteAtTwoShares(context, what, samples, RATIO, most);
+}
+
+/**
+ * Notes by how many microseconds two series differ that were measured in turns, in one run.
+ *
+ * @param most what is required of the difference of their medians
+ * @returns that difference
+ */
+export function difference(
+  context: TestContext,
+  what: string,
+  samples: Samples,
+  most?: number,
+): number {
+  return noteAtTwoShares(context, what, samples, DIFFERENCE, most);
+}
+
+/** A way to put two times in relation. */
+interface Relation {
+  readonly compute: (a: number, b: number) => number;
+  readonly unit: string;
+  readonly show: (result: number, a: number, b: number) => string;
+}
+
+const RATIO: Relation = {
+  compute: (a, b) => a / b,
+  unit: 'x',
+  show: (ratio, a, b) =>
+    `${ratio.toFixed(2)} x  (${milliseconds(a)} / ${milliseconds(b)})`,
+};
+
+const DIFFERENCE: Relation = {
+  compute: (a, b) => (a - b) * 1_000,
+  unit: 'µs',
+  show: (microseconds, a, b) =>
+    `${microseconds.toFixed(0)} µs  (${(a * 1_000).toFixed(0)} - ${(b * 1_000).toFixed(0)})`,
+};
+
+function noteAtTwoShares(
   { task }: TestContext,
   what: string,
-  [samples, baseline]: readonly [number[], number[]],
-  most?: number,
+  [samples, baseline]: Samples,
+  { compute, unit, show }: Relation,
+  most: number | undefined,
 ): number {
   const figures = (task.meta.figures ??= []);
   for (const [name, share] of [
@@ -51,17 +100,18 @@ export function compare(
     ['p95', 0.95],
   ] as const) {
     const [a, b] = [percentile(samples, share), percentile(baseline, share)];
+    const result = compute(a, b);
     figures.push({
       what: `${what}, ${name}`,
-      value: `${(a / b).toFixed(2)} x  (${milliseconds(a)} / ${milliseconds(b)})`,
+      value: show(result, a, b),
       ...(name === 'p50' &&
         most !== undefined && {
-          required: `at most ${most} x`,
-          met: a / b <= most,
+          required: `at most ${most} ${unit}`,
+          met: result <= most,
         }),
     });
   }
-  return median(samples) / median(baseline);
+  return compute(median(samples), median(baseline));
 }
 
 export function milliseconds(value: number): string {

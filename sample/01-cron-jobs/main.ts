@@ -3,17 +3,14 @@
  * kills the replica that holds the lock, and judges what it saw. The lock itself is all in `app/`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  ArgumentError,
-  readArguments,
-  USAGE,
-  type Arguments,
-} from './show/arguments.js';
+import { readArguments, type Arguments } from '../stage/arguments.js';
+import { openCluster } from '../stage/cluster.js';
+import { runShow } from '../stage/command-line.js';
+import { Display } from '../stage/display.js';
 import { callRoute } from './show/client.js';
-import { embeddedCluster, localCluster } from './show/cluster.js';
-import { Display } from './show/display.js';
 import { ReplicaSet } from './show/replica-set.js';
 import { RunLog } from './show/run-log.js';
+import { SECONDS, USAGE } from './show/usage.js';
 import { judge, type Outcome } from './show/verdict.js';
 
 /** Far more than the lease and the wait for the next fire together. */
@@ -21,37 +18,16 @@ const TAKEOVER_PATIENCE = 20_000;
 /** More than passes between two runs. */
 const LONGEST_LULL = 3_000;
 
-process.exitCode = await main();
-
-async function main(): Promise<number> {
-  let options: Arguments | undefined;
-  try {
-    options = readArguments(process.argv.slice(2));
-  } catch (error) {
-    if (!(error instanceof ArgumentError)) {
-      throw error;
-    }
-    process.stderr.write(`${error.message}\n\n${USAGE}`);
-    return 2;
-  }
-  if (!options) {
-    process.stdout.write(USAGE);
-    return 0;
-  }
-
-  const interrupt = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => interrupt.abort(signal));
-  }
-  const display = new Display();
-  const log = new RunLog();
-  const outcome = await perform(options, log, display, interrupt.signal);
-  if (interrupt.signal.aborted) {
-    display.print(`\nEnded by ${String(interrupt.signal.reason)}.`);
-    return 130;
-  }
-  return judge(log, outcome, display) ? 0 : 1;
-}
+process.exitCode = await runShow({
+  usage: USAGE,
+  read: (args) => readArguments(args, SECONDS),
+  perform: async (options, interrupt) => {
+    const display = new Display();
+    const log = new RunLog();
+    const outcome = await perform(options, log, display, interrupt);
+    return !interrupt.aborted && judge(log, outcome, display);
+  },
+});
 
 /** Raises the curtain and drops it: whatever happens, nothing that was started is left running. */
 async function perform(
@@ -61,9 +37,7 @@ async function perform(
   interrupt: AbortSignal,
 ): Promise<Outcome> {
   const outcome: Outcome = {};
-  await using cluster = options.cluster
-    ? localCluster()
-    : await embeddedCluster();
+  await using cluster = await openCluster(options);
   introduce(cluster.description, options, display);
   await using replicas = new ReplicaSet(log, display);
   const signal = AbortSignal.any([interrupt, replicas.crashed]);

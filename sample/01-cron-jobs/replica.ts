@@ -1,11 +1,10 @@
 /** One replica: what the application's own main.ts would do, and reports to the parent process. */
 import { NestFactory } from '@nestjs/core';
+import { startReplica } from '../stage/parent.js';
 import { AppModule } from './app/app.module.js';
-import { endWithParent, reportListening, reportWork } from './show/report.js';
+import { reportWork } from './show/report.js';
 
-endWithParent();
-
-try {
+await startReplica(async () => {
   const app = await NestFactory.create(AppModule, {
     logger: ['fatal', 'error', 'warn'],
   });
@@ -13,8 +12,5 @@ try {
   app.enableShutdownHooks();
   reportWork(app);
   await app.listen(process.env.PORT ?? 0, '127.0.0.1');
-  await reportListening(app);
-} catch (error) {
-  process.stderr.write(`The application does not start. ${String(error)}\n`);
-  process.exit(1);
-}
+  return app.getUrl();
+});

@@ -2,95 +2,67 @@
  * The show: starts an API server and three replicas of the application in `app/`, whose clocks differ,
  * and counts how often each fire of its two jobs was run. What a user writes is all in `app/`.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LeaseApiServer } from 'nestjs-k8s-lock/testing';
-import { ArgumentError, readFires, USAGE } from './show/arguments.js';
-import { Replica } from './show/replica.js';
+import { openCluster } from '../stage/cluster.js';
+import { runShow } from '../stage/command-line.js';
+import { Replicas } from '../stage/replicas.js';
+import { readFires, USAGE } from './show/arguments.js';
+import type { Report } from './show/report.js';
 import { Tally } from './show/tally.js';
 
+const PROGRAM = new URL('./replica.js', import.meta.url);
+
 /** By how many milliseconds the clock of each replica is off. */
-const SHIFTS = { ahead: 400, right: 0, behind: -400 };
+const SHIFTS: Readonly<Record<string, number>> = {
+  ahead: 400,
+  right: 0,
+  behind: -400,
+};
 const SECOND = 1_000;
 /** From the start of the last replica to the first fire that counts. */
 const WARM_UP = 2 * SECOND;
 /** After the last fire that counts: for the replica whose clock is behind. */
 const LAST_RUNS = 1.2 * SECOND;
 
-process.exitCode = await main();
+process.exitCode = await runShow({ usage: USAGE, read: readFires, perform });
 
-async function main(): Promise<number> {
-  try {
-    const fires = readFires(process.argv.slice(2));
-    if (fires === undefined) {
-      print(USAGE);
-      return 0;
-    }
-    return await perform(fires);
-  } catch (error) {
-    if (!(error instanceof ArgumentError)) {
-      throw error;
-    }
-    process.stderr.write(`${error.message}\n\n${USAGE}`);
-    return 2;
-  }
-}
-
-async function perform(count: number): Promise<number> {
-  const interrupt = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => interrupt.abort(`ended by ${signal}`));
-  }
+/** Raises the curtain and drops it: whatever happens, nothing that was started is left running. */
+async function perform(
+  count: number,
+  interrupt: AbortSignal,
+): Promise<boolean> {
   const tally = new Tally();
-  let fires: number[] = [];
+  await using cluster = await openCluster({ cluster: false });
+  await using replicas = new Replicas<Report>(PROGRAM, {
+    report: (name, { job, fire }) => tally.add(job, fire, name),
+    line: (name, line) => process.stderr.write(`${name}: ${line}\n`),
+  });
+  const signal = AbortSignal.any([interrupt, replicas.crashed]);
   try {
-    fires = await runReplicas(count, tally, interrupt);
+    const envOf = (name: string): NodeJS.ProcessEnv => ({
+      ...cluster.env,
+      CLOCK_SHIFT: String(SHIFTS[name]),
+    });
+    await replicas.start(Object.keys(SHIFTS), envOf, signal);
+    const fires = await showFires(count, tally, signal);
+    return judge(fires, tally);
   } catch (error) {
-    if (!interrupt.signal.aborted) {
+    if (!signal.aborted) {
       throw error;
     }
-    print(`FAILED: ${String(interrupt.signal.reason)}`);
-    return 1;
+    if (replicas.crashed.aborted) {
+      print(`FAILED: ${String(signal.reason)}.`);
+    }
+    return false;
   }
-  return judge(fires, tally) ? 0 : 1;
 }
 
-/** Resolves with the fires that count, when all replicas had the time to run them and have ended. */
-async function runReplicas(
+/** Resolves with the fires that count, when all replicas had the time to run them. */
+async function showFires(
   count: number,
   tally: Tally,
-  interrupt: AbortController,
+  signal: AbortSignal,
 ): Promise<number[]> {
-  const { signal } = interrupt;
-  await using cluster = await startCluster();
-  const replicas: Replica[] = [];
-  await using _ = {
-    [Symbol.asyncDispose]: async () => {
-      await Promise.all(
-        replicas.map((replica) => replica[Symbol.asyncDispose]()),
-      );
-    },
-  };
-  const ready = Object.entries(SHIFTS).map(
-    ([name, shift]) =>
-      new Promise<void>((resolve, reject) => {
-        signal.addEventListener('abort', () => reject(signal.reason));
-        const env = { KUBECONFIG: cluster.kubeConfig, CLOCK_SHIFT: `${shift}` };
-        const replica = new Replica(
-          name,
-          env,
-          (report) =>
-            report.type === 'ready'
-              ? resolve()
-              : tally.add(report.job, report.fire, name),
-          (how) => interrupt.abort(how),
-        );
-        replicas.push(replica);
-      }),
-  );
-  await Promise.all(ready);
   const first = Math.ceil((Date.now() + WARM_UP) / SECOND) * SECOND;
   const fires = [...Array(count).keys()].map((i) => first + i * SECOND);
   print(
@@ -106,20 +78,6 @@ async function runReplicas(
     print(row(new Date(fire).toISOString().slice(11, 19), ...who));
   }
   return fires;
-}
-
-async function startCluster() {
-  const folder = await mkdtemp(join(tmpdir(), 'nestjs-k8s-lock-sample-'));
-  const server = await LeaseApiServer.start();
-  const kubeConfig = join(folder, 'kubeconfig');
-  await writeFile(kubeConfig, server.kubeConfigYaml());
-  return {
-    kubeConfig,
-    [Symbol.asyncDispose]: async () => {
-      await server.stop();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
 }
 
 function judge(fires: readonly number[], tally: Tally): boolean {

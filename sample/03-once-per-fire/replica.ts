@@ -3,18 +3,13 @@
 import './show/shifted-clock.js';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app/app.module.js';
-import { endWithParent, report, reportRuns } from './show/report.js';
+import { startReplica } from '../stage/parent.js';
+import { reportRuns } from './show/report.js';
 
-endWithParent();
-
-try {
+await startReplica(async () => {
   const app = await NestFactory.createApplicationContext(AppModule, {
     logger: ['fatal', 'error', 'warn'],
   });
   app.enableShutdownHooks();
   reportRuns(app);
-  report({ type: 'ready' });
-} catch (error) {
-  process.stderr.write(`The application does not start. ${String(error)}\n`);
-  process.exit(1);
-}
+});

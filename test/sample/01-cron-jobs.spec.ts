@@ -1,13 +1,9 @@
 /** Sample 01, run as a user would: its table, its exit code, that it can fail, and that nothing survives it. */
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { KubeConfig } from '@kubernetes/client-node';
-import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
-import { KubeClient } from '../kube-apiserver/kube-client.js';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { PackageCopy } from '../package/package-copy.js';
 import { Program } from '../package/program.js';
+import { findMissing, itEndsWellOnCluster } from './good-end.js';
 
 const SHORT = ['--seconds', '10'];
 /** For three applications that start, run for that long and end, on a busy machine. */
@@ -27,10 +23,6 @@ const GOOD_END = [
   /^OK: /m,
 ];
 
-const kubeApiserver = inject('kubeApiserver');
-const whyNot =
-  'skipped' in kubeApiserver ? `; skipped: ${kubeApiserver.skipped}` : '';
-
 let built: PackageCopy;
 beforeAll(async () => {
   built = await PackageCopy.make('sample');
@@ -46,23 +38,10 @@ describe.concurrent('sample 01', { timeout: TIMEOUT }, () => {
     await using program = new Program('npm', ['start', '--', ...SHORT], {
       cwd: checkout.folder,
     });
-    const output = await program.succeeds();
-    for (const line of GOOD_END) {
-      expect(output).toMatch(line);
-    }
+    expect(findMissing(await program.succeeds(), GOOD_END)).toEqual([]);
   });
 
-  it.skipIf(whyNot !== '')(
-    `ends well with --cluster, on a real API server${whyNot}`,
-    async () => {
-      await using cluster = await ownNamespace();
-      await using program = sample(['--cluster', ...SHORT], cluster.env);
-      const output = await program.succeeds();
-      for (const line of GOOD_END) {
-        expect(output).toMatch(line);
-      }
-    },
-  );
+  itEndsWellOnCluster(sample, SHORT, GOOD_END);
 
   it('fails when the replicas share no lock', async () => {
     await using program = sample(['--without-lock', ...SHORT]);
@@ -133,29 +112,4 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
-}
-
-/** A kubeconfig for the real API server, whose context names a namespace that nobody else uses. */
-async function ownNamespace(): Promise<
-  { env: NodeJS.ProcessEnv } & AsyncDisposable
-> {
-  if ('skipped' in kubeApiserver) {
-    throw new Error(kubeApiserver.skipped);
-  }
-  const namespace = await new KubeClient(
-    kubeApiserver.kubeConfig,
-  ).createNamespace();
-  const config = new KubeConfig();
-  config.loadFromString(kubeApiserver.kubeConfig);
-  config.contexts = config.contexts.map((context) => ({
-    ...context,
-    namespace,
-  }));
-  const folder = await mkdtemp(join(tmpdir(), 'nestjs-k8s-lock-'));
-  const path = join(folder, 'kubeconfig');
-  await writeFile(path, config.exportConfig());
-  return {
-    env: { KUBECONFIG: path },
-    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
-  };
 }

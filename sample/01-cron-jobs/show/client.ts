@@ -1,5 +1,5 @@
 /** A client of the application's HTTP route. */
-import { seconds, type Display } from './display.js';
+import { seconds, type Display } from '../../stage/display.js';
 
 const ROUTE = '/invoices/send';
 

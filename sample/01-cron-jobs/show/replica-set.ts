@@ -1,14 +1,13 @@
 /** The replicas: starts them, shows and writes down what they report, and ends them. */
 import { EventEmitter, once } from 'node:events';
-import { seconds, type Display } from './display.js';
-import { ReplicaProcess } from './replica-process.js';
+import { seconds, type Display } from '../../stage/display.js';
+import { ReplicaProcess } from '../../stage/replica-process.js';
 import type { Report } from './report.js';
 import type { Kill, Run, RunLog } from './run-log.js';
 
 export const REPLICAS = ['replica-1', 'replica-2', 'replica-3'] as const;
 
-/** Longer than the application takes to shut down. */
-const GRACE_PERIOD = 15_000;
+const PROGRAM = new URL('../replica.js', import.meta.url);
 
 /** Emits each run as it begins and as it ends. */
 export class ReplicaSet
@@ -16,7 +15,7 @@ export class ReplicaSet
   implements AsyncDisposable
 {
   /** Those that live and that nobody has asked to end. */
-  private readonly alive = new Map<string, ReplicaProcess>();
+  private readonly alive = new Map<string, ReplicaProcess<Report>>();
   private readonly killed = new Map<string, Kill>();
   private readonly crash = new AbortController();
 
@@ -42,10 +41,10 @@ export class ReplicaSet
     signal: AbortSignal,
   ): Promise<void> {
     const starting = REPLICAS.map(async (name) => {
-      const replica = new ReplicaProcess(name, envOf(name));
-      this.alive.set(name, replica);
-      this.listenTo(replica);
-      await once(replica, 'listening', { signal });
+      const replica = this.startOne(name, envOf(name));
+      await once(replica, 'ready', { signal });
+      const { pid, url } = replica;
+      this.display.log(name, 'ready', `pid ${pid}, ${url}`);
     });
     await Promise.all(starting);
   }
@@ -57,7 +56,7 @@ export class ReplicaSet
   }
 
   /** One of the others. */
-  otherThan(name: string): ReplicaProcess {
+  otherThan(name: string): ReplicaProcess<Report> {
     return [...this.alive.values()].find((other) => other.name !== name)!;
   }
 
@@ -79,28 +78,31 @@ export class ReplicaSet
   /** Shuts down what is left of them; resolves when none is. */
   async [Symbol.asyncDispose](): Promise<void> {
     const stopping = [...this.alive.values()].map(async (replica) => {
-      await replica.stop(GRACE_PERIOD);
+      await replica.stop();
       this.log.gone(replica.name, replica.endedAt!);
     });
     this.alive.clear();
     await Promise.all(stopping);
   }
 
-  private listenTo(replica: ReplicaProcess): void {
-    const { name } = replica;
-    replica.on('report', (report) => this.hear(name, report));
-    replica.on('line', (line) => this.display.log(name, 'log', line));
-    replica.once('listening', () =>
-      this.display.log(name, 'ready', `pid ${replica.pid}, ${replica.url}`),
-    );
-    replica.once('crash', (how) => {
-      this.alive.delete(name);
-      this.log.gone(name, replica.endedAt!);
-      this.display.log(name, 'CRASH', `ended by itself, ${how}`, {
-        style: 'red',
-      });
-      this.crash.abort(`${name} ended by itself, ${how}`);
+  private startOne(
+    name: string,
+    env: NodeJS.ProcessEnv,
+  ): ReplicaProcess<Report> {
+    const replica = new ReplicaProcess<Report>(name, PROGRAM, env, {
+      report: (report) => this.hear(name, report),
+      line: (line) => this.display.log(name, 'log', line),
+      crash: (how) => {
+        this.alive.delete(name);
+        this.log.gone(name, replica.endedAt!);
+        this.display.log(name, 'CRASH', `ended by itself, ${how}`, {
+          style: 'red',
+        });
+        this.crash.abort(`${name} ended by itself, ${how}`);
+      },
     });
+    this.alive.set(name, replica);
+    return replica;
   }
 
   private hear(replica: string, report: Report): void {

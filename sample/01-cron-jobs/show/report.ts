@@ -2,13 +2,13 @@
 import type { INestApplication } from '@nestjs/common';
 import { currentLock, LockService } from 'nestjs-k8s-lock';
 import { InvoiceService } from '../app/invoice.service.js';
+import { tellParent } from '../../stage/parent.js';
 
 /**
  * One message. `at` is the monotonic clock of the machine in nanoseconds, the same for all of its
  * processes, so that what they report can be put in order.
  */
 export type Report =
-  | { type: 'listening'; at: bigint; url: string }
   | { type: 'begin'; at: bigint; run: number; token: bigint }
   | { type: 'end'; at: bigint; run: number }
   | { type: 'skipped'; at: bigint; holder?: string }
@@ -25,7 +25,12 @@ export function reportWork(app: INestApplication): void {
   invoices.sendDue = async () => {
     const run = ++runs;
     const token = currentLock()!.fencingToken;
-    send({ type: 'begin', at: process.hrtime.bigint(), run, token });
+    send({
+      type: 'begin',
+      at: process.hrtime.bigint(),
+      run,
+      token,
+    });
     try {
       return await sendDue();
     } finally {
@@ -43,20 +48,6 @@ export function reportWork(app: INestApplication): void {
   });
 }
 
-/** Reports that the application answers. */
-export async function reportListening(app: INestApplication): Promise<void> {
-  const url = await app.getUrl();
-  send({ type: 'listening', at: process.hrtime.bigint(), url });
-}
-
-/** Ends this process with its parent, however that ended. */
-export function endWithParent(): void {
-  process.once('disconnect', () => process.exit(1));
-  if (!process.connected) {
-    process.exit(1);
-  }
-}
-
 function send(report: Report): void {
-  process.send?.(report);
+  tellParent(report);
 }

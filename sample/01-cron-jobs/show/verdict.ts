@@ -1,5 +1,5 @@
 /** The end of the show: the tables, and whether all went as locks promise. */
-import { seconds, type Display } from './display.js';
+import { seconds, type Display } from '../../stage/display.js';
 import { REPLICAS } from './replica-set.js';
 import type { Kill, RunLog } from './run-log.js';
 

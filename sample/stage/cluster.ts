@@ -1,4 +1,4 @@
-/** The API server of the show: an embedded one, or that of the local kubeconfig. */
+/** The API server of a show: an embedded one, or that of the local kubeconfig. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,8 +11,17 @@ export interface Cluster extends AsyncDisposable {
   readonly env: NodeJS.ProcessEnv;
 }
 
+/** @param cluster whether it is to be that of the local kubeconfig */
+export async function openCluster({
+  cluster,
+}: {
+  readonly cluster: boolean;
+}): Promise<Cluster> {
+  return cluster ? localCluster() : embeddedCluster();
+}
+
 /** The replicas find it by themselves, as they would without us. */
-export function localCluster(): Cluster {
+function localCluster(): Cluster {
   return {
     description: 'the cluster of your kubeconfig',
     env: {},
@@ -21,7 +30,7 @@ export function localCluster(): Cluster {
 }
 
 /** Starts a small API server in this process, which knows Leases and nothing else. */
-export async function embeddedCluster(): Promise<Cluster> {
+async function embeddedCluster(): Promise<Cluster> {
   const folder = await mkdtemp(join(tmpdir(), 'nestjs-k8s-lock-sample-'));
   const server = await LeaseApiServer.start();
   const path = join(folder, 'kubeconfig');

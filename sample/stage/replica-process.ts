@@ -2,21 +2,22 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 import { createInterface } from 'node:readline';
-import type { Report } from './report.js';
+import type { Message } from './parent.js';
 
-const PROGRAM = new URL('../replica.js', import.meta.url);
+/** Longer than an application takes to shut down. */
+const GRACE_PERIOD = 15_000;
 
-interface ReplicaProcessEvents {
-  listening: [];
-  report: [report: Report];
+export interface ReplicaListener<Report> {
+  report(report: Report): void;
   /** A line that it wrote to stdout or stderr. */
-  line: [line: string];
+  line(line: string): void;
   /** It has ended, and nobody asked it to. */
-  crash: [how: string];
+  crash(how: string): void;
 }
 
-export class ReplicaProcess extends EventEmitter<ReplicaProcessEvents> {
-  /** Where it listens; empty until it does. */
+/** Emits `ready` when the application has started. */
+export class ReplicaProcess<Report> extends EventEmitter<{ ready: [] }> {
+  /** Where it listens; empty until it is ready, or if it does not listen. */
   url = '';
   /** When its end was noticed: a moment later than all it did. */
   endedAt: bigint | undefined;
@@ -27,24 +28,27 @@ export class ReplicaProcess extends EventEmitter<ReplicaProcessEvents> {
 
   constructor(
     readonly name: string,
+    program: URL,
     env: NodeJS.ProcessEnv,
+    listener: ReplicaListener<Report>,
   ) {
     super();
-    this.child = fork(PROGRAM, {
+    this.child = fork(program, {
       env: { ...process.env, NO_COLOR: '1', ...env, POD_NAME: name },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       serialization: 'advanced', // knows bigint
       detached: true, // a Ctrl-C is for the parent, which then ends this in its own time
     });
     for (const input of [this.child.stdout!, this.child.stderr!]) {
-      createInterface({ input }).on('line', (line) => this.emit('line', line));
+      createInterface({ input }).on('line', (line) => listener.line(line));
     }
-    this.child.on('message', (report: Report) => {
-      if (report.type === 'listening') {
-        this.url = report.url;
-        this.emit('listening');
+    this.child.on('message', (message: Message<Report>) => {
+      if ('ready' in message) {
+        this.url = message.ready.url;
+        this.emit('ready');
+      } else {
+        listener.report(message.report);
       }
-      this.emit('report', report);
     });
     this.child.once('exit', () => {
       this.endedAt = process.hrtime.bigint();
@@ -53,10 +57,7 @@ export class ReplicaProcess extends EventEmitter<ReplicaProcessEvents> {
       this.child.once('close', (code, signal) => {
         resolve();
         if (!this.isEndWanted) {
-          this.emit(
-            'crash',
-            signal ? `by ${signal}` : `with exit code ${code}`,
-          );
+          listener.crash(signal ? `by ${signal}` : `with exit code ${code}`);
         }
       });
     });
@@ -74,10 +75,10 @@ export class ReplicaProcess extends EventEmitter<ReplicaProcessEvents> {
   }
 
   /** SIGTERM, as from the kubelet; SIGKILL if it takes too long. Resolves when it is gone. */
-  async stop(gracePeriod: number): Promise<void> {
+  async stop(): Promise<void> {
     this.isEndWanted = true;
     this.child.kill('SIGTERM');
-    const patience = setTimeout(() => this.child.kill('SIGKILL'), gracePeriod);
+    const patience = setTimeout(() => this.child.kill('SIGKILL'), GRACE_PERIOD);
     await this.closed;
     clearTimeout(patience);
   }
