@@ -1,7 +1,14 @@
 /** The module: what users import, and what it is made of. */
-import { Module, type DynamicModule } from '@nestjs/common';
-import { DiscoveryModule } from '@nestjs/core';
+import {
+  Inject,
+  Module,
+  type DynamicModule,
+  type NestModule,
+} from '@nestjs/common';
+import { APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { followExchanges } from './decorators/http-exchange.js';
 import { LockedMethodExplorer } from './decorators/locked-method.explorer.js';
+import { RouteGuard } from './decorators/route.guard.js';
 import { K8sLockLifecycle, RESOLVED_OPTIONS } from './k8s-lock.lifecycle.js';
 import {
   ConfigurableModuleClass,
@@ -33,6 +40,7 @@ import { LockService } from './lock.service.js';
   providers: [
     LockedMethodExplorer,
     K8sLockLifecycle,
+    { provide: APP_GUARD, useClass: RouteGuard },
     {
       provide: RESOLVED_OPTIONS,
       useFactory: resolveModuleOptions,
@@ -46,7 +54,21 @@ import { LockService } from './lock.service.js';
   ],
   exports: [LockService],
 })
-export class K8sLockModule extends ConfigurableModuleClass {
+export class K8sLockModule
+  extends ConfigurableModuleClass
+  implements NestModule
+{
+  constructor(
+    @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
+  ) {
+    super();
+  }
+
+  /** Nest calls it when there is an HTTP server, before it registers routes. */
+  configure(): void {
+    followExchanges(this.adapterHost.httpAdapter);
+  }
+
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
     return super.forRoot(options);
   }

@@ -43,7 +43,7 @@ export interface LockOptions {
   retryInterval?: number;
   /**
    * How long to wait for the lock; 0 tries once. Default: no limit in `LockService`, 10 000 under
-   * `@WithLeaseLock`.
+   * `@WithLeaseLock` and `LeaseLockInterceptor()`.
    */
   waitTimeout?: number;
   /** Create the Lease when it does not exist. `false`: a missing Lease is an error. Default true. */
@@ -55,11 +55,11 @@ export interface LockOptions {
   deleteOnRelease?: boolean;
 }
 
-/** What a method under `@WithLeaseLock` does when the lock is taken. */
+/** What a call under `@WithLeaseLock` or `LeaseLockInterceptor()` does when the lock is taken. */
 export type OnLocked =
   /** Wait, up to `waitTimeout`, then reject with `LockNotAcquiredError`. */
   | 'wait'
-  /** Do not run; the call resolves with undefined. */
+  /** Do not run; the call resolves with undefined, and a route answers 204. */
   | 'skip'
   /** Reject with `LockNotAcquiredError` at once. */
   | 'throw';
@@ -138,7 +138,7 @@ export interface ResolvedModuleOptions {
   readonly lock: LockOptions;
 }
 
-/** The wait of a method under `@WithLeaseLock` that names none. */
+/** The wait of such a call that names none. */
 export const DECORATOR_WAIT_TIMEOUT = 10_000;
 
 /** The longest duration that a Lease can carry: leaseDurationSeconds is an int32. */
@@ -305,7 +305,9 @@ export function findFaults(
         `${quote(name)} is not an option; the options are ${Object.keys(rules).join(', ')}`,
       );
     } else if (value !== undefined && !rule[1](value)) {
-      faults.push(`${name} ${rule[0]}, not ${show(value)}`);
+      // The text of a kubeconfig has credentials in it.
+      const isSecret = name === 'kubeConfig' && typeof value === 'string';
+      faults.push(`${name} ${rule[0]}, not ${isSecret ? '"…"' : show(value)}`);
     }
   }
   return faults;

@@ -10,15 +10,30 @@ export interface LockReference {
   leaseName: string;
 }
 
+/** Milliseconds after which to ask again, where nothing else is known. */
+const RETRY_AFTER = 1_000;
+
 /**
  * The base of all errors of this package. It is an `HttpException`, so that a controller answers
  * sensibly without an exception filter. The HTTP body names the lock and never the holder: that is
  * for logs, in `message`.
  */
 export abstract class LockError extends HttpException {
+  /**
+   * Whole seconds, 1 or more, after which it makes sense to try again; undefined when time does not
+   * mend it. An HTTP answer with the status of the error carries it as `Retry-After`.
+   */
+  readonly retryAfter: number | undefined;
+
+  /** @param answer what a client is told; `retryAfter` in milliseconds */
   constructor(
     message: string,
-    answer: { status: HttpStatus; message: string; lock?: string },
+    answer: {
+      status: HttpStatus;
+      message: string;
+      lock?: string;
+      retryAfter?: number;
+    },
     options: { cause?: unknown } = {},
   ) {
     super(
@@ -32,15 +47,43 @@ export abstract class LockError extends HttpException {
       options,
     );
     this.message = message;
+    this.retryAfter =
+      answer.retryAfter === undefined
+        ? undefined
+        : Math.max(1, Math.ceil(answer.retryAfter / 1_000));
+    // Its cause is that of the error, which would be printed twice.
+    Object.defineProperty(this, 'options', { enumerable: false });
     Error.captureStackTrace(this, new.target);
   }
 }
 
 /**
  * Why a lock was not acquired: `timeout` = it stayed taken for all of `waitTimeout`; `held` = it is
- * taken and the caller did not want to wait; `shutdown` = the application is closing.
+ * taken and the caller did not want to wait; `shutdown` = the application is closing; `cancelled` = the
+ * client of the HTTP request that waited for it has gone away.
  */
-export type LockNotAcquiredReason = 'timeout' | 'held' | 'shutdown';
+export type LockNotAcquiredReason =
+  'timeout' | 'held' | 'shutdown' | 'cancelled';
+
+/** What an HTTP client is told. */
+const NOT_ACQUIRED: Record<LockNotAcquiredReason, string> = {
+  timeout: 'The lock is held by another request or process',
+  held: 'The lock is held by another request or process',
+  shutdown: 'The application is shutting down',
+  cancelled: 'The client has gone away',
+};
+
+/** What is known of a lock that was not acquired. */
+export interface NotAcquiredDetails {
+  /** The holder identity in the record, if one was seen. */
+  holder?: string;
+  /** Since when that holder has had it. */
+  since?: Date;
+  /** Milliseconds. */
+  waited?: number;
+  /** That of the lock: after so many milliseconds it makes sense to ask for it again. */
+  retryInterval?: number;
+}
 
 /** The lock was not acquired and the work did not run. Answers 423 (Locked). */
 export class LockNotAcquiredError extends LockError {
@@ -54,15 +97,13 @@ export class LockNotAcquiredError extends LockError {
   constructor(
     lock: LockReference,
     reason: LockNotAcquiredReason,
-    details: { holder?: string; since?: Date; waited?: number } = {},
+    details: NotAcquiredDetails = {},
   ) {
     super(notAcquiredMessage(lock, reason, details), {
       status: HttpStatus.LOCKED,
-      message:
-        reason === 'shutdown'
-          ? 'The application is shutting down'
-          : 'The lock is held by another request or process',
-      lock: lock.name,
+      message: NOT_ACQUIRED[reason],
+      lock: printable(lock.name),
+      retryAfter: details.retryInterval ?? RETRY_AFTER,
     });
     this.lock = lock;
     this.reason = reason;
@@ -74,10 +115,13 @@ export class LockNotAcquiredError extends LockError {
 function notAcquiredMessage(
   lock: LockReference,
   reason: LockNotAcquiredReason,
-  details: { holder?: string; since?: Date; waited?: number },
+  details: NotAcquiredDetails,
 ): string {
   if (reason === 'shutdown') {
     return `${describe(lock)} was not acquired: the application is shutting down and takes no new locks.`;
+  }
+  if (reason === 'cancelled') {
+    return `${describe(lock)} was not acquired: the client of the HTTP request that waited for it has gone away.`;
   }
   const holder =
     details.holder === undefined
@@ -128,7 +172,8 @@ export class LockLostError extends LockError {
     super(`${describe(lock)} was lost: ${LOSS[reason]}.`, {
       status: HttpStatus.SERVICE_UNAVAILABLE,
       message: 'The lock was lost before the work was done',
-      lock: lock.name,
+      lock: printable(lock.name),
+      retryAfter: RETRY_AFTER,
     });
     this.lock = lock;
     this.reason = reason;
@@ -154,6 +199,16 @@ export type LockBackendReason =
   | 'lease-missing'
   | 'lease-refused';
 
+/** What time does not mend. */
+const FINAL: readonly LockBackendReason[] = [
+  'not-found',
+  'forbidden',
+  'unauthorized',
+  'invalid',
+  'lease-missing',
+  'lease-refused',
+];
+
 /** The API server could not be reached or refused. Never carries a header, a token or a body. Answers 503. */
 export class LockBackendError extends LockError {
   /** Undefined when the request was not about one lock. */
@@ -165,7 +220,13 @@ export class LockBackendError extends LockError {
   constructor(
     lock: LockReference | undefined,
     reason: LockBackendReason,
-    details: { message: string; status?: number; cause?: unknown },
+    details: {
+      message: string;
+      status?: number;
+      /** Milliseconds that the API server wants to be left alone. */
+      retryAfter?: number;
+      cause?: unknown;
+    },
   ) {
     super(
       lock === undefined
@@ -174,7 +235,10 @@ export class LockBackendError extends LockError {
       {
         status: HttpStatus.SERVICE_UNAVAILABLE,
         message: 'The lock service is not available',
-        lock: lock?.name,
+        lock: lock && printable(lock.name),
+        retryAfter: FINAL.includes(reason)
+          ? undefined
+          : (details.retryAfter ?? RETRY_AFTER),
       },
       { cause: details.cause },
     );

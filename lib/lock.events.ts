@@ -31,8 +31,8 @@ export interface LockNotAcquiredEvent extends LockReference {
   type: 'not-acquired';
   /**
    * `timeout` = `waitTimeout` is over; `held` = under `onLocked: 'throw'` it was taken; `shutdown` = the
-   * application is closing; `cancelled` = the caller's signal aborted; `failed` = the API server refused,
-   * or can't be used.
+   * application is closing; `cancelled` = the caller's signal aborted, or the client of its request went
+   * away; `failed` = the API server refused, or can't be used.
    */
   reason: 'timeout' | 'held' | 'shutdown' | 'cancelled' | 'failed';
   /** Milliseconds from the call to its end. */
@@ -53,11 +53,17 @@ export interface LockReleasedEvent extends LockReference {
   held: number;
 }
 
-/** A call did not run: under `onLocked: 'skip'` and in `tryAcquire` because the lock was taken, or because its fire was claimed. */
+/**
+ * A call did not run: under `onLocked: 'skip'` and in `tryAcquire` because the lock was taken, under
+ * `onLocked: 'skip'` because the application is closing, or because its fire was claimed.
+ */
 export interface LockSkippedEvent extends LockReference {
   type: 'skipped';
-  /** `held` = somebody else holds the lock; `fire-claimed` = somebody else has run this fire, or runs it. */
-  reason: 'held' | 'fire-claimed';
+  /**
+   * `held` = somebody else holds the lock; `fire-claimed` = somebody else has run this fire, or runs it;
+   * `shutdown` = the application is closing.
+   */
+  reason: 'held' | 'fire-claimed' | 'shutdown';
   /** The holder identity of who holds the lock, or has claimed the fire, if that is known. */
   holder?: string;
   /** The planned time of the fire that was skipped, under `oncePerFire`. */
@@ -66,7 +72,7 @@ export interface LockSkippedEvent extends LockReference {
   waited: number;
 }
 
-/** A method under `@WithLeaseLock` has ended well. That its lock was lost meanwhile is an event of its own. */
+/** A method under `@WithLeaseLock`, or a call through `LeaseLockInterceptor()`, has ended well. That its lock was lost meanwhile is an event of its own. */
 export interface LockExecutedEvent extends LockReference {
   type: 'executed';
   fencingToken: bigint;
@@ -76,7 +82,7 @@ export interface LockExecutedEvent extends LockReference {
   duration: number;
 }
 
-/** A method under `@WithLeaseLock` has thrown, rejected, or returned an Observable that errored. */
+/** Such a method or call has thrown, rejected, or returned an Observable that errored. */
 export interface LockFailedEvent extends LockReference {
   type: 'failed';
   fencingToken: bigint;

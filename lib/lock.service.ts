@@ -56,6 +56,8 @@ const INSISTENCE: Record<OnLocked, Insistence> = {
   skip: 'skip',
   throw: 'try',
 };
+/** What is no error under `onLocked: 'skip'`. */
+const SKIPPED = ['held', 'shutdown'] as const;
 
 /**
  * Locks that hold across all processes that use the same cluster and namespace.
@@ -90,7 +92,11 @@ export class LockService {
   /** @internal Names that are known before the first call: those of decorated methods. */
   readonly fixedNames = new Set<string>();
 
-  constructor(private readonly options: ResolvedModuleOptions) {
+  /** Out of reach of loggers, for the credentials in it. */
+  readonly #options: ResolvedModuleOptions;
+
+  constructor(options: ResolvedModuleOptions) {
+    this.#options = options;
     const { kubeConfig, inCluster, requestTimeout, clientId } = options;
     this.store = new KubernetesLeaseStore({
       kubeConfig,
@@ -145,7 +151,7 @@ export class LockService {
   ): Promise<LeaseLock | undefined> {
     const { lock, resolved } = await this.prepare(name, options);
     const taken = this.engine.acquire(lock, resolved, 'try', options.signal);
-    return orSkip(this.context, lock, taken, { skipsHeld: true });
+    return orSkip(this.context, { lock, skips: ['held'] }, taken);
   }
 
   /**
@@ -209,7 +215,7 @@ export class LockService {
     options: Pick<LockOptions, 'namespace'> = {},
   ): Promise<LockState[]> {
     const { resolved } = await this.prepare('-', options);
-    return this.engine.list(resolved.namespace);
+    return this.engine.list(resolved.namespace, this.leaseNameOf);
   }
 
   /**
@@ -228,6 +234,11 @@ export class LockService {
     return this.engine.forceRelease(lock);
   }
 
+  /** @internal Which Lease a lock is. */
+  async locate(name: string, options: LockOptions): Promise<LockReference> {
+    return (await this.prepare(name, options)).lock;
+  }
+
   /**
    * Acquires by the policy of a decorated method, and claims with it the fire that the call is for;
    * undefined = skip the call.
@@ -241,44 +252,38 @@ export class LockService {
     claim?: Claim,
   ): Promise<LeaseLock | undefined> {
     return this.borrowOr(name, options, ({ lock, resolved }) => {
+      const { waitTimeout = DECORATOR_WAIT_TIMEOUT } = resolved;
       const taken = this.engine.acquire(
         lock,
-        {
-          ...resolved,
-          waitTimeout: resolved.waitTimeout ?? DECORATOR_WAIT_TIMEOUT,
-        },
+        { ...resolved, waitTimeout },
         INSISTENCE[onLocked],
         options.signal,
         claim,
       );
-      const skipsHeld = onLocked === 'skip';
-      return orSkip(this.context, lock, taken, { skipsHeld, claim });
+      const skips = onLocked === 'skip' ? SKIPPED : [];
+      return orSkip(this.context, { lock, skips, claim }, taken);
     });
   }
 
-  /**
-   * Tells what became of a decorated method that ran under `lock`.
-   *
-   * @internal
-   */
+  /** @internal Tells what became of a decorated method that ran under `lock`. */
   tellEnd(
     { name, namespace, leaseName, fencingToken }: LeaseLock,
     run: { duration: number; fire?: Date; failure?: { error: unknown } },
   ): void {
     const { duration, fire, failure } = run;
-    const lock = { name, namespace, leaseName };
-    const details = { fencingToken, duration, ...(fire && { fire }) };
+    const details = {
+      ...{ name, namespace, leaseName, fencingToken, duration },
+      ...(fire && { fire }),
+    };
     this.events.emit(
       failure
-        ? { type: 'failed', ...lock, ...details, error: failure.error }
-        : { type: 'executed', ...lock, ...details },
+        ? { type: 'failed', ...details, error: failure.error }
+        : { type: 'executed', ...details },
     );
   }
 
   /**
-   * Reads which fire was claimed last, and what became of it; undefined if none ever was.
-   *
-   * @internal
+   * @internal Reads which fire was claimed last, and what became of it; undefined if none ever was.
    * @throws LockBackendError
    */
   async findLastClaim(
@@ -321,7 +326,7 @@ export class LockService {
       return await describeMissingRights(
         this.store,
         needs,
-        this.options.requestTimeout,
+        this.#options.requestTimeout,
       );
     } catch (error) {
       throw toBackendError(error);
@@ -335,7 +340,7 @@ export class LockService {
    * @internal
    */
   async shutdown(): Promise<void> {
-    await this.engine.shutdown(this.options.shutdownTimeout);
+    await this.engine.shutdown(this.#options.shutdownTimeout);
     this.events.complete();
     this.requests.complete();
   }
@@ -363,11 +368,11 @@ export class LockService {
   ): Promise<PreparedLock> {
     if (typeof name !== 'string' || name === '') {
       throw new LockConfigurationError([
-        `a lock name must be a string that is not empty, not ${typeof name === 'string' ? '""' : String(name)}`,
+        `a lock name must be a string that is not empty, not ${name === '' ? '""' : typeof name}`,
       ]);
     }
     const { signal: _, ...own } = options;
-    const resolved = resolveLockOptions(own, this.options.lock);
+    const resolved = resolveLockOptions(own, this.#options.lock);
     // Asked for even where it is not needed: without a configuration every call fails in the same way.
     const fallback = await this.defaultNamespace();
     const namespace = resolved.namespace ?? fallback;
@@ -377,9 +382,8 @@ export class LockService {
     };
   }
 
-  private leaseNameOf(name: string): string {
-    return encodeLockName(this.options.namePrefix + name);
-  }
+  private readonly leaseNameOf = (name: string): string =>
+    encodeLockName(this.#options.namePrefix + name);
 
   private async defaultNamespace(): Promise<string> {
     try {

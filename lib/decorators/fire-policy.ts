@@ -1,5 +1,5 @@
 /** Which decorated methods run once per fire, and for which fire a call of one is. */
-import type { ResolvedLockOptions } from '../k8s-lock.options.js';
+import type { LockOptions } from '../k8s-lock.options.js';
 import { quote } from '../lock.errors.js';
 import type { Claim } from '../lock/claim.js';
 import { findFireOptionFaults } from './fire.options.js';
@@ -62,10 +62,10 @@ export function findCatchUp(lock: MethodLock): CronOptions | undefined {
     : undefined;
 }
 
-/** What is wrong with how the fires of a method are shared out. `options`: those of its lock, if they are right. */
+/** What is wrong with how the fires of a method are shared out. `defaults`: the options of the module. */
 export function findFireFaults(
   lock: MethodLock,
-  options: ResolvedLockOptions | undefined,
+  defaults: LockOptions,
 ): string[] {
   const { fire } = lock;
   const faults = findFireOptionFaults(fire);
@@ -100,7 +100,7 @@ export function findFireFaults(
   ) {
     found.push('catchUp is for @Cron with a fixed lock name');
   }
-  if (options?.deleteOnRelease) {
+  if (lock.options.deleteOnRelease ?? defaults.deleteOnRelease) {
     found.push(
       'deleteOnRelease can not be used with oncePerFire: the Lease remembers which fires were run. Set deleteOnRelease: false, or oncePerFire: false',
     );

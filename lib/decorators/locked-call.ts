@@ -1,48 +1,61 @@
-/** One call of a decorated method: finds its LockService, its lock's name and its arguments. */
+/** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
 import { LockConfigurationError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
 import type { LeaseLock } from '../lock/lease-lock.js';
 import { findClaim } from './fire-policy.js';
+import { currentExchange } from './http-exchange.js';
 import { findLockService } from './lock-service.binding.js';
-import { runLocked } from './locked-run.js';
+import type { LockWish } from './lock-order.js';
+import { LockedRun, runLocked } from './locked-run.js';
 import {
+  checkName,
   describeMethod,
-  describeNameFault,
+  findFinalMethod,
   findLockParameters,
   findOnLocked,
   isInnermost,
+  type LockedMethod,
   type MethodLock,
 } from './method-lock.metadata.js';
 import { keepTick } from './scheduler-ticks.js';
 
-/** Calls `method` under its lock; without a LockService it rejects, and never runs the method unlocked. */
-export async function callUnderLock(
-  lock: MethodLock,
-  method: (...args: unknown[]) => unknown,
+/** Calls the method under its locks; without a LockService it rejects, and never runs the method unlocked. */
+export async function callUnderLocks(
+  { locks, method }: LockedMethod,
   instance: unknown,
   args: readonly unknown[],
 ): Promise<unknown> {
-  const service = requireLockService(lock, instance);
-  const name = makeName(lock, instance, args);
-  // Both of them look at the moment of the call, so nothing may be awaited before.
-  const claim = findClaim(lock);
-  const goOn = isInnermost(lock) ? undefined : keepTick();
-  const fire = claim && new Date(claim.at);
-  return runLocked({
-    enter: async (signal) =>
-      service.enter(
-        name,
-        findOnLocked(lock),
-        { ...lock.options, signal },
-        claim,
-      ),
-    work: (held) => {
-      const call = (): unknown =>
-        Reflect.apply(method, instance, fillIn(lock, args, held));
-      return goOn ? goOn(call) : call();
-    },
-    ended: (held, run) => service.tellEnd(held, { ...run, fire }),
+  const lowest = locks.at(-1)!;
+  const service = requireLockService(lowest, instance);
+  const wishes = locks.map((lock) => makeWish(lock, instance, args));
+  // As the claim of a wish, it is of the moment of the call: nothing may be awaited before.
+  const goOn = isInnermost(lowest) ? undefined : keepTick();
+  const exchange = currentExchange();
+  const run = new LockedRun(service, wishes, () =>
+    exchange?.isRoutedTo(findFinalMethod(lowest)) ? exchange.skip() : undefined,
+  );
+  return runLocked(run, (held) => {
+    const call = (): unknown =>
+      Reflect.apply(method, instance, fillIn(lowest, args, held));
+    return goOn ? goOn(call) : call();
   });
+}
+
+function makeWish(
+  lock: MethodLock,
+  instance: unknown,
+  args: readonly unknown[],
+): LockWish {
+  const name: unknown =
+    typeof lock.name === 'function'
+      ? Reflect.apply(lock.name, instance, args)
+      : lock.name;
+  return {
+    name: checkName(name, () => describeMethod(lock.prototype, lock.key)),
+    onLocked: findOnLocked(lock),
+    options: lock.options,
+    claim: findClaim(lock),
+  };
 }
 
 function requireLockService(lock: MethodLock, instance: unknown): LockService {
@@ -60,30 +73,13 @@ function requireLockService(lock: MethodLock, instance: unknown): LockService {
   return service;
 }
 
-function makeName(
-  lock: MethodLock,
-  instance: unknown,
-  args: readonly unknown[],
-): string {
-  const name: unknown =
-    typeof lock.name === 'function'
-      ? Reflect.apply(lock.name, instance, args)
-      : lock.name;
-  if (typeof name !== 'string' || name === '') {
-    throw new LockConfigurationError([
-      `${describeMethod(lock.prototype, lock.key)}: the lock name ${describeNameFault(name)}`,
-    ]);
-  }
-  return name;
-}
-
 function fillIn(
-  lock: MethodLock,
+  lowest: MethodLock,
   args: readonly unknown[],
   held: LeaseLock,
 ): unknown[] {
   const filled = [...args];
-  for (const index of findLockParameters(lock.prototype, lock.key)) {
+  for (const index of findLockParameters(lowest.prototype, lowest.key)) {
     filled[index] = held;
   }
   return filled;

@@ -1,12 +1,7 @@
-/** The startup pass: finds the decorated methods, checks them, and hands a LockService to the instances that Nest did not inject. */
+/** The startup pass: finds the decorated methods and the interceptors that lock, checks them, and hands a LockService to the instances that Nest did not inject. */
 import { Inject, Injectable } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
-import {
-  resolveLockOptions,
-  type LockOptions,
-  type OnLocked,
-  type ResolvedLockOptions,
-} from '../k8s-lock.options.js';
+import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
 import type { CatchUp } from './catch-up.js';
@@ -17,16 +12,19 @@ import {
   findSharedFires,
   type FoundLock,
 } from './fire-policy.js';
+import {
+  findBoundLocks,
+  findInterceptorLock,
+} from './interceptor-lock.metadata.js';
 import { bindLockService, needsLockService } from './lock-service.binding.js';
 import {
   describeClass,
   describeMethod,
-  describeNameFault,
+  findLockFaults,
   findLockParameters,
   findMethodLocks,
   findOnLocked,
-  findOnLockedFault,
-  type MethodLock,
+  type DeclaredLock,
 } from './method-lock.metadata.js';
 import {
   isSchedulerRegistry,
@@ -36,13 +34,19 @@ import {
 type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
 type HostModule = NonNullable<InstanceWrapper['host']>;
 
-/** A lock of a decorated method that has the same name for every call. */
+/** A lock of a decorated method, or of an interceptor, that has the same name for every call. */
 export interface StaticLock {
   readonly name: string;
   readonly onLocked: OnLocked;
   readonly options: LockOptions;
   /** How its missed fires are made up for, if they are. */
   readonly catchUp: CatchUp | undefined;
+}
+
+/** A lock of an interceptor, as it was found: once for each place where that one is bound. */
+interface FoundInterceptor {
+  readonly lock: DeclaredLock;
+  readonly label: string;
 }
 
 /** A class, as a module provides it. */
@@ -78,20 +82,24 @@ export class LockedMethodExplorer {
   ): Promise<StaticLock[]> {
     const faults: string[] = [];
     const found: FoundLock[] = [];
+    const interceptors: FoundInterceptor[] = [];
 
     for (const provided of this.findProvidedClasses()) {
       faults.push(...this.findStrayParameters(provided.prototype));
-      if (!needsLockService(provided.prototype)) {
+      const isDecorated = needsLockService(provided.prototype);
+      const bound = this.findInterceptors(provided);
+      if (!isDecorated && bound.length === 0) {
         continue;
       }
       const visible = await findVisibleService(provided.host);
       if (visible === service) {
-        for (const instance of provided.instances) {
+        for (const instance of isDecorated ? provided.instances : []) {
           bindLockService(instance, service);
         }
         found.push(...this.findLocks(provided));
-      } else if (visible === undefined) {
-        // Of a class that Nest injects, Nest itself has said so before.
+        interceptors.push(...bound);
+      } else if (visible === undefined && isDecorated) {
+        // Of a class that Nest injects, and of interceptors, Nest itself has said so before.
         faults.push(
           `${describeClass(provided.prototype)} has methods under @WithLeaseLock(), but no LockService is to be had in ${provided.host.name}: import K8sLockModule there, or make it global`,
         );
@@ -100,7 +108,15 @@ export class LockedMethodExplorer {
 
     for (const { lock, label } of found) {
       faults.push(
-        ...findFaults(lock, defaults).map((fault) => `${label}: ${fault}`),
+        ...[
+          ...findLockFaults(lock, defaults),
+          ...findFireFaults(lock, defaults),
+        ].map((fault) => `${label}: ${fault}`),
+      );
+    }
+    for (const { lock, label } of interceptors) {
+      faults.push(
+        ...findLockFaults(lock, defaults).map((fault) => `${label}: ${fault}`),
       );
     }
     faults.push(...findSharedFires(found));
@@ -108,12 +124,12 @@ export class LockedMethodExplorer {
       throw new LockConfigurationError([...new Set(faults)]);
     }
     // The first class that has the method stands for those that inherit it.
-    return found
-      .filter(
-        ({ lock }, index) =>
-          found.findIndex((each) => each.lock === lock) === index,
-      )
-      .flatMap(describeStaticLock);
+    return [
+      ...found.filter(isFirstOfItsLock).flatMap(describeStaticLock),
+      ...interceptors
+        .filter(isFirstOfItsLock)
+        .flatMap(describeStaticInterceptor),
+    ];
   }
 
   /** The registries of @nestjs/schedule: one for each of its modules that the application imports. */
@@ -161,6 +177,34 @@ export class LockedMethodExplorer {
         instance,
       })),
     );
+  }
+
+  /** Those that are bound to the class and its methods, and the class itself if it is one. */
+  private findInterceptors({
+    host,
+    prototype,
+  }: ProvidedClass): FoundInterceptor[] {
+    const { constructor } = prototype;
+    if (typeof constructor !== 'function') {
+      return []; // what useValue provides may be anything
+    }
+    const own = findInterceptorLock(constructor);
+    const bound = [
+      { label: describeClass(prototype), locks: findBoundLocks(constructor) },
+      ...this.findMethods(prototype).map(([key, method]) => ({
+        label: describeMethod(prototype, key),
+        locks: findBoundLocks(method),
+      })),
+    ];
+    return [
+      ...(own ? [{ lock: own, label: `a provider of ${host.name}` }] : []),
+      ...bound.flatMap(({ label, locks }) =>
+        locks.map((lock) => ({ lock, label })),
+      ),
+    ].map(({ lock, label }) => ({
+      lock,
+      label: `LeaseLockInterceptor() on ${label}`,
+    }));
   }
 
   /** A method that asks for a lock and has none would run unlocked. */
@@ -249,27 +293,17 @@ function describeStaticLock({ lock, instance }: FoundLock): StaticLock[] {
   ];
 }
 
-function findFaults(lock: MethodLock, defaults: LockOptions): string[] {
-  const faults: string[] = [];
-  if (
-    lock.name === '' ||
-    (typeof lock.name !== 'string' && typeof lock.name !== 'function')
-  ) {
-    faults.push(`the lock name ${describeNameFault(lock.name)}`);
-  }
-  const onLockedFault = findOnLockedFault(lock);
-  if (onLockedFault !== undefined) {
-    faults.push(onLockedFault);
-  }
-  let resolved: ResolvedLockOptions | undefined;
-  try {
-    resolved = resolveLockOptions(lock.options, defaults);
-  } catch (error) {
-    if (!(error instanceof LockConfigurationError)) {
-      throw error;
-    }
-    faults.push(...error.faults);
-  }
-  faults.push(...findFireFaults(lock, resolved));
-  return faults;
+function describeStaticInterceptor({ lock }: FoundInterceptor): StaticLock[] {
+  const { name, onLocked = 'wait', options } = lock;
+  return typeof name === 'string'
+    ? [{ name, onLocked, options, catchUp: undefined }]
+    : [];
+}
+
+function isFirstOfItsLock(
+  { lock }: { lock: DeclaredLock },
+  index: number,
+  all: readonly { lock: DeclaredLock }[],
+): boolean {
+  return all.findIndex((each) => each.lock === lock) === index;
 }

@@ -1,19 +1,34 @@
-/** Runs work under a lock and holds it for as long as the work lasts: until its promise settles or its Observable ends. */
+/** Runs work under its locks and holds them for as long as it lasts: until its promise settles or its Observable ends. */
+import { AsyncResource } from 'node:async_hooks';
 import {
   catchError,
   concat,
   concatWith,
   defer,
-  finalize,
+  EMPTY,
   from,
   ignoreElements,
   isObservable,
   Observable,
+  of,
+  Subject,
+  takeUntil,
   throwError,
   type Subscriber,
 } from 'rxjs';
+import { LockError } from '../lock.errors.js';
+import type { LockService } from '../lock.service.js';
+import { currentCaller } from '../lock/caller.js';
 import { cutShort } from '../lock/hold.js';
-import { runUnderLock, type LeaseLock } from '../lock/lease-lock.js';
+import type { LeaseLock } from '../lock/lease-lock.js';
+import {
+  anyOf,
+  enterAll,
+  giveBack,
+  releaseAll,
+  runUnderAll,
+  type LockWish,
+} from './lock-order.js';
 
 /** How a piece of work ended. */
 export interface RunEnd {
@@ -23,47 +38,104 @@ export interface RunEnd {
   readonly failure?: { readonly error: unknown };
 }
 
-/** Work to be run under a lock. */
-export interface LockedRun {
-  /** Acquires the lock, by the policy of whoever asks; undefined = the work is skipped. */
-  readonly enter: (signal?: AbortSignal) => Promise<LeaseLock | undefined>;
-  readonly work: (lock: LeaseLock) => unknown;
-  /** Is told of the end, before the lock is released. */
-  readonly ended: (lock: LeaseLock, end: RunEnd) => void;
+/** A call of work that wants locks. */
+export class LockedRun {
+  /** Of the moment of the call: later subscriptions are for the same one. */
+  private readonly caller = currentCaller();
+
+  /**
+   * @param wishes those of the outermost scope first
+   * @param skipped what the call comes to when it is skipped
+   */
+  constructor(
+    private readonly service: LockService,
+    private readonly wishes: readonly LockWish[],
+    readonly skipped: () => unknown,
+  ) {}
+
+  /** Undefined = the call is to be skipped. The wait is cancelled when the caller goes away. */
+  async enter(signal?: AbortSignal): Promise<readonly LeaseLock[] | undefined> {
+    const until = anyOf(signal, this.caller?.gone);
+    return enterAll(this.service, this.wishes, until);
+  }
+
+  /** Tells of the end, before the locks are released. */
+  ended(locks: readonly LeaseLock[], end: RunEnd): void {
+    const error = end.failure?.error;
+    if (error instanceof LockError) {
+      this.caller?.refused(error);
+    }
+    const claim = this.wishes.at(-1)?.claim;
+    const fire = claim && new Date(claim.at);
+    for (const lock of locks) {
+      const isLowest = lock === locks.at(-1);
+      this.service.tellEnd(lock, isLowest ? { ...end, fire } : end);
+    }
+  }
 }
 
 /**
  * Acquires, runs `work`, releases. A rejection of `work` is passed on after the release, which has no
- * error of its own. Resolves with undefined when the work was skipped.
+ * error of its own.
  *
- * When `work` comes to an Observable, the lock is held on for it: see {@link holdForSubscriber}.
+ * When `work` comes to an Observable, the locks are held on for it: see {@link holdForSubscriber}.
  */
-export async function runLocked(run: LockedRun): Promise<unknown> {
-  const lock = await run.enter();
-  if (lock === undefined) {
-    return undefined;
+export async function runLocked(
+  run: LockedRun,
+  work: (lock: LeaseLock) => unknown,
+): Promise<unknown> {
+  const locks = await run.enter();
+  if (locks === undefined) {
+    return run.skipped();
   }
-  const end = startRun(run, lock);
+  const end = startRun(run, locks);
   let result: unknown;
   try {
-    result = await runUnderLock(lock, () => run.work(lock));
+    result = await runUnderAll(locks, work);
   } catch (error) {
     end({ error });
-    await lock.release();
+    await releaseAll(locks);
     throw error;
   }
   if (isObservable(result)) {
-    return holdForSubscriber(result, lock, run);
+    return holdForSubscriber(result, locks, run);
   }
   end();
-  await lock.release();
+  await releaseAll(locks);
   return result;
+}
+
+/**
+ * The same for work that is begun by a subscription, each time by its own, in the async context of this
+ * call.
+ *
+ * @param isStream whether an unsubscription ends the work at any moment. What may be a promise (of a
+ * handler that Nest calls) goes on to its first value, and holds the locks until then.
+ */
+export function observeLocked(
+  run: LockedRun,
+  work: () => Observable<unknown>,
+  isStream: boolean,
+): Observable<unknown> {
+  const scope = new AsyncResource('nestjs-k8s-lock');
+  const source = defer(work);
+  const skipped = defer(() => {
+    const result = run.skipped();
+    return isObservable(result) ? result : of(result);
+  });
+  return new Observable((subscriber) =>
+    scope.runInAsyncScope(() => {
+      void enterForSubscriber(subscriber, run, skipped, (locks) =>
+        subscribeUnderLocks(source, subscriber, locks, run, isStream),
+      );
+    }),
+  );
 }
 
 /** Returns what is to be called once, at the end. */
 function startRun(
-  { ended }: LockedRun,
-  lock: LeaseLock,
+  run: LockedRun,
+  locks: readonly LeaseLock[],
 ): (failure?: RunEnd['failure']) => void {
   const begin = performance.now();
   let hasEnded = false;
@@ -72,83 +144,95 @@ function startRun(
       return;
     }
     hasEnded = true;
-    if (failure && lock.signal.aborted) {
-      cutShort(lock);
+    if (failure && locks.some((lock) => lock.signal.aborted)) {
+      locks.forEach(cutShort);
     }
     const duration = performance.now() - begin;
-    ended(lock, { duration, ...(failure && { failure }) });
+    run.ended(locks, { duration, ...(failure && { failure }) });
   };
 }
 
 /**
- * Keeps `lock` for the first subscriber, until `source` completes, errors or is unsubscribed. Every
- * other subscription (a retry, a repeat, a second subscriber) is work of its own and enters the lock
- * by itself.
+ * Keeps the locks for the first subscriber, until `source` completes, errors or is unsubscribed. Every
+ * other subscription (a retry, a repeat, a second subscriber) is work of its own and enters them by
+ * itself.
  *
  * Nest subscribes to what a handler returns at once, but not when the client has gone meanwhile, and
- * others may never do it. A lock that nobody has claimed by the next turn of the event loop is
+ * others may never do it. Locks that nobody has claimed by the next turn of the event loop are
  * therefore released, and a later subscription enters like any other.
  */
 function holdForSubscriber(
   source: Observable<unknown>,
-  lock: LeaseLock,
+  locks: readonly LeaseLock[],
   run: LockedRun,
 ): Observable<unknown> {
-  let unclaimed: LeaseLock | undefined = lock;
-  const claim = (): LeaseLock | undefined => {
+  let unclaimed: readonly LeaseLock[] | undefined = locks;
+  const claim = (): readonly LeaseLock[] | undefined => {
     const claimed = unclaimed;
     unclaimed = undefined;
     return claimed;
   };
-  setImmediate(() => void claim()?.release());
+  setImmediate(() => void releaseAll(claim() ?? []));
 
   return new Observable((subscriber) => {
+    const subscribe = (held: readonly LeaseLock[]): void =>
+      subscribeUnderLocks(source, subscriber, held, run, true);
     const claimed = claim();
     if (claimed === undefined) {
-      void enterForSubscriber(source, subscriber, run);
+      void enterForSubscriber(subscriber, run, EMPTY, subscribe);
     } else {
-      subscribeUnderLock(source, subscriber, claimed, run);
+      subscribe(claimed);
     }
   });
 }
 
 async function enterForSubscriber(
-  source: Observable<unknown>,
   subscriber: Subscriber<unknown>,
   run: LockedRun,
+  skipped: Observable<unknown>,
+  subscribe: (locks: readonly LeaseLock[]) => void,
 ): Promise<void> {
   const unsubscribed = new AbortController();
   subscriber.add(() => unsubscribed.abort());
   try {
-    const lock = await run.enter(unsubscribed.signal);
-    if (lock === undefined) {
-      subscriber.complete();
+    const locks = await run.enter(unsubscribed.signal);
+    if (locks === undefined) {
+      skipped.subscribe(subscriber);
     } else if (subscriber.closed) {
-      await lock.release();
+      await giveBack(locks);
     } else {
-      subscribeUnderLock(source, subscriber, lock, run);
+      subscribe(locks);
     }
   } catch (error) {
     subscriber.error(error);
   }
 }
 
-/** Like a promise's, the end of the Observable is told after the release: whoever hears of it finds the lock free. */
-function subscribeUnderLock(
+/** Like a promise's, the end of the Observable is told after the release: whoever hears of it finds the locks free. */
+function subscribeUnderLocks(
   source: Observable<unknown>,
   subscriber: Subscriber<unknown>,
-  lock: LeaseLock,
+  locks: readonly LeaseLock[],
   run: LockedRun,
+  isStream: boolean,
 ): void {
-  const end = startRun(run, lock);
+  const end = startRun(run, locks);
   const released = (failure?: RunEnd['failure']): Observable<never> =>
     defer(() => {
       end(failure);
-      return lock.release();
+      return releaseAll(locks);
     }).pipe(ignoreElements());
-  runUnderLock(lock, () =>
+  const left = new Subject<void>();
+  let canStop = isStream;
+  subscriber.add(() => {
+    if (canStop) {
+      left.next();
+    }
+  });
+  runUnderAll(locks, () =>
     from(source)
       .pipe(
+        takeUntil(left),
         catchError((error: unknown) =>
           concat(
             released({ error }),
@@ -156,11 +240,18 @@ function subscribeUnderLock(
           ),
         ),
         concatWith(released()),
-        finalize(() => {
-          end(); // unsubscribed
-          void lock.release();
-        }),
       )
-      .subscribe(subscriber),
+      .subscribe({
+        next: (value) => {
+          canStop = true;
+          if (subscriber.closed) {
+            left.next();
+          } else {
+            subscriber.next(value);
+          }
+        },
+        error: (error: unknown) => subscriber.error(error),
+        complete: () => subscriber.complete(),
+      }),
   );
 }

@@ -1,17 +1,26 @@
 /** What `@WithLeaseLock` and `@HeldLock` leave on a class, and the only place that reads it. */
-import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import {
+  resolveLockOptions,
+  type LockOptions,
+  type OnLocked,
+} from '../k8s-lock.options.js';
+import { LockConfigurationError } from '../lock.errors.js';
 import type { FireOptions } from './fire.options.js';
 import { findSchedule } from './schedule.metadata.js';
 
-/** One `@WithLeaseLock` on one method. */
-export interface MethodLock {
-  /** What the decorator was given: not yet checked. */
+/** How a lock is to be taken by whatever it was put on. */
+export interface DeclaredLock {
+  /** What was given: not yet checked. */
   readonly name: unknown;
   readonly onLocked: OnLocked | undefined;
-  /** What the decorator was given: not yet checked. */
-  readonly fire: FireOptions;
   /** Laid over the options of the module when the lock is taken. */
   readonly options: LockOptions;
+}
+
+/** One `@WithLeaseLock` on one method. */
+export interface MethodLock extends DeclaredLock {
+  /** What the decorator was given: not yet checked. */
+  readonly fire: FireOptions;
   /** The prototype that declares the method, and the method's key there. */
   readonly prototype: object;
   readonly key: string | symbol;
@@ -19,6 +28,25 @@ export interface MethodLock {
 
 const METHOD_LOCKS = Symbol('nestjs-k8s-lock: locks of a method');
 const LOCK_PARAMETERS = Symbol('nestjs-k8s-lock: parameters for the lock');
+
+/** What a wrapper calls, and under which locks. */
+export interface LockedMethod {
+  /** The outermost decorator's first. */
+  readonly locks: readonly MethodLock[];
+  readonly method: (...args: unknown[]) => unknown;
+}
+
+/** By the wrapper. No metadata: other decorators copy that to wrappers of their own. */
+const lockedMethods = new WeakMap<object, LockedMethod>();
+
+export function addLockedMethod(wrapper: object, locked: LockedMethod): void {
+  lockedMethods.set(wrapper, locked);
+}
+
+/** Undefined for a method that is not itself a wrapper of `@WithLeaseLock`. */
+export function findLockedMethod(wrapper: object): LockedMethod | undefined {
+  return lockedMethods.get(wrapper);
+}
 
 /** Adds a lock to those that a wrapped method took over from the method below it. */
 export function addMethodLock(method: object, lock: MethodLock): void {
@@ -76,7 +104,7 @@ export function findOnLocked(lock: MethodLock): OnLocked {
   return method && findSchedule(method) ? 'skip' : 'wait';
 }
 
-/** Whether no other lock of the method is taken after this one. */
+/** Whether it is the lock of the lowest decorator of the method. */
 export function isInnermost(lock: MethodLock): boolean {
   const method = findFinalMethod(lock);
   return method !== undefined && findMethodLocks(method).at(-1) === lock;
@@ -111,6 +139,16 @@ export function describeMethod(
   return typeof key === 'symbol' ? `${name}[${String(key)}]` : `${name}.${key}`;
 }
 
+/** @throws LockConfigurationError that begins with what `describe` returns */
+export function checkName(name: unknown, describe: () => string): string {
+  if (typeof name !== 'string' || name === '') {
+    throw new LockConfigurationError([
+      `${describe()}: the lock name ${describeNameFault(name)}`,
+    ]);
+  }
+  return name;
+}
+
 /** What to say of a lock's name, or of what its function returned, that is not a string or empty. */
 export function describeNameFault(name: unknown): string {
   return name === ''
@@ -126,9 +164,30 @@ function describeType(value: unknown): string {
 
 const ON_LOCKED: readonly unknown[] = ['wait', 'skip', 'throw', undefined];
 
-/** What is wrong with the `onLocked` of a decorator. */
-export function findOnLockedFault(lock: MethodLock): string | undefined {
-  return ON_LOCKED.includes(lock.onLocked)
-    ? undefined
-    : `onLocked must be 'wait', 'skip' or 'throw', not ${describeType(lock.onLocked)}`;
+/** What is wrong with a lock, be it of a method or of an interceptor. */
+export function findLockFaults(
+  lock: DeclaredLock,
+  defaults: LockOptions,
+): string[] {
+  const faults: string[] = [];
+  if (
+    lock.name === '' ||
+    (typeof lock.name !== 'string' && typeof lock.name !== 'function')
+  ) {
+    faults.push(`the lock name ${describeNameFault(lock.name)}`);
+  }
+  if (!ON_LOCKED.includes(lock.onLocked)) {
+    faults.push(
+      `onLocked must be 'wait', 'skip' or 'throw', not ${describeType(lock.onLocked)}`,
+    );
+  }
+  try {
+    resolveLockOptions(lock.options, defaults);
+  } catch (error) {
+    if (!(error instanceof LockConfigurationError)) {
+      throw error;
+    }
+    faults.push(...error.faults);
+  }
+  return faults;
 }

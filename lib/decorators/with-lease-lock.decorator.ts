@@ -4,10 +4,13 @@ import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import type { FireOptions } from './fire.options.js';
 import { requestLockService } from './lock-service.binding.js';
-import { callUnderLock } from './locked-call.js';
+import { callUnderLocks } from './locked-call.js';
 import {
+  addLockedMethod,
   addMethodLock,
   describeMethod,
+  findLockedMethod,
+  type LockedMethod,
   type MethodLock,
 } from './method-lock.metadata.js';
 
@@ -68,6 +71,16 @@ export interface LeaseLockDecorator<This, Args extends unknown[]> {
  *
  * **The order** among `@Cron`, `@Get`, `@UseGuards`, `@OnEvent`, … does not matter.
  *
+ * **Several on one method** are taken in an order that is the same everywhere, by namespace and Lease
+ * name, whichever stands on top, so that two methods with the same locks do not wait for each other.
+ * When one is not to be had, the method does not run and the others are given back. `currentLock()` and
+ * `@HeldLock()` give the lock of the lowest, which is lost when any of them is; the lowest claims the
+ * fire, too. A decorator in between that wraps the method itself parts them: what is above it is taken
+ * first, and tells of its own loss.
+ *
+ * **On a route**, or in what a route calls, the wait is cancelled when the client goes away
+ * (`LockNotAcquiredError` with reason `'cancelled'`), and a skipped route answers 204.
+ *
  * Default options: those of the module; `onLocked` is `'skip'` under `@Cron`, `@Interval` and
  * `@Timeout`, else `'wait'` for up to 10 000 ms; `oncePerFire` is true under `@Cron` with a fixed name.
  * All durations are in milliseconds.
@@ -124,13 +137,19 @@ export function WithLeaseLock<This, Args extends unknown[]>(
       prototype: target,
       key,
     };
+    const below = findLockedMethod(method);
+    const locked: LockedMethod = {
+      locks: [lock, ...(below?.locks ?? [])],
+      method: below?.method ?? method,
+    };
     const wrapper = async function (
       this: unknown,
       ...args: unknown[]
     ): Promise<unknown> {
-      return callUnderLock(lock, method, this, args);
+      return callUnderLocks(locked, this, args);
     };
     takeOver(method, wrapper);
+    addLockedMethod(wrapper, locked);
     addMethodLock(wrapper, lock);
     requestLockService(target);
     descriptor!.value = wrapper;

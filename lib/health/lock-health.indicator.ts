@@ -1,6 +1,6 @@
 /** Says whether locks work, in the form that Terminus asks for; it needs nothing of Terminus itself. */
 import { Injectable } from '@nestjs/common';
-import { LockBackendError } from '../lock.errors.js';
+import { LockBackendError, printable } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
 
 /** How it stands with the locks of this process. Names no holder, and nothing of the cluster. */
@@ -90,7 +90,7 @@ export class LockHealthIndicator {
     return this.locks.engine
       .check()
       .filter((lock) => lock.state === state && lock.expiredFor > expiredFor)
-      .map(({ name }) => name);
+      .map(({ name }) => printable(name));
   }
 
   /** Why the API server is of no use at the moment. */

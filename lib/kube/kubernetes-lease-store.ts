@@ -23,6 +23,7 @@ import {
 } from './failures.js';
 import {
   defaultNamespaceOf,
+  KubeConfigurationError,
   loadKubeConfig,
   type KubeConfigSource,
 } from './kube-config.js';
@@ -60,16 +61,25 @@ const NAME =
   /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
 export class KubernetesLeaseStore implements LeaseStore {
+  /** Truly private, for the credentials in it: a lock leads here, and locks get logged. */
+  readonly #options: KubernetesLeaseStoreOptions;
   readonly #transport: KubeTransport;
   readonly #watches = new Set<LeaseWatch>();
   #closed = false;
 
-  constructor(private readonly options: KubernetesLeaseStoreOptions) {
+  constructor(options: KubernetesLeaseStoreOptions) {
+    this.#options = options;
     this.#transport = new KubeTransport(() => loadKubeConfig(options));
   }
 
   async defaultNamespace(): Promise<string> {
-    return defaultNamespaceOf(await this.#transport.config());
+    const namespace = defaultNamespaceOf(await this.#transport.config());
+    if (!NAMESPACE.test(namespace)) {
+      throw new KubeConfigurationError(
+        "The namespace of the Kubernetes configuration's context, or in the file of the service account, is not a DNS-1123 label. Correct it there.",
+      );
+    }
+    return namespace;
   }
 
   async get(
@@ -176,10 +186,10 @@ export class KubernetesLeaseStore implements LeaseStore {
       pathOf({ namespace: key.namespace }),
       observer,
       {
-        requestTimeout: this.options.requestTimeout,
-        timing: this.options.watch,
-        requests: this.options.requests,
-        onFailure: (error) => this.options.onWatchFailure?.(key, error),
+        requestTimeout: this.#options.requestTimeout,
+        timing: this.#options.watch,
+        requests: this.#options.requests,
+        onFailure: (error) => this.#options.onWatchFailure?.(key, error),
         onClose: () => this.#watches.delete(watch),
       },
     );
@@ -235,7 +245,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     { namespace, name }: { namespace: string; name?: string },
     options: RequestOptions = {},
   ): Operation {
-    const timeout = options.timeout ?? this.options.requestTimeout;
+    const timeout = options.timeout ?? this.#options.requestTimeout;
     const operation = { verb, namespace, name, timeout };
     if (!NAMESPACE.test(namespace)) {
       throw failureOfInput(operation, 'the namespace is not a DNS-1123 label');
@@ -258,7 +268,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       signal: options.signal,
     };
     try {
-      return await reportRequest(this.options.requests, operation, () =>
+      return await reportRequest(this.#options.requests, operation, () =>
         this.#transport.exchange(sent, maxBytes),
       );
     } catch (error) {

@@ -17,11 +17,7 @@
 import { randomUUID } from 'node:crypto';
 import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
-import {
-  LockBackendError,
-  LockNotAcquiredError,
-  type LockReference,
-} from '../lock.errors.js';
+import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { WorkClaimedError, type Claim } from './claim.js';
 import { deadlineOf, type Acquisition } from './hold.js';
 import type { LeaseCell } from './lease-cell.js';
@@ -30,6 +26,7 @@ import {
   isFinal,
   pause,
   refuseCoordinated,
+  refuseMissing,
   reportFailure,
   toBackendError,
   type LockContext,
@@ -45,6 +42,9 @@ import { withdraw } from './withdrawal.js';
  * its holder is known to be alive, and take it if that one turns out to be dead.
  */
 export type Insistence = 'wait' | 'try' | 'skip';
+
+/** So often others are faster than a call that does not wait: then they have the lock. */
+const MOST_CONFLICTS = 8;
 
 export class LockAttempt {
   private readonly tenure: Tenure;
@@ -184,12 +184,7 @@ export class LockAttempt {
     }
     const { lease } = cell.observation;
     refuseCoordinated(this.lock, lease);
-    if (lease === null && !this.options.createLease) {
-      throw new LockBackendError(this.lock, 'lease-missing', {
-        message:
-          'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
-      });
-    }
+    refuseMissing(this.lock, lease, this.options.createLease);
   }
 
   /** Step 3. That work was claimed does not become untrue: no look is needed to believe it. */
@@ -297,6 +292,9 @@ export class LockAttempt {
         (error.reason === 'not-found' && lease !== undefined);
       if (!isOvertaken) throw error;
       this.conflicts += 1;
+      if (!this.isPatient && this.conflicts > MOST_CONFLICTS) {
+        throw this.notAcquired();
+      }
       // A first conflict without a wait before it only tells that the cache was old.
       if (this.hasWaited || this.conflicts > 1) cell.widen();
       return undefined;
@@ -341,11 +339,11 @@ export class LockAttempt {
     this.mustLook = true;
     reportFailure(this.context, this.lock, 'acquire', error);
     const { clock } = this.context;
-    await pause(
-      clock,
-      Math.max(backoff(clock, this.failures), error.retryAfter ?? 0),
-      this.cancel.signal,
-    );
+    // Retry-After does not make a call last longer than it may: a try takes its last look soon.
+    const mayLast = this.insistence === 'try' ? 0 : waitTimeout - this.waited;
+    const asked = Math.min(error.retryAfter ?? 0, mayLast);
+    const delay = Math.max(backoff(clock, this.failures), asked);
+    await pause(clock, delay, this.cancel.signal);
   }
 
   /** Ends the turn without the lock, and makes sure that no write of unknown outcome leaves it taken. */
@@ -376,6 +374,7 @@ export class LockAttempt {
       holder,
       since: heldSince(this.cell.observation.lease),
       waited: this.waited,
+      retryInterval: this.options.retryInterval,
     });
   }
 

@@ -1,6 +1,12 @@
 /** One call for a lock, followed to its answer: traced if somebody traces, and an event when it ends without the lock. */
-import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
+import {
+  LockError,
+  LockNotAcquiredError,
+  type LockReference,
+} from '../lock.errors.js';
 import type { LockNotAcquiredEvent } from '../lock.events.js';
+import type { Insistence } from './acquisition.js';
+import { currentCaller } from './caller.js';
 import { WorkClaimedError } from './claim.js';
 import { surround, type LeaseLock } from './lease-lock.js';
 import type { LockContext } from './lock-context.js';
@@ -25,14 +31,14 @@ export interface CallTrace {
 }
 
 /**
- * Calls `acquire` and passes on what comes of it. That the lock is held by somebody else is left to
- * the caller to tell, who knows whether it is an error or a skip.
+ * Calls `acquire` and passes on what comes of it. What may be a skip, and no error, is left to be told
+ * by those who know.
  */
 export async function followCall(
   { clock, emit }: Pick<LockContext, 'clock' | 'emit'>,
   tracer: LockTracer | undefined,
   lock: LockReference,
-  signal: AbortSignal | undefined,
+  { insistence, signal }: { insistence: Insistence; signal?: AbortSignal },
   acquire: () => Promise<LeaseLock>,
 ): Promise<LeaseLock> {
   const calledAt = clock.now();
@@ -47,7 +53,12 @@ export async function followCall(
   } catch (error) {
     const reason = findReason(error, signal);
     trace?.ended(reason);
-    if (reason !== 'held' && reason !== 'fire-claimed') {
+    if (error instanceof LockError) {
+      currentCaller()?.refused(error);
+    }
+    const mayBeSkip =
+      reason === 'held' || (reason === 'shutdown' && insistence === 'skip');
+    if (!mayBeSkip && reason !== 'fire-claimed') {
       const waited = clock.now() - calledAt;
       emit({ type: 'not-acquired', ...lock, reason, waited });
     }

@@ -33,6 +33,7 @@ export function toBackendError(error: unknown, lock?: LockReference): unknown {
     ? new LockBackendError(lock, error.reason, {
         message: error.message,
         status: error.status,
+        retryAfter: error.retryAfter,
         cause: error,
       })
     : error;
@@ -52,6 +53,20 @@ export function refuseCoordinated(
     throw new LockBackendError(lock, 'lease-refused', {
       message:
         'the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
+    });
+  }
+}
+
+/** Throws when there is no Lease, and none may be created. */
+export function refuseMissing(
+  lock: LockReference,
+  lease: StoredLease | null | undefined,
+  createLease: boolean,
+): void {
+  if (lease === null && !createLease) {
+    throw new LockBackendError(lock, 'lease-missing', {
+      message:
+        'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
     });
   }
 }
@@ -109,20 +124,15 @@ export function delayOfRetry(
 }
 
 /** Resolves when `work` has, or after `delay`; the work goes on. */
-export async function atMost(
+export function atMost(
   clock: Clock,
   delay: number,
   work: Promise<unknown>,
 ): Promise<void> {
-  const patience = new AbortController();
-  try {
-    await Promise.race([
-      work,
-      pause(clock, delay, patience.signal).catch(() => undefined),
-    ]);
-  } finally {
-    patience.abort();
-  }
+  return new Promise((resolve, reject) => {
+    const cancel = clock.schedule(clock.now() + delay, resolve);
+    void work.then(() => resolve(), reject).finally(cancel);
+  });
 }
 
 /** Waits; rejects with the signal's reason when that aborts first. */

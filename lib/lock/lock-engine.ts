@@ -1,4 +1,5 @@
 /** The engine: acquires, observes, inspects and force-releases locks on the Leases of one store. */
+import { setMaxListeners } from 'node:events';
 import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import { LeaseStoreError } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
@@ -20,7 +21,7 @@ import {
   type LockContext,
 } from './lock-context.js';
 import { describeLock, type LockState } from './lock-state.js';
-import { isLock, readStanding, release } from './record.js';
+import { isLock, LOCK_NAME, readStanding, release } from './record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
@@ -45,6 +46,8 @@ export class LockEngine {
     context: Omit<LockContext, 'background'>,
     private readonly clientId: string,
   ) {
+    // Each request of a release listens to it, and there may be many at once.
+    setMaxListeners(0, this.closed.signal);
     this.context = {
       ...context,
       background: (work) => {
@@ -68,7 +71,8 @@ export class LockEngine {
     signal?: AbortSignal,
     claim?: Claim,
   ): Promise<LeaseLock> {
-    return followCall(this.context, this.tracer, lock, signal, () =>
+    const call = { insistence, signal };
+    return followCall(this.context, this.tracer, lock, call, () =>
       this.take(lock, options, insistence, signal, claim),
     );
   }
@@ -177,21 +181,24 @@ export class LockEngine {
     return describeLock(lock, await this.read(lock));
   }
 
-  /** Reads the state of every Lease of the namespace that is a lock of this package. */
-  async list(namespace: string): Promise<LockState[]> {
+  /**
+   * Reads the state of every Lease of the namespace that is a lock of this package. The name that a
+   * Lease says its lock has is believed if it leads to this very Lease: anybody may write it.
+   */
+  async list(
+    namespace: string,
+    leaseNameOf: (name: string) => string,
+  ): Promise<LockState[]> {
     const leases = await this.asUser(undefined, () =>
       this.context.store.list(namespace, this.requestOptions()),
     );
-    return leases.filter(isLock).map((lease) =>
-      describeLock(
-        {
-          name: lease.metadata.name,
-          namespace,
-          leaseName: lease.metadata.name,
-        },
-        lease,
-      ),
-    );
+    return leases.filter(isLock).map((lease) => {
+      const leaseName = lease.metadata.name;
+      const written = lease.metadata.annotations?.[LOCK_NAME];
+      const isIts = written && leaseNameOf(written) === leaseName;
+      const name = isIts ? written : leaseName;
+      return describeLock({ name, namespace, leaseName }, lease);
+    });
   }
 
   /**

@@ -1,7 +1,7 @@
 /** What `inspect` and `list` tell about a lock. */
 import type { StoredLease } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
-import { acquiredAt, LOCK_NAME, readStanding } from './record.js';
+import { acquiredAt, readStanding } from './record.js';
 
 /** Nobody holds the lock. */
 export interface FreeLockState extends LockReference {
@@ -38,17 +38,15 @@ export function describeLock(
   lease: StoredLease | null,
 ): LockState {
   const spec = lease?.spec ?? {};
-  const annotations = lease?.metadata.annotations ?? {};
-  const reference = { ...lock, name: annotations[LOCK_NAME] ?? lock.name };
   const transitions = spec.leaseTransitions ?? 0;
   const standing = lease ? readStanding(lease) : undefined;
   if (!lease || !standing?.held) {
-    return { ...reference, state: 'free', exists: lease !== null, transitions };
+    return { ...lock, state: 'free', exists: lease !== null, transitions };
   }
   const { holder, duration } = standing;
   const renewedAt = toDate(spec.renewTime ?? spec.acquireTime);
   return {
-    ...reference,
+    ...lock,
     state: 'held',
     holder,
     since: heldSince(lease),

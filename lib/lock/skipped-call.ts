@@ -1,30 +1,43 @@
 /** Turns an acquisition that did not come about into a call that is skipped, and tells so. */
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
+import { CallerGoneError } from './caller.js';
 import { WorkClaimedError, type Claim } from './claim.js';
 import type { LeaseLock } from './lease-lock.js';
 import type { LockContext } from './lock-context.js';
 
+/** What may keep a call from its lock without being an error. */
+type SkippedReason = 'held' | 'shutdown';
+
+/** A call for a lock, and what of it is skipped. */
+export interface SkippableCall {
+  readonly lock: LockReference;
+  readonly skips: readonly SkippedReason[];
+  readonly claim?: Claim;
+}
+
 /**
- * Resolves with undefined when the call is to be skipped: its work is claimed by somebody else, or the
- * lock is held, where `skipsHeld`.
+ * Resolves with undefined when the call is to be skipped: its work is claimed by somebody else, or it
+ * skips what has kept it from the lock.
  */
 export async function orSkip(
   { clock, emit }: Pick<LockContext, 'clock' | 'emit'>,
-  lock: LockReference,
+  call: SkippableCall,
   taken: Promise<LeaseLock>,
-  { skipsHeld, claim }: { skipsHeld: boolean; claim?: Claim },
 ): Promise<LeaseLock | undefined> {
+  const { lock, claim } = call;
   const calledAt = clock.now();
   try {
     return await taken;
   } catch (error) {
-    const cause = findCause(error);
     const waited = clock.now() - calledAt;
-    if (cause?.reason === 'held' && !skipsHeld) {
-      emit({ type: 'not-acquired', ...lock, reason: 'held', waited });
-    }
-    if (cause === undefined || (cause.reason === 'held' && !skipsHeld)) {
-      throw error;
+    const cause = findCause(error, call);
+    if (cause === undefined) {
+      if (error instanceof LockNotAcquiredError && error.reason === 'held') {
+        emit({ type: 'not-acquired', ...lock, reason: 'held', waited });
+      }
+      throw error instanceof CallerGoneError
+        ? new LockNotAcquiredError(lock, 'cancelled')
+        : error;
     }
     emit({
       type: 'skipped',
@@ -37,11 +50,13 @@ export async function orSkip(
   }
 }
 
-function findCause(error: unknown) {
+function findCause(error: unknown, { skips }: SkippableCall) {
   if (error instanceof WorkClaimedError) {
     return { reason: 'fire-claimed', holder: error.verdict.by } as const;
   }
-  return error instanceof LockNotAcquiredError && error.reason === 'held'
-    ? ({ reason: error.reason, holder: error.holder } as const)
-    : undefined;
+  if (error instanceof LockNotAcquiredError) {
+    const reason = skips.find((each) => each === error.reason);
+    return reason && { reason, holder: error.holder };
+  }
+  return undefined;
 }

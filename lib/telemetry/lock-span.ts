@@ -1,6 +1,6 @@
 /** The span of one call for a lock: from the question to the release, and active while the work runs. */
 import type { Span, Tracer } from '@opentelemetry/api';
-import { LockError, type LockReference } from '../lock.errors.js';
+import { LockError, printable, type LockReference } from '../lock.errors.js';
 import type { CallEnd } from '../lock/followed-call.js';
 import { ATTRIBUTE, outcomeOf, SPAN_EVENT } from './telemetry-names.js';
 
@@ -26,7 +26,7 @@ export class LockSpan {
       {
         kind: api.SpanKind.INTERNAL,
         attributes: {
-          [ATTRIBUTE.lockName]: name,
+          [ATTRIBUTE.lockName]: printable(name),
           [ATTRIBUTE.leaseName]: leaseName,
           [ATTRIBUTE.namespace]: namespace,
         },

@@ -1,6 +1,10 @@
 /** Follows the locks of a LockService, and tells OpenTelemetry. */
 import type { Attributes, Tracer } from '@opentelemetry/api';
-import { LockConfigurationError, type LockReference } from '../lock.errors.js';
+import {
+  LockConfigurationError,
+  printable,
+  type LockReference,
+} from '../lock.errors.js';
 import type { LockEvent } from '../lock.events.js';
 import type { LockService } from '../lock.service.js';
 import type { CallEnd, CallTrace, LockTracer } from '../lock/followed-call.js';
@@ -33,7 +37,11 @@ export async function startTelemetry(
   } = options;
   const meter = new LockMeter(meterProvider.getMeter(SCOPE));
   const tracer = tracerProvider.getTracer(SCOPE);
-  const recorder = new LockRecorder(api, meter, tracer, lockName);
+  const labelOf = (lock: LockReference): string | undefined => {
+    const label = lockName(lock);
+    return label === undefined ? undefined : printable(label);
+  };
+  const recorder = new LockRecorder(api, meter, tracer, labelOf);
   locks.events$.subscribe((event) => recorder.record(event));
   locks.requests$.subscribe((request) => meter.requested(request));
   locks.engine.tracer = recorder;

@@ -140,7 +140,7 @@ describe('a locked route', () => {
   it("under 'skip' answers with nothing when the lock is taken", async () => {
     expect(await ask('skip')).toEqual({ status: 200, body: 'ran' });
     await using _ = await fixture.others.acquire('skip', LIVELY);
-    expect(await ask('skip')).toEqual({ status: 200, body: '' });
+    expect(await ask('skip')).toEqual({ status: 204, body: '' });
   });
 
   it('answers 503, and tells nothing of the API server, when that fails', async () => {

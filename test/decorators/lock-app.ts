@@ -4,6 +4,7 @@ import type {
   LoggerService,
   ModuleMetadata,
 } from '@nestjs/common';
+import type { AbstractHttpAdapter } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import {
   K8sLockModule,
@@ -30,12 +31,16 @@ export interface LockAppOptions {
   server?: LeaseApiServer;
   lock?: K8sLockModuleOptions & K8sLockModuleExtras;
   logger?: LoggerService;
+  /** Default: Express. */
+  adapter?: AbstractHttpAdapter;
+  /** Is called before the application starts. */
+  configure?: (app: INestApplication) => void;
 }
 
 /** Starts an application with K8sLockModule and what `metadata` adds to it. */
 export async function startLockApp(
   metadata: ModuleMetadata,
-  { server, lock, logger }: LockAppOptions = {},
+  { server, lock, logger, adapter, configure }: LockAppOptions = {},
 ): Promise<LockApp> {
   const api = server ?? (await LeaseApiServer.start());
   const kubeConfig = await api.kubeConfig();
@@ -60,7 +65,11 @@ export async function startLockApp(
       ...(metadata.imports ?? []),
     ],
   }).compile();
-  const app = moduleRef.createNestApplication({ logger: logger ?? false });
+  const settings = { logger: logger ?? false } as const;
+  const app = adapter
+    ? moduleRef.createNestApplication(adapter, settings)
+    : moduleRef.createNestApplication(settings);
+  configure?.(app);
   try {
     await app.listen(0, '127.0.0.1');
   } catch (error) {

@@ -1,8 +1,13 @@
 /** What the compiler refuses: this file is checked by `tsc -p test`, where a missing error is an error. */
-import { applyDecorators, SetMetadata } from '@nestjs/common';
+import {
+  applyDecorators,
+  SetMetadata,
+  UseInterceptors,
+  type ExecutionContext,
+} from '@nestjs/common';
 import { of, type Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
-import { WithLeaseLock } from '../../lib/index.js';
+import { LeaseLockInterceptor, WithLeaseLock } from '../../lib/index.js';
 
 /** Everything that compiles. */
 export class Accepted {
@@ -58,6 +63,46 @@ export class Composed {
   @Nightly('name')
   async run() {}
 }
+
+@UseInterceptors(LeaseLockInterceptor('name'))
+export class Intercepted {
+  @UseInterceptors(
+    LeaseLockInterceptor('name', { onLocked: 'skip', leaseDuration: 1_000 }),
+    LeaseLockInterceptor((context) => {
+      const same: ExecutionContext = context;
+      return same.getHandler().name;
+    }),
+    LeaseLockInterceptor(() => 'name'),
+  )
+  async run() {}
+}
+
+/** Every interceptor that does not compile. */
+export const refusedInterceptors = () => [
+  // @ts-expect-error: no name
+  LeaseLockInterceptor(),
+
+  // @ts-expect-error: a name can't be awaited
+  LeaseLockInterceptor(async () => 'name'),
+
+  // @ts-expect-error: the function gets the context, and no arguments of the handler
+  LeaseLockInterceptor((id: string) => id),
+
+  // @ts-expect-error: no such policy
+  LeaseLockInterceptor('name', { onLocked: 'ignore' }),
+
+  // @ts-expect-error: a handler has no fires
+  LeaseLockInterceptor('name', { oncePerFire: true }),
+
+  // @ts-expect-error: a handler has no fires
+  LeaseLockInterceptor('name', { onFailure: 'retry' }),
+
+  // @ts-expect-error: a handler has no fires
+  LeaseLockInterceptor('name', { catchUp: true }),
+
+  // @ts-expect-error: a signal belongs to one call
+  LeaseLockInterceptor('name', { signal: AbortSignal.timeout(1) }),
+];
 
 /** Everything that does not. The decorators are never applied: some would throw. */
 export const makeRefused = () => {
@@ -138,6 +183,10 @@ describe('the types', () => {
     expect(Object.getOwnPropertyNames(Accepted.prototype)).toContain(
       'instance',
     );
+  });
+
+  it('leave what an interceptor refuses to the startup', () => {
+    expect(refusedInterceptors()).toHaveLength(8);
   });
 
   it('refuse what the decorator refuses', () => {

@@ -3,15 +3,23 @@ import { once } from 'node:events';
 import {
   Injectable,
   type BeforeApplicationShutdown,
+  type LoggerService,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { Interval, ScheduleModule } from '@nestjs/schedule';
+import {
+  Cron,
+  CronExpression,
+  Interval,
+  ScheduleModule,
+  SchedulerRegistry,
+} from '@nestjs/schedule';
 import { describe, expect, it } from 'vitest';
 import {
   currentLock,
   LockLostError,
   LockNotAcquiredError,
   WithLeaseLock,
+  type LockEvent,
 } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { defer, startLockApp, WarningLog } from '../decorators/lock-app.js';
@@ -19,6 +27,17 @@ import { defer, startLockApp, WarningLog } from '../decorators/lock-app.js';
 const holderOf = (server: LeaseApiServer, name: string) =>
   server.lease({ namespace: 'default', name })?.spec?.holderIdentity ||
   undefined;
+
+class ErrorLog implements LoggerService {
+  readonly errors: unknown[] = [];
+
+  error(message: unknown): void {
+    this.errors.push(message);
+  }
+
+  log(): void {}
+  warn(): void {}
+}
 
 describe('shutdown', () => {
   it('stops schedulers, closes HTTP, asks the work to stop, and releases last', async () => {
@@ -81,6 +100,37 @@ describe('shutdown', () => {
     await expect(fixture.app.get(Work).run()).rejects.toThrow(
       LockNotAcquiredError,
     );
+  });
+
+  it('skips a fire that it catches, and the scheduler logs no error', async () => {
+    class Jobs {
+      @Cron(CronExpression.EVERY_YEAR, { name: 'job' })
+      @WithLeaseLock('job')
+      async run() {}
+    }
+    const log = new ErrorLog();
+    await using fixture = await startLockApp(
+      { imports: [ScheduleModule.forRoot()], providers: [Jobs] },
+      { logger: log },
+    );
+    const { server, locks } = fixture;
+    const events: LockEvent[] = [];
+    locks.events$.subscribe((event) => events.push(event));
+    using _ = server.faults.inject(
+      { kind: 'hold', when: 'before' },
+      { verb: 'create' },
+    );
+    const asked = server.requests.next({ verb: 'create' });
+    const job = fixture.app.get(SchedulerRegistry).getCronJob('job');
+    job.lastExecution = new Date(); // as its timer does
+    const fired = job.fireOnTick();
+    await asked;
+    await fixture.app.close();
+    await fired;
+    expect(events).toMatchObject([
+      { type: 'skipped', reason: 'shutdown', fire: expect.any(Date) },
+    ]);
+    expect(log.errors).toEqual([]);
   });
 
   it('waits no longer than shutdownTimeout for work that goes on', async () => {

@@ -1,4 +1,5 @@
-/** Applies the manifests of README.md to an API server, and starts pods under the service account that they make. */
+/** Applies the manifests of `deploy/` to an API server, and starts pods under the service account that they make. */
+import { readFileSync } from 'node:fs';
 import { KubeConfig, loadAllYaml } from '@kubernetes/client-node';
 import { Test } from '@nestjs/testing';
 import type { ModuleMetadata } from '@nestjs/common';
@@ -9,9 +10,9 @@ import {
   type K8sLockModuleOptions,
 } from '../../lib/index.js';
 import { LeaseApiServer, type Access } from '../../lib/testing/index.js';
+import { WarningLog } from '../decorators/lock-app.js';
 import { KubeClient, type PolicyRule } from '../kube-apiserver/kube-client.js';
 import { eventually } from './eventually.js';
-import { findBlock } from './readme.js';
 
 export interface Manifest {
   readonly apiVersion: string;
@@ -22,6 +23,8 @@ export interface Manifest {
 
 /** An API server with what the manifests make. */
 export interface Cluster extends AsyncDisposable {
+  /** The namespace of all of it. */
+  readonly namespace: string;
   /** A pod that starts only if the rights that it asks for are granted. */
   startPod(
     options?: K8sLockModuleOptions,
@@ -31,6 +34,8 @@ export interface Cluster extends AsyncDisposable {
 
 export interface Pod {
   readonly locks: LockService;
+  /** What it has logged as warnings. */
+  readonly warnings: readonly string[];
   get<T>(type: new (...args: never[]) => T): T;
 }
 
@@ -38,12 +43,14 @@ export type ApplyManifests = (
   manifests: readonly Manifest[],
 ) => Promise<Cluster>;
 
-/** The namespace in the manifests of README.md, and the name of the service account. */
+/** The namespace in the manifests, and the name of the service account. */
 const NAMESPACE = 'jobs';
 const ACCOUNT = 'api';
 
-export function readManifests(id: string): Manifest[] {
-  return loadAllYaml(findBlock(id).code);
+/** @param name of a file in `deploy/`, without its end */
+export function readManifests(name: string): Manifest[] {
+  const file = new URL(`../../deploy/${name}.yaml`, import.meta.url);
+  return loadAllYaml(readFileSync(file, 'utf8'));
 }
 
 /** The manifests with the rules changed. */
@@ -87,16 +94,26 @@ export const applyToEmbedded: ApplyManifests = async (manifests) => {
     namespace: NAMESPACE,
     user: ACCOUNT,
   });
-  return runPods(kubeConfig, () => server.stop());
+  return runPods(kubeConfig, NAMESPACE, () => server.stop());
 };
 
-/** In a namespace of its own, which the manifests are changed to. */
-export const applyToReal: ApplyManifests = async (manifests) => {
+export const applyToReal: ApplyManifests = (manifests) => {
   const real = inject('kubeApiserver');
   if ('skipped' in real) {
     throw new Error(real.skipped);
   }
-  const admin = new KubeClient(real.kubeConfig);
+  return applyTo(real.kubeConfig, manifests);
+};
+
+/**
+ * Applies them as the user of this kubeconfig (YAML), who may do everything, in a namespace of their
+ * own, which they are changed to.
+ */
+export async function applyTo(
+  adminKubeConfig: string,
+  manifests: readonly Manifest[],
+): Promise<Cluster> {
+  const admin = new KubeClient(adminKubeConfig);
   const namespace = await admin.createNamespace();
   const moved: Manifest[] = JSON.parse(
     JSON.stringify(manifests).replaceAll(`"${NAMESPACE}"`, `"${namespace}"`),
@@ -110,7 +127,7 @@ export const applyToReal: ApplyManifests = async (manifests) => {
     { spec: {} },
   );
   const cluster = new KubeConfig();
-  cluster.loadFromString(real.kubeConfig);
+  cluster.loadFromString(adminKubeConfig);
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromOptions({
     clusters: [{ ...cluster.getCurrentCluster(), name: 'cluster' }],
@@ -122,15 +139,21 @@ export const applyToReal: ApplyManifests = async (manifests) => {
   });
   const rules = moved.flatMap((manifest) => manifest.rules ?? []);
   await granted(new KubeClient(kubeConfig.exportConfig()), namespace, rules);
-  return runPods(kubeConfig, async () => {
+  return runPods(kubeConfig, namespace, async () => {
     await admin.request('DELETE', `/api/v1/namespaces/${namespace}`);
   });
-};
+}
 
-function runPods(kubeConfig: KubeConfig, stop: () => Promise<void>): Cluster {
+function runPods(
+  kubeConfig: KubeConfig,
+  namespace: string,
+  stop: () => Promise<void>,
+): Cluster {
   const closing: (() => Promise<void>)[] = [];
   return {
+    namespace,
     startPod: async (options, metadata) => {
+      const log = new WarningLog();
       const pod = await Test.createTestingModule({
         ...metadata,
         imports: [
@@ -141,10 +164,16 @@ function runPods(kubeConfig: KubeConfig, stop: () => Promise<void>): Cluster {
             ...options,
           }),
         ],
-      }).compile();
+      })
+        .setLogger(log)
+        .compile();
       closing.push(() => pod.close());
       await pod.init();
-      return { locks: pod.get(LockService), get: (type) => pod.get(type) };
+      return {
+        locks: pod.get(LockService),
+        warnings: log.warnings,
+        get: (type) => pod.get(type),
+      };
     },
     [Symbol.asyncDispose]: async () => {
       await Promise.all(closing.map((close) => close()));

@@ -87,7 +87,7 @@ async function findFault(command: string): Promise<string | undefined> {
       return unknown.length === 0 ? undefined : `nobody needs ${unknown[0]}`;
     }
     case 'npm run':
-      return findScriptFault(rest);
+      return findScriptFault(rest.split(' -- ')[0]!);
     case 'npm start':
     case 'npm test':
       return findScriptFault(action.slice('npm '.length));

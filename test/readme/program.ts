@@ -13,6 +13,7 @@ const NAMES: Record<string, readonly string[]> = {
   '@kubernetes/client-node': ['KubeConfig'],
   '@nestjs/common': [
     'Controller',
+    'Delete',
     'Get',
     'Injectable',
     'type MessageEvent',
@@ -20,6 +21,7 @@ const NAMES: Record<string, readonly string[]> = {
     'Param',
     'Post',
     'Sse',
+    'UseInterceptors',
   ],
   '@nestjs/core': ['NestFactory'],
   '@nestjs/schedule': ['Cron'],

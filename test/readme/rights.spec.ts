@@ -1,5 +1,6 @@
 /** The rights that README.md asks for are enough, each of them is needed, and what lacks is told: on the embedded API server and on the real one. */
 import { Injectable } from '@nestjs/common';
+import { loadAllYaml } from '@kubernetes/client-node';
 import { firstValueFrom, filter, timeout } from 'rxjs';
 import { describe, expect, inject, it } from 'vitest';
 import {
@@ -15,7 +16,7 @@ import {
   type ApplyManifests,
   type Manifest,
 } from './manifests.js';
-import { findBlocks, findCode, findTable } from './readme.js';
+import { findBlock, findBlocks, findCode, findTable } from './readme.js';
 
 @Injectable()
 class Jobs {
@@ -30,13 +31,21 @@ class Jobs {
   }
 }
 
-const role = readManifests('role');
-/** A Role by names is bound to the service account as the other Role is. */
-const roleForNames = [
-  ...role.filter(({ kind }) => kind !== 'Role'),
-  ...readManifests('role-for-names'),
-];
-const lease = readManifests('lease');
+@Injectable()
+class OneJob {
+  @WithLeaseLock('nightly-report', { onLocked: 'skip' })
+  async nightly() {
+    return 'ran';
+  }
+}
+
+const anyLock = readManifests('any-lock');
+const namedLocks = readManifests('named-locks');
+const oneLock = readManifests('one-lock');
+const lease = oneLock.filter(({ kind }) => kind === 'Lease');
+
+/** Fast enough to lose a lock in a test, slow enough not to lose one that is renewed. */
+const BRIEF = { leaseDuration: 1_000, renewInterval: 50 };
 
 const without = (
   manifests: readonly Manifest[],
@@ -49,26 +58,75 @@ const without = (
     })),
   );
 
+const grant = (verb: string): string =>
+  `Grant these credentials the verb "${verb}" on leases.coordination.k8s.io in namespace `;
+
+/** A lock goes from pod to pod by polling alone, and the watch that fails is told. */
+const passesOnByPolling = async (apply: ApplyManifests, verb: string) => {
+  await using cluster = await apply(without(anyLock, [verb]));
+  const options = { verifyAtStartup: false, retryInterval: 50 } as const;
+  const [one, two] = [
+    await cluster.startPod(options),
+    await cluster.startPod(options),
+  ];
+  const lock = await one.locks.acquire('import');
+  const failed = nextEvent(two.locks, 'backend-error');
+  const next = two.locks.acquire('import');
+  expect(await failed).toMatchObject({
+    operation: 'watch',
+    leaseName: 'import',
+    error: { message: expect.stringContaining(grant(verb)) },
+  });
+  await lock.release();
+  await using _ = await next;
+};
+
 /** What it comes to when a verb is missing, by the row of the table. */
 const WITHOUT: Record<string, (apply: ApplyManifests) => Promise<void>> = {
   get: async (apply) => {
-    await using cluster = await apply(without(role, ['get']));
+    await using cluster = await apply(without(anyLock, ['get']));
     const { locks } = await cluster.startPod({ verifyAtStartup: false });
-    await expect(locks.acquire('import')).rejects.toThrow(
-      'Grant these credentials the verb "get"',
-    );
+    for (const call of [
+      () => locks.acquire('import'),
+      () => locks.tryAcquire('import'),
+      () => locks.inspect('import'),
+      () => locks.forceRelease('import'),
+    ]) {
+      await expect(call).rejects.toThrow(grant('get'));
+    }
   },
 
   update: async (apply) => {
-    await using cluster = await apply([...without(role, ['update']), ...lease]);
-    const { locks } = await cluster.startPod({ verifyAtStartup: false });
+    await using cluster = await apply([
+      ...without(anyLock, ['update']),
+      ...lease,
+    ]);
+    const { locks, warnings } = await cluster.startPod({
+      verifyAtStartup: false,
+      ...BRIEF,
+    });
     await expect(locks.acquire('nightly-report')).rejects.toThrow(
-      'Grant these credentials the verb "update"',
+      grant('update'),
     );
+
+    const failed = nextEvent(locks, 'backend-error');
+    const lost = nextEvent(locks, 'lost');
+    const created = await locks.acquire('import');
+    expect(await failed).toMatchObject({
+      operation: 'renew',
+      error: { message: expect.stringContaining(grant('update')) },
+    });
+    expect(await lost).toMatchObject({ reason: 'deadline' });
+    expect(created.signal.aborted).toBe(true);
+    await expect(locks.forceRelease('import')).rejects.toThrow(grant('update'));
+    expect(warnings.join('\n')).toContain(grant('update'));
   },
 
   create: async (apply) => {
-    await using cluster = await apply([...without(role, ['create']), ...lease]);
+    await using cluster = await apply([
+      ...without(anyLock, ['create']),
+      ...lease,
+    ]);
     const { locks } = await cluster.startPod({ createLease: false });
     await using lock = await locks.acquire('nightly-report');
     expect(lock.isHeld).toBe(true);
@@ -77,30 +135,21 @@ const WITHOUT: Record<string, (apply: ApplyManifests) => Promise<void>> = {
     );
     await expect(
       locks.acquire('invoices', { createLease: true }),
-    ).rejects.toThrow('Grant these credentials the verb "create"');
+    ).rejects.toThrow(grant('create'));
   },
 
-  'list, watch': async (apply) => {
-    await using cluster = await apply(without(role, ['list', 'watch']));
-    const options = { verifyAtStartup: false, retryInterval: 50 } as const;
-    const [one, two] = [
-      await cluster.startPod(options),
-      await cluster.startPod(options),
-    ];
-    const lock = await one.locks.acquire('import');
-    const isWaiting = nextEvent(two.locks, 'waiting');
-    const next = two.locks.acquire('import');
-    await isWaiting;
-    await lock.release();
-    await using _ = await next;
-    await expect(one.locks.list()).rejects.toThrow(
-      'Grant these credentials the verb "list"',
-    );
+  watch: (apply) => passesOnByPolling(apply, 'watch'),
+
+  list: async (apply) => {
+    await passesOnByPolling(apply, 'list');
+    await using cluster = await apply(without(anyLock, ['list']));
+    const { locks } = await cluster.startPod({ verifyAtStartup: false });
+    await expect(locks.list()).rejects.toThrow(grant('list'));
   },
 
   delete: async (apply) => {
-    await using cluster = await apply(role);
-    const { locks } = await cluster.startPod({
+    await using cluster = await apply(anyLock);
+    const { locks, warnings } = await cluster.startPod({
       verifyAtStartup: false,
       deleteOnRelease: true,
       leaseDuration: 1_000,
@@ -110,43 +159,44 @@ const WITHOUT: Record<string, (apply: ApplyManifests) => Promise<void>> = {
     const released = lock.release();
     expect(await failed).toMatchObject({
       operation: 'release',
-      error: {
-        message: expect.stringContaining(
-          'Grant these credentials the verb "delete"',
-        ),
-      },
+      error: { message: expect.stringContaining(grant('delete')) },
     });
     await released;
+    expect(warnings.join('\n')).toContain(grant('delete'));
     expect(await locks.inspect('import')).toMatchObject({
       holder: lock.holderIdentity,
     });
   },
 };
 
-it('has a test for each manifest', () => {
-  expect(findBlocks('yaml').map(({ id }) => id)).toEqual([
-    'role',
-    'role-for-names',
-    'lease',
-  ]);
+const inBlock = (id: string): Manifest[] => loadAllYaml(findBlock(id).code);
+
+it('has no manifest on the page that is not in deploy/', () => {
+  expect(inBlock('role')).toEqual(anyLock);
+  expect(inBlock('role-for-names')).toEqual(
+    namedLocks.filter(({ kind }) => kind === 'Role'),
+  );
+  expect(inBlock('lease')).toEqual(lease);
+  expect(findBlocks('yaml')).toHaveLength(3);
 });
 
 describe.each([
   { server: 'embedded', apply: applyToEmbedded, skipped: undefined },
   { server: 'real', apply: applyToReal, ...inject('kubeApiserver') },
 ])('on the $server API server', ({ apply, skipped }) => {
-  const rows = findTable('## Rights (RBAC)').map(([verbs = '']) =>
-    findCode(verbs),
+  const rows = findTable('## Rights (RBAC)').flatMap(([verb = '']) =>
+    findCode(verb),
   );
   const reason = skipped === undefined ? '' : `; skipped: ${skipped}`;
 
-  describe.skipIf(skipped)(`the Role${reason}`, () => {
-    it('is enough for locks of any name', async () => {
-      await using cluster = await apply(role);
-      const [one, two] = [
-        (await cluster.startPod()).locks,
-        (await cluster.startPod({ retryInterval: 60_000 })).locks,
+  describe.skipIf(skipped)(`the rights to any lock${reason}`, () => {
+    it('are enough for locks of any name', async () => {
+      await using cluster = await apply(anyLock);
+      const pods = [
+        await cluster.startPod(),
+        await cluster.startPod({ retryInterval: 60_000 }),
       ];
+      const [one, two] = [pods[0]!.locks, pods[1]!.locks];
       const renewed = nextEvent(one, 'renewed');
       const lock = await one.acquire('import', { renewInterval: 50 });
       await renewed;
@@ -165,63 +215,113 @@ describe.each([
         holder: holderIdentity,
       });
       expect(signal.aborted).toBe(false); // it has not learned of it yet
+      expect(pods.flatMap(({ warnings }) => warnings)).toEqual([]);
     });
 
-    it.each(rows)('needs %s', async (...verbs) => {
-      const options = { deleteOnRelease: verbs.includes('delete') };
-      await using cluster = await apply(without(role, verbs));
-      await expect(cluster.startPod(options)).rejects.toThrow(
-        `may not ${verbs[0]} leases.coordination.k8s.io in namespace`,
+    it('are none outside of the namespace', async () => {
+      await using cluster = await apply(anyLock);
+      const { locks } = await cluster.startPod();
+      const elsewhere = { namespace: 'default' };
+      for (const [verb, call] of [
+        ['get', () => locks.acquire('import', elsewhere)],
+        ['get', () => locks.inspect('import', elsewhere)],
+        ['list', () => locks.list(elsewhere)],
+      ] as const) {
+        await expect(call).rejects.toThrow(`${grant(verb)}default`);
+      }
+    });
+
+    it('with delete are enough for deleteOnRelease', async () => {
+      await using cluster = await apply(
+        changeRules(anyLock, ([rule]) => [
+          { ...rule!, verbs: [...rule!.verbs, 'delete'] },
+        ]),
       );
-      await WITHOUT[verbs.join(', ')]!(apply);
+      const { locks, warnings } = await cluster.startPod({
+        deleteOnRelease: true,
+      });
+      await (await locks.acquire('import')).release();
+      expect(await locks.inspect('import')).toMatchObject({ exists: false });
+      expect(warnings).toEqual([]);
+    });
+
+    it.each(rows)('need %s', async (verb) => {
+      const options = { deleteOnRelease: verb === 'delete' };
+      await using cluster = await apply(without(anyLock, [verb]));
+      await expect(cluster.startPod(options)).rejects.toThrow(
+        `may not ${verb} leases.coordination.k8s.io in namespace`,
+      );
+      await WITHOUT[verb]!(apply);
     });
   });
 
-  describe.skipIf(skipped)(`the Role for names${reason}`, () => {
-    it('is enough for the locks that it names, and for no others', async () => {
-      await using cluster = await apply(roleForNames);
+  describe.skipIf(skipped)(`the rights to named locks${reason}`, () => {
+    it('are enough for the locks that they name, and for no others', async () => {
+      await using cluster = await apply(namedLocks);
       const jobs = { providers: [Jobs] };
       const one = await cluster.startPod({ retryInterval: 60_000 }, jobs);
       const two = await cluster.startPod({}, jobs);
       expect(await one.get(Jobs).invoices()).toBe('ran');
-      const lock = await one.locks.acquire('nightly-report', {
-        leaseDuration: 1_000,
-        renewInterval: 50,
-      });
+      const lock = await one.locks.acquire('nightly-report', BRIEF);
       expect(await two.get(Jobs).nightly()).toBeUndefined();
       const next = one.locks.acquire('nightly-report');
       await lock.release();
       await (await next).release();
-      await expect(one.locks.acquire('other')).rejects.toThrow(
-        'Grant these credentials the verb "get" on leases.coordination.k8s.io in namespace',
-      );
-    });
-
-    it('does without create, where the Leases are there', async () => {
-      const [byName] = readManifests('role-for-names').map(
-        ({ rules = [] }) => rules,
-      );
-      await using cluster = await apply([
-        ...changeRules(roleForNames, () => byName!.slice(0, 1)),
-        ...lease,
-      ]);
-      const pod = await cluster.startPod(
-        { createLease: false },
-        { providers: [Jobs] },
-      );
-      const jobs = pod.get(Jobs);
-      expect(await jobs.nightly()).toBe('ran');
-      await expect(jobs.invoices()).rejects.toThrow(
-        'the Lease does not exist and createLease is false',
-      );
+      await expect(one.locks.acquire('other')).rejects.toThrow(grant('get'));
+      await expect(one.locks.list()).rejects.toThrow(grant('list'));
+      expect([...one.warnings, ...two.warnings]).toEqual([]);
     });
 
     it('can not be checked for names that only LockService is given', async () => {
-      await using cluster = await apply(roleForNames);
+      await using cluster = await apply(namedLocks);
       await expect(cluster.startPod()).rejects.toThrow('may not get');
       const { locks } = await cluster.startPod({ verifyAtStartup: false });
       await using lock = await locks.acquire('invoices');
       expect(lock.isHeld).toBe(true);
+    });
+  });
+
+  describe.skipIf(skipped)(`the rights to one lock${reason}`, () => {
+    const withoutCreation = { createLease: false };
+    const job = { providers: [OneJob] };
+
+    it('are enough for everything about it', async () => {
+      await using cluster = await apply(oneLock);
+      const options = { ...withoutCreation, retryInterval: 60_000 };
+      const one = await cluster.startPod(options, job);
+      const two = await cluster.startPod(options, job);
+      expect(await one.get(OneJob).nightly()).toBe('ran');
+
+      const renewed = nextEvent(one.locks, 'renewed');
+      const lock = await one.locks.acquire('nightly-report', BRIEF);
+      await renewed;
+      expect(await two.get(OneJob).nightly()).toBeUndefined();
+      const isWaiting = nextEvent(two.locks, 'waiting');
+      const next = two.locks.acquire('nightly-report');
+      await isWaiting;
+      await lock.release();
+      const { holderIdentity } = await next;
+      expect(await one.locks.inspect('nightly-report')).toMatchObject({
+        holder: holderIdentity,
+      });
+      expect(await one.locks.forceRelease('nightly-report')).toMatchObject({
+        holder: holderIdentity,
+      });
+      expect([...one.warnings, ...two.warnings]).toEqual([]);
+    });
+
+    it('are none to another one, nor to create any', async () => {
+      await using cluster = await apply(oneLock);
+      const { locks } = await cluster.startPod(withoutCreation, job);
+      await expect(locks.acquire('invoices')).rejects.toThrow(grant('get'));
+      await expect(cluster.startPod({}, job)).rejects.toThrow('may not create');
+    });
+
+    it.each(['get', 'list', 'watch', 'update'])('need %s', async (verb) => {
+      await using cluster = await apply(without(oneLock, [verb]));
+      await expect(cluster.startPod(withoutCreation, job)).rejects.toThrow(
+        `may not ${verb} leases.coordination.k8s.io in namespace`,
+      );
     });
   });
 });

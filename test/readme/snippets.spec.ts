@@ -12,6 +12,7 @@ import {
 import { writePrograms } from './program.js';
 import { findBlocks } from './readme.js';
 import { decorated } from './snippets/decorated.js';
+import { http } from './snippets/http.js';
 import { locks } from './snippets/locks.js';
 import { observability } from './snippets/observability.js';
 import { setUp } from './snippets/set-up.js';
@@ -21,6 +22,7 @@ const TESTS: Record<string, SnippetTest> = {
   ...setUp,
   ...locks,
   ...decorated,
+  ...http,
   ...observability,
 };
 /** The example that is a test file itself. */

@@ -78,6 +78,7 @@ it('the errors have their statuses and reasons', () => {
         timeout: true,
         held: true,
         shutdown: true,
+        cancelled: true,
       }),
     },
     {

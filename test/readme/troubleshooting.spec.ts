@@ -1,6 +1,6 @@
 /** Every message that README.md explains is one that the library really gives, and the other way round. */
 import { randomUUID } from 'node:crypto';
-import { Injectable, Logger } from '@nestjs/common';
+import { Controller, Get, Injectable, Logger } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import {
@@ -11,6 +11,8 @@ import {
   type LeaseLock,
 } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
+import { askAndLeave } from '../decorators/http-clients.js';
+import { startLockApp } from '../decorators/lock-app.js';
 import { findCode, findItems } from './readme.js';
 
 @Injectable()
@@ -18,8 +20,25 @@ class Jobs {
   @WithLeaseLock('taken', { onLocked: 'throw' })
   async throws() {}
 
+  @WithLeaseLock('taken')
+  async waits() {}
+
   @lockedByAny(async () => 'late')
   async isNamedLate() {}
+}
+
+@Controller()
+class Routes {
+  /** What the handler comes to. */
+  static outcome: Promise<void>;
+
+  constructor(private readonly jobs: Jobs) {}
+
+  @Get('taken')
+  async wait() {
+    Routes.outcome = this.jobs.waits();
+    await Routes.outcome;
+  }
 }
 
 /** The decorator without its types: as in JavaScript. */
@@ -66,8 +85,20 @@ afterAll(async () => {
 
 /** Who is given the messages, and what for: somebody who … */
 const MISTAKES: Record<string, () => Promise<unknown>> = {
-  'waits in vain': () => locks.acquire('taken', { waitTimeout: 10 }),
+  'waits in vain': async () => {
+    await locks.inspect('taken'); // who holds it is known, however late the timer is
+    await locks.acquire('taken', { waitTimeout: 10 });
+  },
   'does not want to wait': () => jobs.throws(),
+  'goes away while a request waits': async () => {
+    await using app = await startLockApp(
+      { controllers: [Routes], providers: [Jobs] },
+      { server },
+    );
+    const waiting = server.requests.next({ verb: 'watch', name: 'taken' });
+    await askAndLeave(app, 'taken', waiting);
+    await Routes.outcome;
+  },
   'acquires while it closes': async () => {
     const closed = await startPod();
     await closing.pop()!();

@@ -22,6 +22,12 @@ export const settleOrder =
   vi.fn<
     (id: string, options: Cancellable & { token?: bigint }) => Promise<object>
   >();
+export const cancelOrder = vi.fn<(id: string) => Promise<object>>();
+export const sendReminders = vi.fn<() => Promise<object>>();
+export const reserveItem =
+  vi.fn<(item: string, options: { token?: bigint }) => Promise<object>>();
+export const bookTransfer =
+  vi.fn<(from: string, to: string) => Promise<void>>();
 export const streamRows = vi.fn<() => Observable<{ data: string }>>();
 export const findDueInvoices = vi.fn<() => Promise<string[]>>(async () => [
   'A-1',

@@ -7,6 +7,7 @@ import { startLockApp, type LockApp } from '../../decorators/lock-app.js';
 import { eventually } from '../eventually.js';
 import { findBlock } from '../readme.js';
 import {
+  bookTransfer,
   sendInvoice,
   sendStatement,
   settleOrder,
@@ -35,6 +36,7 @@ export const decorated: Record<string, SnippetTest> = {
 
     await fixture.others.acquire('order-7');
     const refused = await settle();
+    expect(refused.headers.get('retry-after')).toBe('1');
     expect([refused.status, await refused.json()]).toEqual([
       423,
       JSON.parse(findBlock('answer').code),
@@ -64,6 +66,27 @@ export const decorated: Record<string, SnippetTest> = {
     rows.complete();
     expect(await (await whole).text()).toContain('data: row 1');
     await eventually(() => expect(isHeld(fixture, 'export')).toBe(false));
+  },
+
+  'several-locks': async (load) => {
+    interface Transfers {
+      transfer(from: string, to: string): Promise<void>;
+    }
+    const { Accounts } = await load<{ Accounts: Type<Transfers> }>();
+    await using fixture = await startLockApp({ providers: [Accounts] });
+    const accounts = fixture.app.get(Accounts);
+    bookTransfer.mockImplementation(async () => {
+      expect(isHeld(fixture, 'account-1')).toBe(true);
+      expect(isHeld(fixture, 'account-2')).toBe(true);
+    });
+    await Promise.all([
+      accounts.transfer('1', '2'),
+      accounts.transfer('2', '1'),
+    ]);
+    expect(bookTransfer.mock.calls.map(String).toSorted()).toEqual([
+      '1,2',
+      '2,1',
+    ]);
   },
 
   'scheduled-job': async (load) => {

@@ -1,0 +1,90 @@
+/** `LeaseLockInterceptor()`: the lock of `@WithLeaseLock` for those who configure by class. */
+import {
+  Inject,
+  Injectable,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+  type Type,
+} from '@nestjs/common';
+import type { Observable } from 'rxjs';
+import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import { LockService } from '../lock.service.js';
+import { currentExchange } from './http-exchange.js';
+import { addInterceptorLock } from './interceptor-lock.metadata.js';
+import { LockedRun, observeLocked } from './locked-run.js';
+import { checkName } from './method-lock.metadata.js';
+import { isEventStream } from './route.metadata.js';
+
+/**
+ * Makes an interceptor that runs each call of a handler under the lock of this name: of a route, a
+ * resolver, a message or an event handler. Everything is as under {@link WithLeaseLock}, with the
+ * handler's call in place of the method's, and these differences:
+ *
+ * - The lock is taken where the interceptor stands: after the guards, and after the interceptors that
+ *   are bound before it; pipes run under it. It is held until what comes from the handler and the
+ *   interceptors below has ended.
+ * - Several interceptors, and the decorators of the handler, take their locks one after the other, each
+ *   where it stands.
+ * - `currentLock()` gives the lock; `@HeldLock()` is for decorated methods only.
+ * - An interceptor can not take back the head of a stream: of a route under `@Sse()`, Nest sends it
+ *   before the lock is acquired. Decorate the method instead.
+ *
+ * Each call of this function makes a class, to be bound with `@UseInterceptors()`, provided as
+ * `APP_INTERCEPTOR`, or extended. An instance by hand is made with the `LockService`.
+ *
+ * @param name a string that is not empty, or a function that makes one for each call
+ * @param options default: those of the module; `onLocked` is `'wait'`, for up to 10 000 ms. A call that
+ * is skipped under `'skip'` answers 204 over HTTP, and elsewhere undefined. Durations are in milliseconds.
+ *
+ * @throws LockConfigurationError at startup, for a name or options that are wrong; from a call, when the
+ * function for the name returns no string, or an empty one
+ * @throws LockNotAcquiredError from a call under `'wait'` or `'throw'`
+ * @throws LockBackendError from a call, when the API server can't be used
+ *
+ * @example
+ * @UseInterceptors(LeaseLockInterceptor('import', { onLocked: 'throw' }))
+ * @Controller('imports')
+ * class ImportsController {} // one request at a time, to any of its routes, in any pod
+ *
+ * @example
+ * const OrderLock = LeaseLockInterceptor(
+ *   (context) => `order-${context.switchToHttp().getRequest().params.id}`,
+ * );
+ */
+export function LeaseLockInterceptor(
+  name: string | ((context: ExecutionContext) => string),
+  options: LockOptions & { onLocked?: OnLocked } = {},
+): Type<NestInterceptor> {
+  const { onLocked = 'wait', ...lockOptions } = options;
+
+  @Injectable()
+  class LockInterceptor implements NestInterceptor {
+    constructor(@Inject(LockService) private readonly locks: LockService) {}
+
+    intercept(
+      context: ExecutionContext,
+      next: CallHandler,
+    ): Observable<unknown> {
+      const wish = {
+        name: checkName(typeof name === 'function' ? name(context) : name, () =>
+          describeHandler(context),
+        ),
+        onLocked,
+        options: lockOptions,
+      };
+      const exchange = currentExchange();
+      return observeLocked(
+        new LockedRun(this.locks, [wish], () => exchange?.skip()),
+        () => next.handle(),
+        isEventStream(context.getHandler()),
+      );
+    }
+  }
+  addInterceptorLock(LockInterceptor, { name, onLocked, options: lockOptions });
+  return LockInterceptor;
+}
+
+function describeHandler(context: ExecutionContext): string {
+  return `LeaseLockInterceptor() on ${context.getClass().name}.${context.getHandler().name}`;
+}

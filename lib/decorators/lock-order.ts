@@ -1,0 +1,158 @@
+/** Takes all locks of one call, in an order that is the same in every process, so that no two calls wait for each other. */
+import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import type { LockService } from '../lock.service.js';
+import type { Claim } from '../lock/claim.js';
+import { Hold } from '../lock/hold.js';
+import { runUnderLock, type LeaseLock } from '../lock/lease-lock.js';
+
+/** One lock that a call wants. */
+export interface LockWish {
+  readonly name: string;
+  readonly onLocked: OnLocked;
+  readonly options: LockOptions;
+  /** What is claimed with it. */
+  readonly claim?: Claim;
+}
+
+/** Where a lock is: the same lock if both are the same. */
+type Place = Pick<LeaseLock, 'namespace' | 'leaseName'>;
+
+/**
+ * Acquires them one after the other, by namespace and Lease name. When one is not to be had, or one
+ * that was taken is lost before the last is, all are given back.
+ *
+ * @returns the locks in the order of the wishes, each once: of several wishes for one, the last counts.
+ * Undefined when the call is to be skipped, because of any of them
+ */
+export async function enterAll(
+  service: LockService,
+  wishes: readonly LockWish[],
+  signal: AbortSignal | undefined,
+): Promise<readonly LeaseLock[] | undefined> {
+  const taken = new Map<LockWish, LeaseLock>();
+  let isComplete = false;
+  try {
+    for (const wish of await inOrder(service, wishes)) {
+      const { name, onLocked, options, claim } = wish;
+      const until = anyOf(
+        signal,
+        ...Array.from(taken.values(), (lock) => lock.signal),
+      );
+      // oxlint-disable-next-line no-await-in-loop -- in their order
+      const lock = await service.enter(
+        name,
+        onLocked,
+        { ...options, signal: until },
+        claim,
+      );
+      if (lock === undefined) {
+        return undefined;
+      }
+      taken.set(wish, lock);
+    }
+    isComplete = true;
+    return wishes.flatMap((wish) => taken.get(wish) ?? []);
+  } finally {
+    if (!isComplete) {
+      await giveBack([...taken.values()]);
+    }
+  }
+}
+
+/** Releases them in the reverse of the order in which they were taken. */
+export async function releaseAll(locks: readonly LeaseLock[]): Promise<void> {
+  await Promise.all(
+    locks
+      .toSorted(comparePlaces)
+      .toReversed()
+      .map((lock) => lock.release()),
+  );
+}
+
+/** Releases locks under which nothing was done: what was claimed with them is open again. */
+export async function giveBack(locks: readonly LeaseLock[]): Promise<void> {
+  for (const lock of locks) {
+    if (lock instanceof Hold) {
+      lock.endClaimAs('open');
+    }
+  }
+  await releaseAll(locks);
+}
+
+/** Runs `work` under all of them, with what {@link join} makes of them as its `currentLock()`. */
+export function runUnderAll<T>(
+  locks: readonly LeaseLock[],
+  work: (lock: LeaseLock) => T,
+): T {
+  const joined = join(locks);
+  return [...new Set([...locks, joined])].reduceRight<() => T>(
+    (inner, lock) => () => runUnderLock(lock, inner),
+    () => work(joined),
+  )();
+}
+
+/** The last of the locks, which is lost as soon as any of them is. */
+function join(locks: readonly LeaseLock[]): LeaseLock {
+  const last = locks.at(-1)!;
+  if (locks.length === 1) {
+    return last;
+  }
+  const signal = AbortSignal.any(locks.map((lock) => lock.signal));
+  const release = (): Promise<void> => releaseAll(locks);
+  return {
+    name: last.name,
+    namespace: last.namespace,
+    leaseName: last.leaseName,
+    holderIdentity: last.holderIdentity,
+    fencingToken: last.fencingToken,
+    signal,
+    get isHeld() {
+      return locks.every((lock) => lock.isHeld);
+    },
+    assertHeld: () => locks.forEach((lock) => lock.assertHeld()),
+    release,
+    [Symbol.asyncDispose]: release,
+  };
+}
+
+/** Aborts with the first of them. */
+export function anyOf(
+  ...signals: readonly (AbortSignal | undefined)[]
+): AbortSignal | undefined {
+  const given = signals.filter((signal) => signal !== undefined);
+  return given.length > 1 ? AbortSignal.any(given) : given[0];
+}
+
+async function inOrder(
+  service: LockService,
+  wishes: readonly LockWish[],
+): Promise<readonly LockWish[]> {
+  if (wishes.length === 1) {
+    return wishes;
+  }
+  const places = new Map<LockWish, Place>();
+  for (const wish of wishes) {
+    // oxlint-disable-next-line no-await-in-loop -- none of them waits for anything but the first
+    places.set(wish, await service.locate(wish.name, wish.options));
+  }
+  const compare = (one: LockWish, other: LockWish): number =>
+    comparePlaces(places.get(one)!, places.get(other)!);
+  return wishes
+    .filter(
+      (wish, index) =>
+        !wishes.slice(index + 1).some((later) => compare(wish, later) === 0),
+    )
+    .toSorted(compare);
+}
+
+/** Code units, and no alphabet of a language: every process must come to the same order. */
+function comparePlaces(one: Place, other: Place): number {
+  return (
+    compareText(one.namespace, other.namespace) ||
+    compareText(one.leaseName, other.leaseName)
+  );
+}
+
+function compareText(one: string, other: string): number {
+  return one < other ? -1 : Number(one > other);
+}
