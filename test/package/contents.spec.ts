@@ -29,13 +29,22 @@ const read = (path: string): Promise<string> =>
   readFile(join(copy.folder, path), 'utf8');
 
 describe('the packed package', () => {
-  it('has the code and types of each source, the page, the license, and nothing else', async () => {
+  it('has the code and types of each source, the manifests, the page, the license, and nothing else', async () => {
     const sources = await readSources(join(copy.folder, 'lib'));
     const built = [...sources.keys()].flatMap((path) =>
       ['js', 'd.ts'].map((end) => `dist/${path.replace(/ts$/, end)}`),
     );
+    const manifests = ['any-lock', 'named-locks', 'one-lock'].map(
+      (name) => `deploy/${name}.yaml`,
+    );
     expect(paths.toSorted()).toEqual(
-      ['LICENSE', 'README.md', 'package.json', ...built].toSorted(),
+      [
+        'LICENSE',
+        'README.md',
+        'package.json',
+        ...manifests,
+        ...built,
+      ].toSorted(),
     );
   });
 

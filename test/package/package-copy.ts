@@ -8,6 +8,7 @@ import { Program } from './program.js';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 const SOURCES = [
+  'deploy',
   'lib',
   'package.json',
   'tsconfig.json',
