@@ -12,10 +12,10 @@ import {
   stat,
   utimes,
 } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { cachePath } from './cached-folder.js';
 
 const run = promisify(execFile);
 /** Neither a C compiler nor the state of the work tree decides what comes out. */
@@ -49,12 +49,8 @@ export class ProgramUnavailableError extends Error {
  */
 export async function buildGoProgram(program: GoProgram): Promise<string> {
   const source = await readSource(program);
-  const directory = join(
-    process.env.XDG_CACHE_HOME || join(homedir(), '.cache'),
-    'nestjs-k8s-lock',
-    program.name,
-    `${source.version}-${source.hash}`,
-  );
+  const version = `${source.version}-${source.hash}`;
+  const directory = cachePath(program.name, version);
   const binary = join(directory, program.name);
   if (await exists(binary)) {
     return binary;

@@ -4,9 +4,9 @@ import { copyFile, cp, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { compile } from '../build.js';
+import { obtainFolder } from '../cached-folder.js';
 import { Program } from '../package/program.js';
 import { buildFolder } from '../processes/test-process.js';
-import { obtainFolder } from './cached-folder.js';
 import type { observe } from './programs/observe.js';
 import type { Combinations, Services } from './programs/stage.js';
 

@@ -1,11 +1,12 @@
 /** A real Redis, for BullMQ: that of the machine, or else Debian's, unpacked into the user's cache. */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { obtainFolder } from '../cached-folder.js';
+import { unpackPackages } from '../debian-packages.js';
 import { Program } from '../package/program.js';
-import { obtainFolder } from './cached-folder.js';
 
 const run = promisify(execFile);
 
@@ -45,7 +46,9 @@ async function findProgram(): Promise<RedisProgram> {
   if (await isInstalled()) {
     return { command: 'redis-server', env: {} };
   }
-  const folder = await obtainFolder('redis', unpackPackages);
+  const folder = await obtainFolder('redis', (path) =>
+    unpackPackages(path, ['redis-server']),
+  );
   const libraries = join(folder, 'usr/lib');
   const paths = (await readdir(libraries)).map((name) => join(libraries, name));
   return {
@@ -77,27 +80,4 @@ async function start({ command, env }: RedisProgram): Promise<RedisServer> {
       await rm(folder, { recursive: true });
     },
   };
-}
-
-/** Fetches redis-server and what this machine lacks for it, and installs nothing: it needs no rights. */
-async function unpackPackages(folder: string): Promise<void> {
-  const lists = join(folder, 'apt/lists');
-  const cache = join(folder, 'apt/cache');
-  const archives = join(cache, 'archives');
-  await mkdir(join(lists, 'partial'), { recursive: true });
-  await mkdir(join(archives, 'partial'), { recursive: true });
-  const apt = (...args: string[]): Promise<unknown> =>
-    run('apt-get', [
-      `-oDir::State::Lists=${lists}`,
-      `-oDir::Cache=${cache}`,
-      '-oDebug::NoLocking=true',
-      ...args,
-    ]);
-  await apt('update');
-  await apt('install', '--download-only', '--yes', 'redis-server');
-  const packages = await readdir(archives);
-  for (const name of packages.filter((file) => file.endsWith('.deb'))) {
-    await run('dpkg', ['--extract', join(archives, name), folder]);
-  }
-  await rm(join(folder, 'apt'), { recursive: true });
 }

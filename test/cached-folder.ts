@@ -15,11 +15,7 @@ export async function obtainFolder(
   name: string,
   make: (folder: string) => Promise<void>,
 ): Promise<string> {
-  const folder = join(
-    process.env.XDG_CACHE_HOME || join(homedir(), '.cache'),
-    'nestjs-k8s-lock',
-    name,
-  );
+  const folder = cachePath(name);
   if (existsSync(folder)) {
     return folder;
   }
@@ -36,4 +32,13 @@ export async function obtainFolder(
     await rm(unfinished, { recursive: true, force: true });
   }
   return folder;
+}
+
+/** Where in the user's cache this is kept. */
+export function cachePath(...names: string[]): string {
+  return join(
+    process.env.XDG_CACHE_HOME || join(homedir(), '.cache'),
+    'nestjs-k8s-lock',
+    ...names,
+  );
 }
