@@ -47,9 +47,14 @@ export class KubeClient {
     path: string,
     body?: unknown,
   ): Promise<KubeAnswer<T>> {
+    const sent = body === undefined ? '' : JSON.stringify(body);
     const options: RequestOptions = {
       method,
-      headers: { 'content-type': 'application/json' },
+      headers: {
+        'content-type': 'application/json',
+        // Without it, Node.js sends the body of a DELETE as if there were none.
+        'content-length': Buffer.byteLength(sent),
+      },
       signal: AbortSignal.timeout(REQUEST_TIMEOUT),
     };
     await this.#config.applyToHTTPSOptions(options);
@@ -57,7 +62,7 @@ export class KubeClient {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request(url, options, resolve)
         .on('error', reject)
-        .end(body === undefined ? undefined : JSON.stringify(body));
+        .end(sent);
     });
     const content = await text(response);
     const isJson = /json/.test(response.headers['content-type'] ?? '');

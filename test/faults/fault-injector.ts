@@ -1,0 +1,224 @@
+/** Injects faults, one after the other in each lane, and ends each when its time is over. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { KubeApiserver } from '../kube-apiserver/kube-apiserver.js';
+import { monotonic } from '../processes/programs/calls.js';
+import type { InjectedFault } from './evidence.js';
+import type { FaultName, PlannedFault } from './fault-plan.js';
+import type { Disturbance } from './fault-proxy.js';
+import type { Kubectl } from './kubectl.js';
+import type { LockProfile } from './programs/messages.js';
+import type { WorkerProcess } from './worker-process.js';
+import type { Workforce } from './workforce.js';
+
+/** How often a fault strikes a holder rather than anybody. */
+const AIM = 0.8;
+/** Milliseconds for an edit by hand: longer than the API server is ever away. */
+const LONGEST_TRY = 30_000;
+/** How often a storm comes over everybody. */
+const WIDE = 0.3;
+
+/** Does what the fault is, for as long as it lasts. @returns what it was done to */
+type Strike = (fault: PlannedFault) => Promise<string>;
+
+export class FaultInjector {
+  readonly injected: InjectedFault[] = [];
+  private readonly strikes: Record<FaultName, Strike> = {
+    'SIGSTOP for longer than the lease': (fault) => this.stop(fault),
+    'SIGSTOP for less than the lease': (fault) => this.stop(fault),
+    'kill -9 and restart': async ({ random }) => {
+      const { name } = await this.workforce.replace(
+        this.drawWorker(random),
+        random.between(0, 3_000),
+      );
+      return name;
+    },
+    'event loop blocked for longer than the lease': async (fault) => {
+      const worker = this.drawWorker(fault.random);
+      worker.block(fault.duration);
+      await sleep(fault.duration);
+      return worker.name;
+    },
+    'requests held back (one-way)': (fault) =>
+      this.onLink(fault, ({ requests }) => requests.hold()),
+    'answers held back (one-way)': (fault) =>
+      this.onLink(fault, ({ answers }) => answers.hold()),
+    'black hole': (fault) =>
+      this.onLink(fault, ({ requests, answers }) => {
+        requests.hold();
+        answers.hold();
+      }),
+    'slow network': (fault) =>
+      this.onLink(fault, (link) => {
+        link.requests.delay = fault.random.between(20, 400);
+        link.answers.delay = fault.random.between(20, 400);
+      }),
+    'connections reset': async ({ duration, random }) => {
+      const worker = this.drawWorker(random);
+      for (const end = monotonic() + duration; monotonic() < end;) {
+        worker.endpoint.link.resetAll();
+        // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
+        await sleep(random.between(50, 800));
+      }
+      return worker.name;
+    },
+    'connections refused': (fault) =>
+      this.onLink(fault, (link) => {
+        link.refuses = true;
+        link.resetAll();
+      }),
+    '409 storm': (fault) => this.refuse(fault, 409),
+    '429 storm': (fault) => this.refuse(fault, 429),
+    '500 storm': (fault) => this.refuse(fault, 500, 503),
+    '403 storm': (fault) => this.refuse(fault, 403),
+    '409 although it was done': (fault) =>
+      this.disturb(fault, { refusals: { statuses: [409], after: true } }),
+    '500 although it was done': (fault) =>
+      this.disturb(fault, { refusals: { statuses: [500, 503], after: true } }),
+    'reset in the middle of an answer': (fault) =>
+      this.disturb(fault, { cutsAnswers: true }),
+    'watches cut every second': (fault) =>
+      this.disturb(fault, { cutsWatches: true }),
+    'Lease deleted': (fault) =>
+      this.byHand(fault, (lease) => this.kubectl.delete(lease)),
+    'holder overwritten': (fault) =>
+      this.byHand(fault, (lease) => this.kubectl.overwriteHolder(lease)),
+    'holder cleared': (fault) =>
+      this.byHand(fault, (lease) => this.kubectl.clearHolder(lease)),
+    'labels and annotations edited': (fault) =>
+      this.byHand(fault, (lease) => this.kubectl.editMetadata(lease)),
+    'renewTime edited': (fault) =>
+      this.byHand(fault, (lease) => this.kubectl.editRenewTime(lease)),
+    'API server stopped and started': ({ duration }) =>
+      this.onServer(async () => {
+        await this.server.halt();
+        await sleep(duration);
+        await this.server.resume();
+      }),
+    'API server killed and started': () =>
+      this.onServer(() => this.server.restart('SIGKILL')),
+    'API server paused': ({ duration }) =>
+      this.onServer(async () => {
+        process.kill(this.server.pid!, 'SIGSTOP');
+        await sleep(duration);
+        process.kill(this.server.pid!, 'SIGCONT');
+      }),
+    'disk of etcd slow': ({ duration, random }) =>
+      this.onServer(async () => {
+        await this.server.delayWrites(Math.round(random.between(100, 1_200)));
+        await sleep(duration);
+        await this.server.delayWrites(0);
+      }),
+    'etcd compacted': () => this.onServer(() => this.server.compact()),
+  };
+
+  constructor(
+    private readonly workforce: Workforce,
+    private readonly server: KubeApiserver,
+    private readonly kubectl: Kubectl,
+    private readonly locks: readonly LockProfile[],
+  ) {}
+
+  /** Injects all that is planned; resolves when every fault is over. */
+  async inject(plan: readonly PlannedFault[]): Promise<void> {
+    const start = performance.now();
+    const lanes = new Map<string, Promise<void>>();
+    for (const fault of plan) {
+      const before = lanes.get(fault.lane) ?? Promise.resolve();
+      const due = async (): Promise<void> => {
+        await before;
+        await sleep(Math.max(0, start + fault.at - performance.now()));
+        await this.strike(fault);
+      };
+      lanes.set(fault.lane, due());
+    }
+    await Promise.all(lanes.values());
+  }
+
+  private async strike(fault: PlannedFault): Promise<void> {
+    const { kind } = fault;
+    const from = monotonic();
+    const target = await this.strikes[kind](fault);
+    this.injected.push({ kind, from, to: monotonic(), target });
+  }
+
+  private async stop({ duration, random }: PlannedFault): Promise<string> {
+    const worker = this.drawWorker(random);
+    worker.stop();
+    await sleep(duration);
+    worker.goOn();
+    return worker.name;
+  }
+
+  private async onLink(
+    { duration, random }: PlannedFault,
+    disturb: (link: WorkerProcess['endpoint']['link']) => void,
+  ): Promise<string> {
+    const { name, endpoint } = this.drawWorker(random);
+    disturb(endpoint.link);
+    await sleep(duration);
+    if (random.chance(0.3)) {
+      endpoint.link.resetAll(); // what was held back is lost after all
+    }
+    endpoint.link.heal();
+    return name;
+  }
+
+  private refuse(
+    fault: PlannedFault,
+    ...statuses: readonly number[]
+  ): Promise<string> {
+    return this.disturb(fault, { refusals: { statuses, after: false } });
+  }
+
+  private async disturb(
+    { duration, random }: PlannedFault,
+    disturbance: Disturbance,
+  ): Promise<string> {
+    const isWide = random.chance(WIDE);
+    const workers = isWide ? this.workforce.alive : [this.drawWorker(random)];
+    for (const { endpoint } of workers) {
+      Object.assign(endpoint.disturbance, disturbance);
+    }
+    await sleep(duration);
+    for (const { endpoint } of workers) {
+      for (const key of Object.keys(disturbance)) {
+        Reflect.deleteProperty(endpoint.disturbance, key);
+      }
+    }
+    return isWide ? 'all' : workers[0]!.name;
+  }
+
+  /** The API server may be away just now, or the Lease deleted: then it is tried again. */
+  private async byHand(
+    { random }: PlannedFault,
+    edit: (lease: string) => Promise<boolean>,
+  ): Promise<string> {
+    for (const end = monotonic() + LONGEST_TRY; monotonic() < end;) {
+      const held = this.locks.filter(({ name }) =>
+        this.workforce.holderOf(name),
+      );
+      const lease = random.pick(held.length > 0 ? held : this.locks).name;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
+      if (await edit(lease).catch(() => false)) {
+        return lease;
+      }
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await sleep(200);
+    }
+    throw new Error(`no Lease could be edited within ${LONGEST_TRY} ms`);
+  }
+
+  private async onServer(act: () => Promise<unknown>): Promise<string> {
+    await act();
+    return 'API server';
+  }
+
+  private drawWorker(random: PlannedFault['random']): WorkerProcess {
+    const holders = this.locks
+      .map(({ name }) => this.workforce.holderOf(name))
+      .filter((each) => each !== undefined);
+    return random.pick(
+      holders.length > 0 && random.chance(AIM) ? holders : this.workforce.alive,
+    );
+  }
+}

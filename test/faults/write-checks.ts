@@ -1,0 +1,190 @@
+/** Judges each write to a Lease: by what it replaced, by who believed what meanwhile, and by its form. */
+import type { Belief } from '../beliefs/belief-log.js';
+import {
+  KUBECTL,
+  type Check,
+  type Evidence,
+  type Finding,
+  type LeaseRecord,
+  type LeaseWrite,
+} from './evidence.js';
+import type { Excuses } from './excuses.js';
+import { durationOf, holderOf, specOf, type Histories } from './histories.js';
+import { isApplied } from './lease-write.js';
+
+/** Milliseconds: what times of several processes may differ by. */
+const ROUNDING = 1;
+/** Annotations and labels under these are the project's own. */
+const OWN = /^nestjs-k8s-lock\//;
+
+export function judgeWrites(
+  evidence: Evidence,
+  histories: Histories,
+  excuses: Excuses,
+): Finding[] {
+  const judge = new WriteJudge(evidence, histories, excuses);
+  return evidence.writes
+    .filter(({ author }) => author !== KUBECTL)
+    .flatMap((write) => judge.judge(write));
+}
+
+class WriteJudge {
+  private readonly beliefs: ReadonlyMap<string, Belief>;
+
+  constructor(
+    private readonly evidence: Evidence,
+    private readonly histories: Histories,
+    private readonly excuses: Excuses,
+  ) {
+    this.beliefs = new Map(
+      evidence.beliefs.map((belief) => [belief.holding, belief]),
+    );
+  }
+
+  judge(write: LeaseWrite): Finding[] {
+    const faults = [...this.faultsOfRequest(write)];
+    if (isApplied(write)) {
+      const before = this.histories.before(write);
+      faults.push(...this.faultsOfRecord(write, before?.stored));
+      if (before && specOf(before.stored) !== specOf(write.stored)) {
+        faults.push(...this.faultsOfChange(write, before));
+      }
+    }
+    return faults.map(([check, why]) => ({
+      check,
+      at: write.forwardedAt,
+      lock: write.lease,
+      text: `${write.author}: ${write.verb} ${write.lease} (${describe(write.sent)}): ${why}`,
+    }));
+  }
+
+  /** R1. */
+  private *faultsOfRequest({
+    verb,
+    basedOn: { uid, resourceVersion },
+    status,
+  }: LeaseWrite): Iterable<[Check, string]> {
+    if (verb !== 'create' && (!uid || !resourceVersion)) {
+      yield ['blind-write', 'it does not say what it replaces'];
+    }
+    if (verb === 'replace' && status === 201) {
+      yield ['blind-write', 'it created again a Lease that had been deleted'];
+    }
+  }
+
+  /** R2, R6, R10. */
+  private *faultsOfRecord(
+    { verb, stored }: LeaseWrite,
+    before: LeaseRecord | undefined,
+  ): Iterable<[Check, string]> {
+    if (verb === 'delete' || stored === undefined) {
+      return;
+    }
+    const spec = stored.spec ?? {};
+    const { leaseDurationSeconds: duration, leaseTransitions: count } = spec;
+    const isHeld = holderOf(stored) !== '';
+    if (
+      isHeld &&
+      !(
+        spec.acquireTime &&
+        spec.renewTime &&
+        typeof count === 'number' &&
+        typeof duration === 'number' &&
+        duration >= 1
+      )
+    ) {
+      yield ['malformed-record', 'R2: a field is missing'];
+    }
+    if (before === undefined) {
+      return;
+    }
+    const hasNewHolder = isHeld && holderOf(stored) !== holderOf(before);
+    const expected =
+      (before.spec?.leaseTransitions ?? 0) + Number(hasNewHolder);
+    if (isHeld && count !== expected) {
+      yield ['malformed-record', 'leaseTransitions does not count'];
+    }
+    const left = [spec.acquireTime, spec.renewTime, duration];
+    if (
+      !isHeld &&
+      holderOf(before) !== '' &&
+      left.some((value) => value !== undefined)
+    ) {
+      yield ['malformed-record', 'R6: a field was left'];
+    }
+    for (const field of ['labels', 'annotations'] as const) {
+      for (const [name, value] of Object.entries(
+        before.metadata[field] ?? {},
+      )) {
+        if (!OWN.test(name) && stored.metadata[field]?.[name] !== value) {
+          yield ['malformed-record', `R10: ${name} did not survive`];
+        }
+      }
+    }
+  }
+
+  /** Who may do this to the record that was there, at this time? */
+  private *faultsOfChange(
+    write: LeaseWrite,
+    before: LeaseWrite,
+  ): Iterable<[Check, string]> {
+    const { author, stored, forwardedAt } = write;
+    const from = holderOf(before.stored);
+    const to = holderOf(stored);
+    const isOwn = (identity: string): boolean =>
+      identity.startsWith(`${author}_`);
+    if (to !== '' && !isOwn(to)) {
+      yield ['touched-foreign-record', 'it is for another'];
+      return;
+    }
+    if (from === '' || from === to) {
+      return;
+    }
+    const belief = this.beliefs.get(from);
+    const isBelieved =
+      belief !== undefined &&
+      belief.from < forwardedAt &&
+      belief.to > forwardedAt + ROUNDING;
+    if (isOwn(from)) {
+      if (isBelieved) {
+        yield [
+          'touched-foreign-record',
+          `it ends ${from}, which is still held`,
+        ];
+      }
+      return;
+    }
+    if (to === '') {
+      yield ['touched-foreign-record', `it frees what is held by ${from}`];
+      return;
+    }
+    const stood = write.answeredAt - this.histories.specSince(before);
+    const watched = stood * (this.evidence.clockRates.get(author) ?? 1);
+    const duration = durationOf(before.stored);
+    if (watched < duration - ROUNDING) {
+      yield [
+        'took-held-lock',
+        `the record of ${from} has stood for at most ${stood.toFixed(1)} ms, of ${duration} ms`,
+      ];
+    }
+    if (
+      isBelieved &&
+      this.excuses.find(belief, forwardedAt, author) === undefined
+    ) {
+      yield [
+        'aborted-too-late',
+        `${from} still believed in it, and for ${(belief.to - forwardedAt).toFixed(1)} ms more`,
+      ];
+    }
+  }
+}
+
+function describe(lease: LeaseRecord | undefined): string {
+  if (lease === undefined) {
+    return 'absent';
+  }
+  const holder = holderOf(lease);
+  return holder === ''
+    ? 'free'
+    : `held by ${holder} for ${lease.spec?.leaseDurationSeconds ?? 'ever'} s`;
+}
