@@ -271,14 +271,12 @@ export class LockService {
     run: { duration: number; fire?: Date; failure?: { error: unknown } },
   ): void {
     const { duration, fire, failure } = run;
-    const details = {
-      ...{ name, namespace, leaseName, fencingToken, duration },
-      ...(fire && { fire }),
-    };
+    const lock = { name, namespace, leaseName };
+    const details = { fencingToken, duration, ...(fire && { fire }) };
     this.events.emit(
       failure
-        ? { type: 'failed', ...details, error: failure.error }
-        : { type: 'executed', ...details },
+        ? { type: 'failed', ...lock, ...details, error: failure.error }
+        : { type: 'executed', ...lock, ...details },
     );
   }
 
