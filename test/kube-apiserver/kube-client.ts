@@ -60,9 +60,7 @@ export class KubeClient {
     await this.#config.applyToHTTPSOptions(options);
     const url = new URL(path, this.#config.getCurrentCluster()?.server);
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      request(url, options, resolve)
-        .on('error', reject)
-        .end(sent);
+      request(url, options, resolve).on('error', reject).end(sent);
     });
     const content = await text(response);
     const isJson = /json/.test(response.headers['content-type'] ?? '');
