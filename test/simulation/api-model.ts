@@ -10,7 +10,10 @@ import {
   readLease,
   type DecodedLease,
 } from '../../lib/testing/lease-codec.js';
-import { LeaseStorage } from '../../lib/testing/lease-storage.js';
+import {
+  LeaseStorage,
+  type StoredEntry,
+} from '../../lib/testing/lease-storage.js';
 import type { Machine } from './machine.js';
 
 /** Who sends a request. */
@@ -19,6 +22,12 @@ export interface Author {
   readonly kind: 'engine' | 'client-go' | 'k8slock' | 'third-party';
   /** Where it runs; nobody asks where a third party does. */
   readonly machine?: Machine;
+}
+
+/** What was stored at some moment. */
+export interface Backup {
+  readonly version: bigint;
+  readonly entries: ReadonlyMap<string, StoredEntry>;
 }
 
 /** A change of what is stored, at the moment at which it is applied. */
@@ -33,31 +42,29 @@ export interface AppliedWrite {
 }
 
 export class ApiModel {
-  private readonly storage = new LeaseStorage({
-    firstVersion: 100n,
-    historySize: 1_000_000,
-    coordinatedLeaderElection: true,
-  });
+  private storage: LeaseStorage;
   private readonly listeners = new Set<(write: AppliedWrite) => void>();
   private request: Pick<AppliedWrite, 'author' | 'verb' | 'key'> | undefined;
 
   constructor() {
-    this.storage.subscribe(({ version, before, after, deleted }) => {
-      const write: AppliedWrite = {
-        ...this.request!,
-        before: before?.lease,
-        after: deleted ? undefined : after.lease,
-        version,
-      };
-      for (const listener of this.listeners) {
-        listener(write);
-      }
-    });
+    this.storage = this.createStorage({ version: 100n, entries: new Map() });
   }
 
   /** The version of the latest write. */
   get version(): bigint {
     return this.storage.version;
+  }
+
+  /** Much is written afterwards, to other objects: what is written after a restore has a version of its own. */
+  backUp(): Backup {
+    const { version } = this.storage;
+    this.storage['current'] += 10_000n;
+    return { version, entries: new Map(this.storage['entries']) };
+  }
+
+  /** Everything is as it was then, the count of versions, too. Nobody is told. */
+  restore(backup: Backup): void {
+    this.storage = this.createStorage(backup);
   }
 
   /** @returns how to stop */
@@ -96,6 +103,32 @@ export class ApiModel {
   ): void {
     this.request = { author, verb: 'delete', key };
     this.storage.delete(key, precondition);
+  }
+
+  private createStorage({
+    version: firstVersion,
+    entries,
+  }: Backup): LeaseStorage {
+    const storage = new LeaseStorage({
+      firstVersion,
+      historySize: 1_000_000,
+      coordinatedLeaderElection: true,
+    });
+    for (const [id, entry] of entries) {
+      storage['entries'].set(id, entry);
+    }
+    storage.subscribe(({ version, before, after, deleted }) => {
+      const write: AppliedWrite = {
+        ...this.request!,
+        before: before?.lease,
+        after: deleted ? undefined : after.lease,
+        version,
+      };
+      for (const listener of this.listeners) {
+        listener(write);
+      }
+    });
+    return storage;
   }
 }
 

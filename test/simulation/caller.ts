@@ -5,6 +5,8 @@ import {
   LockBackendError,
   LockNotAcquiredError,
 } from '../../lib/lock.errors.js';
+import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
+import { cutShort } from '../../lib/lock/hold.js';
 import type { LeaseLock } from '../../lib/lock/lease-lock.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { Holding } from './holdings.js';
@@ -15,6 +17,8 @@ import type { World } from './world.js';
 
 /** Milliseconds of true time within which a cancelled wait must have ended. */
 const AT_ONCE = 0.001;
+/** Milliseconds between the moments at which those end who end together. */
+const TOGETHER = 500;
 
 export class Caller {
   private readonly waits = new Set<AbortController>();
@@ -32,29 +36,35 @@ export class Caller {
    * @returns whether it was acquired
    */
   async fulfil(wish: Wish): Promise<boolean> {
-    const { checker } = this.world;
-    const hold = await this.acquire(wish);
-    if (hold === undefined) {
+    const holding = await this.hold(wish);
+    if (holding === undefined) {
       return false;
     }
-    const { leaseDuration, minHold } = resolveLockOptions(wish.options);
-    const holding: Holding = {
-      hold,
-      signal: hold.signal,
-      machine: this.machine,
-      leaseDuration,
-      minHold,
-      isReleased: false,
-      robbedAt: undefined,
-    };
-    checker.acquired(holding);
     await this.work(holding, wish);
-    checker.released(holding);
-    const released = hold.release();
+    this.world.checker.released(holding);
+    const released = holding.hold.release();
     if (!wish.isHasty) {
       await released;
     }
     return true;
+  }
+
+  /** Does so as a decorated method that its scheduler calls. */
+  async runFire(wish: Wish & { claim: Claim }): Promise<void> {
+    const { checker, fires } = this.world;
+    const holding = await this.hold(wish);
+    if (holding === undefined) {
+      return;
+    }
+    fires.begun(holding, wish.claim);
+    const isWhole = await this.work(holding, wish);
+    const isFailed = !isWhole || wish.isFailing;
+    if (isFailed && holding.signal.aborted) {
+      cutShort(holding.hold);
+    }
+    fires.ended(holding, isFailed);
+    checker.released(holding);
+    await holding.hold.release();
   }
 
   /** Cancels every wait. */
@@ -64,29 +74,57 @@ export class Caller {
     }
   }
 
+  /** @returns whether it came to its end */
   private async work(
     holding: Holding,
-    { work, isStubborn }: Wish,
-  ): Promise<void> {
+    { work, endsTogether, isStubborn, claim }: Wish,
+  ): Promise<boolean> {
     const { checker, scheduler } = this.world;
     const { random, machine } = this;
-    const until = machine.localTime() + work;
+    const end = machine.localTime() + work;
+    const until = endsTogether ? Math.ceil(end / TOGETHER) * TOGETHER : end;
     while (machine.localTime() < until) {
       const left = until - machine.localTime();
       // oxlint-disable-next-line no-await-in-loop -- work takes its time
       await machine.sleep(Math.min(left, random.magnitude(5, 1_000)) + 0.01);
-      if (this.world.isHealed || (holding.signal.aborted && !isStubborn)) {
-        return;
+      if (holding.signal.aborted && !isStubborn) {
+        return false;
+      }
+      if (this.world.isHealed && claim === undefined) {
+        return true;
       }
       // The register is somewhere else, too.
       scheduler.at(machine.now + random.magnitude(0.3, 2_000), () =>
         checker.writeRegister(holding),
       );
     }
+    return true;
+  }
+
+  private async hold(wish: Wish): Promise<Holding | undefined> {
+    const hold = await this.acquire(wish);
+    if (hold === undefined) {
+      return undefined;
+    }
+    const { leaseDuration, minHold, deleteOnRelease } = resolveLockOptions(
+      wish.options,
+    );
+    const holding: Holding = {
+      hold,
+      signal: hold.signal,
+      machine: this.machine,
+      leaseDuration,
+      minHold,
+      mayDelete: deleteOnRelease,
+      isReleased: false,
+      robbedAt: undefined,
+    };
+    this.world.checker.acquired(holding);
+    return holding;
   }
 
   private async acquire(wish: Wish): Promise<LeaseLock | undefined> {
-    const { lock, insistence, cancelAfter } = wish;
+    const { lock, insistence, cancelAfter, claim } = wish;
     const { timeline, statistics, findings } = this.world;
     const { name } = this.machine;
     const options = resolveLockOptions(wish.options);
@@ -98,9 +136,15 @@ export class Caller {
     timeline.add(
       name,
       () =>
-        `wants ${lock.leaseName} (${insistence}, ${JSON.stringify(wish.options)})`,
+        `wants ${lock.leaseName} (${insistence}, ${JSON.stringify({ ...wish.options, ...claim })})`,
     );
-    const acquired = this.engine.acquire(lock, options, insistence, signal);
+    const acquired = this.engine.acquire(
+      lock,
+      options,
+      insistence,
+      signal,
+      claim,
+    );
     const ended = this.expectEnd(wish, signal);
     this.waits.add(controller);
     try {
@@ -108,7 +152,8 @@ export class Caller {
     } catch (error) {
       statistics.count('refusals');
       timeline.add(name, () => `does not get it: ${String(error)}`);
-      this.checkError(error, signal);
+      this.checkError(error, signal, wish);
+      this.checkForsaken(error, wish);
       this.checkSkip(error, wish);
       return undefined;
     } finally {
@@ -125,7 +170,7 @@ export class Caller {
 
   /** A wait that is cancelled or times out ends at once. @returns what to call when it has ended */
   private expectEnd(
-    { options, insistence }: Wish,
+    { options, insistence, claim }: Wish,
     signal: AbortSignal,
   ): () => void {
     const { scheduler, findings } = this.world;
@@ -143,7 +188,8 @@ export class Caller {
     };
     const onAbort = (): void =>
       mustEndBy(machine.now + AT_ONCE, 'was cancelled');
-    const { waitTimeout = 0 } = options;
+    // It may follow the run of another, for as long as that goes on.
+    const { waitTimeout = 0 } = claim?.retry ? {} : options;
     if (insistence === 'wait' && waitTimeout > 0) {
       mustEndBy(
         machine.now + waitTimeout / machine.rate + TIMER_LATENESS + AT_ONCE,
@@ -173,7 +219,31 @@ export class Caller {
     }
   }
 
-  private checkError(error: unknown, signal: AbortSignal): void {
+  /** Who may have to run a fire again does not leave whoever runs it. */
+  private checkForsaken(error: unknown, { claim }: Wish): void {
+    if (
+      claim?.retry &&
+      error instanceof LockNotAcquiredError &&
+      error.reason === 'held' &&
+      error.holder !== undefined
+    ) {
+      this.world.fires.forsaken(this.machine, claim, error.holder);
+    }
+  }
+
+  private checkError(
+    error: unknown,
+    signal: AbortSignal,
+    { claim }: Wish,
+  ): void {
+    if (claim && error instanceof WorkClaimedError) {
+      const { state, by } = error.verdict;
+      this.world.fires.skipped(this.machine, claim, state);
+      if (state === 'running' && !this.engine['closing'].signal.aborted) {
+        this.world.fires.forsaken(this.machine, claim, by ?? '');
+      }
+      return;
+    }
     const isDocumented =
       error instanceof LockNotAcquiredError ||
       error instanceof LockBackendError ||

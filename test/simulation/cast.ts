@@ -1,15 +1,21 @@
 /** Who takes part in a run: clients, peers and people, and what happens to them on the way. */
 import type { LockReference } from '../../lib/lock.errors.js';
+import type { Backup } from './api-model.js';
 import { ClientGoPeer } from './client-go-peer.js';
 import { EngineClient } from './engine-client.js';
 import { K8slockPeer } from './k8slock-peer.js';
 import { Machine, type MachineOptions } from './machine.js';
 import type { Peer } from './peer.js';
 import type { Random } from './random.js';
-import { CLOCK_RATES, type ClientPlan, type Mishap } from './scenario.js';
+import {
+  CLOCK_RATES,
+  type ClientPlan,
+  type JobPlan,
+  type Mishap,
+} from './scenario.js';
 import { ThirdParty } from './third-party.js';
 import type { World } from './world.js';
-import { expires, holderOf } from './write-judge.js';
+import { expires, holderOf, isParked } from './write-judge.js';
 
 /** Milliseconds between the looks of whoever cleans up after the dead. */
 const CLEANING = 2_000;
@@ -27,6 +33,8 @@ export class Cast {
   /** By the name of their machine: those that were started last on it. */
   private readonly clients = new Map<string, EngineClient>();
   private readonly closing = new Set<EngineClient>();
+  /** One went in the middle of a run, and another came in its place: in true time. */
+  private change: { goneAt: number; comesAt: number } | undefined;
   private readonly peers: Peer[] = [];
   private readonly machines: Machine[] = [];
   private readonly thirdParty: ThirdParty;
@@ -57,6 +65,9 @@ export class Cast {
         this.thirdParty.create(lock);
       }
     }
+    if (scenario.elected) {
+      this.thirdParty.elect(scenario.elected);
+    }
     for (const plan of scenario.clients) {
       this.startClient(plan);
     }
@@ -80,6 +91,57 @@ export class Cast {
     }
   }
 
+  /**
+   * Everybody calls the job at its planned times again, until this true time. `disturb`: one of them
+   * goes in the middle of a run.
+   */
+  runJob(job: JobPlan, until: number, disturb: boolean): void {
+    if (job.isClaimedAhead) {
+      this.thirdParty.claimAhead(job.lock);
+    }
+    for (const client of this.running) {
+      client.runJob(until);
+    }
+    if (disturb) {
+      this.world.fires.onNextBegin(({ machine }) =>
+        this.goDuringRun(machine, job, until),
+      );
+    }
+  }
+
+  /** Whether a fire of this true time may be missed: nobody was there, or somebody who had died held the lock. */
+  isExcused(time: number, { period, options }: JobPlan): boolean {
+    const { change, world } = this;
+    if (change === undefined) {
+      return false;
+    }
+    const { goneAt, comesAt } = change;
+    const { leaseDuration } = world.scenario;
+    const isFree = goneAt + leaseDuration / CLOCK_RATES.slowest;
+    // Others see the rest of `minHold` in whole seconds, from when they see it first.
+    const offset = options.minHold ? period / 2 : period / 4;
+    return (
+      time > goneAt - period / 2 && time < Math.max(isFree, comesAt) + offset
+    );
+  }
+
+  /** etcd is restored from the backup. The Leases that have been deleted since are there again. */
+  restore(backup: Backup): void {
+    const { api, scenario } = this.world;
+    api.restore(backup);
+    this.world.restored();
+    // Who holds a lock that does not expire has ended long ago: people see to that.
+    for (const lock of scenario.locks) {
+      this.thirdParty.freeFrom(lock, () => true);
+    }
+  }
+
+  deleteEach(): void {
+    for (const lock of this.world.scenario.locks) {
+      this.thirdParty.delete(lock);
+    }
+  }
+
   /** The clients that are neither dead nor shut down, nor about to be. */
   get running(): EngineClient[] {
     return [...this.clients.values()].filter(
@@ -91,20 +153,22 @@ export class Cast {
   get isQuiet(): boolean {
     return (
       this.world.network.underWay === 0 &&
+      this.operator.isIdle &&
       [...this.closing].every(({ machine }) => machine.isDead) &&
       this.peers.every(({ isGone }) => isGone) &&
       this.running.every(({ isIdle }) => isIdle)
     );
   }
 
-  /** The locks whose record names one of these clients. */
+  /** The locks whose record names one of these clients as somebody who has not ended. */
   keptBy(clients: readonly EngineClient[]): Kept[] {
     const { scenario, api } = this.world;
     return scenario.locks.flatMap((lock) => {
       const { namespace, leaseName: name } = lock;
       const lease = api.get({ namespace, name });
       const holder = holderOf(lease);
-      return clients.some(({ id }) => holder.startsWith(`${id}_`))
+      return !isParked(lease) &&
+        clients.some(({ id }) => holder.startsWith(`${id}_`))
         ? [{ lock, holder, expires: expires(lease) }]
         : [];
     });
@@ -148,16 +212,17 @@ export class Cast {
     return machine;
   }
 
-  private startClient(plan: ClientPlan): void {
+  private startClient(plan: ClientPlan): EngineClient {
     const client = this.boot(plan);
     this.clients.set(plan.name, client);
     this.world.timeline.add(plan.name, () => `starts as ${client.id}`);
     client.start();
+    return client;
   }
 
   private startPeers(): void {
     const { world, random } = this;
-    const { clientGoPeers, k8slockPeers, locks, leaseDuration } =
+    const { clientGoPeers, k8slockPeers, contended, leaseDuration } =
       world.scenario;
     const kinds = [
       ...Array.from({ length: clientGoPeers }, () => ClientGoPeer),
@@ -171,7 +236,7 @@ export class Cast {
         wallOffset: random.between(-PEER_OFFSET, PEER_OFFSET),
       });
       const peer = new Kind(world, machine, random.fork(name), {
-        lock: random.pick(locks),
+        lock: random.pick(contended),
         leaseDuration,
         requestTimeout: leaseDuration,
       });
@@ -209,7 +274,7 @@ export class Cast {
         client.machine.pause(mishap.length);
         return;
       case 'wall-step':
-        client.machine.wallOffset += mishap.step;
+        client.machine.wallOffset = mishap.to;
         return;
       case 'crash':
         this.world.statistics.count('crashes');
@@ -219,6 +284,44 @@ export class Cast {
       case 'shutdown':
         this.shutDown(client, mishap.timeout);
         this.restartAfter(mishap.downtime, client.plan);
+    }
+  }
+
+  /**
+   * One client goes in the middle of a run, or all do. Others may come in their place, which have never
+   * seen the lock before.
+   */
+  private goDuringRun(
+    machine: Machine,
+    { period }: JobPlan,
+    until: number,
+  ): void {
+    const { random, running } = this;
+    const { scheduler } = this.world;
+    const leaving = random.chance(0.5)
+      ? running
+      : running.filter((client) => client.machine === machine);
+    const isReplaced = leaving.length === running.length || random.chance(0.5);
+    const goneAt = scheduler.now + random.magnitude(0.1, period / 8);
+    const comesAt = isReplaced
+      ? goneAt + random.between(0, 2 * period)
+      : goneAt;
+    this.change = { goneAt, comesAt };
+    for (const client of leaving) {
+      scheduler.at(goneAt, () => {
+        if (random.chance(0.5)) {
+          client.crash();
+        } else {
+          this.shutDown(client, random.magnitude(1, period / 8));
+        }
+      });
+      if (isReplaced) {
+        scheduler.at(comesAt, () => {
+          const successor = this.startClient(client.plan);
+          successor.machine.endPauses();
+          successor.runJob(until);
+        });
+      }
     }
   }
 

@@ -81,6 +81,12 @@ export class Checker {
     }
   }
 
+  /** Versions count from a lower one again, and tokens with them. */
+  restored(): void {
+    this.registers.clear();
+    this.grants.clear();
+  }
+
   /** A client is about to give a lock back. */
   released(holding: Holding): void {
     this.holdings.released(holding);

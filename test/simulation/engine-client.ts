@@ -4,6 +4,7 @@ import { LockBackendError, type LockReference } from '../../lib/lock.errors.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { Author } from './api-model.js';
 import { Caller } from './caller.js';
+import { Job } from './job.js';
 import type { Machine } from './machine.js';
 import type { Random } from './random.js';
 import type { ClientPlan } from './scenario.js';
@@ -17,6 +18,7 @@ export class EngineClient {
   private readonly engine: LockEngine;
   private readonly store: SimulatedStore;
   private readonly caller: Caller;
+  private readonly job: Job | undefined;
   /** Callers that are still busy. */
   private busy = 0;
 
@@ -51,6 +53,9 @@ export class EngineClient {
       id,
     );
     this.caller = new Caller(world, machine, this.engine, random);
+    const { job } = world.scenario;
+    this.job =
+      job && new Job(world, machine, this.caller, random.fork('job'), job);
   }
 
   get isIdle(): boolean {
@@ -58,14 +63,24 @@ export class EngineClient {
   }
 
   start(): void {
+    const { locks, job, faultsEnd } = this.world.scenario;
     if (this.plan.observes) {
-      for (const lock of this.world.scenario.locks) {
+      for (const lock of locks) {
         this.engine.observe(lock);
       }
+    }
+    if (job?.insistence === 'skip') {
+      this.engine.observe(job.lock);
     }
     for (let i = 0; i < this.plan.callers; i += 1) {
       void this.occupied(() => this.callAgainAndAgain());
     }
+    this.runJob(faultsEnd);
+  }
+
+  /** Calls the job at its planned times, until this true time. */
+  runJob(until: number): void {
+    void this.job?.callUntil(until, (call) => void this.occupied(call));
   }
 
   /** Acquires each lock once more and gives it back, as long as that takes. */
@@ -110,6 +125,7 @@ export class EngineClient {
   async shutdown(timeout: number): Promise<void> {
     const { machine, world } = this;
     this.isClosing = true;
+    this.job?.stop();
     // A process that is paused gets to know of it later.
     await machine.sleep(0);
     world.timeline.add(machine.name, () => 'shuts down');

@@ -42,6 +42,16 @@ export type Check =
   | 'left-taken'
   /** A timer, listener, watch or place in a queue outlived its use. */
   | 'leak'
+  /** A fire was run that had been run before, or after a later one. */
+  | 'fire-run-again'
+  /** A fire was not run, and nothing was in its way. */
+  | 'fire-missed'
+  /** A client did not run a fire since somebody else had claimed it, which nobody had. */
+  | 'fire-skipped-for-nobody'
+  /** A client wrote a record that has forgotten which fire was claimed, or that it is done. */
+  | 'claim-lost'
+  /** A client wrote of a fire of its own what is not so: that it is done, or open, or was cut short. */
+  | 'claim-untrue'
   /** A record made a peer in Go dereference nil. */
   | 'peer-panicked';
 

@@ -12,6 +12,8 @@ export interface Holding {
   readonly machine: Machine;
   readonly leaseDuration: number | 'infinite';
   readonly minHold: number;
+  /** Whether the Lease is to be deleted in the end. */
+  readonly mayDelete: boolean;
   /** The user has given it back. */
   isReleased: boolean;
   /** True time at which somebody took it away who may not, or by force. */

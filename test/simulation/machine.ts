@@ -27,6 +27,12 @@ interface Delivery {
 
 /** 2026-01-01, in milliseconds. */
 const WALL_START = 1_767_225_600_000;
+
+/** Milliseconds since the epoch, by a clock that is right. */
+export function wallTimeOf(trueTime: number): number {
+  return WALL_START + trueTime;
+}
+
 /** A timer fires up to this many milliseconds late on a machine that is not busy. */
 export const TIMER_LATENESS = 1;
 
@@ -88,7 +94,7 @@ export class Machine {
   }
 
   wallMilliseconds(): number {
-    return WALL_START + this.now + this.wallOffset;
+    return wallTimeOf(this.now) + this.wallOffset;
   }
 
   wallMicroseconds(): number {

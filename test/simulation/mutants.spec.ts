@@ -5,9 +5,10 @@ import {
   buildMutants,
   removeMutants,
   runSimulator,
+  type Mutant,
   type Verdict,
 } from './mutation.js';
-import { MUTANTS, type Mutant } from './mutants.js';
+import { MUTANTS } from './mutants.js';
 
 /** Seeds within which each mutant must be caught. */
 const MOST_SEEDS = 1_000;
@@ -27,7 +28,10 @@ describe('mutants', () => {
     for (const [index, mutant] of MUTANTS.entries()) {
       const lane = index % lanes.length;
       const verdict = lanes[lane]!.then(() =>
-        runSimulator(folders.get(mutant)!, { seeds: MOST_SEEDS }),
+        runSimulator(folders.get(mutant)!, {
+          from: mutant.from,
+          seeds: MOST_SEEDS,
+        }),
       );
       verdicts.set(mutant, verdict);
       lanes[lane] = verdict.catch(() => undefined);

@@ -1,15 +1,7 @@
 /** Deliberate breakings of the engine, one rule each, as replacements in its source text. */
 
-export interface Mutant {
-  /** What it does wrong. */
-  readonly name: string;
-  /** The rule that it breaks. */
-  readonly rule: string;
-  /** Relative to `lib/`. */
-  readonly file: string;
-  /** Each text must stand in the file exactly once. */
-  readonly replacements: readonly (readonly [text: string, by: string])[];
-}
+import { CLAIM_MUTANTS } from './claim-mutants.js';
+import type { Mutant } from './mutation.js';
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -162,6 +154,17 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'lock that does not expire created taken',
+    rule: 'R7',
+    file: 'lock/take-record.ts',
+    replacements: [
+      [
+        "return tenure.leaseDuration === 'infinite'",
+        "return tenure.leaseDuration === ('never' as never)",
+      ],
+    ],
+  },
+  {
     name: 'no own deadline',
     rule: 'R8',
     file: 'lock/hold.ts',
@@ -195,6 +198,17 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'deadline timer set by its length, which a pause makes late',
+    rule: 'R8',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        'return clock.schedule(at, callback, { background: true });',
+        'return clock.schedule(at - clock.now() + clock.now(), callback, { background: true });',
+      ],
+    ],
+  },
+  {
     name: 'renewal goes on after loss',
     rule: 'R8',
     file: 'lock/hold.ts',
@@ -220,6 +234,56 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'Lease deleted by a release that was not asked to',
+    rule: 'R9',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        'remove: options.deleteOnRelease && !this.mayBeCreatedLate,',
+        'remove: !this.mayBeCreatedLate,',
+      ],
+    ],
+  },
+  {
+    name: 'Lease deleted whatever it has become',
+    rule: 'R9',
+    file: 'lock/free-record.ts',
+    replacements: [
+      [
+        'await store.delete(cell.key, { uid, resourceVersion }, options);',
+        'await store.delete(cell.key, { uid: undefined as never, resourceVersion: (uid, resourceVersion, undefined as never) }, options);',
+      ],
+    ],
+  },
+  {
+    name: 'annotations of others dropped',
+    rule: 'R10',
+    file: 'lock/record.ts',
+    replacements: [['    ...others,\n', '']],
+  },
+  {
+    name: 'Lease of coordinated leader election taken',
+    rule: 'R10',
+    file: 'lock/record.ts',
+    replacements: [
+      [
+        "return strategy !== undefined && strategy !== null && strategy !== '';",
+        "return strategy === '';",
+      ],
+    ],
+  },
+  {
+    name: 'lower version ignored while the Lease is known to be absent',
+    rule: 'a restore of etcd is noticed',
+    file: 'lock/lease-cell.ts',
+    replacements: [
+      [
+        'if (versionOf(lease) < newest) {',
+        'if (this.observation.lease && versionOf(lease) < newest) {',
+      ],
+    ],
+  },
+  {
     name: 'release without looking whether the record is ours',
     rule: 'release touches nothing of another’s',
     file: 'lock/free-record.ts',
@@ -235,6 +299,17 @@ export const MUTANTS: readonly Mutant[] = [
     rule: 'handover',
     file: 'lock/lease-cell.ts',
     replacements: [['      this.settleHandover?.();\n', '']],
+  },
+  {
+    name: 'only the last of the holders that have ended is remembered',
+    rule: 'handover',
+    file: 'lock/observation.ts',
+    replacements: [
+      [
+        '    this.ended.set(identity, claim);\n',
+        '    this.ended.clear();\n    this.ended.set(identity, claim);\n',
+      ],
+    ],
   },
   {
     name: 'shutdown does not wait for releases in flight',
@@ -277,4 +352,5 @@ export const MUTANTS: readonly Mutant[] = [
       ],
     ],
   },
+  ...CLAIM_MUTANTS,
 ];

@@ -6,12 +6,24 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Finding } from './findings.js';
-import type { Mutant } from './mutants.js';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 /** Belongs to this process: another run can't take it away. */
 const builds = join(root, '.build', `mutants-${process.pid}`);
+
+export interface Mutant {
+  /** What it does wrong. */
+  readonly name: string;
+  /** The rule that it breaks. */
+  readonly rule: string;
+  /** Relative to `lib/`. */
+  readonly file: string;
+  /** Each text must stand in the file exactly once. */
+  readonly replacements: readonly (readonly [text: string, by: string])[];
+  /** The seed to begin at, for what shows in one seed of thousands only. Default 1. */
+  readonly from?: number;
+}
 
 /** What a run of the simulator came to. */
 export interface Verdict {
@@ -106,7 +118,11 @@ export async function runSimulator(
   return verdict;
 }
 
-async function mutate({ name, file, replacements }: Mutant): Promise<string> {
+export async function mutate({
+  name,
+  file,
+  replacements,
+}: Mutant): Promise<string> {
   let source = await readFile(join(root, 'lib', file), 'utf8');
   for (const [text, by] of replacements) {
     const found = source.split(text).length - 1;

@@ -1,6 +1,7 @@
 /** What a seed stands for: who takes part, what they want, and what goes wrong. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
+import type { Insistence } from '../../lib/lock/acquisition.js';
 import type { MachineOptions, Pauses } from './machine.js';
 import type { NetworkFaults, Outage } from './network.js';
 import type { Random } from './random.js';
@@ -32,17 +33,84 @@ export type Mishap =
   | {
       readonly kind: 'wall-step';
       readonly client: string;
-      readonly step: number;
+      /** Milliseconds by which the wall clock is ahead from then on. */
+      readonly to: number;
     }
   | {
       readonly kind: 'delete' | 'edit' | 'force';
       readonly lock: LockReference;
     };
 
+/** What share of the wishes of ordinary callers is how. */
+export interface Habits {
+  /** They wait for as long as it takes. */
+  readonly patient: number;
+  readonly infinite: number;
+  readonly stubborn: number;
+  /** Their work ends when that of others of the process does. */
+  readonly together: number;
+  /** Their work takes longer than the lease. */
+  readonly long: number;
+  readonly renewing: number;
+  readonly maxHold: number;
+  readonly deleteOnRelease: number;
+}
+
+const USUAL: Habits = {
+  patient: 0,
+  infinite: 0.3,
+  stubborn: 0.15,
+  together: 0,
+  long: 0.35,
+  renewing: 0.85,
+  maxHold: 0.1,
+  deleteOnRelease: 0.15,
+};
+
+/** What is frequent in a seed: else, things that are rare by themselves would hardly ever meet. */
+const STYLES = {
+  usual: USUAL,
+  /** Many callers in each process, who wait for each other, work on without the lock, and end at the same moments. */
+  crowded: {
+    ...USUAL,
+    patient: 0.9,
+    infinite: 0.4,
+    stubborn: 0.9,
+    together: 0.7,
+    long: 0.7,
+    maxHold: 0.8,
+  },
+  /** Leases that nobody renews, in processes that are paused. */
+  paused: { ...USUAL, infinite: 0, renewing: 0.2 },
+  /** Locks that do not expire, on Leases that come and go, by requests that are late. */
+  fleeting: { ...USUAL, infinite: 0.7, deleteOnRelease: 0.9 },
+};
+
+/** A method that every client calls at planned times, to be run once for each of them. */
+export interface JobPlan {
+  readonly lock: LockReference;
+  readonly schedule: 'cron' | 'interval';
+  /** Milliseconds from one planned time to the next. */
+  readonly period: number;
+  readonly insistence: Insistence;
+  readonly retry: boolean;
+  readonly options: LockOptions;
+  /** Wall clocks differ by less than half the period: no fire may be missed. */
+  readonly clocksAgree: boolean;
+  /** Somebody's claim is far ahead. */
+  readonly isClaimedAhead: boolean;
+}
+
 export interface Scenario {
   /** Milliseconds of true time at which everything that is wrong ends. */
   readonly faultsEnd: number;
   readonly locks: readonly LockReference[];
+  /** Those of the locks that callers and peers want. */
+  readonly contended: readonly LockReference[];
+  /** A Lease of coordinated leader election, which callers may try to lock. */
+  readonly elected: LockReference | undefined;
+  readonly job: JobPlan | undefined;
+  readonly habits: Habits;
   readonly clients: readonly ClientPlan[];
   readonly clientGoPeers: number;
   readonly k8slockPeers: number;
@@ -63,14 +131,26 @@ export interface Scenario {
   /** Whether the Leases exist at the beginning. */
   readonly leasesExist: boolean;
   readonly lockOptions: LockOptions;
+  /** Milliseconds of true time of the backup from which etcd is restored in the end; undefined = it is not. */
+  readonly backupAt: number | undefined;
 }
 
 const HOUR = 3_600_000;
+/** Milliseconds by which a claim may be ahead of a clock and still be believed. */
+const BELIEVED_ADVANCE = HOUR;
 
 export function scenarioOf(random: Random): Scenario {
   /** A fault is there in some seeds only, or none would ever see what the others do alone. */
   const sometimes = (share: number, least: number, most: number): number =>
     random.chance(share) ? random.magnitude(least, most) : 0;
+  const style = random.pick([
+    'usual',
+    'usual',
+    'usual',
+    'crowded',
+    'paused',
+    'fleeting',
+  ] as const);
   const hasClientGo = random.chance(0.15);
   const hasK8slock = random.chance(0.2);
   const leaseSeconds = hasClientGo
@@ -78,21 +158,46 @@ export function scenarioOf(random: Random): Scenario {
     : random.pick([1, 1, 1, 2, 2, 3, 5]);
   const leaseDuration = leaseSeconds * 1_000;
   const faultsEnd = leaseDuration * random.between(4, 10);
-  const locks = ['alpha', 'beta']
+  const lock = (name: string): LockReference => ({
+    name: random.chance(0.8) ? name : `Lock ${name}`,
+    namespace: 'default',
+    leaseName: name,
+  });
+  const contended = ['alpha', 'beta']
     .slice(0, random.chance(0.75) ? 1 : 2)
-    .map((name) => ({
-      name: random.chance(0.8) ? name : `Lock ${name}`,
-      namespace: 'default',
-      leaseName: name,
-    }));
+    .map(lock);
+  const lockOptions: LockOptions = {
+    leaseDuration,
+    retryInterval: random.magnitude(150, 1_500),
+    // client-go compares whole seconds, and so may count from up to one second too early.
+    ...(hasClientGo && { safetyMargin: leaseDuration / 10 + 1_000 }),
+  };
+  const job = random.chance(0.5)
+    ? planJob(random, {
+        own: lock('job'),
+        contended: random.chance(0.4) ? random.pick(contended) : undefined,
+        leaseDuration,
+        lockOptions,
+      })
+    : undefined;
+  const locks = [...new Set([...contended, ...(job ? [job.lock] : [])])];
+  const greatestOffset = hasK8slock
+    ? 5 // k8slock trusts wall clocks: with it, they must agree
+    : greatestOffsetOf(job);
   const clients = planClients(random, {
     leaseDuration,
-    // k8slock trusts wall clocks: with it, they must agree.
-    greatestOffset: hasK8slock ? 5 : HOUR,
+    greatestOffset,
+    callers: { usual: [1, 2, 3], crowded: [4], paused: [1], fleeting: [1, 2] }[
+      style
+    ],
   });
   return {
     faultsEnd,
     locks,
+    contended,
+    elected: random.chance(0.1) ? lock('elected') : undefined,
+    job,
+    habits: STYLES[style],
     clients,
     clientGoPeers: hasClientGo ? random.whole(1, 2) : 0,
     k8slockPeers: hasK8slock ? random.whole(1, 2) : 0,
@@ -101,7 +206,10 @@ export function scenarioOf(random: Random): Scenario {
       slow: sometimes(0.5, 0.01, 0.5),
       lost: sometimes(0.4, 0.005, 0.2),
       unanswered: sometimes(0.5, 0.005, 0.3),
-      late: sometimes(0.4, 0.005, 0.2),
+      late:
+        style === 'fleeting'
+          ? random.magnitude(0.05, 0.3)
+          : sometimes(0.4, 0.005, 0.2),
       throttled: sometimes(0.25, 0.005, 0.2),
       failing: sometimes(0.3, 0.005, 0.3),
       refused: sometimes(0.25, 0.005, 0.2),
@@ -115,7 +223,10 @@ export function scenarioOf(random: Random): Scenario {
       stale: sometimes(0.3, 0.01, 0.3),
     },
     pauses: {
-      chance: sometimes(0.35, 0.001, 0.02),
+      chance:
+        style === 'paused'
+          ? random.magnitude(0.02, 0.2)
+          : sometimes(0.35, 0.001, 0.02),
       longest: leaseDuration * 3,
     },
     mishaps: planMishaps(random, {
@@ -123,19 +234,70 @@ export function scenarioOf(random: Random): Scenario {
       locks,
       faultsEnd,
       leaseDuration,
-      mayStepWall: !hasK8slock,
+      greatestOffset: hasK8slock ? 0 : greatestOffset,
     }),
     touchInterval: random.chance(0.15)
       ? leaseDuration * random.between(0.2, 0.8)
       : undefined,
     leasesExist: random.chance(0.5),
-    lockOptions: {
-      leaseDuration,
-      retryInterval: random.magnitude(150, 1_500),
-      // client-go compares whole seconds, and so may count from up to one second too early.
-      ...(hasClientGo && { safetyMargin: leaseDuration / 10 + 1_000 }),
-    },
+    lockOptions,
+    backupAt: random.chance(0.1)
+      ? faultsEnd * random.between(0.1, 0.5)
+      : undefined,
   };
+}
+
+/**
+ * The period leaves half of itself to what may be late: the run before, the rest of `minHold`, which
+ * others see in whole seconds, and the call.
+ */
+function planJob(
+  random: Random,
+  {
+    own,
+    contended,
+    leaseDuration,
+    lockOptions,
+  }: Pick<Scenario, 'leaseDuration' | 'lockOptions'> & {
+    own: LockReference;
+    /** A lock that others want, too, to be used in its place. */
+    contended: LockReference | undefined;
+  },
+): JobPlan {
+  const hasMinHold = random.chance(0.3);
+  const period = Math.round(
+    leaseDuration * random.between(1.5, 3) + (hasMinHold ? 3_500 : 0),
+  );
+  const minHold = hasMinHold ? random.magnitude(1, period / 8) : 0;
+  return {
+    lock: contended ?? own,
+    schedule: random.chance(0.75) ? 'cron' : 'interval',
+    period,
+    insistence: random.pick(
+      contended
+        ? ['skip', 'wait', 'wait', 'try']
+        : ['skip', 'skip', 'skip', 'wait', 'try'],
+    ),
+    retry: random.chance(0.5),
+    options: {
+      ...lockOptions,
+      waitTimeout: random.magnitude(100, 10_000),
+      minHold,
+      maxHold: random.chance(0.15)
+        ? minHold + random.magnitude(500, period)
+        : undefined,
+    },
+    clocksAgree: random.chance(0.9),
+    isClaimedAhead: random.chance(0.15),
+  };
+}
+
+/** Milliseconds by which wall clocks may be off. */
+function greatestOffsetOf(job: JobPlan | undefined): number {
+  if (job === undefined) {
+    return HOUR;
+  }
+  return job.clocksAgree ? job.period / 4 : BELIEVED_ADVANCE / 2;
 }
 
 function planClients(
@@ -143,7 +305,12 @@ function planClients(
   {
     leaseDuration,
     greatestOffset,
-  }: { leaseDuration: number; greatestOffset: number },
+    callers,
+  }: {
+    leaseDuration: number;
+    greatestOffset: number;
+    callers: readonly number[];
+  },
 ): ClientPlan[] {
   const extremes = [CLOCK_RATES.slowest, CLOCK_RATES.fastest];
   return Array.from({ length: random.whole(2, 4) }, (_, index) => ({
@@ -153,7 +320,7 @@ function planClients(
       : random.between(CLOCK_RATES.slowest, CLOCK_RATES.fastest),
     wallOffset: random.between(-greatestOffset, greatestOffset),
     requestTimeout: leaseDuration * random.magnitude(0.2, 3),
-    callers: random.pick([1, 2, 3]),
+    callers: random.pick(callers),
     observes: random.chance(0.3),
   }));
 }
@@ -200,9 +367,9 @@ function planMishaps(
     locks,
     faultsEnd,
     leaseDuration,
-    mayStepWall,
+    greatestOffset,
   }: Pick<Scenario, 'clients' | 'locks' | 'faultsEnd' | 'leaseDuration'> & {
-    mayStepWall: boolean;
+    greatestOffset: number;
   },
 ): Scenario['mishaps'] {
   const mishaps: (Mishap & { at: number })[] = [];
@@ -229,11 +396,11 @@ function planMishaps(
   plan(0.3, 4, () => ({ kind: 'delete', lock: random.pick(locks) }));
   plan(0.2, 5, () => ({ kind: 'edit', lock: random.pick(locks) }));
   plan(0.1, 3, () => ({ kind: 'force', lock: random.pick(locks) }));
-  if (mayStepWall) {
+  if (greatestOffset > 0) {
     plan(0.4, 4, () => ({
       kind: 'wall-step',
       client: client(),
-      step: random.between(-HOUR, HOUR),
+      to: random.between(-greatestOffset, greatestOffset),
     }));
   }
   return mishaps;

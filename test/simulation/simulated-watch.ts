@@ -25,7 +25,7 @@ export interface WatchFaults {
 
 /** Milliseconds until a broken watch has noticed it and connects anew. */
 const SHORTEST_GAP = 50;
-const LONGEST_GAP = 10_000;
+export const LONGEST_GAP = 10_000;
 
 export class SimulatedWatch {
   private readonly deliveries = new Set<{ cancel(): void }>();

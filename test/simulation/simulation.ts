@@ -1,9 +1,13 @@
 /** One run: what a seed stands for, from the first event to the last check. */
+import { planOfInterval } from '../../lib/decorators/planned-fires.js';
+import type { Backup } from './api-model.js';
 import { Cast, type Kept } from './cast.js';
 import type { Finding, Findings } from './findings.js';
+import { wallTimeOf } from './machine.js';
 import { Random } from './random.js';
-import { scenarioOf } from './scenario.js';
+import { scenarioOf, type JobPlan } from './scenario.js';
 import type { Counts } from './statistics.js';
+import { LONGEST_GAP } from './simulated-watch.js';
 import { unlimited } from './wish.js';
 import { World } from './world.js';
 
@@ -60,6 +64,7 @@ class Simulation {
   readonly world: World;
   private readonly random: Random;
   private readonly cast: Cast;
+  private backup: Backup | undefined;
 
   constructor(
     private readonly seed: number,
@@ -91,6 +96,7 @@ class Simulation {
   async run(): Promise<void> {
     const { cast, world } = this;
     cast.begin();
+    this.backUp();
     await this.until(world.scenario.faultsEnd, () => false);
     cast.heal();
     world.heal();
@@ -100,6 +106,8 @@ class Simulation {
       void client.acquireEach();
     }
     await this.expectQuiet('to acquire each lock once more');
+    await this.expectFires();
+    await this.expectRecovery();
     await this.closeAll();
   }
 
@@ -146,6 +154,71 @@ class Simulation {
     if (!(await this.inTime(() => kept().length === 0))) {
       this.report(kept());
     }
+  }
+
+  /** Each planned fire of the job is run, also when one client goes in the middle of it. */
+  private async expectFires(): Promise<void> {
+    const { cast, random, world } = this;
+    const { job } = world.scenario;
+    if (job === undefined || cast.running.length === 0) {
+      return;
+    }
+    const { period } = job;
+    if (job.options.minHold) {
+      await this.until(world.scheduler.now + LONGEST_GAP, () => false);
+    }
+    const begin = world.scheduler.now;
+    const someGo = random.chance(0.6);
+    const end = begin + (someGo ? 6 : 4) * period;
+    cast.runJob(job, end, someGo);
+    await this.until(end, () => false);
+    await this.expectQuiet('to end the runs of the job');
+    if (!job.clocksAgree) {
+      return;
+    }
+    world.fires.expectRunAgain(wallTimeOf(begin));
+    if (job.schedule === 'cron' && this.knowsWhoLives(job)) {
+      const plan = planOfInterval(period);
+      const last = wallTimeOf(end - period / 2);
+      let at = plan.next(wallTimeOf(begin + period / 2));
+      for (; at < last; at = plan.next(at)) {
+        if (!cast.isExcused(at - wallTimeOf(0), job)) {
+          world.fires.expectRun(at);
+        }
+      }
+    }
+  }
+
+  /** Whether nobody takes a holder, or the rest of `minHold`, that it sees for the first time for what it is no more. */
+  private knowsWhoLives({ insistence, options }: JobPlan): boolean {
+    const { isForbidden } = this.world.scenario.watch;
+    return insistence === 'skip' && !(isForbidden && options.minHold);
+  }
+
+  private backUp(): void {
+    const { scheduler, scenario, api } = this.world;
+    if (scenario.backupAt !== undefined) {
+      scheduler.at(scenario.backupAt, () => {
+        this.backup = api.backUp();
+      });
+    }
+  }
+
+  /** Etcd is restored from a backup; the Leases may have been deleted before that. */
+  private async expectRecovery(): Promise<void> {
+    const { cast, random, world, backup } = this;
+    if (backup === undefined) {
+      return;
+    }
+    if (random.chance(0.5)) {
+      cast.deleteEach();
+    }
+    await this.until(world.scheduler.now + 1_000, () => false);
+    cast.restore(backup);
+    for (const client of cast.running) {
+      void client.acquireEach();
+    }
+    await this.expectQuiet('to acquire each lock after a restore');
   }
 
   /** Some in the middle of acquiring a lock that does not expire. */

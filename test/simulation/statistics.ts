@@ -16,6 +16,11 @@ export const COUNTED = [
   'late requests',
   'peer acquisitions',
   'stale writes refused',
+  'fires run',
+  'fires run again',
+  'fires skipped',
+  'claims lost',
+  'restores',
 ] as const;
 
 export type Counted = (typeof COUNTED)[number];

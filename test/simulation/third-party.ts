@@ -1,7 +1,12 @@
 /** People and controllers with kubectl: they create, delete and edit Leases, and clean up after the dead. */
-import type { LeaseKey, StoredLease } from '../../lib/kube/lease-store.js';
+import type {
+  LeaseKey,
+  LeaseSpec,
+  StoredLease,
+} from '../../lib/kube/lease-store.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { ApiModel, Author } from './api-model.js';
+import { CLAIM } from './fires.js';
 import { expires, holderOf } from './write-judge.js';
 
 const AUTHOR: Author = { name: 'kubectl', kind: 'third-party' };
@@ -11,12 +16,17 @@ export class ThirdParty {
 
   constructor(private readonly api: ApiModel) {}
 
-  create(lock: LockReference): void {
+  create(lock: LockReference, spec: LeaseSpec = {}): void {
     const key = keyOf(lock);
     this.api.create(AUTHOR, key, {
       metadata: { ...key, labels: { team: 'blue' } },
-      spec: { leaseTransitions: 0 },
+      spec: { leaseTransitions: 0, ...spec },
     });
+  }
+
+  /** Creates a Lease that coordinated leader election owns. */
+  elect(lock: LockReference): void {
+    this.create(lock, { strategy: 'OldestEmulationVersion' });
   }
 
   delete(lock: LockReference): void {
@@ -28,16 +38,12 @@ export class ThirdParty {
   /** Changes the metadata, and nothing else. */
   edit(lock: LockReference): void {
     this.edits += 1;
-    this.change(lock, (lease) => ({
-      ...lease,
-      metadata: {
-        ...lease.metadata,
-        annotations: {
-          ...lease.metadata.annotations,
-          'example.com/edit': String(this.edits),
-        },
-      },
-    }));
+    this.annotate(lock, 'example.com/edit', String(this.edits));
+  }
+
+  /** Claims a fire that is years ahead, as a broken clock would. */
+  claimAhead(lock: LockReference): void {
+    this.annotate(lock, CLAIM, '2038-01-19T03:14:07.000Z');
   }
 
   /** Frees a Lease that a dead holder would keep for ever. */
@@ -50,6 +56,16 @@ export class ThirdParty {
         spec: { leaseTransitions: spec?.leaseTransitions ?? 0 },
       }));
     }
+  }
+
+  private annotate(lock: LockReference, name: string, value: string): void {
+    this.change(lock, (lease) => ({
+      ...lease,
+      metadata: {
+        ...lease.metadata,
+        annotations: { ...lease.metadata.annotations, [name]: value },
+      },
+    }));
   }
 
   private change(

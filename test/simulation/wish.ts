@@ -2,8 +2,9 @@
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { Insistence } from '../../lib/lock/acquisition.js';
+import type { Claim } from '../../lib/lock/claim.js';
 import type { Random } from './random.js';
-import type { Scenario } from './scenario.js';
+import type { JobPlan, Scenario } from './scenario.js';
 
 export interface Wish {
   readonly lock: LockReference;
@@ -13,10 +14,16 @@ export interface Wish {
   readonly cancelAfter?: number;
   /** Milliseconds of work under the lock. */
   readonly work: number;
+  /** Works on until a moment at which others of the process end, too. */
+  readonly endsTogether?: boolean;
   /** Works on after a loss, so that what it writes must be refused. */
   readonly isStubborn?: boolean;
   /** Is not waited for when it gives the lock back. */
   readonly isHasty?: boolean;
+  /** The planned fire that the work is for. */
+  readonly claim?: Claim;
+  /** Fails in the end, by itself. */
+  readonly isFailing?: boolean;
 }
 
 /** Milliseconds of the work of those who only want to see that they get the lock. */
@@ -25,31 +32,39 @@ const A_MOMENT = 5;
 /** Some wish that fits the scenario. */
 export function anyWish(
   random: Random,
-  { locks, lockOptions, leaseDuration }: Scenario,
+  { contended, elected, habits, lockOptions, leaseDuration }: Scenario,
 ): Wish {
   const sometimes = <T>(share: number, value: () => T): T | undefined =>
     random.chance(share) ? value() : undefined;
-  const isInfinite = random.chance(0.3);
+  const isPatient = random.chance(habits.patient);
+  const isInfinite = random.chance(habits.infinite);
   return {
-    lock: random.pick(locks),
-    insistence: random.pick(['wait', 'wait', 'wait', 'try', 'skip']),
-    cancelAfter: sometimes(0.2, () => random.magnitude(1, 2 * leaseDuration)),
-    work: random.chance(0.35)
+    lock: elected && random.chance(0.05) ? elected : random.pick(contended),
+    insistence: isPatient
+      ? 'wait'
+      : random.pick(['wait', 'wait', 'wait', 'try', 'skip']),
+    cancelAfter: sometimes(isPatient ? 0 : 0.2, () =>
+      random.magnitude(1, 2 * leaseDuration),
+    ),
+    work: random.chance(habits.long)
       ? random.between(leaseDuration, 4 * leaseDuration)
       : random.magnitude(1, leaseDuration),
-    isStubborn: random.chance(0.15),
+    endsTogether: random.chance(habits.together),
+    isStubborn: random.chance(habits.stubborn),
     isHasty: random.chance(0.3),
     options: {
       ...(isInfinite ? unlimited(lockOptions) : lockOptions),
       ...(!isInfinite &&
         random.chance(0.25) && { leaseDuration: 2 * leaseDuration }),
-      waitTimeout: sometimes(0.3, () =>
+      waitTimeout: sometimes(isPatient ? 0 : 0.3, () =>
         random.chance(0.1) ? 0 : random.magnitude(1, 3 * leaseDuration),
       ),
-      autoRenew: random.chance(0.85),
-      maxHold: sometimes(0.1, () => random.magnitude(500, 3 * leaseDuration)),
+      autoRenew: random.chance(habits.renewing),
+      maxHold: sometimes(habits.maxHold, () =>
+        random.magnitude(500, 3 * leaseDuration),
+      ),
       minHold: sometimes(0.1, () => random.magnitude(1, 500)),
-      deleteOnRelease: random.chance(0.15),
+      deleteOnRelease: random.chance(habits.deleteOnRelease),
     },
   };
 }
@@ -57,6 +72,24 @@ export function anyWish(
 /** To have the lock for a moment, however long it takes to get it. */
 export function plainWish(lock: LockReference, options: LockOptions): Wish {
   return { lock, options, insistence: 'wait', work: A_MOMENT };
+}
+
+/** To run a fire of the job: for so long that it gets in the way of the next one, while things go wrong. */
+export function fireWish(
+  random: Random,
+  claim: Claim,
+  { lock, options, insistence, period }: JobPlan,
+  isHealed: boolean,
+): Wish & { claim: Claim } {
+  return {
+    lock,
+    options,
+    insistence,
+    claim,
+    work: random.magnitude(1, isHealed ? period / 8 : 1.5 * period),
+    isStubborn: random.chance(0.15),
+    isFailing: random.chance(0.1),
+  };
 }
 
 /** As `options`, but for a lock that does not expire. */

@@ -3,6 +3,7 @@ import type { LeaseKey, StoredLease } from '../../lib/kube/lease-store.js';
 import { ApiModel } from './api-model.js';
 import { Checker } from './checker.js';
 import { Findings } from './findings.js';
+import { Fires } from './fires.js';
 import { Holdings } from './holdings.js';
 import { Network } from './network.js';
 import type { Random } from './random.js';
@@ -25,6 +26,7 @@ export class World implements Surroundings {
   readonly watchFaults: WatchFaults;
   readonly judge: WriteJudge;
   readonly checker: Checker;
+  readonly fires: Fires;
   private healed = false;
 
   constructor(
@@ -57,7 +59,17 @@ export class World implements Surroundings {
       statistics,
       scenario.watch.longestLag + this.network.greatestLatency,
     );
-    this.api.subscribe((write) => this.judge.judge(write));
+    this.fires = new Fires(
+      scenario.job?.lock.leaseName,
+      findings,
+      holdings,
+      timeline,
+      statistics,
+    );
+    this.api.subscribe((write) => {
+      this.judge.judge(write);
+      this.fires.written(write);
+    });
   }
 
   /** From now on nothing goes wrong any more, and nobody begins anything new. */
@@ -76,6 +88,15 @@ export class World implements Surroundings {
       repeated: 0,
       stale: 0,
     });
+  }
+
+  /** What is stored has been replaced: what the API server has said and granted before counts for nothing. */
+  restored(): void {
+    this.timeline.add('world', () => 'is restored from a backup');
+    this.statistics.count('restores');
+    this.judge.restored(this.api.list('default'));
+    this.checker.restored();
+    this.fires.restored();
   }
 
   onReplace(key: LeaseKey, lease: StoredLease): void {

@@ -79,8 +79,7 @@ export class WriteJudge {
     holder: string,
   ): { age: number; duration: number } | undefined {
     const { lease, since } = this.standings.get(leaseName) ?? { since: 0 };
-    const parkedBy = lease?.metadata.annotations?.[PARKED_BY];
-    return holderOf(lease) === holder && parkedBy !== holder
+    return holderOf(lease) === holder && !isParked(lease)
       ? { age: this.scheduler.now - since, duration: durationOf(lease) }
       : undefined;
   }
@@ -88,6 +87,18 @@ export class WriteJudge {
   /** Whether some record has had this renewTime: what has none of its own is no renewal. */
   hasSeen(renewTime: string | null | undefined): boolean {
     return this.renewTimes.has(renewTime ?? '');
+  }
+
+  /** Etcd was restored from a backup, in which these are the Leases. */
+  restored(leases: readonly StoredLease[]): void {
+    this.robbed.clear();
+    this.standings.clear();
+    for (const lease of leases) {
+      this.standings.set(lease.metadata.name, {
+        lease,
+        since: this.scheduler.now,
+      });
+    }
   }
 
   judge(write: AppliedWrite): void {
@@ -172,6 +183,9 @@ export class WriteJudge {
         'it created again a Lease that had been deleted',
       );
     }
+    if (before?.spec?.strategy !== undefined) {
+      this.accuse('touched-foreign-record', write, 'R10: it is elected');
+    }
     if (before && after) {
       this.judgeMetadata(write, before, after);
       if (specOf(before) === specOf(after)) {
@@ -230,6 +244,13 @@ export class WriteJudge {
       return;
     }
     const holding = this.holdings.get(from);
+    if (write.after === undefined && !holding?.mayDelete) {
+      this.accuse(
+        'touched-foreign-record',
+        write,
+        'R9: nobody wants it deleted',
+      );
+    }
     if (!isOf(from, write)) {
       this.accuse(
         'touched-foreign-record',
@@ -344,6 +365,12 @@ export function holderOf(lease: Lease | undefined): string {
   return lease?.spec?.holderIdentity ?? '';
 }
 
+/** Its holder has ended, and it stays taken for the rest of `minHold`. */
+export function isParked(lease: Lease | undefined): boolean {
+  const by = lease?.metadata.annotations?.[PARKED_BY];
+  return by !== undefined && by === holderOf(lease);
+}
+
 export function expires(lease: Lease | undefined): boolean {
   return durationOf(lease) !== Infinity;
 }
@@ -361,6 +388,6 @@ function specOf(lease: Lease | undefined): string {
 }
 
 /** Whether an identity is one of the client that wrote. */
-function isOf(identity: string, { author }: AppliedWrite): boolean {
+export function isOf(identity: string, { author }: AppliedWrite): boolean {
   return identity === author.name || identity.startsWith(`${author.name}_`);
 }

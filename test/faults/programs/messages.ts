@@ -89,4 +89,4 @@ export interface Stall {
 }
 
 /** Milliseconds: shorter times in which the event loop does not turn are no pauses. */
-export const LEAST_STALL = 50;
+export const LEAST_STALL = 20;

@@ -1,0 +1,90 @@
+/** A scheduled method of a process: it is called for each planned fire, by the process's own clock, and runs once per fire. */
+import {
+  fireAt,
+  planOfInterval,
+  type Plan,
+} from '../../lib/decorators/planned-fires.js';
+import type { Caller } from './caller.js';
+import type { Machine } from './machine.js';
+import type { Random } from './random.js';
+import type { JobPlan } from './scenario.js';
+import { fireWish } from './wish.js';
+import type { World } from './world.js';
+
+/** How often a call comes late: the process is busy. */
+const LATE = 0.2;
+
+export class Job {
+  private readonly plan: Plan;
+  private isStopped = false;
+
+  constructor(
+    private readonly world: World,
+    private readonly machine: Machine,
+    private readonly caller: Caller,
+    private readonly random: Random,
+    private readonly options: JobPlan,
+  ) {
+    this.plan = planOfInterval(options.period);
+  }
+
+  /** From now on it is not called any more. */
+  stop(): void {
+    this.isStopped = true;
+  }
+
+  /** Until this true time, hands `run` each call when it is due. */
+  async callUntil(
+    end: number,
+    run: (call: () => Promise<void>) => void,
+  ): Promise<void> {
+    const { machine, random } = this;
+    const { period, schedule } = this.options;
+    if (schedule === 'interval') {
+      await machine.sleep(random.between(0, period));
+    }
+    for (;;) {
+      // oxlint-disable no-await-in-loop -- one call after the other
+      await (schedule === 'cron' ? this.nextTime() : machine.sleep(period));
+      if (random.chance(LATE)) {
+        await machine.sleep(random.magnitude(1, this.longestDelay));
+      }
+      // oxlint-enable no-await-in-loop
+      if (this.isStopped || machine.now >= end) {
+        return;
+      }
+      run(() => this.call());
+    }
+  }
+
+  /** Like `cron`, it never comes before the clock has reached the time, even where that was set back meanwhile. */
+  private async nextTime(): Promise<void> {
+    const { machine } = this;
+    const due = this.plan.next(machine.wallMilliseconds());
+    for (;;) {
+      const left = due - machine.wallMilliseconds();
+      if (left <= 0) {
+        return;
+      }
+      // oxlint-disable-next-line no-await-in-loop -- a timer may be early, by the wall clock
+      await machine.sleep(left);
+    }
+  }
+
+  /** Milliseconds; while nothing is wrong, calls are late by so little that the next fire finds the lock free. */
+  private get longestDelay(): number {
+    const { period } = this.options;
+    return this.world.isHealed ? period / 16 : period * 0.9;
+  }
+
+  private async call(): Promise<void> {
+    const { plan, options, machine, world, random } = this;
+    const fire = fireAt(plan, machine.wallMilliseconds());
+    if (fire !== undefined) {
+      const claim = { ...fire, retry: options.retry };
+      await this.caller.runFire(
+        fireWish(random, claim, options, world.isHealed),
+      );
+    }
+  }
+}
