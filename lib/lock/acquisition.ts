@@ -45,6 +45,8 @@ export type Insistence = 'wait' | 'try' | 'skip';
 
 /** So often others are faster than a call that does not wait: then they have the lock. */
 const MOST_CONFLICTS = 8;
+/** Milliseconds for which a skip looks whether a holder is alive; what lasts longer is skipped, as if it did for ever. */
+const LONGEST_LOOK = 3_600_000;
 
 export class LockAttempt {
   private readonly tenure: Tenure;
@@ -228,7 +230,9 @@ export class LockAttempt {
     const { expiresAt = Infinity, alive } = verdict;
     const mayEnd =
       this.isPatient ||
-      (this.insistence === 'skip' && !alive && expiresAt !== Infinity);
+      (this.insistence === 'skip' &&
+        !alive &&
+        expiresAt - clock.now() <= LONGEST_LOOK);
     if (!mayEnd) {
       throw this.notAcquired(verdict.holder);
     }

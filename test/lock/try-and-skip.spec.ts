@@ -93,6 +93,7 @@ describe('a skip on a record that was never seen', () => {
   it.each([
     ['without a duration', { leaseDurationSeconds: null }],
     ['of an infinite lease', { leaseDurationSeconds: 2_147_483_647 }],
+    ['of a lease of more than an hour', { leaseDurationSeconds: 3_601 }],
   ])('skips a record %s at once', async (_, spec) => {
     const { cluster, clock, pod } = setUp();
     cluster.writeSpec(foreignSpec(spec));

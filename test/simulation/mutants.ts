@@ -346,10 +346,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: 'a skip is for the living',
     file: 'lock/acquisition.ts',
     replacements: [
-      [
-        "(this.insistence === 'skip' && !alive && expiresAt !== Infinity);",
-        "(this.insistence === 'skip' && !alive && expiresAt < 0);",
-      ],
+      ['expiresAt - clock.now() <= LONGEST_LOOK);', 'expiresAt < 0);'],
     ],
   },
   ...CLAIM_MUTANTS,
