@@ -81,8 +81,9 @@ export class Cast {
 
   /** Nothing goes wrong any more, which for some comes too late: they have given up. */
   heal(): void {
+    const { habits } = this.world.scenario;
     for (const client of this.running) {
-      if (this.random.chance(0.5)) {
+      if (this.random.chance((1 - habits.patient) / 2)) {
         void client.loseInterest();
       }
     }

@@ -125,7 +125,8 @@ export class Checker {
   replacing({ name }: LeaseKey, lease: StoredLease): void {
     const { holdings } = this;
     const holding = holdings.get(lease.spec?.holderIdentity ?? '');
-    if (holding === undefined) {
+    // What a process was about to send when it was paused, it sends.
+    if (holding === undefined || holding.machine.isFrozen) {
       return;
     }
     const isRenewal = !this.judge.hasSeen(lease.spec?.renewTime);

@@ -49,8 +49,6 @@ export interface Habits {
   readonly stubborn: number;
   /** Their work ends when that of others of the process does. */
   readonly together: number;
-  /** Their work takes longer than the lease. */
-  readonly long: number;
   readonly renewing: number;
   readonly maxHold: number;
   readonly deleteOnRelease: number;
@@ -61,7 +59,6 @@ const USUAL: Habits = {
   infinite: 0.3,
   stubborn: 0.15,
   together: 0,
-  long: 0.35,
   renewing: 0.85,
   maxHold: 0.1,
   deleteOnRelease: 0.15,
@@ -77,7 +74,6 @@ const STYLES = {
     infinite: 0.4,
     stubborn: 0.9,
     together: 0.7,
-    long: 0.7,
     maxHold: 0.8,
   },
   /** Leases that nobody renews, in processes that are paused. */
@@ -147,6 +143,7 @@ export function scenarioOf(random: Random): Scenario {
     'usual',
     'usual',
     'usual',
+    'crowded',
     'crowded',
     'paused',
     'fleeting',
@@ -235,6 +232,7 @@ export function scenarioOf(random: Random): Scenario {
       faultsEnd,
       leaseDuration,
       greatestOffset: hasK8slock ? 0 : greatestOffset,
+      areDeleted: style === 'crowded' ? 0.5 : 0.3,
     }),
     touchInterval: random.chance(0.15)
       ? leaseDuration * random.between(0.2, 0.8)
@@ -368,8 +366,10 @@ function planMishaps(
     faultsEnd,
     leaseDuration,
     greatestOffset,
+    areDeleted,
   }: Pick<Scenario, 'clients' | 'locks' | 'faultsEnd' | 'leaseDuration'> & {
     greatestOffset: number;
+    areDeleted: number;
   },
 ): Scenario['mishaps'] {
   const mishaps: (Mishap & { at: number })[] = [];
@@ -393,7 +393,7 @@ function planMishaps(
     timeout: random.magnitude(1, 2 * leaseDuration),
     downtime: someTime(),
   }));
-  plan(0.3, 4, () => ({ kind: 'delete', lock: random.pick(locks) }));
+  plan(areDeleted, 4, () => ({ kind: 'delete', lock: random.pick(locks) }));
   plan(0.2, 5, () => ({ kind: 'edit', lock: random.pick(locks) }));
   plan(0.1, 3, () => ({ kind: 'force', lock: random.pick(locks) }));
   if (greatestOffset > 0) {

@@ -46,7 +46,7 @@ export function anyWish(
     cancelAfter: sometimes(isPatient ? 0 : 0.2, () =>
       random.magnitude(1, 2 * leaseDuration),
     ),
-    work: random.chance(habits.long)
+    work: random.chance(0.35)
       ? random.between(leaseDuration, 4 * leaseDuration)
       : random.magnitude(1, leaseDuration),
     endsTogether: random.chance(habits.together),
