@@ -73,7 +73,9 @@ export class Fires {
       const isForgotten = this.losses.some(
         (version) => version > other !== version > fencingToken,
       );
-      const why = isForgotten ? undefined : this.whyNotAfter(run, claim);
+      const why = isForgotten
+        ? undefined
+        : this.whyNotAfter(run, claim, holding);
       if (why !== undefined) {
         this.findings.add(
           'fire-run-again',
@@ -216,7 +218,11 @@ export class Fires {
   }
 
   /** Undefined: a fire may be begun although this one was. */
-  private whyNotAfter(run: Run, claim: Claim): string | undefined {
+  private whyNotAfter(
+    run: Run,
+    claim: Claim,
+    holding: Holding,
+  ): string | undefined {
     if (run.claim.at > claim.at) {
       return `has run that of ${timeOf(run.claim.at)}`;
     }
@@ -229,7 +235,10 @@ export class Fires {
     if (run.isKnownAsDone) {
       return 'has finished it';
     }
-    return this.holdings.insists(run.holding) ? 'is still at it' : undefined;
+    // It may have been taken from either by force, which that one is to learn only now.
+    return holding.robbedAt === undefined && this.holdings.insists(run.holding)
+      ? 'is still at it'
+      : undefined;
   }
 
   /** What a process says of the work under an acquisition of its own is what became of it. */

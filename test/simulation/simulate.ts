@@ -1,7 +1,7 @@
 /**
  * `npm run simulate -- [--seeds 1000] [--from 1] [--workers 2] [--seed N] [--json]`: simulates seeds
- * on all cores. The first that fails is simulated again, and its timeline printed; `--seed` prints
- * that of any seed. Exits with 1 when a seed has failed.
+ * on all cores, or with `--workers 0` in the main thread. The first that fails is simulated again, and
+ * its timeline printed; `--seed` prints that of any seed. Exits with 1 when a seed has failed.
  */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -102,6 +102,14 @@ async function simulateAll(
     failed: undefined,
   };
   const end = from + count;
+  if (workers === 0) {
+    catchUnhandledRejections();
+    for (let seed = from; seed < end && !totals.failed; seed += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
+      add(totals, await simulate(seed));
+    }
+    return totals;
+  }
   let next = from;
   const nextBatch = (): number[] => {
     const length = totals.failed ? 0 : Math.min(BATCH, end - next);
