@@ -53,7 +53,9 @@ export function fireAt(plan: Plan, now: number): Fire | undefined {
 }
 
 /** The whole multiples of the period since 1970. */
-export function planOfInterval(period: number): Plan {
+export function planOfInterval(milliseconds: number): Plan {
+  // 4.1 * 60_000 is no whole number, and a claim is written in whole milliseconds.
+  const period = Math.max(Math.round(milliseconds), 1);
   return {
     last: (now) => Math.floor(now / period) * period,
     next: (now) => (Math.floor(now / period) + 1) * period,

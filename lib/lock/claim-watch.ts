@@ -20,7 +20,10 @@ export async function followClaim(
   try {
     while (observation.judgeClaim(claim).state === 'running') {
       const verdict = observation.judge();
-      const { expiresAt = Infinity } = verdict.takeable ? {} : verdict;
+      if (verdict.takeable) {
+        return; // it expired between the two looks at the clock
+      }
+      const { expiresAt = Infinity } = verdict;
       // oxlint-disable-next-line no-await-in-loop -- one change after the other
       await cell.changeOrTime(expiresAt - clock.now(), signal);
     }

@@ -1,0 +1,25 @@
+/** The fires of an interval that is no whole number of milliseconds are found claimed. */
+import { expect, it } from 'vitest';
+import { fireAt, planOfInterval } from '../../lib/decorators/planned-fires.js';
+import { judgeClaim, writeClaim, CLAIM } from '../../lib/lock/claim.js';
+
+it.each([66_000, 4.1 * 60_000, 1.1 * 3_600_000, 1_000 / 3])(
+  'a fire of an interval of %d ms is claimed once',
+  (period) => {
+    for (let minute = 0; minute < 100; minute += 1) {
+      const now = Date.parse('2026-01-01T00:00:01Z') + minute * 61_234;
+      const fire = fireAt(planOfInterval(period), now)!;
+      const lease = {
+        metadata: {
+          name: 'x',
+          uid: 'u',
+          resourceVersion: '1',
+          annotations: { [CLAIM]: writeClaim(fire.at, 'a_1', 'done') },
+        },
+      };
+      expect(judgeClaim({ ...fire, retry: false }, lease, {}).state).toBe(
+        'settled',
+      );
+    }
+  },
+);
