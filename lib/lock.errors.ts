@@ -199,8 +199,8 @@ export type LockBackendReason =
   | 'lease-missing'
   | 'lease-refused';
 
-/** What time does not mend. */
-const FINAL: readonly LockBackendReason[] = [
+/** What time does not mend: the request itself, or the rights, are wrong. */
+export const FINAL_REASONS: readonly LockBackendReason[] = [
   'not-found',
   'forbidden',
   'unauthorized',
@@ -236,7 +236,7 @@ export class LockBackendError extends LockError {
         status: HttpStatus.SERVICE_UNAVAILABLE,
         message: 'The lock service is not available',
         lock: lock && printable(lock.name),
-        retryAfter: FINAL.includes(reason)
+        retryAfter: FINAL_REASONS.includes(reason)
           ? undefined
           : (details.retryAfter ?? RETRY_AFTER),
       },

@@ -35,15 +35,22 @@ export async function removeBuild(): Promise<void> {
   await rm(join(builds, String(process.pid)), { recursive: true, force: true });
 }
 
-export async function compile(project: string, outDir: string): Promise<void> {
+/** Runs the compiler on a `tsconfig.json`, or the folder of one. */
+export async function compile(
+  project: string,
+  outDir: string,
+  ...options: string[]
+): Promise<void> {
   const compiler = join(
     dirname(createRequire(import.meta.url).resolve('typescript/package.json')),
     'bin/tsc',
   );
   try {
-    await run(process.execPath, [compiler, '-p', project, '--outDir', outDir], {
-      cwd: root,
-    });
+    await run(
+      process.execPath,
+      [compiler, '-p', project, '--outDir', outDir, ...options],
+      { cwd: root },
+    );
   } catch (error) {
     const output =
       error instanceof Error && 'stdout' in error ? error.stdout : error;

@@ -4,9 +4,10 @@ import { addLockParameter } from './method-lock.metadata.js';
 
 /**
  * Fills a parameter of a method under `@WithLeaseLock` with the {@link LeaseLock} that the call runs
- * under: if there are several, that of the lowest decorator, which is lost when any is. The same as `currentLock()` inside the method, but
- * visible in its signature. Whatever a caller passes there is replaced, so make it optional and
- * callers may leave it out. Works beside `@Body()`, `@Param()`, `@Payload()` and the like.
+ * under: if there are several, that of the lowest decorator, which is lost when any is. The same as
+ * `currentLock()` inside the method, but visible in its signature. Whatever a caller passes there is
+ * replaced, so make it optional and callers may leave it out. Works beside `@Body()`, `@Param()`,
+ * `@Payload()` and the like.
  *
  * Applied to a constructor or a static method it throws `LockConfigurationError`; on a method
  * without `@WithLeaseLock` the application does not start.

@@ -249,21 +249,21 @@ export class LockAttempt {
   /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
   private async isStillTakeable(): Promise<boolean> {
     const { cell, context } = this;
-    const isTakeable = (): boolean =>
-      cell.observation.judge(this.tenure.identity).takeable;
+    const { identity } = this.tenure;
     const owed = this.isPatient ? cell.turnOfOthers.settle() : 0;
     if (owed > 0 && cell.turnOfOthers.isContended) {
       this.waiting();
       await this.look(); // they may have had their turn already
-      if (!isTakeable()) return false;
+      if (!cell.observation.judge(identity).takeable) return false;
       this.stopWatching ??= cell.keepWatched();
     }
     const mustSpread = this.hasWaited || this.conflicts > 1;
     const delay = owed + (mustSpread ? cell.spread(this.timesLate) : 0);
     if (delay < 1) return true;
     await pause(context.clock, delay, this.cancel.signal);
-    this.timesLate += isTakeable() ? 0 : 1;
-    return isTakeable();
+    const { takeable } = cell.observation.judge(identity);
+    this.timesLate += takeable ? 0 : 1;
+    return takeable;
   }
 
   /** Steps 5 to 8. Undefined: look again. */

@@ -1,5 +1,9 @@
 /** What every part of the engine works with, and how failures of the store are reported to users. */
-import { LockBackendError, type LockReference } from '../lock.errors.js';
+import {
+  FINAL_REASONS,
+  LockBackendError,
+  type LockReference,
+} from '../lock.errors.js';
 import type { LockBackendErrorEvent, LockEvent } from '../lock.events.js';
 import {
   LeaseStoreError,
@@ -8,13 +12,6 @@ import {
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
 import { isCoordinated } from './record.js';
-
-const FINAL_FAILURES = new Set([
-  'forbidden',
-  'unauthorized',
-  'invalid',
-  'not-found',
-]);
 
 export interface LockContext {
   readonly store: LeaseStore;
@@ -41,7 +38,7 @@ export function toBackendError(error: unknown, lock?: LockReference): unknown {
 
 /** Trying again does not help: the request itself, or the rights, are wrong. */
 export function isFinal({ reason }: LeaseStoreError): boolean {
-  return FINAL_FAILURES.has(reason);
+  return FINAL_REASONS.includes(reason);
 }
 
 /** R10: throws when coordinated leader election owns the Lease. */

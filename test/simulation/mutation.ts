@@ -1,10 +1,10 @@
 /** Builds mutated copies of the engine with the simulator around them, and runs them. */
 import { execFile } from 'node:child_process';
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { compile } from '../build.js';
 import type { Finding } from './findings.js';
 
 const run = promisify(execFile);
@@ -57,6 +57,21 @@ export async function buildMutants(
     await writeFile(file, await mutate(mutant));
     // oxlint-enable no-await-in-loop
   }
+  await compile('test/simulation/tsconfig.json', original, '--noCheck');
+  await Promise.all(
+    Array.from(folders.values(), (folder) =>
+      cp(original, folder, { recursive: true }),
+    ),
+  );
+  await compileSources(sources, programs);
+  return folders;
+}
+
+/** Compiles a folder of files that may be a part of a program only, each for itself. */
+export async function compileSources(
+  sources: string,
+  outDir: string,
+): Promise<void> {
   await writeFile(
     join(sources, 'tsconfig.json'),
     JSON.stringify({
@@ -66,24 +81,11 @@ export async function buildMutants(
         noResolve: true,
         declaration: false,
         rootDir: sources,
-        outDir: programs,
       },
       include: ['.'],
     }),
   );
-  await compile(
-    join(root, 'test/simulation/tsconfig.json'),
-    '--noCheck',
-    '--outDir',
-    original,
-  );
-  await Promise.all(
-    Array.from(folders.values(), (folder) =>
-      cp(original, folder, { recursive: true }),
-    ),
-  );
-  await compile(join(sources, 'tsconfig.json'));
-  return folders;
+  await compile(sources, outDir);
 }
 
 export async function removeMutants(): Promise<void> {
@@ -132,23 +134,4 @@ export async function mutate({
     source = source.replace(text, () => by);
   }
   return source;
-}
-
-async function compile(project: string, ...options: string[]): Promise<void> {
-  const compiler = join(
-    dirname(createRequire(import.meta.url).resolve('typescript/package.json')),
-    'bin/tsc',
-  );
-  try {
-    await run(process.execPath, [compiler, '-p', project, ...options]);
-  } catch (error) {
-    const output =
-      error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
-    throw new Error(
-      `${project} does not compile:\n${output || String(error)}`,
-      {
-        cause: error,
-      },
-    );
-  }
 }
