@@ -180,23 +180,31 @@ export class LockLostError extends LockError {
   }
 }
 
-/**
- * Why the API server could not be used; `lease-missing` = the Lease does not exist and `createLease`
- * is off; `lease-refused` = the Lease belongs to coordinated leader election. The others are those
- * of the request that failed.
- */
+/** Why the API server, or the Lease, could not be used. */
 export type LockBackendReason =
+  /** 409: the Lease has another resourceVersion or uid than the write named, or exists already. */
   | 'conflict'
+  /** 404: the Lease of a write, or its namespace, is missing, or the address leads to no such API. */
   | 'not-found'
+  /** 403: the credentials lack the right, or the namespace is being deleted. */
   | 'forbidden'
+  /** 401: the credentials were refused, or could not be obtained. */
   | 'unauthorized'
+  /** 400, 405, 413, 415 or 422: the API server calls the request wrong; sending it again won't help. */
   | 'invalid'
+  /** 429: come again after `retryAfter`. */
   | 'throttled'
+  /** 5xx, or an answer that can't be read. */
   | 'server'
+  /** No answer within the time-out. */
   | 'timeout'
+  /** No connection, or it broke. */
   | 'network'
+  /** The caller's signal was aborted. */
   | 'aborted'
+  /** The Lease does not exist, and `createLease` is off. */
   | 'lease-missing'
+  /** The Lease belongs to coordinated leader election. */
   | 'lease-refused';
 
 /** What time does not mend: the request itself, or the rights, are wrong. */

@@ -1,4 +1,5 @@
 /** The seam between the lock engine and the Kubernetes API: what a store of Leases must be able to do. */
+import type { LockBackendReason } from '../lock.errors.js';
 
 /** A Lease (`coordination.k8s.io/v1`) as JSON. Fields that are not named here are kept as they came. */
 export interface Lease {
@@ -63,27 +64,10 @@ export interface LeaseObserver {
 }
 
 /** Why a request to the store failed. */
-export type LeaseStoreFailure =
-  /** 409: the Lease has another resourceVersion or uid than the write named, or exists already. */
-  | 'conflict'
-  /** 404: the Lease of a write, or its namespace, is missing, or the address leads to no such API. */
-  | 'not-found'
-  /** 403: the credentials lack the right, or the namespace is being deleted. */
-  | 'forbidden'
-  /** 401: the credentials were refused, or could not be obtained. */
-  | 'unauthorized'
-  /** 400, 405, 413, 415 or 422: the API server calls the request wrong; sending it again won't help. */
-  | 'invalid'
-  /** 429: come again after `retryAfter`. */
-  | 'throttled'
-  /** 5xx, or an answer that can't be read. */
-  | 'server'
-  /** No answer within the time-out. */
-  | 'timeout'
-  /** No connection, or it broke. */
-  | 'network'
-  /** The caller's signal was aborted. */
-  | 'aborted';
+export type LeaseStoreFailure = Exclude<
+  LockBackendReason,
+  'lease-missing' | 'lease-refused'
+>;
 
 /**
  * A request to the API server failed. The message is safe to log: it never carries a header, a
