@@ -59,6 +59,12 @@ export class ConsumerApp implements AsyncDisposable {
     return output.trimEnd().split('\n');
   }
 
+  /** Runs what was compiled, until it has printed this. */
+  async printsAtStart(pattern: RegExp): Promise<void> {
+    await using program = this.run(process.execPath, 'dist/main.js');
+    await program.prints(pattern);
+  }
+
   path(name: string): string {
     return join(this.folder, name);
   }

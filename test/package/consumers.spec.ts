@@ -147,12 +147,15 @@ describe.concurrent('in a fresh application', { timeout: TIMEOUT }, () => {
     expectExampleRan(await app.start());
   });
 
-  it('works with client-node 2, on a newer Node', async () => {
+  it('works with client-node 2 on a newer Node, and says so on an older one', async () => {
     await using app = await install(NEST_12, {
       '@kubernetes/client-node': '^2.0.0',
       ...(NEEDS_NEWER_NODE && { [NEWER_NODE]: '24' }),
     });
     expect(await app.compile(NEST_12_OPTIONS)).toEqual([]);
+    if (NEEDS_NEWER_NODE) {
+      await app.printsAtStart(/client-node 2\S+ needs Node\.js 22 or newer/g);
+    }
     const node = NEEDS_NEWER_NODE
       ? app.path(`node_modules/${NEWER_NODE}/bin/node`)
       : process.execPath;
