@@ -236,7 +236,10 @@ export class LockEngine {
             throw error;
           }
           const { clock } = this.context;
-          await pause(clock, backoff(clock, tries, 1_000));
+          const delay = backoff(clock, tries, 1_000);
+          await pause(clock, delay, this.closed.signal).catch(() => {
+            throw error;
+          });
         }
       }
     });

@@ -134,4 +134,19 @@ describe('shutdown', () => {
     expect(closed.state).toBe('resolved');
     expect(cluster.holder()).toBeUndefined();
   });
+
+  it('leaves no forced release behind that is between two tries', async () => {
+    const cluster = new Cluster();
+    cluster.writeSpec(foreignSpec());
+    const pod = cluster.process('pod');
+    pod.store.plan({ refused: { reason: 'conflict', status: 409 } }, 'update');
+    const forced = outcomeOf(pod.forceRelease());
+    await settled();
+    expect(cluster.clock.pending()).toBe(1);
+    const closed = outcomeOf(pod.engine.shutdown(0));
+    await settled();
+    expect(closed.state).toBe('resolved');
+    expect(forced.reason).toMatchObject({ reason: 'conflict' });
+    expect(cluster.clock.pending()).toBe(0);
+  });
 });
