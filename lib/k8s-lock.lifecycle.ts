@@ -40,9 +40,9 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     const found = await this.explorer.explore(this.locks, this.options.lock);
     await this.verify(found);
     this.followSchedulers(found);
-    for (const { name, onLocked, options } of found) {
+    for (const { name, isObserved, options } of found) {
       this.locks.fixedNames.add(name);
-      if (onLocked === 'skip') {
+      if (isObserved) {
         // What keeps it from observing keeps the first call from its lock, and that will say so.
         this.locks.observe(name, options).catch(() => undefined);
       }

@@ -55,7 +55,11 @@ export interface LockOptions {
   deleteOnRelease?: boolean;
 }
 
-/** What a call under `@WithLeaseLock` or `LeaseLockInterceptor()` does when the lock is taken. */
+/**
+ * What a call under `@WithLeaseLock` or `LeaseLockInterceptor()` does when the lock is taken. A call that
+ * runs once per fire (`oncePerFire`) first makes sure that the holder is alive, which takes until that
+ * one renews; if it is dead, the call gets the lock as soon as its lease has expired.
+ */
 export type OnLocked =
   /** Wait, up to `waitTimeout`, then reject with `LockNotAcquiredError`. */
   | 'wait'

@@ -17,7 +17,7 @@ import {
   type ApiRequestEvent,
   type LockEvent,
 } from './lock.events.js';
-import type { Insistence } from './lock/acquisition.js';
+import type { Insistence } from './lock/patience.js';
 import { readClaim, type Claim, type ClaimEnd } from './lock/claim.js';
 import { systemClock } from './lock/clock.js';
 import {
@@ -256,7 +256,8 @@ export class LockService {
       const taken = this.engine.acquire(
         lock,
         { ...resolved, waitTimeout },
-        INSISTENCE[onLocked],
+        // A fire is refused for the living only, be it with an error.
+        claim && onLocked === 'throw' ? 'skip' : INSISTENCE[onLocked],
         options.signal,
         claim,
       );
@@ -294,7 +295,8 @@ export class LockService {
   }
 
   /**
-   * Watches the Lease of a static name from now on, so that a skip knows whether its holder is alive.
+   * Watches the Lease of a static name from now on, so that a call that does not wait for a dead holder
+   * knows whether it is one.
    *
    * @internal
    */

@@ -1,7 +1,7 @@
 /** The startup pass: finds the decorated methods and the interceptors that lock, checks them, and hands a LockService to the instances that Nest did not inject. */
 import { Inject, Injectable } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
-import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import type { LockOptions } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
 import type { CatchUp } from './catch-up.js';
@@ -37,7 +37,8 @@ type HostModule = NonNullable<InstanceWrapper['host']>;
 /** A lock of a decorated method, or of an interceptor, that has the same name for every call. */
 export interface StaticLock {
   readonly name: string;
-  readonly onLocked: OnLocked;
+  /** Whether a holder that has died may keep calls from running: then it is to be found out before they come. */
+  readonly isObserved: boolean;
   readonly options: LockOptions;
   /** How its missed fires are made up for, if they are. */
   readonly catchUp: CatchUp | undefined;
@@ -276,7 +277,7 @@ function describeStaticLock({ lock, instance }: FoundLock): StaticLock[] {
   return [
     {
       name,
-      onLocked: findOnLocked(lock),
+      isObserved: findOnLocked(lock) === 'skip' || policy !== undefined,
       options,
       catchUp:
         cron && policy && instance
@@ -294,9 +295,9 @@ function describeStaticLock({ lock, instance }: FoundLock): StaticLock[] {
 }
 
 function describeStaticInterceptor({ lock }: FoundInterceptor): StaticLock[] {
-  const { name, onLocked = 'wait', options } = lock;
+  const { name, onLocked, options } = lock;
   return typeof name === 'string'
-    ? [{ name, onLocked, options, catchUp: undefined }]
+    ? [{ name, isObserved: onLocked === 'skip', options, catchUp: undefined }]
     : [];
 }
 

@@ -33,24 +33,17 @@ import {
 } from './lock-context.js';
 import { heldSince } from './lock-state.js';
 import type { Verdict } from './observation.js';
+import { Patience, type Insistence } from './patience.js';
 import { isCoordinated, type Tenure } from './record.js';
 import { takeRecord } from './take-record.js';
 import { withdraw } from './withdrawal.js';
 
-/**
- * What to do when the lock is taken: `wait` for it; `try` = give up at once; `skip` = give up once
- * its holder is known to be alive, and take it if that one turns out to be dead.
- */
-export type Insistence = 'wait' | 'try' | 'skip';
-
 /** So often others are faster than a call that does not wait: then they have the lock. */
 const MOST_CONFLICTS = 8;
-/** Milliseconds for which a skip looks whether a holder is alive; what lasts longer is skipped, as if it did for ever. */
-const LONGEST_LOOK = 3_600_000;
 
 export class LockAttempt {
   private readonly tenure: Tenure;
-  private readonly startedAt: number;
+  private readonly patience: Patience;
   private readonly cancel = new AbortController();
   private stopWatching: (() => void) | undefined;
   private hasWaited = false;
@@ -73,10 +66,11 @@ export class LockAttempt {
     private readonly engine: { clientId: string; closed: AbortSignal },
     private readonly claim?: Claim,
   ) {
-    this.startedAt = context.clock.now();
+    const { waitTimeout, leaseDuration } = options;
+    this.patience = new Patience(context.clock, insistence, waitTimeout, claim);
     this.tenure = {
       identity: `${engine.clientId}_${randomUUID()}`,
-      leaseDuration: options.leaseDuration,
+      leaseDuration,
       lockName: lock.name,
       claimed: claim?.at,
     };
@@ -101,10 +95,10 @@ export class LockAttempt {
     }
     signal?.addEventListener('abort', onAbort, { once: true });
     const cancelTimeout =
-      waitTimeout === undefined || !this.isPatient
+      waitTimeout === undefined || !this.patience.waits
         ? undefined
-        : clock.schedule(this.startedAt + waitTimeout, () =>
-            this.stop(this.timedOut()),
+        : clock.schedule(this.patience.startedAt + waitTimeout, () =>
+            this.timeIsUp(),
           );
     try {
       await this.enterQueue();
@@ -126,11 +120,7 @@ export class LockAttempt {
 
   /** Milliseconds since the call. */
   get waited(): number {
-    return this.context.clock.now() - this.startedAt;
-  }
-
-  private get isPatient(): boolean {
-    return this.insistence === 'wait' && this.options.waitTimeout !== 0;
+    return this.context.clock.now() - this.patience.startedAt;
   }
 
   private async enterQueue(): Promise<void> {
@@ -138,7 +128,7 @@ export class LockAttempt {
     this.cancel.signal.throwIfAborted();
     this.refuseClaimed();
     if (queue.isOccupied) {
-      if (!this.isPatient) {
+      if (!this.patience.waits) {
         throw this.notAcquired();
       }
       this.waiting();
@@ -156,7 +146,13 @@ export class LockAttempt {
         const verdict = cell.observation.judge(this.tenure.identity);
         if (!verdict.takeable) {
           await this.waitForChange(verdict);
-        } else if (await this.isStillTakeable()) {
+          continue;
+        }
+        const holder = this.patience.givesUpFor(verdict);
+        if (holder !== undefined) {
+          throw this.notAcquired(holder);
+        }
+        if (await this.isStillTakeable()) {
           const acquisition = await this.write();
           if (acquisition !== undefined) {
             return acquisition;
@@ -227,14 +223,9 @@ export class LockAttempt {
     verdict: Verdict & { takeable: false },
   ): Promise<void> {
     const { clock } = this.context;
-    const { expiresAt = Infinity, alive } = verdict;
-    const mayEnd =
-      this.isPatient ||
-      (this.insistence === 'skip' &&
-        !alive &&
-        expiresAt - clock.now() <= LONGEST_LOOK);
-    if (!mayEnd) {
-      throw this.notAcquired(verdict.holder);
+    const { expiresAt = Infinity, holder } = verdict;
+    if (!this.patience.bears(verdict)) {
+      throw this.notAcquired(holder);
     }
     this.waiting();
     this.stopWatching ??= this.cell.keepWatched();
@@ -250,7 +241,7 @@ export class LockAttempt {
   private async isStillTakeable(): Promise<boolean> {
     const { cell, context } = this;
     const { identity } = this.tenure;
-    const owed = this.isPatient ? cell.turnOfOthers.settle() : 0;
+    const owed = this.patience.waits ? cell.turnOfOthers.settle() : 0;
     if (owed > 0 && cell.turnOfOthers.isContended) {
       this.waiting();
       await this.look(); // they may have had their turn already
@@ -296,7 +287,7 @@ export class LockAttempt {
         (error.reason === 'not-found' && lease !== undefined);
       if (!isOvertaken) throw error;
       this.conflicts += 1;
-      if (!this.isPatient && this.conflicts > MOST_CONFLICTS) {
+      if (!this.patience.waits && this.conflicts > MOST_CONFLICTS) {
         throw this.notAcquired();
       }
       // A first conflict without a wait before it only tells that the cache was old.
@@ -331,7 +322,7 @@ export class LockAttempt {
     const { waitTimeout = Infinity } = this.options;
     const mayTryAgain =
       !isFinal(error) &&
-      (this.isPatient ||
+      (this.patience.waits ||
         (this.insistence === 'skip' && this.waited < waitTimeout) ||
         // One look tells whether the write landed after all.
         (error.ambiguous && this.failures === 0));
@@ -382,12 +373,17 @@ export class LockAttempt {
     });
   }
 
-  private timedOut(): unknown {
+  private timeIsUp(): void {
     if (this.lastFailure !== undefined && this.mustLook) {
-      return toBackendError(this.lastFailure, this.lock);
+      this.stop(toBackendError(this.lastFailure, this.lock));
+      return;
     }
-    const verdict = this.cell.observation.judge();
-    return this.notAcquired(verdict.takeable ? undefined : verdict.holder);
+    const verdict = this.cell.observation.judge(this.tenure.identity);
+    const hasTurn = this.stopWatching !== undefined;
+    if (!hasTurn || !this.patience.timeIsUp(verdict)) {
+      const holder = verdict.takeable ? undefined : verdict.holder;
+      this.stop(this.notAcquired(holder));
+    }
   }
 
   private requestOptions(): { signal: AbortSignal; timeout: number } {

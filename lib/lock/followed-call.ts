@@ -5,7 +5,7 @@ import {
   type LockReference,
 } from '../lock.errors.js';
 import type { LockNotAcquiredEvent } from '../lock.events.js';
-import type { Insistence } from './acquisition.js';
+import type { Insistence } from './patience.js';
 import { currentCaller } from './caller.js';
 import { WorkClaimedError } from './claim.js';
 import { surround, type LeaseLock } from './lease-lock.js';

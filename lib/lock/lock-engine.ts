@@ -4,7 +4,7 @@ import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import { LeaseStoreError } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
-import { LockAttempt, type Insistence } from './acquisition.js';
+import { LockAttempt } from './acquisition.js';
 import { followClaim } from './claim-watch.js';
 import { WorkClaimedError, type Claim } from './claim.js';
 import { followCall, type LockTracer } from './followed-call.js';
@@ -21,6 +21,7 @@ import {
   type LockContext,
 } from './lock-context.js';
 import { describeLock, type LockState } from './lock-state.js';
+import type { Insistence } from './patience.js';
 import { isLock, LOCK_NAME, readStanding, release } from './record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
@@ -161,7 +162,7 @@ export class LockEngine {
     }
   }
 
-  /** Keeps the Lease watched from now on, so that a `skip` knows at once whether its holder is alive. */
+  /** Keeps the Lease watched from now on, so that it is known for how long its holder has been silent. */
   observe(lock: LockReference): void {
     const id = idOf(keyOf(lock));
     if (!this.closing.signal.aborted && !this.observed.has(id)) {

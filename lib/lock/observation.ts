@@ -10,26 +10,30 @@ import {
 import type { Clock } from './clock.js';
 import {
   fingerprint,
-  isParked,
+  parkedUntil,
   readStanding,
   type Standing,
 } from './record.js';
 
 /** What a record comes to, at a moment. */
-export type Verdict =
-  /** Nobody holds it: no holder or one that is known to have ended, or (`expired`) a silent one. */
-  | { readonly takeable: true; readonly expired: boolean }
+export type Verdict = {
+  /** Monotonic time after which the present spec was written, by a holder that was alive then; -Infinity = unknown. */
+  readonly aliveAt: number;
+} & (
+  | {
+      /** Nobody holds it: no holder or one that is known to have ended, or (`expired`) a silent one. */
+      readonly takeable: true;
+      readonly expired: boolean;
+    }
   | {
       readonly takeable: false;
       readonly holder: string;
       /** Monotonic time at which it counts as expired if it does not change; undefined = never. */
       readonly expiresAt: number | undefined;
-      /**
-       * Whether the present spec was seen to be written, so that its holder was alive within its
-       * duration, or the record says that its work has ended well.
-       */
-      readonly alive: boolean;
-    };
+      /** See {@link parkedUntil}. */
+      readonly parkedUntil: number | undefined;
+    }
+);
 
 /**
  * A record expires once its spec has been watched unchanged for its duration on this process's own
@@ -46,7 +50,7 @@ export class Observation {
   newest = 0n;
   private since = 0;
   private lastLook = -Infinity;
-  private alive = false;
+  private aliveAt = -Infinity;
   /** The holders that this process knows to have ended, its own from before, and what of their claims. */
   private readonly ended = new Map<string, ClaimEnd>();
 
@@ -68,12 +72,10 @@ export class Observation {
     const sameObject = this.lease?.metadata.uid === lease.metadata.uid;
     if (!sameObject || print !== this.print) {
       const standing = readStanding(lease);
-      const gap = now - this.lastLook;
-      this.alive =
-        isParked(lease, this.clock) ||
-        (this.lease !== undefined &&
-          standing.held &&
-          (live || gap <= (standing.duration ?? Infinity)));
+      const { duration = Infinity } = standing.held ? standing : {};
+      const isInSight = now - this.lastLook <= duration;
+      const lastLook = isInSight ? this.lastLook : -Infinity;
+      this.aliveAt = live ? now : lastLook;
       if (standing.held && !this.ended.has(standing.holder)) {
         this.ended.clear(); // who held it before can't come back
       }
@@ -91,7 +93,8 @@ export class Observation {
     this.lease = undefined;
     this.newest = 0n;
     this.print = '';
-    this.alive = false;
+    this.lastLook = -Infinity;
+    this.aliveAt = -Infinity;
   }
 
   /** Takes in that there is no record. */
@@ -99,7 +102,7 @@ export class Observation {
     this.lease = null;
     this.standing = { held: false };
     this.print = '';
-    this.alive = false;
+    this.aliveAt = -Infinity;
     this.lastLook = this.clock.now();
   }
 
@@ -126,26 +129,27 @@ export class Observation {
 
   /** The verdict now, for a caller whose own identity is `self`. */
   judge(self?: string): Verdict {
-    const { standing } = this;
+    const { standing, aliveAt } = this;
     if (
       !standing.held ||
       standing.holder === self ||
       this.ended.has(standing.holder)
     ) {
-      return { takeable: true, expired: false };
+      return { takeable: true, expired: false, aliveAt };
     }
     const expiresAt =
       standing.duration === undefined
         ? undefined
         : this.since + standing.duration;
     if (expiresAt !== undefined && this.clock.now() >= expiresAt) {
-      return { takeable: true, expired: true };
+      return { takeable: true, expired: true, aliveAt };
     }
     return {
       takeable: false,
       holder: standing.holder,
       expiresAt,
-      alive: this.alive,
+      aliveAt,
+      parkedUntil: parkedUntil(this.lease!),
     };
   }
 }

@@ -27,9 +27,6 @@ export const WITHDRAWN = 'nestjs-k8s-lock/withdrawn';
 /** On the Leases that this package created. */
 const MANAGED_BY = ['app.kubernetes.io/managed-by', 'nestjs-k8s-lock'] as const;
 
-/** Milliseconds by which the clocks of two machines are expected to differ at most. */
-const WIDEST_CLOCK_SKEW = 60_000;
-
 /** leaseDurationSeconds of a lease that does not expire (R2): the greatest int32. */
 const INFINITE_SECONDS = 2_147_483_647;
 /** Of the annotation with the lock's name. */
@@ -208,20 +205,16 @@ export function park(
 }
 
 /**
- * Whether the work of the present holder has ended: no crash, and nothing to be made up for. Not when
- * the time for which it stays taken is long over by the wall clock: whoever meets it then is not to
- * be kept from work that is due again. A clock that is wrong costs a late run or a skipped one, and
- * never the exclusion, which R5 decides.
+ * Until when the record stays taken although the work of its holder has ended well, in milliseconds
+ * since the epoch by the clock of that one; undefined = the work goes on, or was cut short.
  */
-export function isParked(lease: Lease, clock: Clock): boolean {
+export function parkedUntil(lease: Lease): number | undefined {
   const by = lease.metadata.annotations?.[PARKED_BY];
   if (by === undefined || by !== lease.spec?.holderIdentity) {
-    return false;
+    return undefined;
   }
   const { renewTime, leaseDurationSeconds } = lease.spec;
-  const over =
-    Date.parse(renewTime ?? '') + (leaseDurationSeconds ?? 0) * 1_000;
-  return !(clock.wallMicroseconds() / 1_000 > over + WIDEST_CLOCK_SKEW);
+  return Date.parse(renewTime ?? '') + (leaseDurationSeconds ?? 0) * 1_000;
 }
 
 /** R6: the record without a holder. */

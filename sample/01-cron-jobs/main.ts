@@ -13,7 +13,7 @@ import { RunLog } from './show/run-log.js';
 import { SECONDS, USAGE } from './show/usage.js';
 import { judge, type Outcome } from './show/verdict.js';
 
-/** Far more than the lease and the wait for the next fire together. */
+/** Far more than the lease and the wait for a fire together. */
 const TAKEOVER_PATIENCE = 20_000;
 /** More than passes between two runs. */
 const LONGEST_LULL = 3_000;
@@ -122,7 +122,7 @@ async function play(length: number, stage: Stage): Promise<void> {
   }
   await callRoute(replicas.otherThan(outcome.kill.replica), display, signal);
 
-  // Its lease expires, and the next fire after that is another's.
+  // Its lease expires, and the fire that has come meanwhile is another's.
   const patience = AbortSignal.timeout(TAKEOVER_PATIENCE);
   while (!log.findTakeover(outcome.kill) && !patience.aborted) {
     await nextOrTimeout('begin', patience);

@@ -39,6 +39,12 @@ class Jobs {
     await work('waiting');
   }
 
+  @Cron(YEARLY, { ...UTC, name: 'hurried' })
+  @WithLeaseLock('hurried', { onLocked: 'wait', waitTimeout: 0 })
+  async hurried() {
+    await work('hurried');
+  }
+
   @Cron(YEARLY, { ...UTC, name: 'failing' })
   @WithLeaseLock('failing')
   async failing() {
@@ -205,6 +211,32 @@ describe('a planned fire', () => {
       expect((await pods.two.tick('report')).type).toBe('executed'),
     );
   });
+
+  it('is an error under onLocked: throw when its lock is held for other work', async () => {
+    await using pods = await startTwo();
+    const other = { renewInterval: 20, leaseDuration: 5_000 };
+    const lock = await pods.one.locks.acquire('throwing', other);
+    expect(await pods.two.tick('throwing')).toMatchObject({
+      type: 'not-acquired',
+      reason: 'held',
+    });
+    expect(work).not.toHaveBeenCalled();
+    await lock.release();
+  });
+
+  it.each(['report', 'throwing', 'hurried'])(
+    'is run although a holder that has just died still has the lock: %s',
+    async (job) => {
+      await using one = await CronPod.start(server, Jobs);
+      const dead = await one.locks.acquire(job, { autoRenew: false });
+      await using two = await CronPod.start(server, Jobs);
+      expect(await two.tick(job)).toMatchObject({
+        type: 'executed',
+        fire: NEW_YEAR,
+      });
+      expect(dead.signal.reason).toMatchObject({ reason: 'deadline' });
+    },
+  );
 
   it('is claimed with the lower of two locks', async () => {
     await using pods = await startTwo();

@@ -1,77 +1,11 @@
 /** Claims: planned work is begun by one holder only, in whatever order processes come, die, lag or lose their answers. */
 import { describe, expect, it } from 'vitest';
-import {
-  resolveLockOptions,
-  type LockOptions,
-} from '../../lib/k8s-lock.options.js';
 import { LockNotAcquiredError } from '../../lib/lock.errors.js';
-import type { Insistence } from '../../lib/lock/acquisition.js';
-import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
+import { WorkClaimedError } from '../../lib/lock/claim.js';
 import { cutShort } from '../../lib/lock/hold.js';
-import type { LeaseLock } from '../../lib/lock/lease-lock.js';
 import { settled } from './controlled-clock.js';
-import type { MemoryLeaseStore } from './memory-lease-store.js';
-import {
-  Cluster,
-  foreignSpec,
-  JOB,
-  outcomeOf,
-  type LockProcess,
-} from './processes.js';
-
-type Pod = LockProcess<MemoryLeaseStore>;
-
-const CLAIM = 'nestjs-k8s-lock/fire';
-const MINUTE = 60_000;
-/** Planned times, one a minute. */
-const fireAt = (minute: number): number =>
-  Date.parse('2026-01-01T00:00:00Z') + minute * MINUTE;
-
-interface Fire {
-  minute: number;
-  retry?: boolean;
-  insistence?: Insistence;
-  options?: LockOptions;
-  signal?: AbortSignal;
-}
-
-const claimOf = ({ minute, retry = false }: Fire): Claim => ({
-  at: fireAt(minute),
-  latest: fireAt(minute + 60),
-  retry,
-});
-
-/** A call for the fire of this minute. */
-function fire(pod: LockProcess, call: Fire): Promise<LeaseLock> {
-  return pod.engine.acquire(
-    { name: JOB, namespace: 'default', leaseName: JOB },
-    resolveLockOptions(call.options),
-    call.insistence ?? 'skip',
-    call.signal,
-    claimOf(call),
-  );
-}
-
-/** Pods that watch the record, as the static names of methods that skip are watched. */
-async function observed() {
-  const cluster = new Cluster();
-  cluster.writeSpec({ leaseTransitions: 0 });
-  const [a, b, c] = [
-    cluster.process('a'),
-    cluster.process('b'),
-    cluster.process('c'),
-  ];
-  for (const pod of [a, b, c]) {
-    pod.observe();
-  }
-  await settled();
-  const annotation = () => cluster.lease()?.metadata.annotations?.[CLAIM];
-  return { cluster, a, b, c, annotation, clock: cluster.clock };
-}
-
-/** Nothing of it reaches the API server any more. */
-const die = ({ store }: Pod): void =>
-  store.plan({ breaks: 'unsent' }, ['get', 'create', 'update']);
+import { CLAIM, die, fire, MINUTE, observed } from './planned-work.js';
+import { Cluster, foreignSpec, outcomeOf } from './processes.js';
 
 const ended = (state: string, pod: string) =>
   new RegExp(`^2026-01-01T00:01:00.000Z ${state} by ${pod}_[-0-9a-f]{36}$`);

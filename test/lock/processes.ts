@@ -12,7 +12,7 @@ import type {
 } from '../../lib/kube/lease-store.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { LockEvent } from '../../lib/lock.events.js';
-import type { Insistence } from '../../lib/lock/acquisition.js';
+import type { Insistence } from '../../lib/lock/patience.js';
 import type { Clock } from '../../lib/lock/clock.js';
 import type { LeaseLock } from '../../lib/lock/lease-lock.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';

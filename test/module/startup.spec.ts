@@ -42,9 +42,9 @@ class Jobs {
 }
 
 describe('observation', () => {
-  it('begins at startup for the static names of methods that skip', async () => {
+  it('begins at startup for the static names of methods that skip, or run once per fire', async () => {
     await using server = await LeaseApiServer.start();
-    const names = ['nightly', 'hourly', 'skipping'];
+    const names = ['nightly', 'hourly', 'skipping', 'patient'];
     const watches = names.map((name) =>
       server.requests.next({ verb: 'watch', name }),
     );

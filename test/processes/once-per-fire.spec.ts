@@ -10,13 +10,11 @@ const PERIOD = 4_000;
 
 async function start(
   kubeConfigYaml: string,
-  shift: number,
-  hangs: boolean,
+  { shift = 0, hangs = false, leaseDuration = 1_000 } = {},
 ): Promise<TestProcess<CronJobsCalls>> {
   const pod = await TestProcess.start<CronJobsCalls>(
     'test/processes/programs/cron-jobs',
   );
-  const leaseDuration = 1_000;
   await pod.call('start', { kubeConfigYaml, leaseDuration, shift, hangs });
   return pod;
 }
@@ -24,10 +22,13 @@ async function start(
 describeOnEachServer('a fire whose process is killed', (server) => {
   it('is run again under onFailure: retry only', async () => {
     const { kubeConfigYaml } = server;
-    await using right = await start(kubeConfigYaml, 0, false);
-    await using behind = await start(kubeConfigYaml, -400, false);
+    await using right = await start(kubeConfigYaml);
+    await using behind = await start(kubeConfigYaml, { shift: -400 });
     // Its fires come before those of the others, so that it gets the first that it meets.
-    await using ahead = await start(kubeConfigYaml, 400, true);
+    await using ahead = await start(kubeConfigYaml, {
+      shift: 400,
+      hangs: true,
+    });
     const survivors = [right, behind];
     const [left, retried] = await Promise.all([
       ahead.event('run', { job: 'left' }),
@@ -70,5 +71,36 @@ describeOnEachServer('a fire whose process is killed', (server) => {
       .filter((event) => event.type === 'skipped' && event.fire === fire);
     expect(skips).toHaveLength(3);
     expect(skips.every(({ reason }) => reason === 'fire-claimed')).toBe(true);
+  });
+
+  it('does not take the next one with it, be its lease the longer', async () => {
+    const { kubeConfigYaml } = server;
+    const leaseDuration = 1.5 * PERIOD;
+    await using right = await start(kubeConfigYaml, { leaseDuration });
+    await using behind = await start(kubeConfigYaml, {
+      leaseDuration,
+      shift: -400,
+    });
+    await using ahead = await start(kubeConfigYaml, {
+      leaseDuration,
+      shift: 400,
+      hangs: true,
+    });
+    const doomed = await ahead.event('run', { job: 'left' });
+    ahead.signal('SIGKILL');
+
+    const next = { job: 'left', fire: doomed.fire + PERIOD };
+    const survivors = [right, behind];
+    const ends = await Promise.all(
+      survivors.map((pod) =>
+        Promise.race([pod.event('executed', next), pod.event('skipped', next)]),
+      ),
+    );
+    const executed = ends.filter(({ type }) => type === 'executed');
+    expect(executed).toHaveLength(1);
+    expect(executed[0]!.at - doomed.at).toBeGreaterThan(1.25 * PERIOD);
+    expect(ends.find(({ type }) => type === 'skipped')).toMatchObject({
+      reason: 'fire-claimed',
+    });
   });
 });

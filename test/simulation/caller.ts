@@ -4,11 +4,14 @@ import { resolveLockOptions } from '../../lib/k8s-lock.options.js';
 import {
   LockBackendError,
   LockNotAcquiredError,
+  type LockReference,
 } from '../../lib/lock.errors.js';
 import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
 import { cutShort } from '../../lib/lock/hold.js';
 import type { LeaseLock } from '../../lib/lock/lease-lock.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
+import type { Verdict } from '../../lib/lock/observation.js';
+import type { FireCall } from './fire-calls.js';
 import type { Holding } from './holdings.js';
 import { TIMER_LATENESS, type Machine } from './machine.js';
 import type { Random } from './random.js';
@@ -51,11 +54,20 @@ export class Caller {
 
   /** Does so as a decorated method that its scheduler calls. */
   async runFire(wish: Wish & { claim: Claim }): Promise<void> {
-    const { checker, fires } = this.world;
-    const holding = await this.hold(wish);
-    if (holding === undefined) {
-      return;
+    const { calls } = this.world;
+    const call = calls.begin(this.machine, wish);
+    const holding = await this.hold(wish, call);
+    if (holding !== undefined) {
+      await this.runFireUnder(holding, wish);
     }
+    calls.end(call);
+  }
+
+  private async runFireUnder(
+    holding: Holding,
+    wish: Wish & { claim: Claim },
+  ): Promise<void> {
+    const { checker, fires } = this.world;
     fires.begun(holding, wish.claim);
     const isWhole = await this.work(holding, wish);
     const isFailed = !isWhole || wish.isFailing;
@@ -101,8 +113,11 @@ export class Caller {
     return true;
   }
 
-  private async hold(wish: Wish): Promise<Holding | undefined> {
-    const hold = await this.acquire(wish);
+  private async hold(
+    wish: Wish,
+    call?: FireCall,
+  ): Promise<Holding | undefined> {
+    const hold = await this.acquire(wish, call);
     if (hold === undefined) {
       return undefined;
     }
@@ -123,7 +138,10 @@ export class Caller {
     return holding;
   }
 
-  private async acquire(wish: Wish): Promise<LeaseLock | undefined> {
+  private async acquire(
+    wish: Wish,
+    call: FireCall | undefined,
+  ): Promise<LeaseLock | undefined> {
     const { lock, insistence, cancelAfter, claim } = wish;
     const { timeline, statistics, findings } = this.world;
     const { name } = this.machine;
@@ -145,7 +163,7 @@ export class Caller {
       signal,
       claim,
     );
-    const ended = this.expectEnd(wish, signal);
+    const ended = this.expectEnd(wish, signal, call);
     this.waits.add(controller);
     try {
       return await acquired;
@@ -155,6 +173,7 @@ export class Caller {
       this.checkError(error, signal, wish);
       this.checkForsaken(error, wish);
       this.checkSkip(error, wish);
+      this.checkRefusal(error, call);
       return undefined;
     } finally {
       ended();
@@ -168,17 +187,31 @@ export class Caller {
     }
   }
 
-  /** A wait that is cancelled or times out ends at once. @returns what to call when it has ended */
+  /**
+   * A wait that is cancelled or times out ends at once, unless it is for a fire whose holder may be
+   * dead. @returns what to call when it has ended
+   */
   private expectEnd(
-    { options, insistence, claim }: Wish,
+    { lock, options, insistence, claim }: Wish,
     signal: AbortSignal,
+    call: FireCall | undefined,
   ): () => void {
-    const { scheduler, findings } = this.world;
+    const { scheduler, findings, calls } = this.world;
     const { machine } = this;
     let isOver = false;
-    const mustEndBy = (time: number, why: string): void => {
+    const mustEndBy = (
+      time: number,
+      why: string,
+      respite: () => number = () => 0,
+    ): void => {
       scheduler.at(time, () => {
-        if (!isOver && !machine.isFrozen && !machine.isDead) {
+        if (isOver || machine.isFrozen || machine.isDead) {
+          return;
+        }
+        const rest = respite();
+        if (rest > 0) {
+          mustEndBy(machine.now + rest, why);
+        } else {
           findings.add(
             'not-cancelled',
             `${machine.name}: a wait that ${why} goes on`,
@@ -194,6 +227,7 @@ export class Caller {
       mustEndBy(
         machine.now + waitTimeout / machine.rate + TIMER_LATENESS + AT_ONCE,
         'timed out',
+        call && (() => calls.respite(call, this.verdictOn(lock))),
       );
     }
     signal.addEventListener('abort', onAbort, { once: true });
@@ -201,6 +235,12 @@ export class Caller {
       isOver = true;
       signal.removeEventListener('abort', onAbort);
     };
+  }
+
+  /** What this process knows of a lock that it has wanted before. */
+  private verdictOn({ namespace, leaseName }: LockReference): Verdict {
+    const cell = this.engine['cells'].get(`${namespace}/${leaseName}`)!;
+    return this.machine.observe(() => cell.observation.judge());
   }
 
   /** A skip is for a holder that is alive, as far as a client can know. */
@@ -215,6 +255,24 @@ export class Caller {
         this.machine.name,
         lock.leaseName,
         error.holder,
+      );
+    }
+  }
+
+  /** A fire is not left out for a holder that may be dead. */
+  private checkRefusal(error: unknown, call: FireCall | undefined): void {
+    const { calls, findings } = this.world;
+    if (call === undefined) {
+      return;
+    }
+    if (error instanceof LockNotAcquiredError) {
+      calls.refused(call, error);
+    } else if (error instanceof WorkClaimedError) {
+      calls.claimed(call);
+    } else if (call.isUndisturbed && !this.engine['closing'].signal.aborted) {
+      findings.add(
+        'fire-missed',
+        `${this.machine.name} leaves out a fire though nothing is wrong any more: ${String(error)}`,
       );
     }
   }

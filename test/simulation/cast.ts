@@ -4,15 +4,11 @@ import type { Backup } from './api-model.js';
 import { ClientGoPeer } from './client-go-peer.js';
 import { EngineClient } from './engine-client.js';
 import { K8slockPeer } from './k8slock-peer.js';
-import { Machine, type MachineOptions } from './machine.js';
+import type { JobPlan } from './job-plan.js';
+import { Machine, type MachineOptions, wallTimeOf } from './machine.js';
 import type { Peer } from './peer.js';
 import type { Random } from './random.js';
-import {
-  CLOCK_RATES,
-  type ClientPlan,
-  type JobPlan,
-  type Mishap,
-} from './scenario.js';
+import { CLOCK_RATES, type ClientPlan, type Mishap } from './scenario.js';
 import { ThirdParty } from './third-party.js';
 import type { World } from './world.js';
 import { expires, holderOf, isParked } from './write-judge.js';
@@ -33,8 +29,9 @@ export class Cast {
   /** By the name of their machine: those that were started last on it. */
   private readonly clients = new Map<string, EngineClient>();
   private readonly closing = new Set<EngineClient>();
-  /** One went in the middle of a run, and another came in its place: in true time. */
-  private change: { goneAt: number; comesAt: number } | undefined;
+  /** One went in the middle of a run, or all did (`isEmpty`), and others came in their place: in true time. */
+  private change:
+    { goneAt: number; comesAt: number; isEmpty: boolean } | undefined;
   private readonly peers: Peer[] = [];
   private readonly machines: Machine[] = [];
   private readonly thirdParty: ThirdParty;
@@ -110,20 +107,30 @@ export class Cast {
     }
   }
 
-  /** Whether a fire of this true time may be missed: nobody was there, or somebody who had died held the lock. */
-  isExcused(time: number, { period, options }: JobPlan): boolean {
+  /**
+   * Whether the fire of this planned time may be missed: nobody was there, or somebody who had died held
+   * the lock. Of the calls that come meanwhile, the first of each process waits for that to end, and
+   * each of them has been judged when it was left out.
+   */
+  isExcused(at: number, { period, isFrequent, options }: JobPlan): boolean {
     const { change, world } = this;
-    if (change === undefined) {
+    const time = at - wallTimeOf(0);
+    if (change === undefined || time <= change.goneAt - period / 2) {
       return false;
     }
-    const { goneAt, comesAt } = change;
-    const { leaseDuration } = world.scenario;
-    const isFree = goneAt + leaseDuration / CLOCK_RATES.slowest;
+    const { goneAt, comesAt, isEmpty } = change;
+    if (isEmpty && time < comesAt + period / 4) {
+      return true;
+    }
+    const { leaseDuration, watch } = world.scenario;
+    // Who comes later, or can't watch, sees the record first when it has long been dead.
+    const firstSeen = isFrequent
+      ? Math.max(goneAt, comesAt) + (watch.isForbidden ? 2 * period : 0)
+      : goneAt;
+    const isFree = firstSeen + leaseDuration / CLOCK_RATES.slowest;
     // Others see the rest of `minHold` in whole seconds, from when they see it first.
-    const offset = options.minHold ? period / 2 : period / 4;
-    return (
-      time > goneAt - period / 2 && time < Math.max(isFree, comesAt) + offset
-    );
+    const offset = options.minHold || isFrequent ? period / 2 : period / 4;
+    return time < Math.max(isFree, comesAt) + offset && world.calls.wasMet(at);
   }
 
   /** etcd is restored from the backup. The Leases that have been deleted since are there again. */
@@ -302,12 +309,13 @@ export class Cast {
     const leaving = random.chance(0.5)
       ? running
       : running.filter((client) => client.machine === machine);
-    const isReplaced = leaving.length === running.length || random.chance(0.5);
+    const isEmpty = leaving.length === running.length;
+    const isReplaced = isEmpty || random.chance(0.5);
     const goneAt = scheduler.now + random.magnitude(0.1, period / 8);
     const comesAt = isReplaced
       ? goneAt + random.between(0, 2 * period)
       : goneAt;
-    this.change = { goneAt, comesAt };
+    this.change = { goneAt, comesAt, isEmpty };
     for (const client of leaving) {
       scheduler.at(goneAt, () => {
         if (random.chance(0.5)) {

@@ -103,4 +103,49 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
       ],
     ],
   },
+  {
+    name: 'fire skipped for a holder that has died since its last sign of life',
+    rule: 'no fire is left out for the dead',
+    file: 'lock/patience.ts',
+    replacements: [
+      ['claim ? aliveAt < this.startedAt :', 'claim ? aliveAt === -Infinity :'],
+    ],
+  },
+  {
+    name: 'fire given up at the waitTimeout for a holder that may be dead',
+    rule: 'no fire is left out for the dead',
+    file: 'lock/patience.ts',
+    replacements: [
+      ['if (this.claim === undefined) {', 'if (this.claim !== null) {'],
+    ],
+  },
+  {
+    name: 'fire skipped for a holder that has ended before it was due',
+    rule: 'no fire is left out for the dead',
+    file: 'lock/patience.ts',
+    replacements: [
+      [
+        'verdict.expired || verdict.aliveAt < this.startedAt',
+        'verdict.expired',
+      ],
+    ],
+  },
+  {
+    name: 'fire skipped for minHold that is over',
+    rule: 'no fire is left out for the dead',
+    file: 'lock/patience.ts',
+    replacements: [['return (claim?.at ?? wallTime -', 'return (wallTime -']],
+  },
+  {
+    name: 'fire that waits for as long as its holder lives',
+    rule: 'waitTimeout',
+    file: 'lock/patience.ts',
+    replacements: [['    this.isOver = true;\n', '']],
+  },
+  {
+    name: 'fire that waits for its turn beyond the waitTimeout',
+    rule: 'waitTimeout',
+    file: 'lock/acquisition.ts',
+    replacements: [['if (!hasTurn || !this.patience', 'if (!this.patience']],
+  },
 ];

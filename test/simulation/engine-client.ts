@@ -69,7 +69,7 @@ export class EngineClient {
         this.engine.observe(lock);
       }
     }
-    if (job?.insistence === 'skip') {
+    if (job) {
       this.engine.observe(job.lock);
     }
     for (let i = 0; i < this.plan.callers; i += 1) {

@@ -27,9 +27,9 @@ export type Check =
   | 'loss-unnoticed'
   /** A hold that was over was renewed. */
   | 'renewed-after-end'
-  /** A cancelled or timed-out wait went on. */
+  /** A cancelled or timed-out wait went on, and not to find out whether its holder is dead. */
   | 'not-cancelled'
-  /** A try was skipped for a holder that has long been dead. */
+  /** A try was skipped for a holder that has long been dead, or a fire for one that has not shown itself alive since. */
   | 'skipped-for-the-dead'
   /** An error of another kind than the documented ones. */
   | 'undocumented-error'

@@ -32,6 +32,8 @@ interface Run {
   isGone: boolean;
   /** The record has said that it is done. */
   isKnownAsDone: boolean;
+  /** The renewTimes of the writes that were sent before the work was over. */
+  readonly sentBeforeEnd: Set<string>;
 }
 
 export class Fires {
@@ -93,6 +95,7 @@ export class Fires {
       isLate: false,
       isGone: false,
       isKnownAsDone: false,
+      sentBeforeEnd: new Set(),
     });
     const { onBegin } = this;
     this.onBegin = undefined;
@@ -140,6 +143,14 @@ export class Fires {
         'fire-missed',
         `${machine.name} does not wait for what becomes of the fire of ${timeOf(at)} under ${this.timeline.nameOf(holder)}`,
       );
+    }
+  }
+
+  /** A client sends a write that replaces a record. */
+  replacing(lease: StoredLease): void {
+    const run = this.runs.get(claimOf(lease)?.by ?? '');
+    if (run?.end === 'begun') {
+      run.sentBeforeEnd.add(lease.spec?.renewTime ?? '');
     }
   }
 
@@ -263,7 +274,11 @@ export class Fires {
     }
     // Who takes over from an acquisition of the same process may have waited until it had expired.
     const isHandover = to !== from && to !== '';
-    if (isHandover && !(run?.end === 'done' && run.holding.minHold === 0)) {
+    const knewOfEnd =
+      run?.end === 'done' &&
+      run.holding.minHold === 0 &&
+      !run.sentBeforeEnd.has(after.spec?.renewTime ?? '');
+    if (isHandover && !knewOfEnd) {
       return;
     }
     const truth = run?.end ?? 'open';

@@ -5,9 +5,9 @@ import {
   type Plan,
 } from '../../lib/decorators/planned-fires.js';
 import type { Caller } from './caller.js';
+import type { JobPlan } from './job-plan.js';
 import type { Machine } from './machine.js';
 import type { Random } from './random.js';
-import type { JobPlan } from './scenario.js';
 import { fireWish } from './wish.js';
 import type { World } from './world.js';
 

@@ -344,10 +344,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'skip that takes every holder for alive',
     rule: 'a skip is for the living',
-    file: 'lock/acquisition.ts',
-    replacements: [
-      ['expiresAt - clock.now() <= LONGEST_LOOK);', 'expiresAt < 0);'],
-    ],
+    file: 'lock/patience.ts',
+    replacements: [[': aliveAt === -Infinity;', ': aliveAt < -Infinity;']],
   },
   ...CLAIM_MUTANTS,
 ];

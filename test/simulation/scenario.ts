@@ -1,7 +1,7 @@
 /** What a seed stands for: who takes part, what they want, and what goes wrong. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import type { Insistence } from '../../lib/lock/acquisition.js';
+import { greatestOffsetOf, planJob, type JobPlan } from './job-plan.js';
 import type { MachineOptions, Pauses } from './machine.js';
 import type { NetworkFaults, Outage } from './network.js';
 import type { Random } from './random.js';
@@ -82,21 +82,6 @@ const STYLES = {
   fleeting: { ...USUAL, infinite: 0.7, deleteOnRelease: 0.9 },
 };
 
-/** A method that every client calls at planned times, to be run once for each of them. */
-export interface JobPlan {
-  readonly lock: LockReference;
-  readonly schedule: 'cron' | 'interval';
-  /** Milliseconds from one planned time to the next. */
-  readonly period: number;
-  readonly insistence: Insistence;
-  readonly retry: boolean;
-  readonly options: LockOptions;
-  /** Wall clocks differ by less than half the period: no fire may be missed. */
-  readonly clocksAgree: boolean;
-  /** Somebody's claim is far ahead. */
-  readonly isClaimedAhead: boolean;
-}
-
 export interface Scenario {
   /** Milliseconds of true time at which everything that is wrong ends. */
   readonly faultsEnd: number;
@@ -130,10 +115,6 @@ export interface Scenario {
   /** Milliseconds of true time of the backup from which etcd is restored in the end; undefined = it is not. */
   readonly backupAt: number | undefined;
 }
-
-const HOUR = 3_600_000;
-/** Milliseconds by which a claim may be ahead of a clock and still be believed. */
-const BELIEVED_ADVANCE = HOUR;
 
 export function scenarioOf(random: Random): Scenario {
   /** A fault is there in some seeds only, or none would ever see what the others do alone. */
@@ -170,7 +151,7 @@ export function scenarioOf(random: Random): Scenario {
     ...(hasClientGo && { safetyMargin: leaseDuration / 10 + 1_000 }),
   };
   const job = random.chance(0.5)
-    ? planJob(random, {
+    ? planJob(random.fork('job'), {
         own: lock('job'),
         contended: random.chance(0.4) ? random.pick(contended) : undefined,
         leaseDuration,
@@ -243,59 +224,6 @@ export function scenarioOf(random: Random): Scenario {
       ? faultsEnd * random.between(0.1, 0.5)
       : undefined,
   };
-}
-
-/**
- * The period leaves half of itself to what may be late: the run before, the rest of `minHold`, which
- * others see in whole seconds, and the call.
- */
-function planJob(
-  random: Random,
-  {
-    own,
-    contended,
-    leaseDuration,
-    lockOptions,
-  }: Pick<Scenario, 'leaseDuration' | 'lockOptions'> & {
-    own: LockReference;
-    /** A lock that others want, too, to be used in its place. */
-    contended: LockReference | undefined;
-  },
-): JobPlan {
-  const hasMinHold = random.chance(0.3);
-  const period = Math.round(
-    leaseDuration * random.between(1.5, 3) + (hasMinHold ? 3_500 : 0),
-  );
-  const minHold = hasMinHold ? random.magnitude(1, period / 8) : 0;
-  return {
-    lock: contended ?? own,
-    schedule: random.chance(0.75) ? 'cron' : 'interval',
-    period,
-    insistence: random.pick(
-      contended
-        ? ['skip', 'wait', 'wait', 'try']
-        : ['skip', 'skip', 'skip', 'wait', 'try'],
-    ),
-    retry: random.chance(0.5),
-    options: {
-      ...lockOptions,
-      waitTimeout: random.magnitude(100, 10_000),
-      minHold,
-      maxHold: random.chance(0.15)
-        ? minHold + random.magnitude(500, period)
-        : undefined,
-    },
-    clocksAgree: random.chance(0.9),
-    isClaimedAhead: random.chance(0.15),
-  };
-}
-
-/** Milliseconds by which wall clocks may be off. */
-function greatestOffsetOf(job: JobPlan | undefined): number {
-  if (job === undefined) {
-    return HOUR;
-  }
-  return job.clocksAgree ? job.period / 4 : BELIEVED_ADVANCE / 2;
 }
 
 function planClients(

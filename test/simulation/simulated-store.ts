@@ -1,4 +1,5 @@
 /** The LeaseStore of one process: its requests take time, meet their fates, and fail as they do over HTTP. */
+import { setMaxListeners } from 'node:events';
 import { ExchangeError } from '../../lib/kube/exchange.js';
 import {
   failureOfAnswer,
@@ -48,7 +49,10 @@ export class SimulatedStore implements LeaseStore {
     private readonly surroundings: Surroundings,
     private readonly author: Author & { machine: Machine },
     private readonly requestTimeout: number,
-  ) {}
+  ) {
+    // Each request listens to it, and there may be many at once.
+    setMaxListeners(0, this.abort.signal);
+  }
 
   get openWatches(): number {
     return this.watches.size;

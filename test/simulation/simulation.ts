@@ -5,9 +5,8 @@ import { Cast, type Kept } from './cast.js';
 import type { Finding, Findings } from './findings.js';
 import { wallTimeOf } from './machine.js';
 import { Random } from './random.js';
-import { scenarioOf, type JobPlan } from './scenario.js';
+import { scenarioOf } from './scenario.js';
 import type { Counts } from './statistics.js';
-import { LONGEST_GAP } from './simulated-watch.js';
 import { unlimited } from './wish.js';
 import { World } from './world.js';
 
@@ -164,16 +163,21 @@ class Simulation {
       return;
     }
     const { period } = job;
-    if (job.options.minHold) {
-      await this.until(world.scheduler.now + LONGEST_GAP, () => false);
+    if (job.options.minHold || random.chance(0.7)) {
+      await this.until(world.settlesAt, () => false);
     }
     const begin = world.scheduler.now;
     const someGo = random.chance(0.6);
-    const end = begin + (someGo ? 6 : 4) * period;
+    const { leaseDuration } = world.scenario;
+    const end =
+      begin +
+      (someGo
+        ? Math.max(6 * period, 2 * period + 4 * leaseDuration)
+        : 4 * period);
     cast.runJob(job, end, someGo);
     await this.until(end, () => false);
     await this.expectQuiet('to end the runs of the job');
-    if (!job.clocksAgree || !this.knowsWhoLives(job)) {
+    if (!job.clocksAgree) {
       return;
     }
     world.fires.expectRunAgain(wallTimeOf(begin));
@@ -182,17 +186,11 @@ class Simulation {
       const last = wallTimeOf(end - period / 2);
       let at = plan.next(wallTimeOf(begin + period / 2));
       for (; at < last; at = plan.next(at)) {
-        if (!cast.isExcused(at - wallTimeOf(0), job)) {
+        if (!cast.isExcused(at, job)) {
           world.fires.expectRun(at);
         }
       }
     }
-  }
-
-  /** Whether nobody takes a holder, or the rest of `minHold`, that it sees for the first time for what it is no more. */
-  private knowsWhoLives({ insistence, options }: JobPlan): boolean {
-    const { isForbidden } = this.world.scenario.watch;
-    return insistence === 'skip' && !(isForbidden && options.minHold);
   }
 
   private backUp(): void {

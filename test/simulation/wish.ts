@@ -1,10 +1,11 @@
 /** What a caller may want: a lock, and how. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import type { Insistence } from '../../lib/lock/acquisition.js';
+import type { Insistence } from '../../lib/lock/patience.js';
 import type { Claim } from '../../lib/lock/claim.js';
+import type { JobPlan } from './job-plan.js';
 import type { Random } from './random.js';
-import type { JobPlan, Scenario } from './scenario.js';
+import type { Scenario } from './scenario.js';
 
 export interface Wish {
   readonly lock: LockReference;

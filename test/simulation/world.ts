@@ -3,17 +3,22 @@ import type { LeaseKey, StoredLease } from '../../lib/kube/lease-store.js';
 import { ApiModel } from './api-model.js';
 import { Checker } from './checker.js';
 import { Findings } from './findings.js';
+import { FireCalls } from './fire-calls.js';
 import { Fires } from './fires.js';
 import { Holdings } from './holdings.js';
 import { Network } from './network.js';
 import type { Random } from './random.js';
 import type { Scenario } from './scenario.js';
 import { Scheduler } from './scheduler.js';
+import { SignsOfLife } from './signs-of-life.js';
 import type { Surroundings } from './simulated-store.js';
-import type { WatchFaults } from './simulated-watch.js';
+import { LONGEST_GAP, type WatchFaults } from './simulated-watch.js';
 import { Statistics } from './statistics.js';
 import { Timeline } from './timeline.js';
 import { WriteJudge } from './write-judge.js';
+
+/** Milliseconds until what was under way when things went right has arrived, at most. */
+const LONGEST_AFTERMATH = LONGEST_GAP + 10_000;
 
 export class World implements Surroundings {
   readonly scheduler = new Scheduler();
@@ -27,7 +32,10 @@ export class World implements Surroundings {
   readonly judge: WriteJudge;
   readonly checker: Checker;
   readonly fires: Fires;
-  private healed = false;
+  readonly calls: FireCalls;
+  readonly signs = new SignsOfLife();
+  private healedAt = Infinity;
+  private readonly delayOfFaults: number;
 
   constructor(
     readonly scenario: Scenario,
@@ -43,6 +51,8 @@ export class World implements Surroundings {
     this.holdings = holdings;
     this.network = new Network(random.fork('network'), scenario.network);
     this.watchFaults = { ...scenario.watch, random: random.fork('watch') };
+    this.delayOfFaults =
+      scenario.watch.longestLag + this.network.greatestLatency;
     this.judge = new WriteJudge(
       scheduler,
       findings,
@@ -57,7 +67,7 @@ export class World implements Surroundings {
       this.judge,
       timeline,
       statistics,
-      scenario.watch.longestLag + this.network.greatestLatency,
+      this.delayOfFaults,
     );
     this.fires = new Fires(
       scenario.job?.lock.leaseName,
@@ -66,7 +76,9 @@ export class World implements Surroundings {
       timeline,
       statistics,
     );
+    this.calls = new FireCalls(this);
     this.api.subscribe((write) => {
+      this.signs.written(write, scheduler.now);
       this.judge.judge(write);
       this.fires.written(write);
     });
@@ -74,12 +86,25 @@ export class World implements Surroundings {
 
   /** From now on nothing goes wrong any more, and nobody begins anything new. */
   get isHealed(): boolean {
-    return this.healed;
+    return this.healedAt !== Infinity;
+  }
+
+  /** True time from which on nothing that has gone wrong has any effect. */
+  get settlesAt(): number {
+    return this.healedAt + LONGEST_AFTERMATH;
+  }
+
+  get isSettled(): boolean {
+    return this.scheduler.now >= this.settlesAt;
+  }
+
+  get longestDelay(): number {
+    return this.isSettled ? this.network.greatestLatency : this.delayOfFaults;
   }
 
   heal(): void {
     this.timeline.add('world', () => 'heals');
-    this.healed = true;
+    this.healedAt = this.scheduler.now;
     this.network.heal();
     Object.assign(this.watchFaults, {
       isForbidden: false,
@@ -101,5 +126,6 @@ export class World implements Surroundings {
 
   onReplace(key: LeaseKey, lease: StoredLease): void {
     this.checker.replacing(key, lease);
+    this.fires.replacing(lease);
   }
 }

@@ -376,14 +376,14 @@ export function expires(lease: Lease | undefined): boolean {
 }
 
 /** Milliseconds; Infinity = until released. */
-function durationOf(lease: Lease | undefined): number {
+export function durationOf(lease: Lease | undefined): number {
   const seconds = lease?.spec?.leaseDurationSeconds;
   return typeof seconds === 'number' && seconds < 2_147_483_647
     ? seconds * 1_000
     : Infinity;
 }
 
-function specOf(lease: Lease | undefined): string {
+export function specOf(lease: Lease | undefined): string {
   return JSON.stringify(lease?.spec ?? null);
 }
 

@@ -150,7 +150,7 @@ export class ReplicaSet
     }
     const name = holder.slice(0, holder.lastIndexOf('_'));
     return this.killed.has(name)
-      ? `${name} is dead, but its lease has not expired`
+      ? `${name} had begun this one, and is dead`
       : `${name} has the lock`;
   }
 }

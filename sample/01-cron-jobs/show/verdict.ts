@@ -72,7 +72,7 @@ function printTables(log: RunLog, { kill }: Outcome, display: Display): void {
     {
       name: 'takeover',
       numbers: [takeover ? seconds(takeover.begin - kill.at) : 'none'],
-      note: 'kill -9 to the next run: the rest of the lease, then the next fire',
+      note: 'kill -9 to the next run: the rest of the lease, which a fire has waited for',
     },
     {
       name: 'fencing tokens',

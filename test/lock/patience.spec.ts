@@ -1,0 +1,232 @@
+/** Planned work is left out for a holder that is alive, and not for one that may be dead. */
+import { describe, expect, it } from 'vitest';
+import { WorkClaimedError } from '../../lib/lock/claim.js';
+import { settled } from './controlled-clock.js';
+import { die, fire, observed } from './planned-work.js';
+import { foreignSpec, outcomeOf } from './processes.js';
+
+/** A pod has held the lock for other work for two seconds; others have seen that. */
+async function held() {
+  const pods = await observed();
+  const lock = await pods.a.acquire();
+  await pods.clock.advance(2_000);
+  return { ...pods, lock };
+}
+
+/** Work has ended at once, and its record stays taken for 90 seconds: until half of minute 1 is over. */
+async function parked() {
+  const pods = await observed();
+  await (await pods.a.acquire('job', { minHold: 90_000 })).release();
+  await settled();
+  return pods;
+}
+
+/** A call that waits no longer than this. */
+const wait = (waitTimeout: number) => ({
+  minute: 1,
+  insistence: 'wait' as const,
+  options: { waitTimeout },
+});
+
+describe('a fire that meets a holder', () => {
+  it('is run when the lease of that one expires, if it has died', async () => {
+    const { a, b, clock } = await held();
+    die(a);
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(12_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.state).toBe('resolved');
+    expect(b.store.verbs()).toMatch(/update$/);
+  });
+
+  it('is run by one of all who found it dead', async () => {
+    const { cluster, a, b, c, clock } = await held();
+    die(a);
+    const calls = [b, c, cluster.process('late')].map((pod) =>
+      outcomeOf(fire(pod, { minute: 1 })),
+    );
+    await clock.advance(20_000);
+    expect(calls.map(({ state }) => state).toSorted()).toEqual([
+      'rejected',
+      'rejected',
+      'resolved',
+    ]);
+    expect(
+      calls.every(
+        ({ state, reason }) =>
+          state === 'resolved' || reason instanceof WorkClaimedError,
+      ),
+    ).toBe(true);
+  });
+
+  it('is left out as soon as that one renews', async () => {
+    const { b, lock, clock } = await held();
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(2_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toMatchObject({
+      reason: 'held',
+      holder: lock.holderIdentity,
+    });
+  });
+
+  it('is left out as soon as that one releases, since it came during a run', async () => {
+    const { cluster, b, lock } = await held();
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await settled();
+    await lock.release();
+    await settled();
+    expect(call.reason).toMatchObject({
+      reason: 'held',
+      holder: lock.holderIdentity,
+    });
+    expect(cluster.holder()).toBeUndefined();
+  });
+
+  it('is not left out for a sign of life from before, that is only seen now', async () => {
+    const { cluster, a, clock } = await held();
+    const blind = cluster.process('blind');
+    blind.store.watchesWork = false;
+    await blind.inspect();
+    await clock.advance(4_000); // renewed at 5 s
+    die(a);
+    await clock.advance(2_000);
+    const call = outcomeOf(fire(blind, { minute: 1 }));
+    await clock.advance(14_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.state).toBe('resolved');
+  });
+
+  it('is not left out for one that has ended before, as is only seen now', async () => {
+    const { b, lock, clock } = await held();
+    b.store.watchesWork = false;
+    await lock.release();
+    await clock.advance(1_000);
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(100);
+    expect(call.state).toBe('resolved');
+  });
+
+  it('is left out at once while another call of the process is looking', async () => {
+    const { a, b, clock } = await held();
+    die(a);
+    const first = outcomeOf(fire(b, { minute: 1 }));
+    await settled();
+    await expect(fire(b, { minute: 2 })).rejects.toMatchObject({
+      reason: 'held',
+    });
+    await clock.advance(13_000);
+    expect(first.state).toBe('resolved');
+  });
+
+  it.each([
+    ['without a duration', { leaseDurationSeconds: null }],
+    ['of more than an hour', { leaseDurationSeconds: 3_601 }],
+  ])('is left out at once for a lease %s', async (_, spec) => {
+    const { cluster, b, clock } = await observed();
+    cluster.writeSpec(foreignSpec(spec));
+    await settled();
+    await expect(fire(b, { minute: 1 })).rejects.toMatchObject({
+      reason: 'held',
+    });
+    expect(clock.elapsed).toBe(0);
+  });
+});
+
+describe('a fire that waits', () => {
+  it.each([0, 4_000])(
+    'for %i ms at most is run all the same when its holder turns out to be dead',
+    async (waitTimeout) => {
+      const { a, b, clock } = await held();
+      die(a);
+      const call = outcomeOf(fire(b, wait(waitTimeout)));
+      await clock.advance(12_999);
+      expect(call.state).toBe('pending');
+      await clock.advance(1);
+      expect(call.state).toBe('resolved');
+    },
+  );
+
+  it('is run if the lease of its holder expires just then', async () => {
+    const { a, b, clock } = await held();
+    die(a);
+    const call = outcomeOf(fire(b, wait(13_000)));
+    await clock.advance(12_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(100);
+    expect(call.state).toBe('resolved');
+  });
+
+  it('gives up in time for a holder that has renewed meanwhile', async () => {
+    const { b, lock, clock } = await held();
+    const call = outcomeOf(fire(b, wait(6_000)));
+    await clock.advance(5_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toMatchObject({
+      reason: 'timeout',
+      holder: lock.holderIdentity,
+    });
+  });
+
+  it('gives up later when it is only then seen to be alive', async () => {
+    const { b, clock } = await held();
+    const call = outcomeOf(fire(b, wait(2_000)));
+    await clock.advance(2_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toMatchObject({ reason: 'timeout' });
+  });
+
+  it('gives up in time behind a call of its own process', async () => {
+    const { a, clock } = await held();
+    const call = outcomeOf(fire(a, wait(3_000)));
+    await clock.advance(3_000);
+    expect(call.reason).toMatchObject({ reason: 'timeout' });
+  });
+
+  it('takes what is released in time', async () => {
+    const { b, lock, clock } = await held();
+    const call = outcomeOf(fire(b, wait(6_000)));
+    await clock.advance(2_000);
+    await lock.release();
+    await clock.advance(1_000);
+    expect(call.state).toBe('resolved');
+  });
+});
+
+describe('a fire that meets the rest of minHold', () => {
+  it('is left out at once if it was planned for before the end', async () => {
+    const { cluster, b } = await parked();
+    for (const pod of [b, cluster.process('late')]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await expect(fire(pod, { minute: 1.4 })).rejects.toMatchObject({
+        reason: 'held',
+      });
+    }
+  });
+
+  it('is run at once if it was planned for later, by who has watched it', async () => {
+    const { b, clock } = await parked();
+    await clock.advance(90_000);
+    await expect(fire(b, { minute: 1.6 })).resolves.toMatchObject({
+      isHeld: true,
+    });
+  });
+
+  it('is run late by who has not, when all who have are gone', async () => {
+    const { cluster, clock } = await parked();
+    await clock.advance(40_000);
+    const late = cluster.process('late');
+    late.observe();
+    await clock.advance(56_000); // 00:01:36
+    const call = outcomeOf(fire(late, { minute: 1.6 }));
+    await clock.advance(33_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.state).toBe('resolved');
+  });
+});

@@ -1,0 +1,65 @@
+/** Calls for planned work, a fire a minute, and the processes that make them. */
+import {
+  resolveLockOptions,
+  type LockOptions,
+} from '../../lib/k8s-lock.options.js';
+import type { Claim } from '../../lib/lock/claim.js';
+import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { Insistence } from '../../lib/lock/patience.js';
+import { settled } from './controlled-clock.js';
+import type { MemoryLeaseStore } from './memory-lease-store.js';
+import { Cluster, JOB, type LockProcess } from './processes.js';
+
+type Pod = LockProcess<MemoryLeaseStore>;
+
+export const CLAIM = 'nestjs-k8s-lock/fire';
+export const MINUTE = 60_000;
+/** Planned times, one a minute. */
+export const fireAt = (minute: number): number =>
+  Date.parse('2026-01-01T00:00:00Z') + minute * MINUTE;
+
+interface Fire {
+  minute: number;
+  retry?: boolean;
+  insistence?: Insistence;
+  options?: LockOptions;
+  signal?: AbortSignal;
+}
+
+const claimOf = ({ minute, retry = false }: Fire): Claim => ({
+  at: fireAt(minute),
+  latest: fireAt(minute + 60),
+  retry,
+});
+
+/** A call for the fire of this minute. */
+export function fire(pod: LockProcess, call: Fire): Promise<LeaseLock> {
+  return pod.engine.acquire(
+    { name: JOB, namespace: 'default', leaseName: JOB },
+    resolveLockOptions(call.options),
+    call.insistence ?? 'skip',
+    call.signal,
+    claimOf(call),
+  );
+}
+
+/** Pods that watch the record, as the static names of methods that skip are watched. */
+export async function observed() {
+  const cluster = new Cluster();
+  cluster.writeSpec({ leaseTransitions: 0 });
+  const [a, b, c] = [
+    cluster.process('a'),
+    cluster.process('b'),
+    cluster.process('c'),
+  ];
+  for (const pod of [a, b, c]) {
+    pod.observe();
+  }
+  await settled();
+  const annotation = () => cluster.lease()?.metadata.annotations?.[CLAIM];
+  return { cluster, a, b, c, annotation, clock: cluster.clock };
+}
+
+/** Nothing of it reaches the API server any more. */
+export const die = ({ store }: Pod): void =>
+  store.plan({ breaks: 'unsent' }, ['get', 'create', 'update']);

@@ -1,0 +1,166 @@
+/** The calls for planned fires: who came for which, and whether those that were left out may have been. */
+import type { LockNotAcquiredError } from '../../lib/lock.errors.js';
+import type { Claim } from '../../lib/lock/claim.js';
+import type { Verdict } from '../../lib/lock/observation.js';
+import type { Findings } from './findings.js';
+import type { Machine } from './machine.js';
+import type { Scenario } from './scenario.js';
+import type { Sign, SignsOfLife } from './signs-of-life.js';
+import type { Timeline } from './timeline.js';
+import type { Wish } from './wish.js';
+
+/** Milliseconds for which contenders keep out of each other's way, at most, and for a few requests. */
+const LONGEST_TRY = 1_500;
+/** Lease durations that some requests take, at most, while things go wrong. */
+const DISTURBANCE = 20;
+
+export interface FireCall {
+  readonly machine: Machine;
+  readonly wish: Wish & { claim: Claim };
+  /** True time. */
+  readonly calledAt: number;
+  /** Monotonic time of its process. */
+  readonly calledAtLocal: number;
+  /** Nothing was wrong any more by then, nor had any effects. */
+  readonly isUndisturbed: boolean;
+  /** It has waited for as long as it was to, and goes on. */
+  isOverdue: boolean;
+}
+
+/** What there is to know of the world. */
+export interface Circumstances {
+  readonly scenario: Scenario;
+  readonly findings: Findings;
+  readonly timeline: Timeline;
+  readonly signs: SignsOfLife;
+  /** Nothing is wrong any more, and has not been for so long that its effects are over. */
+  readonly isSettled: boolean;
+  /** Milliseconds until a client has heard of a change, at most, if it hears of it at all. */
+  readonly longestDelay: number;
+}
+
+export class FireCalls {
+  private readonly underWay = new Set<FireCall>();
+  /** The fires for which somebody has come who was not about to go. */
+  private readonly met = new Set<number>();
+
+  constructor(private readonly world: Circumstances) {}
+
+  begin(machine: Machine, wish: Wish & { claim: Claim }): FireCall {
+    const call = {
+      machine,
+      wish,
+      calledAt: machine.now,
+      calledAtLocal: machine.localTime(),
+      isUndisturbed: this.world.isSettled,
+      isOverdue: false,
+    };
+    this.underWay.add(call);
+    return call;
+  }
+
+  /** It has run its fire, or has been left out, or has found that others are to run it. */
+  end(call: FireCall): void {
+    this.underWay.delete(call);
+  }
+
+  /** Somebody has come for the fire, and whatever kept it from running has been judged. */
+  wasMet(at: number): boolean {
+    return this.met.has(at);
+  }
+
+  /** It is left out since somebody else has claimed the fire, or a later one. */
+  claimed({ wish }: FireCall): void {
+    this.met.add(wish.claim.at);
+  }
+
+  /**
+   * It is left out since the lock is taken. That is for a call of the same process, or a holder that
+   * has written since the call, or whose record was to stay taken beyond the planned time.
+   */
+  refused(
+    call: FireCall,
+    { reason, holder }: Pick<LockNotAcquiredError, 'reason' | 'holder'>,
+  ): void {
+    const { findings, signs, timeline, longestDelay } = this.world;
+    const { machine, calledAt, isUndisturbed } = call;
+    const { lock, claim } = call.wish;
+    if (reason === 'shutdown') {
+      return;
+    }
+    this.met.add(claim.at);
+    const isAlone = this.othersOf(call).length === 0;
+    const fire = new Date(claim.at).toISOString();
+    if (holder === undefined) {
+      const last = signs.on(lock.leaseName) ?? 0;
+      // Who holds it no more may have kept the call waiting for too long.
+      const wasKept = reason === 'timeout' && last >= calledAt - longestDelay;
+      if (isUndisturbed && isAlone && !wasKept) {
+        findings.add(
+          'fire-missed',
+          `${machine.name} leaves out the fire of ${fire} (${reason}) for nobody`,
+        );
+      }
+      return;
+    }
+    // Who does not get its turn in time may be refused, and nobody can say which of them had it.
+    const hadTurn = reason === 'held' || (isUndisturbed && isAlone);
+    const knew = isUndisturbed || !machine.wasPaused;
+    const sign = signs.of(holder, machine);
+    if (
+      hadTurn &&
+      knew &&
+      sign &&
+      sign.at < calledAt - longestDelay &&
+      mayEnd(sign, claim)
+    ) {
+      findings.add(
+        'skipped-for-the-dead',
+        `${machine.name} leaves out the fire of ${fire} (${reason}) for ${timeline.nameOf(holder)}, whose last sign of life was ${(calledAt - sign.at).toFixed(0)} ms before the call`,
+      );
+    }
+  }
+
+  /**
+   * A call has waited for as long as it was to, and this is what its process knows of the lock. @returns
+   * milliseconds for which it may go on: if it is its turn, and its holder may be dead, until that one's
+   * lease has expired
+   */
+  respite(call: FireCall, known: Verdict): number {
+    const { machine, calledAtLocal, isUndisturbed } = call;
+    const { claim, options } = call.wish;
+    if (this.othersOf(call).some(({ isOverdue }) => isOverdue)) {
+      return 0;
+    }
+    call.isOverdue = true;
+    const { leaseDuration } = this.world.scenario;
+    const slack = isUndisturbed ? LONGEST_TRY : DISTURBANCE * leaseDuration;
+    if (known.takeable) {
+      return slack;
+    }
+    const { aliveAt, parkedUntil, expiresAt = Infinity } = known;
+    if (aliveAt >= calledAtLocal + (options.waitTimeout ?? 0)) {
+      return slack; // heard of since, while it waits for an answer
+    }
+    const mayBeDead =
+      parkedUntil === undefined
+        ? aliveAt <= calledAtLocal
+        : parkedUntil <= claim.at;
+    return mayBeDead && expiresAt !== Infinity
+      ? (expiresAt - machine.localTime()) / machine.rate + slack
+      : 0;
+  }
+
+  private othersOf(call: FireCall): FireCall[] {
+    return [...this.underWay].filter(
+      (other) => other !== call && other.machine === call.machine,
+    );
+  }
+}
+
+/** Whether a call for this fire waits for a record to expire after this sign. */
+function mayEnd({ duration, parkedUntil }: Sign, { at }: Claim): boolean {
+  return (
+    duration !== Infinity && !(parkedUntil !== undefined && parkedUntil > at)
+  );
+}
