@@ -10,6 +10,7 @@ import {
   type LeaseWrite,
   type Pause,
 } from './evidence.js';
+import { Histories } from './histories.js';
 
 const LOCK = 'lock';
 const A = 'a_1';
@@ -256,6 +257,18 @@ describe('the checker of the fault suite', () => {
         writes: [A_CREATES, write('a', 1_000, renewed, 1), taking],
       }),
     ).toEqual(['took-held-lock']);
+  });
+
+  it('does not take a write that changed nothing for the one that made the record', () => {
+    const nothing = write(KUBECTL, 1_000, held(1, A), 1);
+    const writes = [A_CREATES, nothing];
+    // First: a history in which a write comes before itself has no beginning to count from.
+    expect(new Histories(writes).findByVersion(LOCK, '1')).toBe(A_CREATES);
+    expect(findingsIn({ writes: [...writes, B_TAKES] })).toEqual([]);
+    const early = { ...B_TAKES, forwardedAt: 1_950, answeredAt: 1_990 };
+    expect(findingsIn({ writes: [...writes, early] })).toContain(
+      'took-held-lock',
+    );
   });
 
   it('finds that a lock without an end was taken over', () => {

@@ -16,7 +16,8 @@ export class Histories {
     const applied = writes.filter(isApplied);
     for (const write of applied) {
       const version = write.stored?.metadata.resourceVersion;
-      if (version !== undefined) {
+      // A write that changes nothing keeps the version of the record, which another write has made.
+      if (version !== undefined && version !== write.basedOn.resourceVersion) {
         this.made.set(`${write.lease} ${version}`, write);
       }
     }
