@@ -4,6 +4,7 @@ export { HeldLock } from './decorators/held-lock.decorator.js';
 export { LeaseLockInterceptor } from './decorators/lease-lock.interceptor.js';
 export {
   WithLeaseLock,
+  type LeaseLockDecorator,
   type WithLeaseLockOptions,
 } from './decorators/with-lease-lock.decorator.js';
 export { K8sLockModule } from './k8s-lock.module.js';
@@ -28,6 +29,7 @@ export {
   type LockLossReason,
   type LockNotAcquiredReason,
   type LockReference,
+  type NotAcquiredDetails,
 } from './lock.errors.js';
 export type {
   ApiRequestEvent,

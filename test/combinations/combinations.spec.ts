@@ -18,17 +18,22 @@ const [redis, ...versions] = await Promise.all([
 ]);
 const columnOf = (version: string, placement: string): string =>
   `Nest ${version}, ${placement}`;
+/** Names what was compared in a row, with a dash for each aspect that its methods do not have. */
+const ASPECTS = 'compared';
 const table = new CombinationsTable(
-  versions.flatMap(({ version }) =>
-    PLACEMENTS.map((placement) => columnOf(version, placement)),
-  ),
+  [
+    ASPECTS,
+    ...versions.flatMap(({ version }) =>
+      PLACEMENTS.map((placement) => columnOf(version, placement)),
+    ),
+  ],
   versions.flatMap(({ combinations, redisCombinations }) =>
     Object.keys({ ...combinations, ...redisCombinations }),
   ),
 );
 afterAll(() => {
   console.log(
-    `@WithLeaseLock above and below other decorators, compared with the same class without it in ${COMPARED.join(', ')}; and for the lock: held while the method runs, free afterwards.\n\n${String(table)}\n`,
+    `@WithLeaseLock above and below other decorators, compared with the same class without it (–: there is nothing to compare); and for the lock: held while the method runs, free afterwards. HTTP is that of Express; for Fastify see test/decorators/http-platforms.spec.ts.\n\n${String(table)}\n`,
   );
 });
 
@@ -56,6 +61,16 @@ describe.each(versions)('with Nest $version', (nest) => {
   });
 });
 
+// The last of this file: by now, all of them have had their turn.
+it('all were run; without Redis, all that need none', () => {
+  const isExcused = redis.skipped && process.env.CI !== 'true';
+  const excused = versions.flatMap(({ redisCombinations }) =>
+    isExcused ? Object.keys(redisCombinations) : [],
+  );
+  const missing = table.findNotRun();
+  expect(missing.filter((row) => !excused.includes(row))).toEqual([]);
+});
+
 function compareAll(
   { version, observe }: NestPrograms,
   combinations: Combinations,
@@ -76,6 +91,10 @@ function compareAll(
         services(),
       );
       const faults = [without.lockUse, lockUse].flatMap(findFaults);
+      const compared = COMPARED.map((aspect) =>
+        Object.hasOwn(without.observation, aspect) ? aspect : '–',
+      );
+      table.set(name, ASPECTS, compared.join(', '));
       const failed = [
         ...COMPARED.filter(
           (aspect) =>

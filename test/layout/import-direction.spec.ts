@@ -56,9 +56,9 @@ const BREAKINGS: readonly [fault: string, path: string, addition: string][] = [
     `import { Logger } from '@nestjs/common';`,
   ],
   [
-    'imports @nestjs/schedule, which is no peer',
+    'imports @nestjs/microservices, which is no peer',
     'lock.service.ts',
-    `import { Cron } from '@nestjs/schedule';`,
+    `import { Transport } from '@nestjs/microservices';`,
   ],
   ['imports fs, which is no peer', 'lock.service.ts', `import 'fs';`],
   [

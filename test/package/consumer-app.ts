@@ -1,13 +1,15 @@
 /** A fresh Nest application in a folder of its own, which installs the packed package as any user would. */
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findBlock } from '../readme/readme.js';
 import { Program } from './program.js';
 
-const runExample = fileURLToPath(
-  new URL('consumer/run-example.ts', import.meta.url),
+/** What lies beside the README's example in each, and what in those with Terminus. */
+const SOURCES = fileURLToPath(new URL('consumer', import.meta.url));
+const HEALTH_SOURCES = fileURLToPath(
+  new URL('consumer-health', import.meta.url),
 );
 
 const MAIN = `import 'reflect-metadata';
@@ -53,9 +55,12 @@ export class ConsumerApp implements AsyncDisposable {
     return output.split('\n').filter((line) => / error TS\d+: /.test(line));
   }
 
-  /** Runs what was compiled; resolves with the lines that it printed. */
-  async start(node = process.execPath): Promise<string[]> {
-    const output = await this.run(node, 'dist/main.js').succeeds();
+  /** Runs a program of what was compiled; resolves with the lines that it printed. */
+  async start(
+    node = process.execPath,
+    program: 'main' | 'health' = 'main',
+  ): Promise<string[]> {
+    const output = await this.run(node, `dist/${program}.js`).succeeds();
     return output.trimEnd().split('\n');
   }
 
@@ -74,7 +79,13 @@ export class ConsumerApp implements AsyncDisposable {
   }
 
   private async install(options: ConsumerOptions): Promise<void> {
-    await mkdir(this.path('src'));
+    const sources = [
+      SOURCES,
+      ...('@nestjs/terminus' in options.dependencies ? [HEALTH_SOURCES] : []),
+    ];
+    for (const folder of sources) {
+      await cp(folder, this.path('src'), { recursive: true });
+    }
     await Promise.all([
       this.write('package.json', {
         name: 'consumer',
@@ -83,7 +94,6 @@ export class ConsumerApp implements AsyncDisposable {
       }),
       this.write('src/quick-start.ts', findBlock('quick-start').code),
       this.write('src/main.ts', MAIN),
-      copyFile(runExample, this.path('src/run-example.ts')),
     ]);
     const flags = ['--prefer-offline', '--no-audit', '--no-fund'];
     await this.run('npm', 'install', ...flags).succeeds();

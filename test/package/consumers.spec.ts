@@ -85,6 +85,15 @@ const NEST_11: ConsumerOptions = {
   },
 };
 
+/** Of Terminus, while the API server answers and when it can't be reached. */
+const EXPECTED_HEALTH = [
+  { status: 200, locks: { status: 'up', apiServer: 'up' } },
+  {
+    status: 503,
+    locks: { status: 'down', apiServer: 'down', reason: 'network' },
+  },
+];
+
 /** client-node 2 needs Node 22, whose binary is to be had as a package. */
 const NEEDS_NEWER_NODE = Number.parseInt(process.versions.node) < 22;
 const NEWER_NODE = `node-${process.platform}-${process.arch}`;
@@ -121,6 +130,10 @@ function expectExampleRan(lines: string[]): void {
   expect(JSON.parse(lines.at(-1)!)).toMatchObject(EXPECTED);
 }
 
+function expectHealth(lines: string[]): void {
+  expect(JSON.parse(lines.at(-1)!)).toEqual(EXPECTED_HEALTH);
+}
+
 describe.concurrent('in a fresh application', { timeout: TIMEOUT }, () => {
   it('works with Nest 12, as an ES module', async () => {
     await using app = await install(NEST_12, {
@@ -130,9 +143,10 @@ describe.concurrent('in a fresh application', { timeout: TIMEOUT }, () => {
     expectExampleRan(await app.start());
   });
 
-  it('works with Nest 11, in CommonJS', async () => {
+  it('works with Nest 11 and Terminus 11, in CommonJS', async () => {
     await using app = await install(NEST_11, {
       '@kubernetes/client-node': '^1.4.0',
+      '@nestjs/terminus': '^11.0.0',
     });
     // Its types are right by themselves, and for somebody stricter. Those of others need not be.
     const errors = await app.compile({
@@ -142,9 +156,11 @@ describe.concurrent('in a fresh application', { timeout: TIMEOUT }, () => {
     });
     expect(errors.filter(isNotForeign)).toEqual([]);
     expectExampleRan(await app.start());
+    expectHealth(await app.start(process.execPath, 'health'));
 
     expect(await app.compile(NEST_11_FIRST_OPTIONS)).toEqual([]);
     expectExampleRan(await app.start());
+    expectHealth(await app.start(process.execPath, 'health'));
   });
 
   it('works with client-node 2 on a newer Node, and says so on an older one', async () => {

@@ -87,6 +87,15 @@ describe('the packed package', () => {
     expect(foreign.flat()).toEqual([]);
   });
 
+  it('declares nothing that is internal', async () => {
+    const declarations = paths.filter((path) => path.endsWith('.d.ts'));
+    expect(declarations.length).toBeGreaterThan(10);
+    const texts = await Promise.all(declarations.map(read));
+    expect(
+      declarations.filter((_, index) => texts[index]!.includes('@internal')),
+    ).toEqual([]);
+  });
+
   it('needs no build, no script and no dependency of its own to be installed', () => {
     expect(Object.keys(manifest.scripts)).not.toEqual(
       expect.arrayContaining([expect.stringMatching(/^(pre|post)?install$/)]),

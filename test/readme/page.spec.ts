@@ -58,8 +58,11 @@ it('installs what the first example and the peers of the package need', () => {
     ...findBlock('quick-start').code.matchAll(/ from '(.+)'/g),
   ].map(([, specifier = '']) => specifier);
   const ofNest = ['@nestjs/common', '@nestjs/core', 'reflect-metadata', 'rxjs'];
-  const needed = [...imported, ...Object.keys(peerDependencies)].filter(
-    (each) => !ofNest.includes(each) && !peerDependenciesMeta[each]?.optional,
+  const required = Object.keys(peerDependencies).filter(
+    (each) => !peerDependenciesMeta[each]?.optional,
+  );
+  const needed = [...imported, ...required].filter(
+    (each) => !ofNest.includes(each),
   );
   expect(installed.toSorted()).toEqual([...new Set(needed)].toSorted());
 });

@@ -55,6 +55,7 @@ describe('the package', () => {
       'rxjs',
     ]);
     expect(optional.toSorted()).toEqual([
+      '@nestjs/schedule',
       '@nestjs/terminus',
       '@opentelemetry/api',
     ]);

@@ -1,11 +1,23 @@
 /** The metrics, as the OpenTelemetry SDK exports them. */
 import { once } from 'node:events';
+import * as conventions from '@opentelemetry/semantic-conventions/incubating';
 import { describe, expect, it, vi } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { defer, LIVELY } from '../decorators/lock-app.js';
 import { startTelemetryApp, type TelemetryApp } from './telemetry-app.js';
 
-const NAMESPACE = { 'k8s.namespace.name': 'default' };
+const {
+  ATTR_ERROR_TYPE,
+  ATTR_EXCEPTION_MESSAGE,
+  ATTR_EXCEPTION_STACKTRACE,
+  ATTR_EXCEPTION_TYPE,
+  ATTR_HTTP_RESPONSE_STATUS_CODE,
+  ATTR_K8S_NAMESPACE_NAME,
+} = conventions;
+/** Of this package. */
+const OWN = /^k8s_lock\./;
+
+const NAMESPACE = { [ATTR_K8S_NAMESPACE_NAME]: 'default' };
 
 class Jobs {
   @WithLeaseLock('report', { onLocked: 'skip' })
@@ -38,6 +50,46 @@ describe('the metrics', () => {
       metric('k8s_lock.wait.duration', 's', 'HISTOGRAM'),
       metric('k8s_lock.waiting', '{call}', 'SUM'),
     ]);
+  });
+
+  it('and spans have attributes that the conventions define, or under a prefix that they have not taken', async () => {
+    await using fixture = await startTelemetryApp({ providers: [Jobs] });
+    const { locks, others } = fixture;
+    await fixture.app.get(Jobs).report();
+    await others.acquire('import', LIVELY);
+    const timedOut = locks.acquire('import', { waitTimeout: 20 });
+    await expect(timedOut).rejects.toThrow(LockNotAcquiredError);
+    const lock = await locks.acquire('lost', LIVELY);
+    const aborted = once(lock.signal, 'abort');
+    await others.forceRelease('lost');
+    await aborted;
+    await lock.release();
+    await expect(
+      locks.withLock('failing', () => Promise.reject(new Error('no ink'))),
+    ).rejects.toThrow('no ink');
+
+    const names = (await fixture.metrics()).map(({ name }) => name);
+    const series = await Promise.all(names.map((name) => fixture.series(name)));
+    const spans = fixture.spans();
+    const recorded = new Set(
+      [
+        ...series.flat(),
+        ...spans,
+        ...spans.flatMap(({ events }) => events),
+      ].flatMap(({ attributes = {} }) => Object.keys(attributes)),
+    );
+    const foreign = [...recorded].filter((name) => !OWN.test(name));
+    expect(foreign.toSorted()).toEqual([
+      ATTR_ERROR_TYPE,
+      ATTR_EXCEPTION_MESSAGE,
+      ATTR_EXCEPTION_STACKTRACE,
+      ATTR_EXCEPTION_TYPE,
+      ATTR_HTTP_RESPONSE_STATUS_CODE,
+      ATTR_K8S_NAMESPACE_NAME,
+    ]);
+    const taken = Object.values<unknown>(conventions);
+    expect(taken).toContain(ATTR_K8S_NAMESPACE_NAME);
+    expect(taken.filter((name) => OWN.test(String(name)))).toEqual([]);
   });
 
   it('count what is held and who waits, and come back to zero', async () => {
@@ -112,7 +164,7 @@ describe('the metrics', () => {
     expect(holds).toEqual([
       { attributes: NAMESPACE, value: 1, sum: expect.any(Number) },
       {
-        attributes: { ...NAMESPACE, 'error.type': 'freed' },
+        attributes: { ...NAMESPACE, [ATTR_ERROR_TYPE]: 'freed' },
         value: 1,
         sum: expect.any(Number),
       },
@@ -137,7 +189,7 @@ describe('the metrics', () => {
     await lock.release();
     const renewals = await fixture.series('k8s_lock.renewals');
     expect(renewals).toContainEqual({
-      attributes: { ...NAMESPACE, 'error.type': 'server' },
+      attributes: { ...NAMESPACE, [ATTR_ERROR_TYPE]: 'server' },
       value: 1,
     });
     expect(renewals).toContainEqual({
@@ -158,12 +210,12 @@ describe('the metrics', () => {
     expect(requests).toEqual(
       expect.arrayContaining([
         request('get', {
-          'http.response.status_code': 404,
-          'error.type': '404',
+          [ATTR_HTTP_RESPONSE_STATUS_CODE]: 404,
+          [ATTR_ERROR_TYPE]: '404',
         }),
-        request('get', { 'error.type': 'network' }),
-        request('create', { 'http.response.status_code': 201 }),
-        request('update', { 'http.response.status_code': 200 }),
+        request('get', { [ATTR_ERROR_TYPE]: 'network' }),
+        request('create', { [ATTR_HTTP_RESPONSE_STATUS_CODE]: 201 }),
+        request('update', { [ATTR_HTTP_RESPONSE_STATUS_CODE]: 200 }),
       ]),
     );
     expect(

@@ -109,7 +109,6 @@ export const cqrs: Combinations = {
     const registration = { subscriptions: subscriptions.length };
     bus.publish(new OrderPaid('7'));
     return {
-      status: 'published',
       body: await stage.entered(),
       method: [Handler, 'handle'],
       registration,

@@ -35,7 +35,7 @@ const roleOf = (context: ExecutionContext): unknown => {
   return request.headers.role;
 };
 
-class AdminGuard implements CanActivate {
+export class AdminGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     return roleOf(context) === 'admin';
   }
@@ -72,7 +72,7 @@ class Teapot implements ExceptionFilter {
   }
 }
 
-const AS_ADMIN = { role: 'admin' };
+export const AS_ADMIN = { role: 'admin' };
 
 export const http: Combinations = {
   '@Get': (stage) => {

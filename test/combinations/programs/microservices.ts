@@ -60,7 +60,6 @@ export const microservices: Combinations = {
     const { client, patterns } = await serveTcp(stage, app);
     await lastValueFrom(client.emit('order.paid', { id: '7' }));
     return {
-      status: 'sent',
       body: await stage.entered(),
       method: [Orders, 'run'],
       registration: patterns,

@@ -20,7 +20,7 @@ export const schedule: Combinations = {
       @Cron('0 0 3 1 1 *', { name: 'yearly', timeZone: 'Europe/Zurich' })
       @below
       async run() {
-        stage.enter('tea');
+        stage.enter();
       }
     }
     const app = await stage.start({ imports, providers: [Reports] });
@@ -32,9 +32,9 @@ export const schedule: Combinations = {
       timeZone: cronTime.timeZone,
     }));
     const fired = [...jobs.values()].map((job) => job.fireOnTick());
+    await stage.entered();
     return {
       status: await Promise.allSettled(fired),
-      body: await stage.entered(),
       method: [Reports, 'run'],
       registration,
     };
@@ -57,8 +57,6 @@ export const schedule: Combinations = {
     }
     await stage.start({ imports, providers: [Reports] });
     return {
-      status: 'fired',
-      body: undefined,
       method: [Reports, 'run'],
       registration: await stage.entered(),
     };
@@ -79,8 +77,6 @@ export const schedule: Combinations = {
     }
     await stage.start({ imports, providers: [Reports] });
     return {
-      status: 'fired',
-      body: undefined,
       method: [Reports, 'run'],
       registration: await stage.entered(),
     };

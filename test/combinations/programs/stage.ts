@@ -16,10 +16,10 @@ export type Placement = 'above' | 'below' | 'left out';
 
 /** What can be seen of a method from outside. It must be the same wherever the lock stands. */
 export interface Outcome {
-  /** How calls of it ended. */
-  readonly status: unknown;
-  /** What they came to. */
-  readonly body: unknown;
+  /** How calls of it ended; left out where nobody is told. */
+  readonly status?: unknown;
+  /** What they came to; left out where that reaches nobody. */
+  readonly body?: unknown;
   /** The class and the key of the method, whose metadata is compared. */
   readonly method: readonly [type: Type, key: string];
   /** What Nest knows the method for. */

@@ -1,5 +1,5 @@
 /** @nestjs/swagger: the OpenAPI document. */
-import { Controller, Get, Param } from '@nestjs/common';
+import { Controller, Get, Param, UseGuards, type Type } from '@nestjs/common';
 import {
   ApiOperation,
   ApiProperty,
@@ -8,8 +8,9 @@ import {
   DocumentBuilder,
   SwaggerModule,
 } from '@nestjs/swagger';
-import { get, request } from './http-calls.js';
-import type { Combinations } from './stage.js';
+import { AdminGuard, AS_ADMIN } from './http.js';
+import { get, request, type HttpCall } from './http-calls.js';
+import type { Combinations, Outcome, Stage } from './stage.js';
 
 class Item {
   @ApiProperty({ example: 'tea' })
@@ -17,7 +18,7 @@ class Item {
 }
 
 export const swagger: Combinations = {
-  '@ApiOperation, @ApiQuery': async (stage) => {
+  '@ApiOperation, @ApiQuery': (stage) => {
     const { above, below } = stage.lock();
     @Controller('items')
     class Items {
@@ -32,14 +33,46 @@ export const swagger: Combinations = {
         return { name: id };
       }
     }
-    const app = await stage.start({ controllers: [Items] });
-    return {
-      ...(await request(app, get('items/tea'))),
-      method: [Items, 'run'],
-      registration: SwaggerModule.createDocument(
-        app,
-        new DocumentBuilder().build(),
-      ),
-    };
+    return serveDocumented(stage, Items, get('items/tea'));
+  },
+
+  '@ApiOperation, @ApiQuery, @UseGuards': (stage) => {
+    const { above, below } = stage.lock();
+    @Controller('items')
+    class Items {
+      @above
+      @ApiOperation({ summary: 'Finds an item' })
+      @UseGuards(AdminGuard)
+      @ApiQuery({ name: 'size', enum: ['s', 'xl'], required: false })
+      @Get(':id')
+      @below
+      async run(@Param('id') id: string): Promise<Item> {
+        stage.enter();
+        return { name: id };
+      }
+    }
+    return serveDocumented(
+      stage,
+      Items,
+      get('items/tea'),
+      get('items/tea', AS_ADMIN),
+    );
   },
 };
+
+/** Starts an application with this controller and calls it; registered is what its document says. */
+async function serveDocumented(
+  stage: Stage,
+  controller: Type,
+  ...calls: readonly HttpCall[]
+): Promise<Outcome> {
+  const app = await stage.start({ controllers: [controller] });
+  return {
+    ...(await request(app, ...calls)),
+    method: [controller, 'run'],
+    registration: SwaggerModule.createDocument(
+      app,
+      new DocumentBuilder().build(),
+    ),
+  };
+}
