@@ -115,7 +115,7 @@ function isUsed(code: string, exported: string): boolean {
 }
 
 function resolveSpecifiers(code: string, folder: string): string {
-  return code.replace(/(?<=from ')[^']+(?=')/g, (specifier) => {
+  return code.replace(/(?<=from '|import\(')[^']+(?=')/g, (specifier) => {
     const target = SPECIFIERS[specifier] ?? specifier;
     return target.startsWith(root) ? relative(folder, target) : target;
   });

@@ -12,8 +12,10 @@ import {
   type LockError,
   type LockEvent,
   type LockLossReason,
+  type LockNotAcquiredEvent,
   type LockNotAcquiredReason,
   type LockReference,
+  type LockSkippedEvent,
 } from '../../lib/index.js';
 import { METRIC } from '../../lib/telemetry/telemetry-names.js';
 import { findCode, findTable, findTables, keysOf, namesIn } from './readme.js';
@@ -33,6 +35,8 @@ it('the handle has the members of LeaseLock', () => {
     }).toSorted(),
   );
 });
+
+const [ofEvents = [], ofReasons = []] = findTables('### Events');
 
 it('the events carry what their types say', () => {
   type Carried<Type> = Exclude<
@@ -54,12 +58,31 @@ it('the events carry what their types say', () => {
     'backend-error': { operation: true, error: true },
   };
   expect(
-    findTable('### Events').map(([type = '', , keys = '']) => [
-      nameIn(type),
-      findCode(keys),
-    ]),
+    ofEvents.map(([type = '', , keys = '']) => [nameIn(type), findCode(keys)]),
   ).toEqual(
     Object.entries(carried).map(([type, keys]) => [type, Object.keys(keys)]),
+  );
+});
+
+it('the events have their reasons', () => {
+  const reasons = {
+    'not-acquired': keysOf<LockNotAcquiredEvent['reason']>({
+      timeout: true,
+      held: true,
+      shutdown: true,
+      cancelled: true,
+      failed: true,
+    }),
+    skipped: keysOf<LockSkippedEvent['reason']>({
+      held: true,
+      'fire-claimed': true,
+      shutdown: true,
+    }),
+  };
+  expect(ofReasons.map(([type = '', reason = '']) => [type, reason])).toEqual(
+    Object.entries(reasons).flatMap(([type, each]) =>
+      each.map((reason, i) => [i === 0 ? `\`${type}\`` : '', `\`${reason}\``]),
+    ),
   );
 });
 
@@ -71,9 +94,15 @@ it('the metrics are those that are recorded', () => {
 
 it('the errors have their statuses and reasons', () => {
   const lock = { name: 'a', namespace: 'b', leaseName: 'a' };
-  const errors: { error: LockError; reasons: string[] }[] = [
+  const errors: {
+    error: LockError;
+    /** As it is when the application closes. */
+    closing?: LockError;
+    reasons: string[];
+  }[] = [
     {
       error: new LockNotAcquiredError(lock, 'held'),
+      closing: new LockNotAcquiredError(lock, 'shutdown'),
       reasons: keysOf<LockNotAcquiredReason>({
         timeout: true,
         held: true,
@@ -127,9 +156,11 @@ it('the errors have their statuses and reasons', () => {
       ],
     ),
   ).toEqual(
-    errors.map(({ error, reasons }) => [
+    errors.map(({ error, closing, reasons }) => [
       error.constructor.name,
-      String(error.getStatus()),
+      closing === undefined
+        ? String(error.getStatus())
+        : `${error.getStatus()}, or ${closing.getStatus()} when the application closes`,
       reasons,
     ]),
   );
@@ -173,6 +204,13 @@ it('the versions are those of package.json and of the test cluster', async () =>
   const [, kubernetes] = /k8s\.io\/kubernetes v(\d+\.\d+)/.exec(
     await read('test/kube-apiserver/go.mod'),
   )!;
+  const [scheduleOf11, scheduleOf12] = await Promise.all(
+    ['nest-11', 'nest-12'].map(async (folder) => {
+      const path = `test/combinations/${folder}/package.json`;
+      const { dependencies } = JSON.parse(await read(path));
+      return majors(dependencies['@nestjs/schedule']);
+    }),
+  );
   const versions = Object.fromEntries(
     findTable('## Compatibility').map(([name = '', range]) => [
       name.replaceAll('`', ''),
@@ -186,6 +224,9 @@ it('the versions are those of package.json and of the test cluster', async () =>
       .replaceAll('.0', '')
       .replace(' || ', ' and ')} (2.x needs Node.js 22)`,
     RxJS: peers.rxjs.replace(/\.0$/, ''),
+    '@nestjs/schedule': `tested: ${scheduleOf11} with Nest 11, ${scheduleOf12} with Nest 12`,
+    '@nestjs/terminus': majors(peers['@nestjs/terminus']),
+    '@opentelemetry/api': peers['@opentelemetry/api'].replace(/\.0$/, ''),
     Kubernetes: expect.stringContaining(`tested on ${kubernetes}`),
   });
 });
@@ -201,5 +242,7 @@ function firstWords(cell: string): string[] {
 
 /** `^11.0.0` as `11`. */
 function majors(range: string): string {
-  return range.replaceAll(/\^(\d+)\.0\.0/g, '$1').replaceAll(' || ', ' and ');
+  return range
+    .replaceAll(/\^(\d+)\.\d+\.\d+/g, '$1')
+    .replaceAll(' || ', ' and ');
 }

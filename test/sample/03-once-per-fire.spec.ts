@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PackageCopy } from '../package/package-copy.js';
 import { Program } from '../package/program.js';
+import { findTable } from '../readme/readme.js';
 
 /** For three applications that start, run and end, on a busy machine. */
 const TIMEOUT = 120_000;
@@ -25,6 +26,20 @@ describe('sample 03', { timeout: TIMEOUT }, () => {
     expect(output).toMatch(/^ +doubles +0 +[1-9]\d*$/m);
     expect(output).toMatch(/^ +missed +0 +0$/m);
     expect(output).toMatch(/^OK: /m);
+
+    const labels = [...output.matchAll(/^ +(\w+) +\d+ +\d+$/gm)].map(
+      ([, label]) => label,
+    );
+    const rows = findTable('## Once per fire');
+    expect(rows.map(([label]) => label)).toEqual(labels);
+  });
+
+  it('has figures in README.md that go together', () => {
+    const [runs = [], doubles = [], missed = []] = findTable(
+      '## Once per fire',
+    ).map(([, ...figures]) => figures.map(Number));
+    const fires = runs.map((each, i) => each - doubles[i]! + missed[i]!);
+    expect(fires).toEqual([60, 60]);
   });
 
   it('refuses what it can not do', async () => {

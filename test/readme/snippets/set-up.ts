@@ -69,6 +69,30 @@ export const setUp: Record<string, SnippetTest> = {
     await pod.close();
   },
 
+  'without-cluster': async (load) => {
+    await using cluster = await startCluster({ NODE_ENV: 'development' });
+    const start = vi.spyOn(LeaseApiServer, 'start');
+    const { AppModule } = await load<{ AppModule: Type }>();
+    const lockOnce = async () => {
+      const pod = await startPod(AppModule);
+      await pod.get(LockService).withLock('import', () => undefined);
+      await pod.close();
+    };
+    await lockOnce();
+    await using own: LeaseApiServer = await start.mock.results[0]!.value;
+    expect(own.leases()).toMatchObject([{ metadata: { name: 'import' } }]);
+    expect(cluster.server.requests.count()).toBe(0);
+
+    for (const environment of ['production', undefined]) {
+      vi.stubEnv('NODE_ENV', environment);
+      cluster.server.requests.clear();
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await lockOnce();
+      expect(cluster.server.requests.count()).toBeGreaterThan(0);
+    }
+    expect(start).toHaveBeenCalledOnce();
+  },
+
   'kube-config': async (load) => {
     await using cluster = await startCluster();
     const { lockModule } = await load<{ lockModule: DynamicModule }>();
