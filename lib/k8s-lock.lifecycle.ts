@@ -3,6 +3,7 @@ import {
   Inject,
   Injectable,
   Logger,
+  type BeforeApplicationShutdown,
   type OnApplicationShutdown,
   type OnModuleInit,
 } from '@nestjs/common';
@@ -24,9 +25,13 @@ const ROLE_RULE =
   '{ apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, update] }';
 
 @Injectable()
-export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
+export class K8sLockLifecycle
+  implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
+{
   private readonly logger = new Logger('K8sLockModule');
-  private isClosing = false;
+  /** Of the jobs that have missed a fire, and begin after a delay of their own. */
+  private readonly delays = new Set<NodeJS.Timeout>();
+  private readonly closing = new AbortController();
 
   constructor(
     private readonly locks: LockService,
@@ -49,9 +54,14 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     }
   }
 
+  /** Schedulers stop here, too. */
+  beforeApplicationShutdown(): void {
+    this.closing.abort();
+    this.delays.forEach(clearTimeout);
+  }
+
   /** Schedulers have stopped and HTTP is closed by now: what still runs under a lock is on its own. */
   async onApplicationShutdown(): Promise<void> {
-    this.isClosing = true;
     await this.locks.shutdown();
   }
 
@@ -75,14 +85,19 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     if (disabled) {
       return;
     }
-    setTimeout(() => {
-      if (!this.isClosing) {
-        catchUp(this.locks, missed, job.cronTime).catch((error: unknown) =>
-          // As the scheduler does with what its jobs throw.
-          this.logger.error(error),
-        );
-      }
+    const delay = setTimeout(() => {
+      this.delays.delete(delay);
+      const { signal } = this.closing;
+      catchUp(this.locks, missed, job.cronTime, signal).catch(
+        (error: unknown) => {
+          if (!(error instanceof Error && error.cause === signal.reason)) {
+            // As the scheduler does with what its jobs throw.
+            this.logger.error(error);
+          }
+        },
+      );
     }, initialDelay);
+    this.delays.add(delay);
   }
 
   private async verify(found: readonly StaticLock[]): Promise<void> {
@@ -92,7 +107,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
       case 'warn':
         // Not awaited: an API server that does not answer must not hold up the start.
         this.requireRights(found).catch((error: Error) => {
-          if (!this.isClosing) {
+          if (!this.closing.signal.aborted) {
             this.logger.warn(error.message);
           }
         });

@@ -18,22 +18,24 @@ export interface LockOptions {
    */
   leaseDuration?: number | 'infinite';
   /**
-   * Keep the lease alive while it is held. `false`: the lock is held for `leaseDuration` at most and
-   * then lost. Default true.
+   * Keep the lease alive while it is held. `false`: the lock is lost `safetyMargin` before
+   * `leaseDuration` is over. Default true.
    */
   autoRenew?: boolean;
   /** Time between renewals. Default `leaseDuration / 3`, and 5 000 when it is infinite. */
   renewInterval?: number;
   /**
    * How long before the lease would expire for others its holder gives up by itself, so that two
-   * clocks that run at different rates never overlap. Default `leaseDuration / 10`.
+   * clocks that run at different rates never overlap. Default `leaseDuration / 10`, and 0 when it is
+   * infinite.
    */
   safetyMargin?: number;
   /** Hard limit: after it the signal aborts and renewal stops. Default: none. */
   maxHold?: number;
   /**
    * The lock stays taken at least this long after it was acquired, even if the work ends sooner; the
-   * caller is not kept waiting. Others see it in whole seconds, rounded up. Default 0.
+   * caller is not kept waiting. Others see it in whole seconds, rounded up. Not for a planned fire that
+   * was cut short. Default 0.
    */
   minHold?: number;
   /**
@@ -50,7 +52,7 @@ export interface LockOptions {
   createLease?: boolean;
   /**
    * Delete the Lease on release instead of marking it free. For dynamic names, so that Leases do not
-   * pile up. Default false.
+   * pile up. One that remembers a planned fire is kept. Default false.
    */
   deleteOnRelease?: boolean;
 }

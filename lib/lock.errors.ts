@@ -85,7 +85,7 @@ export interface NotAcquiredDetails {
   retryInterval?: number;
 }
 
-/** The lock was not acquired and the work did not run. Answers 423 (Locked). */
+/** The lock was not acquired and the work did not run. Answers 423 (Locked), or 503 when the application closes. */
 export class LockNotAcquiredError extends LockError {
   readonly lock: LockReference;
   readonly reason: LockNotAcquiredReason;
@@ -100,7 +100,11 @@ export class LockNotAcquiredError extends LockError {
     details: NotAcquiredDetails = {},
   ) {
     super(notAcquiredMessage(lock, reason, details), {
-      status: HttpStatus.LOCKED,
+      // Somebody else may be asked for what is not to be had here.
+      status:
+        reason === 'shutdown'
+          ? HttpStatus.SERVICE_UNAVAILABLE
+          : HttpStatus.LOCKED,
       message: NOT_ACQUIRED[reason],
       lock: printable(lock.name),
       retryAfter: details.retryInterval ?? RETRY_AFTER,

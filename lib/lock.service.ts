@@ -17,7 +17,7 @@ import {
   type ApiRequestEvent,
   type LockEvent,
 } from './lock.events.js';
-import type { Insistence } from './lock/patience.js';
+import { insistenceOf } from './lock/patience.js';
 import { readClaim, type Claim, type ClaimEnd } from './lock/claim.js';
 import { systemClock } from './lock/clock.js';
 import {
@@ -25,12 +25,9 @@ import {
   findEnclosingLock,
   runUnderLock,
   type LeaseLock,
+  type LockHandle,
 } from './lock/lease-lock.js';
-import {
-  reportFailure,
-  toBackendError,
-  type LockContext,
-} from './lock/lock-context.js';
+import { toBackendError, type LockContext } from './lock/lock-context.js';
 import { LockEngine } from './lock/lock-engine.js';
 import { encodeLockName } from './lock/lock-name.js';
 import type { LockState } from './lock/lock-state.js';
@@ -51,11 +48,6 @@ interface PreparedLock {
   resolved: ResolvedLockOptions & { namespace: string };
 }
 
-const INSISTENCE: Record<OnLocked, Insistence> = {
-  wait: 'wait',
-  skip: 'skip',
-  throw: 'try',
-};
 /** What is no error under `onLocked: 'skip'`. */
 const SKIPPED = ['held', 'shutdown'] as const;
 
@@ -89,7 +81,7 @@ export class LockService {
   private readonly context: Omit<LockContext, 'background'>;
   /** @internal */
   readonly engine: LockEngine;
-  /** @internal Names that are known before the first call: those of decorated methods. */
+  /** @internal Names that are known before the first call: those of decorated methods and of interceptors. */
   readonly fixedNames = new Set<string>();
 
   /** Out of reach of loggers, for the credentials in it. */
@@ -103,10 +95,6 @@ export class LockService {
       inCluster,
       requestTimeout,
       requests: this.requests,
-      onWatchFailure: ({ namespace, name }, error) => {
-        const lock = { name, namespace, leaseName: name };
-        reportFailure(this.context, lock, 'watch', error);
-      },
     });
     this.context = {
       store: this.store,
@@ -123,6 +111,7 @@ export class LockService {
    * @param name any string; one that is not legal for a Lease is encoded
    * @throws LockNotAcquiredError when `waitTimeout` (milliseconds) is over or the application closes
    * @throws LockBackendError when the API server refuses, or can't be reached until `waitTimeout`
+   * @throws LockConfigurationError for options that are wrong, or without a cluster
    * @throws the reason of `options.signal` when that aborts
    * @example
    * await using lock = await locks.acquire('import', { waitTimeout: 5_000 });
@@ -140,18 +129,28 @@ export class LockService {
    * process meets for the first time counts as held if it names a holder, even one that has died.
    *
    * @returns undefined when somebody else holds it, in this process or in another
+   * @throws LockNotAcquiredError when the application closes
    * @throws LockBackendError when the API server refuses or can't be reached
+   * @throws LockConfigurationError for options that are wrong, or without a cluster
+   * @throws the reason of `options.signal` when that aborts
    * @example
    * await using lock = await locks.tryAcquire('import');
    * if (lock === undefined) return;
    */
   async tryAcquire(
     name: string,
-    options: AcquireOptions = {},
+    options: Omit<AcquireOptions, 'waitTimeout'> = {},
   ): Promise<LeaseLock | undefined> {
     const { lock, resolved } = await this.prepare(name, options);
-    const taken = this.engine.acquire(lock, resolved, 'try', options.signal);
-    return orSkip(this.context, { lock, skips: ['held'] }, taken);
+    const insistence = 'try';
+    const call = { lock, insistence, skips: ['held'] } as const;
+    const taken = this.engine.acquire(
+      lock,
+      resolved,
+      insistence,
+      options.signal,
+    );
+    return orSkip(this.context, call, taken);
   }
 
   /**
@@ -193,7 +192,7 @@ export class LockService {
   /**
    * Reads who holds a lock, since when, and until when as far as that can be known.
    *
-   * @throws LockBackendError
+   * @throws LockBackendError, LockConfigurationError
    * @example
    * const state = await locks.inspect('import');
    * if (state.state === 'held') console.log(state.holder, state.since);
@@ -207,9 +206,10 @@ export class LockService {
   }
 
   /**
-   * Reads the state of all locks of a namespace: the Leases that this package has created or held.
+   * Reads the state of all locks of a namespace: of the Leases that this package has created, or that
+   * carry its label, and of those that it holds.
    *
-   * @throws LockBackendError
+   * @throws LockBackendError, LockConfigurationError
    */
   async list(
     options: Pick<LockOptions, 'namespace'> = {},
@@ -224,7 +224,7 @@ export class LockService {
    *
    * @returns what it was, `holder` being who was thrown out; undefined when it was free or changed
    * hands meanwhile
-   * @throws LockBackendError
+   * @throws LockBackendError, LockConfigurationError
    */
   async forceRelease(
     name: string,
@@ -250,19 +250,19 @@ export class LockService {
     onLocked: OnLocked,
     options: AcquireOptions,
     claim?: Claim,
-  ): Promise<LeaseLock | undefined> {
+  ): Promise<LockHandle | undefined> {
     return this.borrowOr(name, options, ({ lock, resolved }) => {
       const { waitTimeout = DECORATOR_WAIT_TIMEOUT } = resolved;
+      const insistence = insistenceOf(onLocked, claim);
       const taken = this.engine.acquire(
         lock,
         { ...resolved, waitTimeout },
-        // A fire is refused for the living only, be it with an error.
-        claim && onLocked === 'throw' ? 'skip' : INSISTENCE[onLocked],
+        insistence,
         options.signal,
         claim,
       );
       const skips = onLocked === 'skip' ? SKIPPED : [];
-      return orSkip(this.context, { lock, skips, claim }, taken);
+      return orSkip(this.context, { lock, insistence, skips, claim }, taken);
     });
   }
 
@@ -350,7 +350,7 @@ export class LockService {
     name: string,
     options: AcquireOptions,
     acquire: (prepared: PreparedLock) => Promise<T>,
-  ): Promise<LeaseLock | T> {
+  ): Promise<LockHandle | T> {
     const prepared = await this.prepare(name, options);
     const { namespace, leaseName } = prepared.lock;
     const enclosing = findEnclosingLock(namespace, leaseName);

@@ -1,5 +1,7 @@
 /** Makes up for a fire that was missed because no pod ran: `catchUp`. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LockOptions } from '../k8s-lock.options.js';
+import { FINAL_REASONS, LockBackendError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
 import { fireAt, planOfCron, type CronTime } from './planned-fires.js';
 import type { CronOptions } from './schedule.metadata.js';
@@ -28,9 +30,13 @@ export function isJobOf(
     : cron.name === name;
 }
 
+/** Milliseconds between two looks at the record, when the first of them fails. */
+const RETRY_INTERVAL = 1_000;
+
 /**
  * Runs the latest planned fire before now if the record says that an earlier one was the last to be
- * run. A record that knows of none says nothing about missed ones: the job is new.
+ * run. A record that knows of none says nothing about missed ones: the job is new. Tries until the next
+ * fire is due, or `closing` aborts.
  *
  * @throws LockBackendError, or what the method throws
  */
@@ -38,11 +44,24 @@ export async function catchUp(
   locks: LockService,
   { lockName, options, retry, call }: CatchUp,
   cronTime: CronTime,
+  closing: AbortSignal,
 ): Promise<void> {
   const plan = planOfCron(cronTime);
   const now = Date.now();
   const missed = plan.last(now);
-  const claimed = await locks.findLastClaim(lockName, options);
+  const lastTry = plan.next(now) - RETRY_INTERVAL;
+  const find = async (): ReturnType<LockService['findLastClaim']> => {
+    try {
+      return await locks.findLastClaim(lockName, options);
+    } catch (error) {
+      if (!isPassing(error) || closing.aborted || Date.now() > lastTry) {
+        throw error;
+      }
+      await sleep(RETRY_INTERVAL, undefined, { signal: closing, ref: false });
+      return find();
+    }
+  };
+  const claimed = await find();
   if (missed === undefined || claimed === undefined) {
     return;
   }
@@ -54,4 +73,10 @@ export async function catchUp(
     const latest = fireAt(plan, now)?.latest ?? missed;
     await callForFire({ at: missed, latest }, call);
   }
+}
+
+function isPassing(error: unknown): boolean {
+  return (
+    error instanceof LockBackendError && !FINAL_REASONS.includes(error.reason)
+  );
 }

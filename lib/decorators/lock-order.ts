@@ -2,8 +2,7 @@
 import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import type { LockService } from '../lock.service.js';
 import type { Claim } from '../lock/claim.js';
-import { Hold } from '../lock/hold.js';
-import { runUnderLock, type LeaseLock } from '../lock/lease-lock.js';
+import { derive, runUnderLock, type LockHandle } from '../lock/lease-lock.js';
 
 /** One lock that a call wants. */
 export interface LockWish {
@@ -15,7 +14,7 @@ export interface LockWish {
 }
 
 /** Where a lock is: the same lock if both are the same. */
-type Place = Pick<LeaseLock, 'namespace' | 'leaseName'>;
+type Place = Pick<LockHandle, 'namespace' | 'leaseName'>;
 
 /**
  * Acquires them one after the other, by namespace and Lease name. When one is not to be had, or one
@@ -28,8 +27,8 @@ export async function enterAll(
   service: LockService,
   wishes: readonly LockWish[],
   signal: AbortSignal | undefined,
-): Promise<readonly LeaseLock[] | undefined> {
-  const taken = new Map<LockWish, LeaseLock>();
+): Promise<readonly LockHandle[] | undefined> {
+  const taken = new Map<LockWish, LockHandle>();
   let isComplete = false;
   try {
     for (const wish of await inOrder(service, wishes)) {
@@ -60,7 +59,7 @@ export async function enterAll(
 }
 
 /** Releases them in the reverse of the order in which they were taken. */
-export async function releaseAll(locks: readonly LeaseLock[]): Promise<void> {
+export async function releaseAll(locks: readonly LockHandle[]): Promise<void> {
   await Promise.all(
     locks
       .toSorted(comparePlaces)
@@ -70,19 +69,17 @@ export async function releaseAll(locks: readonly LeaseLock[]): Promise<void> {
 }
 
 /** Releases locks under which nothing was done: what was claimed with them is open again. */
-export async function giveBack(locks: readonly LeaseLock[]): Promise<void> {
+export async function giveBack(locks: readonly LockHandle[]): Promise<void> {
   for (const lock of locks) {
-    if (lock instanceof Hold) {
-      lock.endClaimAs('open');
-    }
+    lock.endClaimAs('open');
   }
   await releaseAll(locks);
 }
 
 /** Runs `work` under all of them, with what {@link join} makes of them as its `currentLock()`. */
 export function runUnderAll<T>(
-  locks: readonly LeaseLock[],
-  work: (lock: LeaseLock) => T,
+  locks: readonly LockHandle[],
+  work: (lock: LockHandle) => T,
 ): T {
   const joined = join(locks);
   return [...new Set([...locks, joined])].reduceRight<() => T>(
@@ -92,27 +89,16 @@ export function runUnderAll<T>(
 }
 
 /** The last of the locks, which is lost as soon as any of them is. */
-function join(locks: readonly LeaseLock[]): LeaseLock {
+function join(locks: readonly LockHandle[]): LockHandle {
   const last = locks.at(-1)!;
   if (locks.length === 1) {
     return last;
   }
-  const signal = AbortSignal.any(locks.map((lock) => lock.signal));
-  const release = (): Promise<void> => releaseAll(locks);
-  return {
-    name: last.name,
-    namespace: last.namespace,
-    leaseName: last.leaseName,
-    holderIdentity: last.holderIdentity,
-    fencingToken: last.fencingToken,
-    signal,
-    get isHeld() {
-      return locks.every((lock) => lock.isHeld);
-    },
-    assertHeld: () => locks.forEach((lock) => lock.assertHeld()),
-    release,
-    [Symbol.asyncDispose]: release,
-  };
+  return derive(last, {
+    locks,
+    signal: AbortSignal.any(locks.map((lock) => lock.signal)),
+    release: () => releaseAll(locks),
+  });
 }
 
 /** Aborts with the first of them. */

@@ -19,8 +19,7 @@ import {
 import { LockError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
 import { currentCaller } from '../lock/caller.js';
-import { cutShort } from '../lock/hold.js';
-import type { LeaseLock } from '../lock/lease-lock.js';
+import type { LockHandle } from '../lock/lease-lock.js';
 import {
   anyOf,
   enterAll,
@@ -54,13 +53,15 @@ export class LockedRun {
   ) {}
 
   /** Undefined = the call is to be skipped. The wait is cancelled when the caller goes away. */
-  async enter(signal?: AbortSignal): Promise<readonly LeaseLock[] | undefined> {
+  async enter(
+    signal?: AbortSignal,
+  ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.gone);
     return enterAll(this.service, this.wishes, until);
   }
 
   /** Tells of the end, before the locks are released. */
-  ended(locks: readonly LeaseLock[], end: RunEnd): void {
+  ended(locks: readonly LockHandle[], end: RunEnd): void {
     const error = end.failure?.error;
     if (error instanceof LockError) {
       this.caller?.refused(error);
@@ -82,7 +83,7 @@ export class LockedRun {
  */
 export async function runLocked(
   run: LockedRun,
-  work: (lock: LeaseLock) => unknown,
+  work: (lock: LockHandle) => unknown,
 ): Promise<unknown> {
   const locks = await run.enter();
   if (locks === undefined) {
@@ -135,7 +136,7 @@ export function observeLocked(
 /** Returns what is to be called once, at the end. */
 function startRun(
   run: LockedRun,
-  locks: readonly LeaseLock[],
+  locks: readonly LockHandle[],
 ): (failure?: RunEnd['failure']) => void {
   const begin = performance.now();
   let hasEnded = false;
@@ -145,7 +146,8 @@ function startRun(
     }
     hasEnded = true;
     if (failure && locks.some((lock) => lock.signal.aborted)) {
-      locks.forEach(cutShort);
+      // What was claimed with them is not done.
+      locks.forEach((lock) => lock.endClaimAs('begun'));
     }
     const duration = performance.now() - begin;
     run.ended(locks, { duration, ...(failure && { failure }) });
@@ -163,11 +165,11 @@ function startRun(
  */
 function holdForSubscriber(
   source: Observable<unknown>,
-  locks: readonly LeaseLock[],
+  locks: readonly LockHandle[],
   run: LockedRun,
 ): Observable<unknown> {
-  let unclaimed: readonly LeaseLock[] | undefined = locks;
-  const claim = (): readonly LeaseLock[] | undefined => {
+  let unclaimed: readonly LockHandle[] | undefined = locks;
+  const claim = (): readonly LockHandle[] | undefined => {
     const claimed = unclaimed;
     unclaimed = undefined;
     return claimed;
@@ -175,7 +177,7 @@ function holdForSubscriber(
   setImmediate(() => void releaseAll(claim() ?? []));
 
   return new Observable((subscriber) => {
-    const subscribe = (held: readonly LeaseLock[]): void =>
+    const subscribe = (held: readonly LockHandle[]): void =>
       subscribeUnderLocks(source, subscriber, held, run, true);
     const claimed = claim();
     if (claimed === undefined) {
@@ -190,7 +192,7 @@ async function enterForSubscriber(
   subscriber: Subscriber<unknown>,
   run: LockedRun,
   skipped: Observable<unknown>,
-  subscribe: (locks: readonly LeaseLock[]) => void,
+  subscribe: (locks: readonly LockHandle[]) => void,
 ): Promise<void> {
   const unsubscribed = new AbortController();
   subscriber.add(() => unsubscribed.abort());
@@ -212,7 +214,7 @@ async function enterForSubscriber(
 function subscribeUnderLocks(
   source: Observable<unknown>,
   subscriber: Subscriber<unknown>,
-  locks: readonly LeaseLock[],
+  locks: readonly LockHandle[],
   run: LockedRun,
   isStream: boolean,
 ): void {

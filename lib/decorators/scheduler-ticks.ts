@@ -12,6 +12,8 @@ export interface CronJob {
   readonly cronTime: CronTime;
   /** A new object each time that the job fires by itself. */
   lastDate(): Date | null;
+  /** Is also called by each fire, for the next one, before that fire's own `fireOnTick`. */
+  start(): void;
   fireOnTick(...args: unknown[]): unknown;
 }
 
@@ -70,12 +72,26 @@ function followJob(job: CronJob): void {
   }
   followed.add(job);
   const fireOnTick = job.fireOnTick.bind(job);
+  const start = job.start.bind(job);
   let lastDate = job.lastDate();
+  // A fire that finds the next one due as well calls for that one first, and for both with one date.
+  let isOwed = false;
+  let isStarting = false;
+  job.start = () => {
+    isOwed = job.lastDate() !== lastDate;
+    isStarting = true;
+    try {
+      start();
+    } finally {
+      isStarting = false;
+    }
+  };
   job.fireOnTick = (...args) => {
     const now = Date.now();
     const date = job.lastDate();
-    const isByHand = date === lastDate;
+    const isByHand = date === lastDate && !isOwed;
     lastDate = date;
+    isOwed &&= isStarting;
     const fire = (): unknown => fireOnTick(...args);
     return isByHand
       ? ticks.exit(fire)

@@ -5,8 +5,8 @@ import type { KubeConfigLike } from '../k8s-lock.options.js';
 
 /** How to find the configuration. */
 export interface KubeConfigSource {
-  /** The configuration, or what makes it; found where it is not given. */
-  readonly kubeConfig?: KubeConfigLike | (() => Promise<KubeConfigLike>);
+  /** The configuration; found where it is not given. */
+  readonly kubeConfig?: KubeConfigLike;
   /** true: the pod's own and no other. false: the local kubeconfig and no other. */
   readonly inCluster?: boolean;
 }
@@ -51,23 +51,11 @@ export function defaultNamespaceOf(config: KubeConfigLike, root = ''): string {
   );
 }
 
-async function given(
-  kubeConfig: NonNullable<KubeConfigSource['kubeConfig']>,
-): Promise<KubeConfigLike> {
-  let config: KubeConfigLike;
-  try {
-    config = await (typeof kubeConfig === 'function'
-      ? kubeConfig()
-      : kubeConfig);
-  } catch (error) {
-    throw new KubeConfigurationError(
-      `The function given as \`kubeConfig\` failed${reasonOf(error)}.`,
-    );
-  }
+function given(config: KubeConfigLike): KubeConfigLike {
   // Not instanceof: the package may be installed twice.
   if (!METHODS.every((method) => typeof config?.[method] === 'function')) {
     throw new KubeConfigurationError(
-      'What was given as `kubeConfig` is not a KubeConfig. Pass an instance of KubeConfig of @kubernetes/client-node ^1.4 or ^2, or an async function that returns one.',
+      'What was given as `kubeConfig` is not a KubeConfig. Pass an instance of KubeConfig of @kubernetes/client-node ^1.4 or ^2.',
     );
   }
   return config;

@@ -1,7 +1,7 @@
 /**
  * The LeaseStore on a Kubernetes API server.
  *
- * `new KubernetesLeaseStore({ kubeConfig?, inCluster?, requestTimeout, requests?, onWatchFailure?, watch? })`.
+ * `new KubernetesLeaseStore({ kubeConfig?, inCluster?, requestTimeout, requests?, watch? })`.
  * Nothing is loaded, read or connected before the first call. Where no usable Kubernetes
  * configuration is found, every call rejects with KubeConfigurationError instead of LeaseStoreError.
  */
@@ -45,8 +45,6 @@ export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
   readonly requestTimeout: number;
   /** Told of each request. */
   readonly requests?: RequestSink;
-  /** Told of each failure of a watch, which recovers by itself: for debugging. */
-  readonly onWatchFailure?: (key: LeaseKey, error: Error) => void;
   /** Timing of watches, for tests. */
   readonly watch?: Partial<WatchTiming>;
 }
@@ -189,7 +187,7 @@ export class KubernetesLeaseStore implements LeaseStore {
         requestTimeout: this.#options.requestTimeout,
         timing: this.#options.watch,
         requests: this.#options.requests,
-        onFailure: (error) => this.#options.onWatchFailure?.(key, error),
+        onFailure: (error) => observer.failed?.(error),
         onClose: () => this.#watches.delete(watch),
       },
     );

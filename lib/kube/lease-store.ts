@@ -61,6 +61,8 @@ export interface LeaseObserver {
   changed(lease: StoredLease, live: boolean): void;
   /** The Lease is gone. */
   deleted(): void;
+  /** Something has failed, and is being tried again. */
+  failed?(error: Error): void;
 }
 
 /** Why a request to the store failed. */
@@ -104,7 +106,7 @@ export type LeaseVerb =
 
 /**
  * Stores Leases. Each call is exactly one request, is never repeated by the store, and rejects with
- * {@link LeaseStoreError} only.
+ * {@link LeaseStoreError}, or with what keeps the store from knowing its API server.
  */
 export interface LeaseStore {
   /** The namespace to use where none is configured: the context's, the pod's own, else `default`. */
@@ -144,8 +146,10 @@ export interface LeaseStore {
   list(namespace: string, options?: RequestOptions): Promise<StoredLease[]>;
 
   /**
-   * Reports the Lease as it is and every change that comes, until closed. Reconnects by itself and
-   * never fails; the observer is called with what is known, possibly the same state twice.
+   * Reports the Lease as it is and every change that comes, until closed. Reconnects by itself, for
+   * ever; the observer is called with what is known, possibly the same state twice.
+   *
+   * @throws LeaseStoreError for a key that is no name of a Lease
    */
   watch(key: LeaseKey, observer: LeaseObserver): { close(): void };
 

@@ -36,16 +36,22 @@ import type { Verdict } from './observation.js';
 import { Patience, type Insistence } from './patience.js';
 import { isCoordinated, type Tenure } from './record.js';
 import { takeRecord } from './take-record.js';
+import {
+  judgeFromBehind,
+  waitInLine,
+  type LinedUpCall,
+} from './waiting-line.js';
 import { withdraw } from './withdrawal.js';
 
 /** So often others are faster than a call that does not wait: then they have the lock. */
 const MOST_CONFLICTS = 8;
 
-export class LockAttempt {
+export class LockAttempt implements LinedUpCall {
   private readonly tenure: Tenure;
-  private readonly patience: Patience;
+  readonly patience: Patience;
   private readonly cancel = new AbortController();
   private stopWatching: (() => void) | undefined;
+  private hasTurn = false;
   private hasWaited = false;
   private mustLook = false;
   private pollAt = 0;
@@ -64,16 +70,32 @@ export class LockAttempt {
     private readonly options: ResolvedLockOptions,
     private readonly insistence: Insistence,
     private readonly engine: { clientId: string; closed: AbortSignal },
-    private readonly claim?: Claim,
+    claim?: Claim,
   ) {
     const { waitTimeout, leaseDuration } = options;
-    this.patience = new Patience(context.clock, insistence, waitTimeout, claim);
+    const identity = `${engine.clientId}_${randomUUID()}`;
     this.tenure = {
-      identity: `${engine.clientId}_${randomUUID()}`,
+      identity,
       leaseDuration,
       lockName: lock.name,
       claimed: claim?.at,
     };
+    this.patience = new Patience(context.clock, cell.observation, {
+      identity,
+      insistence,
+      waitTimeout,
+      claim,
+    });
+  }
+
+  /** The application is closing. */
+  close(): void {
+    const verdict = this.patience.isFollowing && this.patience.claimVerdict;
+    const reason =
+      verdict && verdict.state !== 'free'
+        ? new WorkClaimedError(verdict)
+        : new LockNotAcquiredError(this.lock, 'shutdown');
+    this.stop(reason);
   }
 
   /** Ends it with this error, at any moment. */
@@ -84,7 +106,7 @@ export class LockAttempt {
   /**
    * Resolves with the turn held: whoever gets the acquisition must leave the cell.
    *
-   * @throws LockNotAcquiredError, LockBackendError, WorkClaimedError, or what `stop` was called with
+   * @throws LockNotAcquiredError, LockBackendError, WorkClaimedError, or the signal's reason
    */
   async run(signal?: AbortSignal): Promise<Acquisition> {
     const { waitTimeout } = this.options;
@@ -95,13 +117,12 @@ export class LockAttempt {
     }
     signal?.addEventListener('abort', onAbort, { once: true });
     const cancelTimeout =
-      waitTimeout === undefined || !this.patience.waits
-        ? undefined
-        : clock.schedule(this.patience.startedAt + waitTimeout, () =>
-            this.timeIsUp(),
-          );
+      this.patience.waits && waitTimeout !== undefined
+        ? clock.schedule(clock.now() + waitTimeout, () => this.timeIsUp())
+        : undefined;
     try {
-      await this.enterQueue();
+      await waitInLine(this.cell, this, this.cancel.signal);
+      this.hasTurn = true;
       try {
         return await this.contend();
       } catch (error) {
@@ -123,32 +144,19 @@ export class LockAttempt {
     return this.context.clock.now() - this.patience.startedAt;
   }
 
-  private async enterQueue(): Promise<void> {
-    const { queue } = this.cell;
-    this.cancel.signal.throwIfAborted();
-    this.refuseClaimed();
-    if (queue.isOccupied) {
-      if (!this.patience.waits) {
-        throw this.notAcquired();
-      }
-      this.waiting();
-    }
-    await queue.enter(this.cancel.signal);
-  }
-
   private async contend(): Promise<Acquisition> {
-    const { cell, cancel } = this;
+    const { cancel, patience } = this;
     for (;;) {
       try {
         cancel.signal.throwIfAborted();
         await this.knowTheRecord();
-        this.refuseClaimed();
-        const verdict = cell.observation.judge(this.tenure.identity);
+        patience.refuseClaimed();
+        const { verdict } = patience;
         if (!verdict.takeable) {
           await this.waitForChange(verdict);
           continue;
         }
-        const holder = this.patience.givesUpFor(verdict);
+        const holder = patience.giveUpFor(verdict);
         if (holder !== undefined) {
           throw this.notAcquired(holder);
         }
@@ -167,7 +175,7 @@ export class LockAttempt {
   /** Step 2. That somebody else holds or held it is old news, unless it is watched: then it looks. */
   private async knowTheRecord(): Promise<void> {
     const { cell } = this;
-    const verdict = cell.observation.judge(this.tenure.identity);
+    const { verdict } = this.patience;
     const isKnown =
       cell.observation.lease !== undefined &&
       ((cell.isWatched && this.insistence !== 'try') ||
@@ -185,16 +193,6 @@ export class LockAttempt {
     refuseMissing(this.lock, lease, this.options.createLease);
   }
 
-  /** Step 3. That work was claimed does not become untrue: no look is needed to believe it. */
-  private refuseClaimed(): void {
-    const { claim, tenure, cell } = this;
-    const verdict =
-      claim && cell.observation.judgeClaim(claim, tenure.identity);
-    if (verdict && verdict.state !== 'free') {
-      throw new WorkClaimedError(verdict);
-    }
-  }
-
   /** Whether the record, as it is known, is not to be written to, however free it is. */
   private get mustRefuse(): boolean {
     const { lease } = this.cell.observation;
@@ -206,6 +204,7 @@ export class LockAttempt {
   private async look(): Promise<void> {
     const lease = await this.cell.look(this.requestOptions());
     this.mustLook = false;
+    this.lastFailure = undefined;
     const { clock } = this.context;
     const jitter = 0.8 + clock.random() * 0.4;
     this.pollAt = clock.now() + this.options.retryInterval * jitter;
@@ -223,16 +222,21 @@ export class LockAttempt {
     verdict: Verdict & { takeable: false },
   ): Promise<void> {
     const { clock } = this.context;
+    const { patience } = this;
     const { expiresAt = Infinity, holder } = verdict;
-    if (!this.patience.bears(verdict)) {
+    if (!patience.goOnFor(verdict)) {
       throw this.notAcquired(holder);
     }
     this.waiting();
     this.stopWatching ??= this.cell.keepWatched();
-    const until = Math.min(expiresAt, this.pollAt);
+    // Who follows sends nothing: should the watch be dead, the holder seems to be so in the end, and
+    // the comparison of the write tells.
+    const pollAt =
+      patience.isFollowing && expiresAt !== Infinity ? Infinity : this.pollAt;
+    const until = Math.min(expiresAt, pollAt);
     await this.cell.changeOrTime(until - clock.now(), this.cancel.signal);
     this.cell.turnOfOthers.met();
-    if (clock.now() >= this.pollAt) {
+    if (clock.now() >= pollAt) {
       this.mustLook = true;
     }
   }
@@ -266,7 +270,7 @@ export class LockAttempt {
     if (!cell.observation.judge(tenure.identity).takeable) {
       return undefined;
     }
-    this.refuseClaimed();
+    this.patience.refuseClaimed();
     const lease = cell.observation.lease ?? undefined;
     const sentAt = clock.now();
     let written: StoredLease;
@@ -319,11 +323,11 @@ export class LockAttempt {
     if (!(error instanceof LeaseStoreError)) {
       throw error;
     }
-    const { waitTimeout = Infinity } = this.options;
+    const { timeLeft, waits } = this.patience;
     const mayTryAgain =
       !isFinal(error) &&
-      (this.patience.waits ||
-        (this.insistence === 'skip' && this.waited < waitTimeout) ||
+      (waits ||
+        timeLeft > 0 ||
         // One look tells whether the write landed after all.
         (error.ambiguous && this.failures === 0));
     if (!mayTryAgain) {
@@ -335,8 +339,7 @@ export class LockAttempt {
     reportFailure(this.context, this.lock, 'acquire', error);
     const { clock } = this.context;
     // Retry-After does not make a call last longer than it may: a try takes its last look soon.
-    const mayLast = this.insistence === 'try' ? 0 : waitTimeout - this.waited;
-    const asked = Math.min(error.retryAfter ?? 0, mayLast);
+    const asked = Math.min(error.retryAfter ?? 0, timeLeft);
     const delay = Math.max(backoff(clock, this.failures), asked);
     await pause(clock, delay, this.cancel.signal);
   }
@@ -356,14 +359,14 @@ export class LockAttempt {
     this.cell.leave();
   }
 
-  private waiting(): void {
+  waiting(): void {
     if (!this.hasWaited) {
       this.hasWaited = true;
       this.context.emit({ type: 'waiting', ...this.lock });
     }
   }
 
-  private notAcquired(holder?: string): LockNotAcquiredError {
+  notAcquired(holder?: string): LockNotAcquiredError {
     const isTimeout = this.insistence === 'wait';
     return new LockNotAcquiredError(this.lock, isTimeout ? 'timeout' : 'held', {
       holder,
@@ -374,13 +377,14 @@ export class LockAttempt {
   }
 
   private timeIsUp(): void {
-    if (this.lastFailure !== undefined && this.mustLook) {
+    const verdict = this.patience.verdict;
+    if (this.patience.endWait(verdict)) {
+      if (!this.hasTurn) {
+        judgeFromBehind(this.cell, this);
+      }
+    } else if (this.lastFailure !== undefined && this.mustLook) {
       this.stop(toBackendError(this.lastFailure, this.lock));
-      return;
-    }
-    const verdict = this.cell.observation.judge(this.tenure.identity);
-    const hasTurn = this.stopWatching !== undefined;
-    if (!hasTurn || !this.patience.timeIsUp(verdict)) {
+    } else {
       const holder = verdict.takeable ? undefined : verdict.holder;
       this.stop(this.notAcquired(holder));
     }

@@ -8,7 +8,7 @@ import type { LockNotAcquiredEvent } from '../lock.events.js';
 import type { Insistence } from './patience.js';
 import { currentCaller } from './caller.js';
 import { WorkClaimedError } from './claim.js';
-import { surround, type LeaseLock } from './lease-lock.js';
+import { surround, type LockHandle } from './lease-lock.js';
 import type { LockContext } from './lock-context.js';
 
 /** Why a call ended without the lock. */
@@ -39,8 +39,8 @@ export async function followCall(
   tracer: LockTracer | undefined,
   lock: LockReference,
   { insistence, signal }: { insistence: Insistence; signal?: AbortSignal },
-  acquire: () => Promise<LeaseLock>,
-): Promise<LeaseLock> {
+  acquire: () => Promise<LockHandle>,
+): Promise<LockHandle> {
   const calledAt = clock.now();
   const trace = tracer?.begin(lock);
   try {
@@ -56,14 +56,17 @@ export async function followCall(
     if (error instanceof LockError) {
       currentCaller()?.refused(error);
     }
-    const mayBeSkip =
-      reason === 'held' || (reason === 'shutdown' && insistence === 'skip');
-    if (!mayBeSkip && reason !== 'fire-claimed') {
+    if (reason !== 'fire-claimed' && !mayBeSkip(reason, insistence)) {
       const waited = clock.now() - calledAt;
       emit({ type: 'not-acquired', ...lock, reason, waited });
     }
     throw error;
   }
+}
+
+/** Whether what ended the call may be a skip, and no error: that is told by those who know. */
+export function mayBeSkip(reason: CallEnd, insistence: Insistence): boolean {
+  return reason === 'held' || (reason === 'shutdown' && insistence === 'skip');
 }
 
 function findReason(error: unknown, signal: AbortSignal | undefined): CallEnd {

@@ -2,9 +2,14 @@
 import type { StoredLease } from '../kube/lease-store.js';
 import { LeaseStoreError } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
-import { endClaim, type ClaimEnd } from './claim.js';
+import { endClaim, readClaim, type ClaimEnd } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';
-import { delayOfRetry, pause, type LockContext } from './lock-context.js';
+import {
+  delayOfRetry,
+  pause,
+  reportFailure,
+  type LockContext,
+} from './lock-context.js';
 import { park, release } from './record.js';
 
 export interface Ending {
@@ -16,7 +21,7 @@ export interface Ending {
   readonly takenUntil?: number;
   /** What became of the work that was claimed with the lock, if any. */
   readonly claim: ClaimEnd;
-  /** Delete the Lease rather than mark it free. */
+  /** Delete the Lease rather than mark it free, unless it remembers planned work. */
   readonly remove: boolean;
   /** The engine is closed: give up. */
   readonly closed: AbortSignal;
@@ -35,6 +40,7 @@ export async function freeRecord(
     lease: StoredLease | null | undefined,
   ): lease is StoredLease => lease?.spec?.holderIdentity === ending.identity;
   let mustLook = false;
+  let { remove } = ending;
   for (let failures = 0; ;) {
     try {
       let lease = cell.observation.lease;
@@ -43,7 +49,7 @@ export async function freeRecord(
         mustLook = false;
       }
       if (isOurs(lease)) {
-        await writeEnd(context, cell, lease, ending);
+        await writeEnd(context, cell, lease, { ...ending, remove });
       }
       return;
     } catch (error) {
@@ -52,6 +58,12 @@ export async function freeRecord(
       }
       mustLook = true;
       failures += 1;
+      if (remove && error.reason === 'forbidden') {
+        // Without the right to delete it, the Lease is marked free.
+        reportFailure(context, lock, 'release', error);
+        remove = false;
+        continue;
+      }
       const delay = delayOfRetry(context, lock, error, failures);
       if (delay > 0) {
         if (clock.now() + delay >= ending.giveUpAt) {
@@ -74,7 +86,7 @@ async function writeEnd(
   const rest = takenUntil - clock.now();
   if (rest > 0) {
     cell.see(await store.replace(cell.key, park(lease, rest, clock), options));
-  } else if (remove) {
+  } else if (remove && readClaim(found) === undefined) {
     const { uid, resourceVersion } = lease.metadata;
     await store.delete(cell.key, { uid, resourceVersion }, options);
     cell.seeAbsent();

@@ -15,11 +15,11 @@ export interface LockCondition extends LockReference {
 
 /** Undefined when its release has begun. */
 export function findCondition(
-  hold: Pick<Hold, 'lock' | 'options' | 'isHeld' | 'lastSentAt' | 'released'>,
+  hold: Pick<Hold, 'lock' | 'options' | 'isHeld' | 'isReleased' | 'lastSentAt'>,
   now: number,
 ): LockCondition | undefined {
-  const { lock, options, lastSentAt, isHeld, released } = hold;
-  if (released !== undefined) {
+  const { lock, options, lastSentAt, isHeld, isReleased } = hold;
+  if (isReleased) {
     return undefined;
   }
   // One that never expires is lost because it was taken away.

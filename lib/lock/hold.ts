@@ -9,7 +9,7 @@ import {
 import type { ClaimEnd } from './claim.js';
 import { freeRecord, type Ending } from './free-record.js';
 import type { LeaseCell, RecordListener } from './lease-cell.js';
-import type { LeaseLock } from './lease-lock.js';
+import type { LockHandle } from './lease-lock.js';
 import {
   atMost,
   backoff,
@@ -45,7 +45,7 @@ export function deadlineOf(
     : sentAt + leaseDuration - safetyMargin;
 }
 
-export class Hold implements LeaseLock, RecordListener {
+export class Hold implements LockHandle, RecordListener {
   readonly name: string;
   readonly namespace: string;
   readonly leaseName: string;
@@ -61,9 +61,8 @@ export class Hold implements LeaseLock, RecordListener {
   private readonly stopListening: () => void;
   /** Monotonic time at which the last successful write was sent. */
   lastSentAt: number;
-  private deadline: number;
   private loss: LockLossReason | undefined;
-  released: Promise<void> | undefined;
+  private released: Promise<void> | undefined;
   private claimEnd: ClaimEnd = 'done';
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
@@ -92,7 +91,6 @@ export class Hold implements LeaseLock, RecordListener {
     this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
     this.acquiredAt = context.clock.now();
     this.lastSentAt = acquisition.sentAt;
-    this.deadline = deadlineOf(acquisition.sentAt, options);
     this.stopListening = cell.listen(this);
     this.armDeadline();
     this.scheduleRenewal();
@@ -110,7 +108,15 @@ export class Hold implements LeaseLock, RecordListener {
 
   get isHeld(): boolean {
     this.checkLimits();
-    return this.loss === undefined && this.released === undefined;
+    return this.loss === undefined && !this.isReleased;
+  }
+
+  private get deadline(): number {
+    return deadlineOf(this.lastSentAt, this.options);
+  }
+
+  get isReleased(): boolean {
+    return this.released !== undefined;
   }
 
   assertHeld(): void {
@@ -135,14 +141,13 @@ export class Hold implements LeaseLock, RecordListener {
     this.abort.abort(new LockLostError(this.lock, 'shutdown'));
   }
 
-  /** What the release is to say of the work that was claimed with the lock; `done` unless told. */
   endClaimAs(end: ClaimEnd): void {
     this.claimEnd = end;
   }
 
   /** The application has waited long enough: releases the lock whatever the work does. */
   async giveUp(claim: ClaimEnd = 'begun'): Promise<void> {
-    if (this.released === undefined) {
+    if (!this.isReleased) {
       this.endClaimAs(claim);
     }
     this.lose('shutdown');
@@ -182,7 +187,7 @@ export class Hold implements LeaseLock, RecordListener {
   }
 
   private lose(reason: LockLossReason): void {
-    if (this.loss !== undefined || this.released !== undefined) {
+    if (this.loss !== undefined || this.isReleased) {
       return;
     }
     this.loss = reason;
@@ -285,7 +290,6 @@ export class Hold implements LeaseLock, RecordListener {
     this.cell.see(written);
     if (this.isHeld) {
       this.lastSentAt = sentAt;
-      this.deadline = deadlineOf(sentAt, this.options);
       this.armDeadline();
       this.context.emit({
         type: 'renewed',
@@ -335,6 +339,7 @@ export class Hold implements LeaseLock, RecordListener {
     const { clock } = context;
     const stopWaitingAt = clock.now() + context.requestTimeout;
     this.stop();
+    cell.holder = undefined;
     context.emit({
       type: 'released',
       ...this.lock,
@@ -342,7 +347,9 @@ export class Hold implements LeaseLock, RecordListener {
       held: clock.now() - this.acquiredAt,
     });
     await this.renewing;
-    const takenUntil = this.acquiredAt + options.minHold;
+    // Work that was cut short, or never begun, is not kept from others.
+    const isDone = this.claimEnd === 'done';
+    const takenUntil = this.acquiredAt + (isDone ? options.minHold : 0);
     const mustStayTaken = takenUntil > clock.now();
     const ending: Ending = {
       identity: this.holderIdentity,
@@ -385,15 +392,5 @@ export class Hold implements LeaseLock, RecordListener {
   private later(at: number, callback: () => void): () => void {
     const { clock } = this.context;
     return clock.schedule(at, callback, { background: true });
-  }
-}
-
-/**
- * The work under `lock` was cut short, by the loss of the lock or by the closing of the application:
- * what was claimed with it is not done.
- */
-export function cutShort(lock: LeaseLock): void {
-  if (lock instanceof Hold) {
-    lock.endClaimAs('begun');
   }
 }

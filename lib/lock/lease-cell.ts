@@ -14,16 +14,20 @@ import { TurnQueue } from './turn-queue.js';
 const FIRST_WINDOW = 4;
 const WIDEST_WINDOW = 1_000;
 
-/** Is told what was seen of the record. */
+/** Is told what was seen of the record, and what became of the turn. */
 export interface RecordListener {
   recordSeen(lease: StoredLease): void;
   recordGone(): void;
+  /** Whoever has the turn has acquired the lock. */
+  lockTaken?(): void;
 }
 
 export class LeaseCell {
   readonly observation: Observation;
   readonly queue = new TurnQueue();
   readonly turnOfOthers: TurnOfOthers;
+  /** Who holds the lock, of this process: it has the turn, is alive, and has not begun to give it back. */
+  holder: string | undefined;
   /** How often in a row the lock went from one caller of this process to the next. */
   handovers = 0;
   /** Releases the record of a holder that has handed over to a waiter, should that one give up. */
@@ -37,6 +41,7 @@ export class LeaseCell {
     readonly key: LeaseKey,
     private readonly store: LeaseStore,
     private readonly clock: Clock,
+    private readonly onWatchFailure: (error: Error) => void,
   ) {
     this.observation = new Observation(clock);
     this.turnOfOthers = new TurnOfOthers(clock);
@@ -54,8 +59,11 @@ export class LeaseCell {
   }
 
   /** Takes in a record that was read, written or reported by the watch. */
-  see(lease: StoredLease, live = false): void {
-    if (this.observation.see(lease, live)) {
+  see(
+    lease: StoredLease,
+    how: { live?: boolean; askedAt?: number } = {},
+  ): void {
+    if (this.observation.see(lease, how)) {
       for (const listener of this.listeners) {
         listener.recordSeen(lease);
       }
@@ -63,8 +71,8 @@ export class LeaseCell {
   }
 
   /** Takes in that there is no record. */
-  seeAbsent(): void {
-    this.observation.seeAbsent();
+  seeAbsent(how: { askedAt?: number } = {}): void {
+    this.observation.seeAbsent(how);
     for (const listener of this.listeners) {
       listener.recordGone();
     }
@@ -73,16 +81,17 @@ export class LeaseCell {
   /** Reads the record from the API server; null when there is none. */
   async look(options: RequestOptions): Promise<StoredLease | null> {
     const { newest } = this.observation;
+    const askedAt = this.clock.now();
     const lease = await this.store.get(this.key, options);
     if (lease === undefined) {
-      this.seeAbsent();
+      this.seeAbsent({ askedAt });
       return null;
     }
     if (versionOf(lease) < newest) {
       // A read is never behind what was known before it was sent: etcd was restored from a backup.
       this.observation.forget();
     }
-    this.see(lease);
+    this.see(lease, { askedAt });
     return lease;
   }
 
@@ -118,8 +127,9 @@ export class LeaseCell {
   keepWatched(): () => void {
     this.watchers += 1;
     this.watch ??= this.store.watch(this.key, {
-      changed: (lease, live) => this.see(lease, live),
+      changed: (lease, live) => this.see(lease, { live }),
       deleted: () => this.seeAbsent(),
+      failed: this.onWatchFailure,
     });
     let kept = true;
     return () => {
@@ -134,8 +144,17 @@ export class LeaseCell {
     };
   }
 
+  /** Whoever has the turn has acquired the lock. */
+  heldBy(identity: string): void {
+    this.holder = identity;
+    for (const listener of this.listeners) {
+      listener.lockTaken?.();
+    }
+  }
+
   /** Ends the turn of whoever has it. */
   leave(): void {
+    this.holder = undefined;
     if (!this.queue.hasWaiters) {
       this.handovers = 0;
       this.settleHandover?.();

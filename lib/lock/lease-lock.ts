@@ -1,5 +1,6 @@
 /** The handle of a held lock, and how code below a locked method finds it. */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { ClaimEnd } from './claim.js';
 
 /**
  * A lock that was acquired.
@@ -25,8 +26,9 @@ export interface LeaseLock extends AsyncDisposable {
    */
   readonly fencingToken: bigint;
   /**
-   * Aborts when the lock is lost, with `LockLostError` as its reason, and before anybody else can
-   * hold the lock. Not aborted by a release.
+   * Aborts with a `LockLostError` when the lock is lost, before anybody else can hold it (unless it
+   * was taken by force); and when the application closes, with reason `shutdown`: the lock is held
+   * then until the work ends, for up to `shutdownTimeout`. Not aborted by a release.
    */
   readonly signal: AbortSignal;
   /** Whether the lock is held right now: acquired, not released, not past its deadline. */
@@ -42,8 +44,16 @@ export interface LeaseLock extends AsyncDisposable {
   release(): Promise<void>;
 }
 
+/** A lock as its own code passes it on. */
+export interface LockHandle extends LeaseLock {
+  /** Whether it is being given back, or has been: from then on it is nobody's. */
+  readonly isReleased: boolean;
+  /** What the release is to say of the work that was claimed with the lock; `done` unless told. */
+  endClaimAs(end: ClaimEnd): void;
+}
+
 interface LockScope {
-  readonly lock: LeaseLock;
+  readonly lock: LockHandle;
   readonly outer: LockScope | undefined;
 }
 
@@ -67,20 +77,40 @@ const leaveToHolder = (): Promise<void> => Promise.resolve();
  * The handle for work that runs under a lock which its caller holds: the same lock, but releasing it
  * is left to the caller.
  */
-export function borrow(lock: LeaseLock): LeaseLock {
+export function borrow(lock: LockHandle): LockHandle {
+  return derive(lock, {
+    locks: [lock],
+    signal: lock.signal,
+    release: leaveToHolder,
+  });
+}
+
+/** The handle of a lock that stands for all of `locks`: it is held as long as each of them is. */
+export function derive(
+  lock: LockHandle,
+  {
+    locks,
+    signal,
+    release,
+  }: Pick<LeaseLock, 'signal' | 'release'> & { locks: readonly LockHandle[] },
+): LockHandle {
   return {
     name: lock.name,
     namespace: lock.namespace,
     leaseName: lock.leaseName,
     holderIdentity: lock.holderIdentity,
     fencingToken: lock.fencingToken,
-    signal: lock.signal,
+    signal,
     get isHeld() {
-      return lock.isHeld;
+      return locks.every(({ isHeld }) => isHeld);
     },
-    assertHeld: () => lock.assertHeld(),
-    release: leaveToHolder,
-    [Symbol.asyncDispose]: leaveToHolder,
+    get isReleased() {
+      return lock.isReleased;
+    },
+    assertHeld: () => locks.forEach((each) => each.assertHeld()),
+    endClaimAs: () => undefined, // that is for who releases it
+    release,
+    [Symbol.asyncDispose]: release,
   };
 }
 
@@ -93,7 +123,7 @@ export function surround(lock: LeaseLock, run: <T>(work: () => T) => T): void {
 }
 
 /** Runs `work` with `lock` as its {@link currentLock}. */
-export function runUnderLock<T>(lock: LeaseLock, work: () => T): T {
+export function runUnderLock<T>(lock: LockHandle, work: () => T): T {
   const scope = { lock, outer: storage.getStore() };
   const run = surroundings.get(lock);
   return run === undefined
@@ -101,17 +131,20 @@ export function runUnderLock<T>(lock: LeaseLock, work: () => T): T {
     : run(() => storage.run(scope, work));
 }
 
-/** The lock on this Lease that the calling code already runs under: held, or lost under its feet. */
+/**
+ * The lock on this Lease that the calling code already runs under: held, or lost under its feet. Not one
+ * that was given back: what its work has left running (a timer, a listener) is on its own.
+ */
 export function findEnclosingLock(
   namespace: string,
   leaseName: string,
-): LeaseLock | undefined {
+): LockHandle | undefined {
   for (let scope = storage.getStore(); scope; scope = scope.outer) {
     const { lock } = scope;
     if (
       lock.namespace === namespace &&
       lock.leaseName === leaseName &&
-      (lock.isHeld || lock.signal.aborted)
+      !lock.isReleased
     ) {
       return lock;
     }

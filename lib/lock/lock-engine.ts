@@ -1,28 +1,31 @@
 /** The engine: acquires, observes, inspects and force-releases locks on the Leases of one store. */
 import { setMaxListeners } from 'node:events';
-import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
-import { LeaseStoreError } from '../kube/lease-store.js';
+import {
+  LeaseStoreError,
+  type LeaseKey,
+  type StoredLease,
+} from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { LockAttempt } from './acquisition.js';
-import { followClaim } from './claim-watch.js';
-import { WorkClaimedError, type Claim } from './claim.js';
+import type { Claim } from './claim.js';
 import { followCall, type LockTracer } from './followed-call.js';
 import { findCondition, type LockCondition } from './hold-condition.js';
 import { Hold } from './hold.js';
 import { LeaseCell } from './lease-cell.js';
-import type { LeaseLock } from './lease-lock.js';
+import type { LockHandle } from './lease-lock.js';
 import {
   atMost,
   backoff,
   pause,
   refuseCoordinated,
+  reportFailure,
   toBackendError,
   type LockContext,
 } from './lock-context.js';
 import { describeLock, type LockState } from './lock-state.js';
 import type { Insistence } from './patience.js';
-import { isLock, LOCK_NAME, readStanding, release } from './record.js';
+import { isLock, LOCK_NAME, readStanding, takeAway } from './record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
@@ -34,7 +37,7 @@ export class LockEngine {
   tracer: LockTracer | undefined;
   private readonly cells = new Map<string, LeaseCell>();
   private readonly holds = new Set<Hold>();
-  private readonly attempts = new Map<LockAttempt, LockReference>();
+  private readonly attempts = new Set<LockAttempt>();
   private readonly background = new Set<Promise<void>>();
   private readonly context: LockContext;
   private readonly observed = new Map<string, () => void>();
@@ -71,48 +74,11 @@ export class LockEngine {
     insistence: Insistence,
     signal?: AbortSignal,
     claim?: Claim,
-  ): Promise<LeaseLock> {
+  ): Promise<LockHandle> {
     const call = { insistence, signal };
     return followCall(this.context, this.tracer, lock, call, () =>
-      this.take(lock, options, insistence, signal, claim),
+      this.attempt(lock, options, insistence, signal, claim),
     );
-  }
-
-  private async take(
-    lock: LockReference,
-    options: ResolvedLockOptions,
-    insistence: Insistence,
-    signal?: AbortSignal,
-    claim?: Claim,
-  ): Promise<LeaseLock> {
-    if (claim === undefined) {
-      return this.attempt(lock, options, insistence, signal);
-    }
-    const untilDone = { ...options, waitTimeout: undefined };
-    for (let isRetry = false; ; isRetry = true) {
-      try {
-        // oxlint-disable-next-line no-await-in-loop -- one try after the other
-        return await (isRetry
-          ? this.attempt(lock, untilDone, 'wait', signal, claim)
-          : this.attempt(lock, options, insistence, signal, claim));
-      } catch (error) {
-        if (
-          !(error instanceof WorkClaimedError) ||
-          error.verdict.state !== 'running'
-        ) {
-          throw error;
-        }
-        const closing = this.closing.signal;
-        const until = signal ? AbortSignal.any([signal, closing]) : closing;
-        const cell = this.cellOf(keyOf(lock));
-        // oxlint-disable-next-line no-await-in-loop
-        await followClaim(cell, claim, this.context.clock, until).catch(
-          (reason: unknown) => {
-            throw closing.aborted ? error : reason;
-          },
-        );
-      }
-    }
   }
 
   private async attempt(
@@ -121,12 +87,12 @@ export class LockEngine {
     insistence: Insistence,
     signal?: AbortSignal,
     claim?: Claim,
-  ): Promise<LeaseLock> {
+  ): Promise<LockHandle> {
     if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');
     }
     const { context } = this;
-    const cell = this.cellOf(keyOf(lock));
+    const cell = this.cellOf(lock);
     const attempt = new LockAttempt(
       context,
       cell,
@@ -136,7 +102,7 @@ export class LockEngine {
       { clientId: this.clientId, closed: this.closed.signal },
       claim,
     );
-    this.attempts.set(attempt, lock);
+    this.attempts.add(attempt);
     try {
       const acquisition = await attempt.run(signal);
       const hold = new Hold(context, cell, lock, options, acquisition, {
@@ -144,6 +110,7 @@ export class LockEngine {
         onEnd: () => this.ended(hold),
       });
       this.holds.add(hold);
+      cell.heldBy(hold.holderIdentity);
       if (this.closing.signal.aborted) {
         // Acquired in the very moment: shutdown() did not see it.
         await hold.giveUp('open');
@@ -166,14 +133,14 @@ export class LockEngine {
   observe(lock: LockReference): void {
     const id = idOf(keyOf(lock));
     if (!this.closing.signal.aborted && !this.observed.has(id)) {
-      this.observed.set(id, this.cellOf(keyOf(lock)).keepWatched());
+      this.observed.set(id, this.cellOf(lock).keepWatched());
     }
   }
 
   /** Reads the record from the API server; null when there is none. */
   async read(lock: LockReference): Promise<StoredLease | null> {
     return this.asUser(lock, () =>
-      this.cellOf(keyOf(lock)).look(this.requestOptions()),
+      this.cellOf(lock).look(this.requestOptions()),
     );
   }
 
@@ -207,7 +174,7 @@ export class LockEngine {
    * the lock was free, or changed hands meanwhile.
    */
   async forceRelease(lock: LockReference): Promise<LockState | undefined> {
-    const cell = this.cellOf(keyOf(lock));
+    const cell = this.cellOf(lock);
     return this.asUser(lock, async () => {
       let victim: string | undefined;
       for (let tries = 1; ; tries++) {
@@ -225,7 +192,7 @@ export class LockEngine {
           cell.see(
             await this.context.store.replace(
               cell.key,
-              release(lease),
+              takeAway(lease),
               this.requestOptions(),
             ),
           );
@@ -257,8 +224,8 @@ export class LockEngine {
 
   private async close(timeout: number): Promise<void> {
     this.closing.abort();
-    for (const [attempt, lock] of this.attempts) {
-      attempt.stop(new LockNotAcquiredError(lock, 'shutdown'));
+    for (const attempt of this.attempts) {
+      attempt.close();
     }
     for (const stopObserving of this.observed.values()) {
       stopObserving();
@@ -326,10 +293,15 @@ export class LockEngine {
     }
   }
 
-  private cellOf(key: LeaseKey): LeaseCell {
+  private cellOf(lock: LockReference): LeaseCell {
+    const key = keyOf(lock);
     const id = idOf(key);
     const { store, clock } = this.context;
-    const cell = this.cells.get(id) ?? new LeaseCell(key, store, clock);
+    const cell =
+      this.cells.get(id) ??
+      new LeaseCell(key, store, clock, (error) =>
+        reportFailure(this.context, lock, 'watch', error),
+      );
     // The Map's order is that of last use.
     this.cells.delete(id);
     this.cells.set(id, cell);

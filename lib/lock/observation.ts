@@ -12,12 +12,17 @@ import {
   fingerprint,
   parkedUntil,
   readStanding,
+  wasTakenFrom,
   type Standing,
 } from './record.js';
 
 /** What a record comes to, at a moment. */
 export type Verdict = {
-  /** Monotonic time after which the present spec was written, by a holder that was alive then; -Infinity = unknown. */
+  /**
+   * Monotonic time after which the present spec was written, by a holder that was alive then; -Infinity
+   * = unknown. A watch may be late, and does not tell: it is when that look was sent which found it
+   * not yet written.
+   */
   readonly aliveAt: number;
 } & (
   | {
@@ -30,6 +35,8 @@ export type Verdict = {
       readonly holder: string;
       /** Monotonic time at which it counts as expired if it does not change; undefined = never. */
       readonly expiresAt: number | undefined;
+      /** Whether its last write was seen, as it happened or within the duration after the record before. */
+      readonly wasSeenAlive: boolean;
       /** See {@link parkedUntil}. */
       readonly parkedUntil: number | undefined;
     }
@@ -50,7 +57,10 @@ export class Observation {
   newest = 0n;
   private since = 0;
   private lastLook = -Infinity;
+  /** When the last look was sent that has shown the record as it is known. */
+  private askedAt = -Infinity;
   private aliveAt = -Infinity;
+  private wasSeenAlive = false;
   /** The holders that this process knows to have ended, its own from before, and what of their claims. */
   private readonly ended = new Map<string, ClaimEnd>();
 
@@ -58,9 +68,12 @@ export class Observation {
 
   /**
    * Takes in a record and returns true; one that is older than what is known is ignored. `live` = a
-   * watch reported the change as it happened.
+   * watch reported the change as it happened; `askedAt` = it is the answer to a look, sent then.
    */
-  see(lease: StoredLease, live = false): boolean {
+  see(
+    lease: StoredLease,
+    { live = false, askedAt = this.askedAt } = {},
+  ): boolean {
     const version = versionOf(lease);
     if (version < this.newest) {
       return false;
@@ -73,9 +86,12 @@ export class Observation {
     if (!sameObject || print !== this.print) {
       const standing = readStanding(lease);
       const { duration = Infinity } = standing.held ? standing : {};
-      const isInSight = now - this.lastLook <= duration;
-      const lastLook = isInSight ? this.lastLook : -Infinity;
-      this.aliveAt = live ? now : lastLook;
+      const gap = now - this.lastLook;
+      this.wasSeenAlive =
+        live || (this.lastLook !== -Infinity && gap <= duration);
+      const isTakenAway =
+        this.standing.held && wasTakenFrom(lease, this.standing.holder);
+      this.aliveAt = isTakenAway ? -Infinity : this.askedAt;
       if (standing.held && !this.ended.has(standing.holder)) {
         this.ended.clear(); // who held it before can't come back
       }
@@ -84,6 +100,7 @@ export class Observation {
       this.since = now;
     }
     this.lastLook = now;
+    this.askedAt = askedAt;
     this.lease = lease;
     return true;
   }
@@ -94,15 +111,19 @@ export class Observation {
     this.newest = 0n;
     this.print = '';
     this.lastLook = -Infinity;
+    this.askedAt = -Infinity;
     this.aliveAt = -Infinity;
+    this.wasSeenAlive = false;
   }
 
   /** Takes in that there is no record. */
-  seeAbsent(): void {
+  seeAbsent({ askedAt = this.askedAt } = {}): void {
     this.lease = null;
     this.standing = { held: false };
     this.print = '';
     this.aliveAt = -Infinity;
+    this.wasSeenAlive = false;
+    this.askedAt = askedAt;
     this.lastLook = this.clock.now();
   }
 
@@ -149,6 +170,7 @@ export class Observation {
       holder: standing.holder,
       expiresAt,
       aliveAt,
+      wasSeenAlive: this.wasSeenAlive,
       parkedUntil: parkedUntil(this.lease!),
     };
   }

@@ -1,13 +1,19 @@
 /** How long a call goes on for a lock that is taken, and for which holders it gives up. */
-import type { Claim } from './claim.js';
+import type { OnLocked } from '../k8s-lock.options.js';
+import { WorkClaimedError, type Claim, type ClaimVerdict } from './claim.js';
 import type { Clock } from './clock.js';
-import type { Verdict } from './observation.js';
+import type { Observation, Verdict } from './observation.js';
 
 /**
  * What to do when the lock is taken: `wait` for it; `try` = give up at once; `skip` = give up once
  * its holder is known to be alive, and take it if that one turns out to be dead.
  */
 export type Insistence = 'wait' | 'try' | 'skip';
+
+/** How a method goes about its lock. Planned work is refused for the living only, be it with an error. */
+export function insistenceOf(onLocked: OnLocked, claim?: Claim): Insistence {
+  return onLocked === 'throw' ? (claim ? 'skip' : 'try') : onLocked;
+}
 
 type Taken = Verdict & { takeable: false };
 
@@ -16,61 +22,121 @@ const LONGEST_LOOK = 3_600_000;
 /** Milliseconds by which the clocks of two machines are expected to differ at most. */
 const WIDEST_CLOCK_SKEW = 60_000;
 
+/** A call for a lock. */
+interface PatientCall {
+  readonly identity: string;
+  readonly insistence: Insistence;
+  /** Milliseconds; undefined = for as long as it takes. */
+  readonly waitTimeout?: number;
+  /** The planned work that it is for. */
+  readonly claim?: Claim;
+}
+
 export class Patience {
   /** Monotonic time of the call. */
   readonly startedAt: number;
   private isOver = false;
+  /** Whether the work is under way elsewhere: the call waits until it is done, to begin again should it not be. */
+  isFollowing = false;
   /** The holder for which planned work is left out, should that one be alive. */
   private doubted: string | undefined;
+  /** Monotonic time until which the call has had reason to look on. */
+  private lookUntil: number;
 
   constructor(
     private readonly clock: Clock,
-    private readonly insistence: Insistence,
-    private readonly waitTimeout: number | undefined,
-    private readonly claim: Claim | undefined,
+    private readonly observation: Observation,
+    private readonly call: PatientCall,
   ) {
     this.startedAt = clock.now();
+    this.lookUntil = this.startedAt;
+  }
+
+  /** What the record comes to now for this call. */
+  get verdict(): Verdict {
+    return this.observation.judge(this.call.identity);
+  }
+
+  /** What the record says now of the work that the call is for. */
+  get claimVerdict(): ClaimVerdict | undefined {
+    const { claim, identity } = this.call;
+    return claim && this.observation.judgeClaim(claim, identity);
+  }
+
+  get isForPlannedWork(): boolean {
+    return this.call.claim !== undefined;
+  }
+
+  /**
+   * That work was claimed does not become untrue: no look is needed to believe it. Work that may have to
+   * be done again is followed.
+   *
+   * @throws WorkClaimedError
+   */
+  refuseClaimed(): void {
+    const verdict = this.claimVerdict;
+    if (verdict?.state === 'settled') {
+      throw new WorkClaimedError(verdict);
+    }
+    if (verdict?.state === 'running') {
+      this.isFollowing = true;
+    }
   }
 
   /** Whether the call waits, be the holder alive or not. */
   get waits(): boolean {
-    return this.insistence === 'wait' && this.waitTimeout !== 0 && !this.isOver;
+    const { insistence, waitTimeout } = this.call;
+    const isPatient =
+      insistence === 'wait' && waitTimeout !== 0 && !this.isOver;
+    return isPatient || this.isFollowing;
   }
 
-  /** Whether the call goes on although somebody holds the lock. */
-  bears(verdict: Taken): boolean {
+  /** Milliseconds for which it makes sense to try again after a failure. */
+  get timeLeft(): number {
+    const { clock, startedAt, lookUntil } = this;
+    const { waitTimeout = Infinity } = this.call;
+    if (this.isFollowing) {
+      return Infinity;
+    }
+    const since = this.waits ? startedAt : lookUntil;
+    return this.waits || this.looks ? since + waitTimeout - clock.now() : 0;
+  }
+
+  /** @returns whether the call goes on although somebody holds the lock */
+  goOnFor(verdict: Taken): boolean {
     if (this.waits) {
       return true;
     }
     const goesOn = this.looks && this.mayBeDead(verdict);
-    if (goesOn && this.claim) {
-      this.doubted = verdict.holder;
+    if (goesOn) {
+      this.lookUntil = verdict.expiresAt ?? this.lookUntil;
+      this.doubted = this.call.claim && verdict.holder;
     }
     return goesOn;
   }
 
   /**
-   * The holder for which the call gives up although the lock can be taken: it has released it since
-   * then, and so was alive when the work was due.
+   * @returns the holder for which the call gives up although the lock can be taken: it has released it
+   * since then, and so was alive when the work was due
    */
-  givesUpFor(verdict: Verdict & { takeable: true }): string | undefined {
-    if (verdict.expired || verdict.aliveAt < this.startedAt) {
+  giveUpFor(verdict: Verdict & { takeable: true }): string | undefined {
+    if (verdict.expired || verdict.aliveAt < this.startedAt || this.waits) {
       this.doubted = undefined;
     }
     return this.doubted;
   }
 
-  /** The time to wait is over. @returns whether the call goes on, for a holder that is dead or may be */
-  timeIsUp(verdict: Verdict): boolean {
+  /** The time to wait is over. @returns whether the call goes on: planned work that can begin, or whose holder may be dead */
+  endWait(verdict: Verdict): boolean {
     this.isOver = true;
-    if (this.claim === undefined) {
+    if (!this.isForPlannedWork) {
       return false;
     }
-    return verdict.takeable ? verdict.expired : this.bears(verdict);
+    return verdict.takeable || this.goOnFor(verdict);
   }
 
   private get looks(): boolean {
-    return this.insistence === 'skip' || this.claim !== undefined;
+    return this.call.insistence === 'skip' || this.isForPlannedWork;
   }
 
   /**
@@ -83,8 +149,14 @@ export class Patience {
    * which R5 decides.
    */
   private mayBeDead(verdict: Taken): boolean {
-    const { aliveAt, parkedUntil, expiresAt = Infinity } = verdict;
-    const { clock, claim } = this;
+    const {
+      aliveAt,
+      wasSeenAlive,
+      parkedUntil,
+      expiresAt = Infinity,
+    } = verdict;
+    const { clock } = this;
+    const { claim } = this.call;
     if (expiresAt - clock.now() > LONGEST_LOOK) {
       return false;
     }
@@ -92,6 +164,6 @@ export class Patience {
       const wallTime = clock.wallMicroseconds() / 1_000;
       return (claim?.at ?? wallTime - WIDEST_CLOCK_SKEW) >= parkedUntil;
     }
-    return claim ? aliveAt < this.startedAt : aliveAt === -Infinity;
+    return claim ? aliveAt < this.startedAt : !wasSeenAlive;
   }
 }

@@ -22,15 +22,17 @@ export const ACQUIRED_AT = 'nestjs-k8s-lock/acquired-at';
 export const LOCK_NAME = 'nestjs-k8s-lock/name';
 /** Whose work has ended, while the record stays taken for the rest of `minHold`. */
 const PARKED_BY = 'nestjs-k8s-lock/parked-by';
-/** Set to invalidate the resourceVersion that a write of unknown outcome was based on. */
+/** When that is over; for others the record stays taken in whole seconds. */
+const PARKED_UNTIL = 'nestjs-k8s-lock/parked-until';
+/** The last holder identity that was not given up by itself: by force, or for a call that nobody waits for any more. */
 export const WITHDRAWN = 'nestjs-k8s-lock/withdrawn';
 /** On the Leases that this package created. */
 const MANAGED_BY = ['app.kubernetes.io/managed-by', 'nestjs-k8s-lock'] as const;
 
 /** leaseDurationSeconds of a lease that does not expire (R2): the greatest int32. */
 const INFINITE_SECONDS = 2_147_483_647;
-/** Of the annotation with the lock's name. */
-const LONGEST_LOCK_NAME = 1_024;
+/** Characters of a name or an identity in an annotation. */
+const LONGEST_IN_ANNOTATION = 1_024;
 const GREATEST_TRANSITIONS = 2_147_483_647;
 
 /** What a record says, before any question of time. */
@@ -192,6 +194,7 @@ export function park(
   clock: Clock,
 ): StoredLease {
   const parked = renew(lease, rest, clock);
+  const until = clock.wallMicroseconds() + Math.round(rest * 1_000);
   return {
     ...parked,
     metadata: {
@@ -199,6 +202,7 @@ export function park(
       annotations: {
         ...parked.metadata.annotations,
         [PARKED_BY]: lease.spec?.holderIdentity ?? '',
+        [PARKED_UNTIL]: microTime(until),
       },
     },
   };
@@ -209,12 +213,11 @@ export function park(
  * since the epoch by the clock of that one; undefined = the work goes on, or was cut short.
  */
 export function parkedUntil(lease: Lease): number | undefined {
-  const by = lease.metadata.annotations?.[PARKED_BY];
-  if (by === undefined || by !== lease.spec?.holderIdentity) {
-    return undefined;
-  }
-  const { renewTime, leaseDurationSeconds } = lease.spec;
-  return Date.parse(renewTime ?? '') + (leaseDurationSeconds ?? 0) * 1_000;
+  const { [PARKED_BY]: by, [PARKED_UNTIL]: until = '' } =
+    lease.metadata.annotations ?? {};
+  const isParked = by !== undefined && by === lease.spec?.holderIdentity;
+  const at = isParked ? Date.parse(until) : NaN;
+  return Number.isNaN(at) ? undefined : at;
 }
 
 /** R6: the record without a holder. */
@@ -229,6 +232,7 @@ export function release(lease: StoredLease): StoredLease {
   const {
     [ACQUIRED_AT]: _at,
     [PARKED_BY]: _by,
+    [PARKED_UNTIL]: _until,
     ...annotations
   } = lease.metadata.annotations ?? {};
   return {
@@ -236,6 +240,24 @@ export function release(lease: StoredLease): StoredLease {
     metadata: { ...lease.metadata, annotations },
     spec: { ...spec, leaseTransitions: transitionsOf(spec) },
   };
+}
+
+/** R6: the record without the holder that it names, which does not release it itself. */
+export function takeAway(lease: StoredLease): StoredLease {
+  return release(invalidate(lease, withdrawalOf(lease.spec?.holderIdentity)));
+}
+
+/** Whether the record is free because somebody else has taken it from this holder. */
+export function wasTakenFrom(lease: Lease, holder: string): boolean {
+  return (
+    !readStanding(lease).held &&
+    lease.metadata.annotations?.[WITHDRAWN] === withdrawalOf(holder)
+  );
+}
+
+/** An identity of a foreign holder may be longer than all annotations together may be. */
+function withdrawalOf(holder: string | null = ''): string {
+  return holder?.slice(0, LONGEST_IN_ANNOTATION) ?? '';
 }
 
 /** The record with nothing changed but its resourceVersion: writes based on the old one will fail. */
@@ -285,13 +307,19 @@ function withTenure(
   tenure: Tenure,
   now: string,
 ): Record<string, string> {
-  const { [LOCK_NAME]: _name, [PARKED_BY]: _by, ...others } = annotations ?? {};
+  const {
+    [LOCK_NAME]: _name,
+    [PARKED_BY]: _by,
+    [PARKED_UNTIL]: _until,
+    [WITHDRAWN]: _withdrawn,
+    ...others
+  } = annotations ?? {};
   return {
     ...others,
     [ACQUIRED_AT]: `${now} by ${tenure.identity}`,
     ...(tenure.lockName === name
       ? {}
-      : { [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_LOCK_NAME) }),
+      : { [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_IN_ANNOTATION) }),
     ...(tenure.claimed === undefined
       ? {}
       : { [CLAIM]: writeClaim(tenure.claimed, tenure.identity, 'begun') }),

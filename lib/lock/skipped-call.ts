@@ -2,8 +2,10 @@
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { CallerGoneError } from './caller.js';
 import { WorkClaimedError, type Claim } from './claim.js';
-import type { LeaseLock } from './lease-lock.js';
+import { mayBeSkip } from './followed-call.js';
+import type { LockHandle } from './lease-lock.js';
 import type { LockContext } from './lock-context.js';
+import type { Insistence } from './patience.js';
 
 /** What may keep a call from its lock without being an error. */
 type SkippedReason = 'held' | 'shutdown';
@@ -11,6 +13,7 @@ type SkippedReason = 'held' | 'shutdown';
 /** A call for a lock, and what of it is skipped. */
 export interface SkippableCall {
   readonly lock: LockReference;
+  readonly insistence: Insistence;
   readonly skips: readonly SkippedReason[];
   readonly claim?: Claim;
 }
@@ -22,8 +25,8 @@ export interface SkippableCall {
 export async function orSkip(
   { clock, emit }: Pick<LockContext, 'clock' | 'emit'>,
   call: SkippableCall,
-  taken: Promise<LeaseLock>,
-): Promise<LeaseLock | undefined> {
+  taken: Promise<LockHandle>,
+): Promise<LockHandle | undefined> {
   const { lock, claim } = call;
   const calledAt = clock.now();
   try {
@@ -32,8 +35,12 @@ export async function orSkip(
     const waited = clock.now() - calledAt;
     const cause = findCause(error, call);
     if (cause === undefined) {
-      if (error instanceof LockNotAcquiredError && error.reason === 'held') {
-        emit({ type: 'not-acquired', ...lock, reason: 'held', waited });
+      if (
+        error instanceof LockNotAcquiredError &&
+        mayBeSkip(error.reason, call.insistence)
+      ) {
+        const { reason } = error;
+        emit({ type: 'not-acquired', ...lock, reason, waited });
       }
       throw error instanceof CallerGoneError
         ? new LockNotAcquiredError(lock, 'cancelled')

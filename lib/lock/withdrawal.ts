@@ -7,7 +7,7 @@ import type { LockReference } from '../lock.errors.js';
 import { endClaim } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';
 import { delayOfRetry, pause, type LockContext } from './lock-context.js';
-import { createFree, invalidate, release } from './record.js';
+import { createFree, invalidate, takeAway } from './record.js';
 
 /** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
 const LONGEST_REQUEST = 60_000;
@@ -39,7 +39,7 @@ export async function withdraw(
     try {
       const lease = await cell.look(options);
       if (lease?.spec?.holderIdentity === identity) {
-        const freed = release(endClaim(lease, 'open'));
+        const freed = takeAway(endClaim(lease, 'open'));
         cell.see(await store.replace(cell.key, freed, options));
       } else if (lease?.metadata.resourceVersion !== basedOn) {
         return; // somebody else wrote in between: it can't land any more

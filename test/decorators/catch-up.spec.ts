@@ -45,40 +45,104 @@ async function runOnNewYear(): Promise<void> {
   await pod.tick('job');
 }
 
-/** Starts pods and gives them time for what they should not do. */
-async function startAll(job: Type, count = 1) {
-  const pods: CronPod[] = [];
-  for (let each = 0; each < count; each += 1) {
-    // oxlint-disable-next-line no-await-in-loop -- one after the other
-    pods.push(await CronPod.start(server, job));
-  }
-  await sleep(500);
-  await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
-  return pods.flatMap(({ ends }) => ends);
+/** Starts a pod that looks for a missed fire; resolves once it has looked, and called the job if there is one. */
+async function startLooking(job: Type): Promise<CronPod> {
+  const pod = await CronPod.start(server, job);
+  await pod.firstRead();
+  return pod;
 }
+
+/** Ends a pod; resolves with what became of its calls, of which none is left open. */
+async function stop(pod: CronPod) {
+  await pod[Symbol.asyncDispose]();
+  return pod.ends;
+}
+
+/**
+ * Runs a pod through the first turns of its timers, and reads another record in the end: resolves with
+ * the names of all that were read, and with what its calls came to.
+ */
+async function runBriefly(job: Type) {
+  server.requests.clear();
+  const pod = await CronPod.start(server, job);
+  // Behind the timers that were set while it started.
+  await sleep(0);
+  // Behind what those have sent.
+  await pod.locks.inspect('other');
+  const ends = await stop(pod);
+  const reads = server.requests.all({ verb: 'get' });
+  return { reads: reads.map(({ name }) => name), ends };
+}
+
+/** Of a pod that did not look for a missed fire. */
+const NO_LOOK = { reads: ['other'], ends: [] };
 
 it('runs the latest missed fire in one of the pods, and not again', async () => {
   await runOnNewYear();
   work.mockClear();
   const fire = new Date(Math.floor(Date.now() / HOUR) * HOUR);
-  const ends = await startAll(jobs(HOURLY, { catchUp: true }), 2);
-  expect(ends.filter(({ type }) => type === 'executed')).toEqual([
-    expect.objectContaining({ fire }),
+  const job = jobs(HOURLY, { catchUp: true });
+  const found = server.faults.inject(
+    { kind: 'hold', when: 'after' },
+    { verb: 'get', name: 'job' },
+  );
+  const one = await CronPod.start(server, job);
+  const two = await CronPod.start(server, job);
+  // Both find that it was missed, before either of them claims it.
+  await found.hit(2);
+  found.remove();
+  const ends = [await one.firstEnd(), await two.firstEnd()];
+  expect(ends.toSorted((a, b) => a.type.localeCompare(b.type))).toEqual([
+    expect.objectContaining({ type: 'executed', fire }),
+    expect.objectContaining({ type: 'skipped', reason: 'fire-claimed', fire }),
   ]);
+  expect([...(await stop(one)), ...(await stop(two))]).toHaveLength(2);
   expect(work).toHaveBeenCalledOnce();
   expect(claimOf(server, 'job')).toBe(`${fire.toISOString()} done`);
 
-  expect(await startAll(jobs(HOURLY, { catchUp: true }))).toEqual([]);
+  expect(await stop(await startLooking(job))).toEqual([]);
+});
+
+it('looks again when the API server does not answer at first', async () => {
+  await runOnNewYear();
+  const fault = server.faults.inject(
+    { kind: 'status', code: 500 },
+    { verb: 'get', name: 'job' },
+  );
+  await using pod = await CronPod.start(
+    server,
+    jobs(HOURLY, { catchUp: true }),
+  );
+  await fault.hit();
+  fault.remove();
+  expect((await pod.firstEnd()).type).toBe('executed');
 });
 
 it('waits for the initial delay of the job', async () => {
   await runOnNewYear();
-  work.mockClear();
   const catchUp = true;
   const inTenMinutes = { name: 'job', initialDelay: 600_000 };
-  expect(await startAll(jobs(HOURLY, { catchUp }, inTenMinutes))).toEqual([]);
+  expect(await runBriefly(jobs(HOURLY, { catchUp }, inTenMinutes))).toEqual(
+    NO_LOOK,
+  );
   const soon = { name: 'job', initialDelay: 200 };
-  expect(await startAll(jobs(HOURLY, { catchUp }, soon))).toHaveLength(1);
+  await using pod = await startLooking(jobs(HOURLY, { catchUp }, soon));
+  expect((await pod.firstEnd()).type).toBe('executed');
+});
+
+it('leaves no timer behind for an application that ends before the delay', async () => {
+  using setTimer = vi.spyOn(globalThis, 'setTimeout');
+  using clearTimer = vi.spyOn(globalThis, 'clearTimeout');
+  const delay = { name: 'job', initialDelay: 600_000 };
+  const job = jobs(HOURLY, { catchUp: true }, delay);
+  await stop(await CronPod.start(server, job));
+  const timers = setTimer.mock.results
+    .filter((_, call) => setTimer.mock.calls[call]?.[1] === 600_000)
+    .map(({ value }) => value);
+  // That of the scheduler and that of the missed fire.
+  expect(timers).toHaveLength(2);
+  const cleared = new Set(clearTimer.mock.calls.map(([timer]) => timer));
+  expect(timers.filter((timer) => !cleared.has(timer))).toEqual([]);
 });
 
 it.each<[string, Type]>([
@@ -87,21 +151,22 @@ it.each<[string, Type]>([
     'for a job that is disabled',
     jobs(HOURLY, { catchUp: true }, { disabled: true }),
   ],
-])('runs nothing %s', async (_, job) => {
+])('looks for nothing %s', async (_, job) => {
   await runOnNewYear();
-  expect(await startAll(job)).toEqual([]);
+  expect(await runBriefly(job)).toEqual(NO_LOOK);
 });
 
 it('runs nothing for a job that has never run', async () => {
-  expect(await startAll(jobs(HOURLY, { catchUp: true }))).toEqual([]);
+  const pod = await startLooking(jobs(HOURLY, { catchUp: true }));
+  expect(await stop(pod)).toEqual([]);
 });
 
 it.each([
-  ['retry', 1],
-  ['leave', 0],
+  ['retry', ['executed']],
+  ['leave', []],
 ] as const)(
-  'what was cut short, under onFailure: %j, is run again %i times',
-  async (onFailure, times) => {
+  'what was cut short, under onFailure: %j, comes to %j',
+  async (onFailure, outcome) => {
     {
       work.mockReturnValueOnce(new Promise(() => undefined));
       await using pod = await CronPod.start(
@@ -113,7 +178,10 @@ it.each([
     }
     const fire = NEW_YEAR;
     expect(claimOf(server, 'job')).toBe(`${fire.toISOString()} begun`);
-    const ends = await startAll(jobs(YEARLY, { catchUp: true, onFailure }));
-    expect(ends).toHaveLength(times);
+    const pod = await startLooking(jobs(YEARLY, { catchUp: true, onFailure }));
+    if (outcome.length > 0) {
+      await pod.firstEnd();
+    }
+    expect((await stop(pod)).map(({ type }) => type)).toEqual(outcome);
   },
 );

@@ -1,8 +1,9 @@
 /** Replicas of an application with scheduled methods, whose scheduler fires when a test says so. */
 import type { Type } from '@nestjs/common';
 import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
-import { filter, firstValueFrom } from 'rxjs';
-import type { LockEvent } from '../../lib/index.js';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { filter, firstValueFrom, ReplaySubject, type Observable } from 'rxjs';
+import { LockService, type LockEvent } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { startLockApp, type LockApp } from './lock-app.js';
 
@@ -24,25 +25,36 @@ const isEnd = (event: LockEvent): event is CallEnd =>
   ['executed', 'failed', 'skipped', 'not-acquired'].includes(event.type);
 
 export class CronPod implements AsyncDisposable {
-  readonly ends: CallEnd[] = [];
-
-  private constructor(private readonly fixture: LockApp) {
-    fixture.locks.events$.pipe(filter(isEnd)).subscribe((end) => {
-      this.ends.push(end);
-    });
-  }
+  private constructor(
+    private readonly fixture: LockApp,
+    /** The ends of its calls, from its very start. */
+    readonly ends: readonly CallEnd[],
+    private readonly allEnds: Observable<CallEnd>,
+    private readonly reads: Observable<unknown>,
+  ) {}
 
   /** Starts one; its providers are the scheduled classes. */
   static async start(
     server: LeaseApiServer,
     ...providers: Type[]
   ): Promise<CronPod> {
-    return new CronPod(
-      await startLockApp(
-        { imports: [ScheduleModule.forRoot()], providers },
-        { server, lock: { leaseDuration: 1_000, shutdownTimeout: 0 } },
-      ),
+    const ends: CallEnd[] = [];
+    const allEnds = new ReplaySubject<CallEnd>();
+    const reads = new ReplaySubject<unknown>();
+    const fixture = await startLockApp(
+      { imports: [ScheduleModule.forRoot()], providers },
+      {
+        server,
+        lock: { leaseDuration: 1_000, shutdownTimeout: 0 },
+        configure: (app) => {
+          const { events$, requests$ } = app.get(LockService);
+          allEnds.subscribe((end) => ends.push(end));
+          events$.pipe(filter(isEnd)).subscribe(allEnds);
+          requests$.pipe(filter(({ verb }) => verb === 'get')).subscribe(reads);
+        },
+      },
     );
+    return new CronPod(fixture, ends, allEnds, reads);
   }
 
   get<T>(type: Type<T>): T {
@@ -78,6 +90,20 @@ export class CronPod implements AsyncDisposable {
   /** The end of the next call. */
   next(): Promise<CallEnd> {
     return firstValueFrom(this.fixture.locks.events$.pipe(filter(isEnd)));
+  }
+
+  /** The end of its first call since it was started. */
+  firstEnd(): Promise<CallEnd> {
+    return firstValueFrom(this.allEnds);
+  }
+
+  /**
+   * Resolves when its first read of a record was answered, and what follows from the answer has begun.
+   * A pod that no method was called in reads for nothing but `catchUp`.
+   */
+  async firstRead(): Promise<void> {
+    await firstValueFrom(this.reads);
+    await nextTurn();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,7 +7,14 @@ import { filter, firstValueFrom } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { currentLock, WithLeaseLock } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
-import { claimOf, CronPod, NEW_YEAR, UTC, YEARLY } from './cron-pods.js';
+import {
+  claimOf,
+  CronPod,
+  NEW_YEAR,
+  UTC,
+  YEARLY,
+  type CallEnd,
+} from './cron-pods.js';
 import { defer } from './lock-app.js';
 
 const work = vi.fn<(job: string) => Promise<void>>();
@@ -277,6 +284,40 @@ describe('a planned fire', () => {
     expect((await pods.two.tick('hanging')).type).toBe('skipped');
   });
 
+  it('is skipped by a pod in which the job and its method have got other names', async () => {
+    class Renamed {
+      @Cron(YEARLY, { ...UTC, name: 'yearly-report' })
+      @WithLeaseLock('report')
+      async reportOfTheYear() {
+        await work('yearly-report');
+      }
+    }
+    await using old = await CronPod.start(server, Jobs);
+    await using renamed = await CronPod.start(server, Renamed);
+    expect((await old.tick('report')).type).toBe('executed');
+    expect(await renamed.tick('yearly-report')).toMatchObject({
+      type: 'skipped',
+      reason: 'fire-claimed',
+      name: 'report',
+      fire: NEW_YEAR,
+    });
+    expect(work.mock.calls).toEqual([['report']]);
+  });
+
+  it('is skipped by a pod that starts when the one that ran it is gone', async () => {
+    {
+      await using stopped = await CronPod.start(server, Jobs);
+      expect((await stopped.tick('report')).type).toBe('executed');
+    }
+    await using started = await CronPod.start(server, Jobs);
+    expect(await started.tick('report')).toMatchObject({
+      type: 'skipped',
+      reason: 'fire-claimed',
+      fire: NEW_YEAR,
+    });
+    expect(work).toHaveBeenCalledOnce();
+  });
+
   it('goes by the times that a job has got meanwhile', async () => {
     await using pods = await startTwo();
     await pods.one.tick('report');
@@ -286,6 +327,29 @@ describe('a planned fire', () => {
       type: 'executed',
       fire: new Date(NEW_YEAR.getTime() + 24 * 3_600_000),
     });
+  });
+});
+
+describe('a job that finds its next fire due as well', () => {
+  it('calls for both with one date, and neither is a call by hand', async () => {
+    await using pod = await CronPod.start(server, Jobs);
+    const job = pod.job('report');
+    void job.stop();
+    // As `cron` does in the timer of a fire, and within it for the next one.
+    using getTimeout = vi
+      .spyOn(job.cronTime, 'getTimeout')
+      .mockReturnValueOnce(-1)
+      .mockReturnValue(60_000);
+    job.lastExecution = new Date();
+    job.start();
+    void job.fireOnTick();
+    await vi.waitFor(() => expect(pod.ends).toHaveLength(2));
+    expect(getTimeout).toHaveBeenCalled();
+    expect(pod.ends.map(({ type }) => type).toSorted()).toEqual([
+      'executed',
+      'skipped',
+    ]);
+    expect(work).toHaveBeenCalledOnce();
   });
 });
 
@@ -357,30 +421,107 @@ describe('fires of a timer', () => {
     expect(new Set(fires.map(Number)).size).toBe(runs.length);
   });
 
-  it('under @Interval are shared out by slots', async () => {
-    const slots: number[] = [];
+  it('under @Interval are each for a whole multiple of it, and no two for the same', async () => {
     class Often {
       @Interval(200)
       @WithLeaseLock('often', { oncePerFire: true })
       async run() {
-        slots.push(Math.floor(Date.now() / 200));
+        await work('often');
       }
     }
     const pods = [
       await CronPod.start(server, Often),
       await CronPod.start(server, Often),
     ];
-    await vi.waitFor(() => expect(slots.length).toBeGreaterThan(5), 10_000);
+    work.mockClear();
+    await vi.waitFor(
+      () => expect(work.mock.calls.length).toBeGreaterThan(5),
+      10_000,
+    );
     await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
+    for (const { ends } of pods) {
+      // Each call of the timer is for one.
+      expect(ends.length).toBeGreaterThan(0);
+      expect(ends.map(slotOf).filter((fire) => !(fire! % 200 === 0))).toEqual(
+        [],
+      );
+    }
     const fires = pods.flatMap(({ ends }) =>
-      ends.flatMap((end) =>
-        end.type === 'executed' ? [Number(end.fire)] : [],
-      ),
+      ends.filter(({ type }) => type === 'executed').map(slotOf),
     );
     expect(new Set(fires).size).toBe(fires.length);
-    expect(fires.every((fire) => fire % 200 === 0)).toBe(true);
   });
 });
+
+describe('a slot of @Interval', () => {
+  const MINUTE = 60_000;
+
+  class EveryMinute {
+    @Interval(MINUTE)
+    @WithLeaseLock('every-minute', { oncePerFire: true })
+    async run() {
+      await work('every-minute');
+    }
+  }
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  // No call of such a method is one by hand: these are as good as those of its timer, which drifts.
+  it('is run once if a pod calls in it, whichever does, and left out if none does', async () => {
+    const pods = [
+      await CronPod.start(server, EveryMinute),
+      await CronPod.start(server, EveryMinute),
+    ];
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const first = Math.ceil(Date.now() / MINUTE) * MINUTE;
+    /** In order: the pods that call in each slot, at once, and what their calls come to. */
+    const slots: [callers: number[], outcomes: string[]][] = [
+      [[0], ['executed']],
+      [[1], ['executed']],
+      [[1], ['executed']],
+      [
+        [0, 1],
+        ['executed', 'skipped'],
+      ],
+      [
+        [0, 1],
+        ['executed', 'skipped'],
+      ],
+      [[], []],
+      [
+        [0, 0],
+        ['executed', 'skipped'],
+      ],
+      [[1], ['executed']],
+    ];
+    for (const [index, [callers, outcomes]] of slots.entries()) {
+      const slot = first + index * MINUTE;
+      vi.setSystemTime(slot + 10_000);
+      work.mockClear();
+      const before = pods.map(({ ends }) => ends.length);
+      const calls = callers.map((pod) => pods[pod]!.get(EveryMinute).run());
+      // oxlint-disable-next-line no-await-in-loop -- one slot after the other
+      await Promise.all(calls);
+      const ends = pods.flatMap((pod, number) =>
+        pod.ends.slice(before[number]),
+      );
+      expect(ends.map(({ type }) => type).toSorted()).toEqual(outcomes);
+      expect(ends.map(slotOf)).toEqual(callers.map(() => slot));
+      expect(
+        ends.flatMap((end) => (end.type === 'skipped' ? [end.reason] : [])),
+      ).toEqual(outcomes.slice(1).map(() => 'fire-claimed'));
+      expect(work).toHaveBeenCalledTimes(Math.min(callers.length, 1));
+    }
+    await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
+  });
+});
+
+/** The planned time that a call was for. */
+function slotOf(end: CallEnd): number | undefined {
+  return 'fire' in end ? end.fire?.getTime() : undefined;
+}
 
 /** Gives a running job other times. */
 function planForJanuary2(pod: CronPod, name: string): void {

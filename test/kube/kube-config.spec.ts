@@ -192,12 +192,9 @@ describe('a kubeconfig that is of no use', () => {
 });
 
 describe('kubeConfig', () => {
-  it('is taken as it is, or from a function', async () => {
+  it('is taken as it is', async () => {
     const given = kubeConfigFor('https://given.test');
     expect(await loadKubeConfig({ kubeConfig: given })).toBe(given);
-    expect(
-      await loadKubeConfig({ kubeConfig: () => Promise.resolve(given) }),
-    ).toBe(given);
   });
 
   it('may be of another copy of client-node', async () => {
@@ -221,16 +218,6 @@ describe('kubeConfig', () => {
       );
     },
   );
-
-  it('whose function fails is said so', async () => {
-    const message = await messageOf(
-      loadKubeConfig({
-        kubeConfig: () => Promise.reject(new Error('vault is sealed\nsecret')),
-      }),
-    );
-    expect(message).toContain('failed: vault is sealed.');
-    expect(message).not.toContain('secret');
-  });
 });
 
 describe('the default namespace', () => {
@@ -288,10 +275,13 @@ describe('the store', () => {
       inCluster: false,
       requestTimeout: 5_000,
       watch: { backoff: 10, backoffLimit: 10 },
-      onWatchFailure: (_, error) => failures.push(error),
     });
     const key = { namespace: 'default', name: 'a' };
-    watching.watch(key, { changed: () => {}, deleted: () => {} });
+    watching.watch(key, {
+      changed: () => {},
+      deleted: () => {},
+      failed: (error) => failures.push(error),
+    });
     await messageOf(store.get(key));
     await messageOf(store.defaultNamespace());
     await vi.waitFor(() => expect(failures.length).toBeGreaterThan(1));

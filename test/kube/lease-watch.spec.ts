@@ -83,11 +83,11 @@ function observe(api: StubApi, timing: Partial<WatchTiming> = {}) {
     kubeConfig: api.kubeConfig({ token: 'abc' }),
     requestTimeout: 2_000,
     watch: { backoff: 20, backoffLimit: 60, shortLife: 30, ...timing },
-    onWatchFailure: (_, error) => failures.push(error),
   });
   const watch = store.watch(key, {
     changed: ({ metadata }) => seen.push(metadata.resourceVersion),
     deleted: () => seen.push('none'),
+    failed: (error) => failures.push(error),
   });
   return { store, watch, seen, failures };
 }

@@ -2,7 +2,6 @@
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError } from '../../lib/lock.errors.js';
 import { WorkClaimedError } from '../../lib/lock/claim.js';
-import { cutShort } from '../../lib/lock/hold.js';
 import { settled } from './controlled-clock.js';
 import { CLAIM, die, fire, MINUTE, observed } from './planned-work.js';
 import { Cluster, foreignSpec, outcomeOf } from './processes.js';
@@ -113,8 +112,17 @@ describe('a claim', () => {
     await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
   });
 
+  it('survives a lock that is to be deleted on release', async () => {
+    const { a, b, annotation } = await observed();
+    await (await fire(a, { minute: 1 })).release();
+    await (await b.acquire('job', { deleteOnRelease: true })).release();
+    expect(annotation()).toMatch(ended('done', 'a'));
+    await settled();
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+  });
+
   it('is compared before the lock is: a claimed fire does not wait for its turn', async () => {
-    const { a, b } = await observed();
+    const { a, b, clock } = await observed();
     await fire(a, { minute: 1 });
     await settled();
     for (const insistence of ['skip', 'wait', 'try'] as const) {
@@ -123,7 +131,9 @@ describe('a claim', () => {
         WorkClaimedError,
       );
     }
-    await expect(fire(b, { minute: 2 })).rejects.toThrow(LockNotAcquiredError);
+    const next = outcomeOf(fire(b, { minute: 2 }));
+    await clock.advance(5_000); // its holder renews
+    expect(next.reason).toBeInstanceOf(LockNotAcquiredError);
   });
 
   it('is found made by somebody else after a wait for the lock', async () => {
@@ -226,6 +236,36 @@ describe('the work of a holder that dies', () => {
     expect(states()).toEqual(['rejected', 'resolved']);
   });
 
+  it.each(['skip', 'wait'] as const)(
+    'is taken over before the next fire, under %s, where it is to be retried',
+    async (insistence) => {
+      const { a, b, c, annotation, clock } = await observed();
+      await fire(a, { minute: 1, retry: true });
+      await settled();
+      const followers = [b, c].map((pod) =>
+        outcomeOf(fire(pod, { minute: 1, retry: true, insistence })),
+      );
+      die(a);
+      await clock.advance(10_000);
+      const next = [b, c].map((pod) =>
+        outcomeOf(fire(pod, { minute: 2, retry: true, insistence })),
+      );
+      await clock.advance(10_000);
+      expect(annotation()).toMatch(ended('begun', '[bc]'));
+      // Under wait, one of the next comes after it, and the other follows that one.
+      for (const calls of [followers, next]) {
+        const held = calls.find(({ state }) => state === 'resolved');
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        await held?.value?.release();
+        // oxlint-disable-next-line no-await-in-loop
+        await clock.advance(1_000);
+      }
+      const states = [...followers, ...next].map(({ state }) => state);
+      expect(states).not.toContain('pending');
+      expect(states.slice(0, 2).toSorted()).toEqual(['rejected', 'resolved']);
+    },
+  );
+
   it('is not taken over when it ends well, and following costs nothing', async () => {
     const { a, b, clock } = await observed();
     const lock = await fire(a, { minute: 1, retry: true });
@@ -307,11 +347,23 @@ describe('work that was cut short', () => {
   it('and has said so is not done', async () => {
     const { a, b, annotation } = await observed();
     const lock = await fire(a, { minute: 1 });
-    cutShort(lock);
+    lock.endClaimAs('begun');
     await lock.release();
     expect(annotation()).toMatch(ended('begun', 'a'));
     await settled();
     await fire(b, { minute: 1, retry: true });
+  });
+
+  it('is not kept from others by minHold', async () => {
+    const { a, b, clock } = await observed();
+    const options = { minHold: 50_000 };
+    await fire(a, { minute: 1, retry: true, options });
+    await settled();
+    const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
+    const closed = a.engine.shutdown(0);
+    await clock.advance(0);
+    await closed;
+    expect(follower.state).toBe('resolved');
   });
 
   it('is done if it ended although its lock was lost', async () => {

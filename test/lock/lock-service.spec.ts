@@ -22,6 +22,18 @@ const failure = (promise: Promise<unknown>): Promise<Error> =>
   );
 
 describe('withLock', () => {
+  it('acquires anew for what work that has lost its lock left running', async () => {
+    const service = await api.service();
+    const name = newName();
+    const isOver = service.next('released');
+    let leftBehind: Promise<string> | undefined;
+    await service.withLock(name, { maxHold: 10 }, async (lock) => {
+      leftBehind = isOver.then(() => service.withLock(name, () => 'ran'));
+      await new Promise((lost) => lock.signal.addEventListener('abort', lost));
+    });
+    expect(await leftBehind).toBe('ran');
+  });
+
   it('runs the work under the lock and returns what it returns', async () => {
     const name = newName();
     const service = await api.service();

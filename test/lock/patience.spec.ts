@@ -1,9 +1,10 @@
 /** Planned work is left out for a holder that is alive, and not for one that may be dead. */
 import { describe, expect, it } from 'vitest';
+import { LockBackendError } from '../../lib/lock.errors.js';
 import { WorkClaimedError } from '../../lib/lock/claim.js';
 import { settled } from './controlled-clock.js';
-import { die, fire, observed } from './planned-work.js';
-import { foreignSpec, outcomeOf } from './processes.js';
+import { die, fire, observed, type Pod } from './planned-work.js';
+import { foreignSpec, outcomeOf, type Cluster } from './processes.js';
 
 /** A pod has held the lock for other work for two seconds; others have seen that. */
 async function held() {
@@ -73,9 +74,9 @@ describe('a fire that meets a holder', () => {
   });
 
   it('is left out as soon as that one releases, since it came during a run', async () => {
-    const { cluster, b, lock } = await held();
+    const { cluster, b, lock, clock } = await held();
     const call = outcomeOf(fire(b, { minute: 1 }));
-    await settled();
+    await clock.advance(10);
     await lock.release();
     await settled();
     expect(call.reason).toMatchObject({
@@ -110,16 +111,128 @@ describe('a fire that meets a holder', () => {
     expect(call.state).toBe('resolved');
   });
 
-  it('is left out at once while another call of the process is looking', async () => {
+  it('is not left out for one that ended just before, as its watch tells late', async () => {
+    const { cluster, b, lock, clock } = await held();
+    b.store.watchDelay = 20;
+    await lock.release();
+    await clock.advance(1);
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(100);
+    expect(call.state).toBe('resolved');
+    expect(cluster.holder()).toBe('b');
+  });
+
+  it.each([
+    ['an administrator', (pod: Pod) => pod.forceRelease()],
+    ['a person', async (_: Pod, cluster: Cluster) => cluster.delete()],
+  ])('is run when %s frees the lock of the dead', async (_, free) => {
+    const { cluster, a, b, c, clock } = await held();
+    die(a);
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(1_000);
+    await free(c, cluster);
+    await clock.advance(100);
+    expect(call.state).toBe('resolved');
+  });
+
+  it('is run when what holds the lock was never wanted any more, and is withdrawn', async () => {
+    const { a, b, clock } = await observed();
+    const caller = new AbortController();
+    a.store.plan({ answeredAfter: 1_000 }, ['update'], 1);
+    const unwanted = outcomeOf(a.acquire('job', {}, caller.signal));
+    await clock.advance(500);
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(10);
+    caller.abort();
+    await clock.advance(1_000);
+    expect(unwanted.state).toBe('rejected');
+    expect(call.state).toBe('resolved');
+  });
+
+  it.each([
+    ['skip', 'server'],
+    ['skip', 'throttled'],
+    ['wait', 'throttled'],
+  ] as const)(
+    'is not lost by a request that fails meanwhile: under %s, %s',
+    async (insistence, reason) => {
+      const { a, b, clock } = await held();
+      die(a);
+      const options = { waitTimeout: 1_000 };
+      const call = outcomeOf(fire(b, { minute: 1, insistence, options }));
+      await clock.advance(8_000);
+      b.store.plan({ refused: { reason } }, ['get', 'update'], 1);
+      await clock.advance(4_900);
+      b.store.plan({ refused: { reason } }, ['update'], 1);
+      expect(call.state).toBe('pending');
+      await clock.advance(1_000);
+      expect(call.state).toBe('resolved');
+    },
+  );
+
+  it('ends with the failure if the API server fails for longer than waitTimeout beyond that', async () => {
+    const { a, b, clock } = await held();
+    die(a);
+    const options = { waitTimeout: 2_000 };
+    const call = outcomeOf(fire(b, { minute: 1, options }));
+    await clock.advance(1_000);
+    die(b);
+    await clock.advance(13_900);
+    expect(call.state).toBe('pending');
+    await clock.advance(10_000);
+    expect(call.reason).toBeInstanceOf(LockBackendError);
+    expect(clock.pending()).toBeLessThan(3);
+  });
+
+  it('is not left out for a call of its own process that gets nothing', async () => {
+    const { a, b, clock } = await held();
+    die(a);
+    b.store.plan({ answeredAfter: 100 }, ['get'], 1);
+    const tried = outcomeOf(b.try());
+    const waited = outcomeOf(b.acquire('job', { waitTimeout: 5_000 }));
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(12_999);
+    expect([tried.state, waited.state, call.state]).toEqual([
+      'rejected',
+      'rejected',
+      'pending',
+    ]);
+    await clock.advance(1);
+    expect(call.state).toBe('resolved');
+  });
+
+  it('is left out at once while its own process works under the lock', async () => {
+    const { a, lock } = await held();
+    await expect(fire(a, { minute: 1 })).rejects.toMatchObject({
+      reason: 'held',
+      holder: lock.holderIdentity,
+    });
+  });
+
+  it('is left out behind another call of its process as soon as the holder renews', async () => {
+    const { b, clock } = await held();
+    const first = outcomeOf(b.acquire());
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(2_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toMatchObject({ reason: 'held' });
+    expect(first.state).toBe('pending');
+  });
+
+  it('is left out for the one before, when that one is late because of it', async () => {
     const { a, b, clock } = await held();
     die(a);
     const first = outcomeOf(fire(b, { minute: 1 }));
-    await settled();
-    await expect(fire(b, { minute: 2 })).rejects.toMatchObject({
-      reason: 'held',
-    });
-    await clock.advance(13_000);
+    const second = outcomeOf(fire(b, { minute: 2 }));
+    await clock.advance(12_999);
+    expect([first.state, second.state]).toEqual(['pending', 'pending']);
+    await clock.advance(1);
     expect(first.state).toBe('resolved');
+    expect(second.reason).toMatchObject({
+      reason: 'held',
+      holder: first.value?.holderIdentity,
+    });
   });
 
   it.each([
@@ -157,6 +270,14 @@ describe('a fire that waits', () => {
     await clock.advance(12_999);
     expect(call.state).toBe('pending');
     await clock.advance(100);
+    expect(call.state).toBe('resolved');
+  });
+
+  it('is run if its write is under way just then', async () => {
+    const { b, clock } = await observed();
+    b.store.plan({ answeredAfter: 500 }, ['update'], 1);
+    const call = outcomeOf(fire(b, wait(100)));
+    await clock.advance(1_000);
     expect(call.state).toBe('resolved');
   });
 
@@ -215,6 +336,15 @@ describe('a fire that meets the rest of minHold', () => {
     await expect(fire(b, { minute: 1.6 })).resolves.toMatchObject({
       isHeld: true,
     });
+  });
+
+  it('is run at most a second late, since others see whole seconds', async () => {
+    const { a, b, clock } = await observed();
+    await (await a.acquire('job', { minHold: 59_600 })).release();
+    await clock.advance(60_000);
+    const call = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(100);
+    expect(call.state).toBe('resolved');
   });
 
   it('is run late by who has not, when all who have are gone', async () => {

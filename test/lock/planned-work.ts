@@ -4,13 +4,13 @@ import {
   type LockOptions,
 } from '../../lib/k8s-lock.options.js';
 import type { Claim } from '../../lib/lock/claim.js';
-import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { LockHandle } from '../../lib/lock/lease-lock.js';
 import type { Insistence } from '../../lib/lock/patience.js';
 import { settled } from './controlled-clock.js';
 import type { MemoryLeaseStore } from './memory-lease-store.js';
 import { Cluster, JOB, type LockProcess } from './processes.js';
 
-type Pod = LockProcess<MemoryLeaseStore>;
+export type Pod = LockProcess<MemoryLeaseStore>;
 
 export const CLAIM = 'nestjs-k8s-lock/fire';
 export const MINUTE = 60_000;
@@ -33,7 +33,7 @@ const claimOf = ({ minute, retry = false }: Fire): Claim => ({
 });
 
 /** A call for the fire of this minute. */
-export function fire(pod: LockProcess, call: Fire): Promise<LeaseLock> {
+export function fire(pod: LockProcess, call: Fire): Promise<LockHandle> {
   return pod.engine.acquire(
     { name: JOB, namespace: 'default', leaseName: JOB },
     resolveLockOptions(call.options),

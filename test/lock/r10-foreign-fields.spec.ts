@@ -96,7 +96,10 @@ describe('R10 what others keep in a Lease', () => {
     expectKept();
     await pod.forceRelease();
     expectKept();
-    expect(cluster.lease()!.metadata.annotations).toEqual(original.annotations);
+    expect(cluster.lease()!.metadata.annotations).toEqual({
+      ...original.annotations,
+      'nestjs-k8s-lock/withdrawn': expect.stringMatching(/^pod_/),
+    });
   });
 
   it('includes what is written while the lock is held', async () => {

@@ -7,10 +7,9 @@ import {
   type LockReference,
 } from '../../lib/lock.errors.js';
 import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
-import { cutShort } from '../../lib/lock/hold.js';
-import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { LockHandle } from '../../lib/lock/lease-lock.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
-import type { Verdict } from '../../lib/lock/observation.js';
+import type { LeaseCell } from '../../lib/lock/lease-cell.js';
 import type { FireCall } from './fire-calls.js';
 import type { Holding } from './holdings.js';
 import { TIMER_LATENESS, type Machine } from './machine.js';
@@ -72,7 +71,7 @@ export class Caller {
     const isWhole = await this.work(holding, wish);
     const isFailed = !isWhole || wish.isFailing;
     if (isFailed && holding.signal.aborted) {
-      cutShort(holding.hold);
+      holding.hold.endClaimAs('begun');
     }
     fires.ended(holding, isFailed);
     checker.released(holding);
@@ -141,7 +140,7 @@ export class Caller {
   private async acquire(
     wish: Wish,
     call: FireCall | undefined,
-  ): Promise<LeaseLock | undefined> {
+  ): Promise<LockHandle | undefined> {
     const { lock, insistence, cancelAfter, claim } = wish;
     const { timeline, statistics, findings } = this.world;
     const { name } = this.machine;
@@ -227,7 +226,16 @@ export class Caller {
       mustEndBy(
         machine.now + waitTimeout / machine.rate + TIMER_LATENESS + AT_ONCE,
         'timed out',
-        call && (() => calls.respite(call, this.verdictOn(lock))),
+        call &&
+          (() => {
+            const { observation, holder } = this.cellOf(lock);
+            return calls.respite(call, {
+              verdict: machine.observe(() => observation.judge()),
+              heardAt: observation['since'],
+              isHeldHere: holder !== undefined,
+              clientId: this.engine['clientId'],
+            });
+          }),
       );
     }
     signal.addEventListener('abort', onAbort, { once: true });
@@ -238,9 +246,8 @@ export class Caller {
   }
 
   /** What this process knows of a lock that it has wanted before. */
-  private verdictOn({ namespace, leaseName }: LockReference): Verdict {
-    const cell = this.engine['cells'].get(`${namespace}/${leaseName}`)!;
-    return this.machine.observe(() => cell.observation.judge());
+  private cellOf({ namespace, leaseName }: LockReference): LeaseCell {
+    return this.engine['cells'].get(`${namespace}/${leaseName}`)!;
   }
 
   /** A skip is for a holder that is alive, as far as a client can know. */
@@ -266,7 +273,9 @@ export class Caller {
       return;
     }
     if (error instanceof LockNotAcquiredError) {
-      calls.refused(call, error);
+      const here = this.cellOf(call.wish.lock).holder;
+      const isHeldHere = here !== undefined && here === error.holder;
+      calls.refused(call, error, isHeldHere);
     } else if (error instanceof WorkClaimedError) {
       calls.claimed(call);
     } else if (call.isUndisturbed && !this.engine['closing'].signal.aborted) {

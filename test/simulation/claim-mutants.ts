@@ -32,8 +32,8 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     file: 'lock/record.ts',
     replacements: [
       [
-        '    [PARKED_BY]: _by,\n    ...annotations\n',
-        '    [PARKED_BY]: _by,\n    [CLAIM]: _claim,\n    ...annotations\n',
+        '    [PARKED_UNTIL]: _until,\n    ...annotations\n',
+        '    [PARKED_UNTIL]: _until,\n    [CLAIM]: _claim,\n    ...annotations\n',
       ],
     ],
   },
@@ -53,7 +53,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'work that was cut short recorded as done',
     rule: 'a claim says what became of the work',
     file: 'lock/hold.ts',
-    replacements: [["lock.endClaimAs('begun');", "lock.endClaimAs('done');"]],
+    replacements: [['this.claimEnd = end;', "this.claimEnd = end && 'done';"]],
   },
   {
     name: 'work that a shutdown has given up recorded as done',
@@ -84,11 +84,11 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'running work not followed',
     rule: 'onFailure: retry',
-    file: 'lock/lock-engine.ts',
+    file: 'lock/patience.ts',
     replacements: [
       [
-        "          error.verdict.state !== 'running'\n",
-        "          error.verdict.state !== ('never' as never)\n",
+        "if (verdict?.state === 'running') {",
+        "if (verdict?.state === ('never' as never)) {",
       ],
     ],
   },
@@ -108,7 +108,10 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     rule: 'no fire is left out for the dead',
     file: 'lock/patience.ts',
     replacements: [
-      ['claim ? aliveAt < this.startedAt :', 'claim ? aliveAt === -Infinity :'],
+      [
+        'claim ? aliveAt < this.startedAt : !wasSeenAlive',
+        'claim && aliveAt > Infinity ? true : !wasSeenAlive',
+      ],
     ],
   },
   {
@@ -116,7 +119,10 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     rule: 'no fire is left out for the dead',
     file: 'lock/patience.ts',
     replacements: [
-      ['if (this.claim === undefined) {', 'if (this.claim !== null) {'],
+      [
+        'return verdict.takeable || this.goOnFor(verdict);',
+        'return verdict.takeable;',
+      ],
     ],
   },
   {
@@ -125,8 +131,8 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     file: 'lock/patience.ts',
     replacements: [
       [
-        'verdict.expired || verdict.aliveAt < this.startedAt',
-        'verdict.expired',
+        'verdict.expired || verdict.aliveAt < this.startedAt || this.waits',
+        'verdict.expired || this.waits',
       ],
     ],
   },
@@ -145,7 +151,9 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'fire that waits for its turn beyond the waitTimeout',
     rule: 'waitTimeout',
-    file: 'lock/acquisition.ts',
-    replacements: [['if (!hasTurn || !this.patience', 'if (!this.patience']],
+    file: 'lock/waiting-line.ts',
+    replacements: [
+      ['      (cell.holder !== undefined && !patience.waits) ||\n', ''],
+    ],
   },
 ];

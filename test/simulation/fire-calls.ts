@@ -23,8 +23,6 @@ export interface FireCall {
   readonly calledAtLocal: number;
   /** Nothing was wrong any more by then, nor had any effects. */
   readonly isUndisturbed: boolean;
-  /** It has waited for as long as it was to, and goes on. */
-  isOverdue: boolean;
 }
 
 /** What there is to know of the world. */
@@ -53,7 +51,6 @@ export class FireCalls {
       calledAt: machine.now,
       calledAtLocal: machine.localTime(),
       isUndisturbed: this.world.isSettled,
-      isOverdue: false,
     };
     this.underWay.add(call);
     return call;
@@ -81,6 +78,7 @@ export class FireCalls {
   refused(
     call: FireCall,
     { reason, holder }: Pick<LockNotAcquiredError, 'reason' | 'holder'>,
+    isHeldHere: boolean,
   ): void {
     const { findings, signs, timeline, longestDelay } = this.world;
     const { machine, calledAt, isUndisturbed } = call;
@@ -89,6 +87,9 @@ export class FireCalls {
       return;
     }
     this.met.add(claim.at);
+    if (isHeldHere) {
+      return;
+    }
     const isAlone = this.othersOf(call).length === 0;
     const fire = new Date(claim.at).toISOString();
     if (holder === undefined) {
@@ -123,23 +124,39 @@ export class FireCalls {
 
   /**
    * A call has waited for as long as it was to, and this is what its process knows of the lock. @returns
-   * milliseconds for which it may go on: if it is its turn, and its holder may be dead, until that one's
-   * lease has expired
+   * milliseconds for which it may go on: if its holder may be dead, until that one's lease has expired
    */
-  respite(call: FireCall, known: Verdict): number {
+  respite(
+    call: FireCall,
+    {
+      verdict,
+      heardAt,
+      isHeldHere,
+      clientId,
+    }: {
+      verdict: Verdict;
+      /** Monotonic time at which it has learnt of the last write. */
+      heardAt: number;
+      /** A call of the same process holds the lock. */
+      isHeldHere: boolean;
+      clientId: string;
+    },
+  ): number {
     const { machine, calledAtLocal, isUndisturbed } = call;
     const { claim, options } = call.wish;
-    if (this.othersOf(call).some(({ isOverdue }) => isOverdue)) {
+    if (isHeldHere) {
       return 0;
     }
-    call.isOverdue = true;
     const { leaseDuration } = this.world.scenario;
     const slack = isUndisturbed ? LONGEST_TRY : DISTURBANCE * leaseDuration;
-    if (known.takeable) {
+    if (verdict.takeable) {
       return slack;
     }
-    const { aliveAt, parkedUntil, expiresAt = Infinity } = known;
-    if (aliveAt >= calledAtLocal + (options.waitTimeout ?? 0)) {
+    const { aliveAt, parkedUntil, expiresAt = Infinity, holder } = verdict;
+    if (holder.startsWith(`${clientId}_`)) {
+      return slack; // its own write, as the watch tells before the answer has come
+    }
+    if (heardAt >= calledAtLocal + (options.waitTimeout ?? 0)) {
       return slack; // heard of since, while it waits for an answer
     }
     const mayBeDead =

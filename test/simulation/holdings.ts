@@ -1,12 +1,12 @@
 /** Who believes to hold what, and whether that belief is to be excused. */
 import { LockLostError } from '../../lib/lock.errors.js';
-import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { LockHandle } from '../../lib/lock/lease-lock.js';
 import type { Machine } from './machine.js';
 import type { Timeline } from './timeline.js';
 
 /** What a client was given when it acquired a lock. */
 export interface Holding {
-  readonly hold: LeaseLock;
+  readonly hold: LockHandle;
   /** As the user took it from `hold`, once: to ask `hold` for it makes that look at the clock. */
   readonly signal: AbortSignal;
   readonly machine: Machine;

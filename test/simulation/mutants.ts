@@ -111,8 +111,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/acquisition.ts',
     replacements: [
       [
-        'identity: `${engine.clientId}_${randomUUID()}`,',
-        'identity: `${engine.clientId}_0${randomUUID().slice(36)}`,',
+        'identity = `${engine.clientId}_${randomUUID()}`;',
+        'identity = `${engine.clientId}_0${randomUUID().slice(36)}`;',
       ],
     ],
   },
@@ -148,8 +148,8 @@ export const MUTANTS: readonly Mutant[] = [
         '          lease,\n',
       ],
       [
-        'import { createFree, invalidate, release }',
-        'import { createFree, release }',
+        'import { createFree, invalidate, takeAway }',
+        'import { createFree, takeAway }',
       ],
     ],
   },
@@ -180,10 +180,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: 'R8',
     file: 'lock/hold.ts',
     replacements: [
-      [
-        'this.deadline = deadlineOf(sentAt, this.options);',
-        'this.deadline = deadlineOf(clock.now(), this.options);',
-      ],
+      ['this.lastSentAt = sentAt;', 'this.lastSentAt = clock.now();'],
     ],
   },
   {
@@ -345,7 +342,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'skip that takes every holder for alive',
     rule: 'a skip is for the living',
     file: 'lock/patience.ts',
-    replacements: [[': aliveAt === -Infinity;', ': aliveAt < -Infinity;']],
+    replacements: [[': !wasSeenAlive;', ': wasSeenAlive === undefined;']],
   },
   ...CLAIM_MUTANTS,
 ];
