@@ -126,17 +126,6 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'fire skipped for a holder that has ended before it was due',
-    rule: 'no fire is left out for the dead',
-    file: 'lock/patience.ts',
-    replacements: [
-      [
-        'verdict.expired || verdict.aliveAt < this.startedAt || this.waits',
-        'verdict.expired || this.waits',
-      ],
-    ],
-  },
-  {
     name: 'fire skipped for minHold that is over',
     rule: 'no fire is left out for the dead',
     file: 'lock/patience.ts',

@@ -342,7 +342,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'skip that takes every holder for alive',
     rule: 'a skip is for the living',
     file: 'lock/patience.ts',
-    replacements: [[': !wasSeenAlive;', ': wasSeenAlive === undefined;']],
+    replacements: [
+      ['clock.now() > LONGEST_LOOK', 'clock.now() > -LONGEST_LOOK'],
+    ],
   },
   ...CLAIM_MUTANTS,
 ];
