@@ -102,6 +102,21 @@ export class Patience {
     return this.waits || this.looks ? since + waitTimeout - clock.now() : 0;
   }
 
+  /** Calls back once no time is left. @returns what cancels that */
+  whenOver(callback: () => void): () => void {
+    let cancel: (() => void) | undefined;
+    const check = (): void => {
+      const { timeLeft, clock } = this;
+      if (timeLeft <= 0) {
+        callback();
+      } else if (timeLeft !== Infinity) {
+        cancel = clock.schedule(clock.now() + timeLeft, check);
+      }
+    };
+    check();
+    return () => cancel?.();
+  }
+
   /** @returns whether the call goes on although somebody holds the lock */
   goOnFor(verdict: Taken): boolean {
     if (this.waits) {

@@ -1,5 +1,4 @@
 /** The wait of a call for its turn within this process: what it may learn before that. */
-import type { LockNotAcquiredError } from '../lock.errors.js';
 import type { LeaseCell } from './lease-cell.js';
 import type { Patience } from './patience.js';
 
@@ -10,7 +9,7 @@ export interface LinedUpCall {
   stop(reason: unknown): void;
   /** Tells that the call waits. */
   waiting(): void;
-  notAcquired(holder: string | undefined): LockNotAcquiredError;
+  notAcquired(holder: string | undefined): Error;
 }
 
 /**
@@ -28,8 +27,12 @@ export async function waitInLine(
   if (!cell.queue.isOccupied) {
     return cell.queue.enter(signal);
   }
-  if (!patience.waits && !patience.isForPlannedWork) {
-    throw call.notAcquired(cell.holder);
+  if (!patience.isForPlannedWork) {
+    if (!patience.waits) {
+      throw call.notAcquired(cell.holder);
+    }
+    call.waiting();
+    return cell.queue.enter(signal);
   }
   const judge = (): void => judgeFromBehind(cell, call);
   judge();
@@ -40,9 +43,14 @@ export async function waitInLine(
     recordGone: judge,
     lockTaken: judge,
   });
+  // Whoever is before it may wait for ever, while the API server fails.
+  const cancel = patience.whenOver(() =>
+    call.stop(call.notAcquired(undefined)),
+  );
   try {
     await cell.queue.enter(signal);
   } finally {
+    cancel();
     unlisten();
   }
 }

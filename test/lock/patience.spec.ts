@@ -201,6 +201,20 @@ describe('a fire that meets a holder', () => {
     expect(call.state).toBe('resolved');
   });
 
+  it('does not stay for ever behind a call of its process that the API server does not answer', async () => {
+    const { a, b, clock } = await held();
+    die(a);
+    die(b);
+    const first = outcomeOf(b.acquire());
+    const options = { waitTimeout: 2_000 };
+    const call = outcomeOf(fire(b, { minute: 1, options }));
+    await clock.advance(14_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toMatchObject({ reason: 'held' });
+    expect(first.state).toBe('pending');
+  });
+
   it('is left out at once while its own process works under the lock', async () => {
     const { a, lock } = await held();
     await expect(fire(a, { minute: 1 })).rejects.toMatchObject({
