@@ -179,11 +179,17 @@ function could({ verb, namespace, name }: Operation): string {
   return `Can't ${verb} ${what}`;
 }
 
+/** Characters of the name of an object in Kubernetes. */
+const LONGEST_NAME = 253;
+
 /** A name that may be anything, fit for one line of a log. */
 function printable(name: string): string {
-  const text = name.length > 253 ? `${name.slice(0, 253)}…` : name;
-  return text.replace(
-    /[^\x20-\x7e…]/gu,
-    (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
-  );
+  const text = name
+    .slice(0, LONGEST_NAME)
+    .replace(
+      /[^\x20-\x7e]/gu,
+      (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
+    );
+  const isCut = name.length > LONGEST_NAME || text.length > LONGEST_NAME;
+  return isCut ? `${text.slice(0, LONGEST_NAME)}…` : text;
 }

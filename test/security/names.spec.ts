@@ -130,7 +130,10 @@ describe('the store', () => {
         );
         expect(findUnprintable(String(error))).toBeUndefined();
       }),
-      { numRuns: 500 },
+      {
+        numRuns: 500,
+        examples: Object.values(HOSTILE_TEXTS).map((text) => [text, text]),
+      },
     );
     store.close();
   });
