@@ -90,7 +90,8 @@ export class K8sLockLifecycle
       const { signal } = this.closing;
       catchUp(this.locks, missed, job.cronTime, signal).catch(
         (error: unknown) => {
-          if (!(error instanceof Error && error.cause === signal.reason)) {
+          const isCut = error instanceof Error && error.cause === signal.reason;
+          if (!signal.aborted || !isCut) {
             // As the scheduler does with what its jobs throw.
             this.logger.error(error);
           }

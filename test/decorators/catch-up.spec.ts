@@ -1,5 +1,5 @@
 /** `catchUp`: a fire that was missed because no pod ran is made up for at startup, once, and no other is. */
-import type { Type } from '@nestjs/common';
+import { Logger, type Type } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -116,6 +116,19 @@ it('looks again when the API server does not answer at first', async () => {
   await fault.hit();
   fault.remove();
   expect((await pod.firstEnd()).type).toBe('executed');
+});
+
+it('logs what the job fails with, as the scheduler does', async () => {
+  await runOnNewYear();
+  work.mockRejectedValueOnce(new Error('no ink'));
+  using log = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
+  await using pod = await startLooking(jobs(HOURLY, { catchUp: true }));
+  expect((await pod.firstEnd()).type).toBe('failed');
+  await vi.waitFor(() =>
+    expect(log).toHaveBeenCalledWith(
+      expect.objectContaining({ message: 'no ink' }),
+    ),
+  );
 });
 
 it('waits for the initial delay of the job', async () => {
