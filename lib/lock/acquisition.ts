@@ -243,20 +243,19 @@ export class LockAttempt implements LinedUpCall {
 
   /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
   private async isStillTakeable(): Promise<boolean> {
-    const { cell, context } = this;
-    const { identity } = this.tenure;
-    const owed = this.patience.waits ? cell.turnOfOthers.settle() : 0;
+    const { cell, context, patience } = this;
+    const owed = patience.waits ? cell.turnOfOthers.settle() : 0;
     if (owed > 0 && cell.turnOfOthers.isContended) {
       this.waiting();
       await this.look(); // they may have had their turn already
-      if (!cell.observation.judge(identity).takeable) return false;
+      if (!patience.verdict.takeable) return false;
       this.stopWatching ??= cell.keepWatched();
     }
     const mustSpread = this.hasWaited || this.conflicts > 1;
     const delay = owed + (mustSpread ? cell.spread(this.timesLate) : 0);
     if (delay < 1) return true;
     await pause(context.clock, delay, this.cancel.signal);
-    const { takeable } = cell.observation.judge(identity);
+    const { takeable } = patience.verdict;
     this.timesLate += takeable ? 0 : 1;
     return takeable;
   }

@@ -1,6 +1,5 @@
 /** Gives a record back (R6, R9) when its holder has ended: the one place that writes a release. */
-import type { StoredLease } from '../kube/lease-store.js';
-import { LeaseStoreError } from '../kube/lease-store.js';
+import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
 import { endClaim, readClaim, type ClaimEnd } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';

@@ -58,9 +58,6 @@ export async function waitInLine(
 /** Planned work ends its wait as soon as it is clear that somebody else does it, or that it is to be left out. */
 export function judgeFromBehind(cell: LeaseCell, call: LinedUpCall): void {
   const { patience } = call;
-  if (!patience.isForPlannedWork) {
-    return;
-  }
   try {
     patience.refuseClaimed();
     const { verdict } = patience;
