@@ -46,7 +46,7 @@ export type {
   LockWaitingEvent,
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';
-export { currentLock, type LeaseLock } from './lock/lease-lock.js';
+export { currentLock, LeaseLock } from './lock/lease-lock.js';
 export type {
   FreeLockState,
   HeldLockState,

@@ -3,45 +3,48 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ClaimEnd } from './claim.js';
 
 /**
- * A lock that was acquired.
+ * A lock that was acquired. It is a class, so that it can be the type of a decorated parameter: the
+ * compiler writes that type into the metadata, as a value.
  *
  * @example
  * await using lock = await locks.acquire('import');
  * await fetch(source, { signal: lock.signal }); // stops when the lock is lost
  * await table.write(rows, { ifTokenAtLeast: lock.fencingToken });
  */
-export interface LeaseLock extends AsyncDisposable {
+export abstract class LeaseLock implements AsyncDisposable {
   /** The name that the lock was acquired by. */
-  readonly name: string;
-  readonly namespace: string;
+  abstract readonly name: string;
+  abstract readonly namespace: string;
   /** The name of the Lease object. */
-  readonly leaseName: string;
+  abstract readonly leaseName: string;
   /** Who holds it: `<clientId>_<nonce>`, unique to this acquisition. */
-  readonly holderIdentity: string;
+  abstract readonly holderIdentity: string;
   /**
    * Greater than that of every earlier holder of this lock, and smaller than that of every later
    * one. A store that refuses writes with a smaller token than it has seen is safe even from a
    * holder that was paused for longer than its lease. It is the resourceVersion of the acquiring
    * write; restoring etcd from a backup is the one thing that can set it back.
    */
-  readonly fencingToken: bigint;
+  abstract readonly fencingToken: bigint;
   /**
    * Aborts with a `LockLostError` when the lock is lost, before anybody else can hold it (unless it
    * was taken by force); and when the application closes, with reason `shutdown`: the lock is held
    * then until the work ends, for up to `shutdownTimeout`. Not aborted by a release.
    */
-  readonly signal: AbortSignal;
+  abstract readonly signal: AbortSignal;
   /** Whether the lock is held right now: acquired, not released, not past its deadline. */
-  readonly isHeld: boolean;
+  abstract readonly isHeld: boolean;
   /** Throws `LockLostError` when the lock was lost or released. */
-  assertHeld(): void;
+  abstract assertHeld(): void;
   /**
    * Gives the lock back. Never rejects and may be called any number of times; after a loss it
    * touches nothing that is another's. When the API server can't be reached it resolves within
    * `requestTimeout` and goes on trying until the lease has expired; that is a `backend-error`
    * event and a line in the log.
    */
-  release(): Promise<void>;
+  abstract release(): Promise<void>;
+  /** Releases it, at the end of the block of an `await using`. */
+  abstract [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** A lock as its own code passes it on. */
