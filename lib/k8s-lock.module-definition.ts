@@ -1,6 +1,14 @@
 /** The dynamic module: `forRoot` and `forRootAsync`, and what they take. */
 import { ConfigurableModuleBuilder } from '@nestjs/common';
-import type { K8sLockModuleOptions } from './k8s-lock.options.js';
+import {
+  BOOLEAN,
+  findFaults,
+  throwFaults,
+  type K8sLockModuleOptions,
+} from './k8s-lock.options.js';
+
+/** The token of a value that is there when the module was made by `forRoot` or `forRootAsync`. */
+export const IS_CONFIGURED = Symbol('K8S_LOCK_IS_CONFIGURED');
 
 /** What `forRoot` and `forRootAsync` take beside the options. */
 export interface K8sLockModuleExtras {
@@ -18,10 +26,20 @@ export const {
 })
   .setClassMethodName('forRoot')
   .setFactoryMethodName('createK8sLockOptions')
-  .setExtras<K8sLockModuleExtras>({ isGlobal: true }, (definition, extras) => ({
-    ...definition,
-    global: extras.isGlobal !== false,
-  }))
+  .setExtras<K8sLockModuleExtras>(
+    { isGlobal: true },
+    (definition, { isGlobal = true }) => {
+      throwFaults(findFaults({ isGlobal }, { isGlobal: BOOLEAN }));
+      return {
+        ...definition,
+        global: isGlobal,
+        providers: [
+          ...(definition.providers ?? []),
+          { provide: IS_CONFIGURED, useValue: true },
+        ],
+      };
+    },
+  )
   .build();
 
 /** What a class for `forRootAsync({ useClass })` or `({ useExisting })` implements. */

@@ -12,13 +12,20 @@ import { RouteGuard } from './decorators/route.guard.js';
 import { K8sLockLifecycle, RESOLVED_OPTIONS } from './k8s-lock.lifecycle.js';
 import {
   ConfigurableModuleClass,
+  IS_CONFIGURED,
   MODULE_OPTIONS_TOKEN,
+  type ASYNC_OPTIONS_TYPE,
   type OPTIONS_TYPE,
 } from './k8s-lock.module-definition.js';
 import {
+  describeValue,
+  findObjectFaults,
   resolveModuleOptions,
+  throwFaults,
+  type K8sLockModuleOptions,
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
+import { LockConfigurationError } from './lock.errors.js';
 import { LockService } from './lock.service.js';
 
 /**
@@ -43,8 +50,11 @@ import { LockService } from './lock.service.js';
     { provide: APP_GUARD, useClass: RouteGuard },
     {
       provide: RESOLVED_OPTIONS,
-      useFactory: resolveModuleOptions,
-      inject: [MODULE_OPTIONS_TOKEN],
+      useFactory: resolveGivenOptions,
+      inject: [
+        { token: IS_CONFIGURED, optional: true },
+        { token: MODULE_OPTIONS_TOKEN, optional: true },
+      ],
     },
     {
       provide: LockService,
@@ -70,6 +80,51 @@ export class K8sLockModule
   }
 
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
+    throwFaults(findObjectFaults('what forRoot() is given', options));
     return super.forRoot(options);
   }
+
+  static override forRootAsync(
+    options: typeof ASYNC_OPTIONS_TYPE,
+  ): DynamicModule {
+    throwFaults(findSourceFaults(options));
+    return super.forRootAsync(options);
+  }
+}
+
+/** The ways in which forRootAsync() gets its options, of which it needs one. */
+const SOURCES = ['useFactory', 'useClass', 'useExisting'] as const;
+
+function findSourceFaults(options: typeof ASYNC_OPTIONS_TYPE): string[] {
+  const faults = findObjectFaults('what forRootAsync() is given', options);
+  if (faults.length > 0) {
+    return faults;
+  }
+  const given = SOURCES.filter((source) => options[source] !== undefined);
+  if (given.length !== 1) {
+    return [
+      `forRootAsync() must be given one of ${SOURCES.join(', ')}, not ${given.join(' and ') || 'none of them'}`,
+    ];
+  }
+  const { useFactory } = options;
+  return useFactory === undefined || typeof useFactory === 'function'
+    ? []
+    : [
+        `useFactory must be a function that returns the options, not ${describeValue(useFactory)}`,
+      ];
+}
+
+function resolveGivenOptions(
+  isConfigured: true | undefined,
+  options: K8sLockModuleOptions,
+): ResolvedModuleOptions {
+  if (!isConfigured) {
+    throw new LockConfigurationError([
+      'K8sLockModule is imported without options: import K8sLockModule.forRoot() or K8sLockModule.forRootAsync(). Where one of these is global already, leave the import out',
+    ]);
+  }
+  throwFaults(
+    findObjectFaults('what the factory of forRootAsync() returns', options),
+  );
+  return resolveModuleOptions(options);
 }

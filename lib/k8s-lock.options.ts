@@ -2,7 +2,7 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { LockConfigurationError, quote } from './lock.errors.js';
+import { LockConfigurationError, printable, quote } from './lock.errors.js';
 
 /** How one lock is taken, kept and given back. Every duration is in milliseconds. */
 export interface LockOptions {
@@ -156,11 +156,11 @@ export type Rule = readonly [rule: string, holds: (value: unknown) => boolean];
 const isMilliseconds = (value: unknown): value is number =>
   typeof value === 'number' && Number.isFinite(value) && value >= 0;
 
-const POSITIVE: Rule = [
+export const POSITIVE: Rule = [
   'must be a number of milliseconds greater than 0',
   (value) => isMilliseconds(value) && value > 0,
 ];
-const NOT_NEGATIVE: Rule = [
+export const NOT_NEGATIVE: Rule = [
   'must be a number of milliseconds, 0 or more',
   isMilliseconds,
 ];
@@ -298,6 +298,76 @@ function complete(options: LockOptions): ResolvedLockOptions {
   };
 }
 
+/** Where an option belongs that was given in another place. */
+const PLACES = new Map([
+  [
+    'isGlobal',
+    'it stands beside useFactory, useClass or useExisting in forRootAsync()',
+  ],
+  ['onLocked', 'it is for @WithLeaseLock() and LeaseLockInterceptor()'],
+  ['oncePerFire', 'it is for @WithLeaseLock()'],
+  ['onFailure', 'it is for @WithLeaseLock()'],
+  ['catchUp', 'it is for @WithLeaseLock()'],
+  ['signal', 'it is for acquire(), tryAcquire() and withLock()'],
+]);
+
+/** What is wrong with a value in the place of an object with options; `what` is the subject of the sentence. */
+export function findObjectFaults(what: string, value: unknown): string[] {
+  const isObject =
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !isPromise(value);
+  return isObject
+    ? []
+    : [`${what} must be an object with options, not ${describeValue(value)}`];
+}
+
+/**
+ * Checks what a call of LockService is given, where no compiler has done so, before anything is
+ * acquired.
+ *
+ * @throws LockConfigurationError that names every fault
+ */
+export function checkCall(
+  method: string,
+  { name, options, work }: { name?: unknown; options: unknown; work?: unknown },
+): void {
+  const faults: string[] = [];
+  if (method !== 'list' && (typeof name !== 'string' || name === '')) {
+    faults.push(
+      `a lock name must be a string that is not empty, not ${describeValue(name)}`,
+    );
+  }
+  if (method === 'withLock' && typeof work !== 'function') {
+    faults.push(
+      `the last argument of withLock() must be the function that is to run under the lock, not ${describeValue(work)}; to hold a lock until you release it, use acquire()`,
+    );
+  }
+  faults.push(...findObjectFaults(`the options of ${method}()`, options));
+  if (typeof options === 'object' && options !== null && 'signal' in options) {
+    faults.push(...findFaults({ signal: options.signal }, SIGNAL_RULE));
+  }
+  throwFaults(faults);
+}
+
+const SIGNAL_RULE: Record<string, Rule> = {
+  signal: ['must be an AbortSignal', isAbortSignal],
+};
+
+/** Not instanceof: it may come from another realm. An EventTarget has the methods, and never aborts. */
+function isAbortSignal(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'aborted' in value &&
+    'reason' in value &&
+    typeof value.aborted === 'boolean' &&
+    typeof Reflect.get(value, 'addEventListener') === 'function' &&
+    typeof Reflect.get(value, 'removeEventListener') === 'function'
+  );
+}
+
 /** One sentence for each option that there is no rule for, or that breaks its own. */
 export function findFaults(
   options: object,
@@ -308,12 +378,14 @@ export function findFaults(
     const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
     if (rule === undefined) {
       faults.push(
-        `${quote(name)} is not an option; the options are ${Object.keys(rules).join(', ')}`,
+        `${quote(name)} is not an option${PLACES.has(name) ? ` here: ${PLACES.get(name)}` : ''}; the options are ${Object.keys(rules).join(', ')}`,
       );
     } else if (value !== undefined && !rule[1](value)) {
       // The text of a kubeconfig has credentials in it.
       const isSecret = name === 'kubeConfig' && typeof value === 'string';
-      faults.push(`${name} ${rule[0]}, not ${isSecret ? '"…"' : show(value)}`);
+      faults.push(
+        `${name} ${rule[0]}, not ${isSecret ? '"…"' : describeValue(value)}`,
+      );
     }
   }
   return faults;
@@ -354,7 +426,8 @@ function findContradictions(
   return found;
 }
 
-function throwFaults(faults: readonly string[]): void {
+/** @throws LockConfigurationError if there are any */
+export function throwFaults(faults: readonly string[]): void {
   if (faults.length > 0) {
     throw new LockConfigurationError(faults);
   }
@@ -366,15 +439,71 @@ function withoutUndefined(options: LockOptions): LockOptions {
   );
 }
 
-function show(value: unknown): string {
+/** What a value is, at the end of a sentence, and what to do about it if it is a common mistake. */
+export function describeValue(value: unknown): string {
   switch (typeof value) {
     case 'string':
       return quote(value);
     case 'object':
-      return value === null ? 'null' : 'an object';
+      return value === null ? 'null' : describeObject(value);
     case 'function':
-      return 'a function';
+      return describeFunction(value);
+    case 'symbol':
+      return 'a symbol';
+    case 'bigint':
+      return `the bigint ${value}`;
     default:
       return String(value);
+  }
+}
+
+function describeObject(value: object): string {
+  if (isPromise(value)) {
+    return 'a Promise: await it';
+  }
+  if (Array.isArray(value)) {
+    return 'an array';
+  }
+  if (value instanceof AbortController) {
+    return 'an AbortController: pass its signal';
+  }
+  const name: unknown = findConstructor(value)?.name;
+  return typeof name !== 'string' || name === '' || name === 'Object'
+    ? 'an object'
+    : `an instance of ${printable(name)}`;
+}
+
+function describeFunction(value: Function): string {
+  const name = typeof value.name === 'string' ? printable(value.name) : '';
+  if (isClass(value)) {
+    return name === ''
+      ? 'a class: an instance of it is needed'
+      : `the class ${name}: an instance of it is needed`;
+  }
+  return `${name === '' ? 'a function' : `the function ${name}`}: what it returns is needed`;
+}
+
+/** Only the prototype of a class can't be replaced. */
+export function isClass(value: unknown): boolean {
+  return (
+    typeof value === 'function' &&
+    Object.getOwnPropertyDescriptor(value, 'prototype')?.writable === false
+  );
+}
+
+function findConstructor(value: object): Function | undefined {
+  try {
+    const { constructor } = value;
+    return typeof constructor === 'function' ? constructor : undefined;
+  } catch {
+    return undefined; // a Proxy that may not be looked at
+  }
+}
+
+function isPromise(value: object): boolean {
+  try {
+    return 'then' in value && typeof value.then === 'function';
+  } catch {
+    return false;
   }
 }

@@ -1,7 +1,8 @@
 /** What users inject: acquires and releases locks, looks at them, and forces their release. */
 import { Injectable } from '@nestjs/common';
-import type { Observable } from 'rxjs';
+import { isObservable, type Observable } from 'rxjs';
 import {
+  checkCall,
   DECORATOR_WAIT_TIMEOUT,
   resolveLockOptions,
   type LockOptions,
@@ -11,7 +12,11 @@ import {
 } from './k8s-lock.options.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
-import { LockConfigurationError, type LockReference } from './lock.errors.js';
+import {
+  LockConfigurationError,
+  quote,
+  type LockReference,
+} from './lock.errors.js';
 import {
   EventStream,
   type ApiRequestEvent,
@@ -120,6 +125,7 @@ export class LockService {
     name: string,
     options: AcquireOptions = {},
   ): Promise<LeaseLock> {
+    checkCall('acquire', { name, options });
     const { lock, resolved } = await this.prepare(name, options);
     return this.engine.acquire(lock, resolved, 'wait', options.signal);
   }
@@ -141,6 +147,7 @@ export class LockService {
     name: string,
     options: Omit<AcquireOptions, 'waitTimeout'> = {},
   ): Promise<LeaseLock | undefined> {
+    checkCall('tryAcquire', { name, options });
     const { lock, resolved } = await this.prepare(name, options);
     const insistence = 'try';
     const call = { lock, insistence, skips: ['held'] } as const;
@@ -157,7 +164,8 @@ export class LockService {
    * Runs `work` under a lock, with `currentLock()` set, and releases it when `work` has settled. What
    * `work` throws is what the caller gets, whatever becomes of the release. A loss of the lock aborts
    * `lock.signal` and rejects nothing. Inside of work under the same lock it runs on under that one, or
-   * rejects with `LockLostError` when that was lost.
+   * rejects with `LockLostError` when that was lost. An Observable or a generator, whose work would begin
+   * after the release, is refused.
    *
    * @throws as {@link acquire}
    * @example
@@ -178,12 +186,14 @@ export class LockService {
       | [work: (lock: LeaseLock) => T | Promise<T>]
       | [options: AcquireOptions, work: (lock: LeaseLock) => T | Promise<T>]
   ): Promise<T> {
-    const [options, work] = rest.length === 1 ? [{}, rest[0]] : rest;
+    const [options = {}, work] =
+      rest.length === 2 ? rest : ([undefined, rest[0]] as const);
+    checkCall('withLock', { name, options, work });
     const held = await this.borrowOr(name, options, ({ lock, resolved }) =>
       this.engine.acquire(lock, resolved, 'wait', options.signal),
     );
     try {
-      return await runUnderLock(held, () => work(held));
+      return await runUnderLock(held, () => refuseLazy(name, work(held)));
     } finally {
       await held.release();
     }
@@ -201,6 +211,7 @@ export class LockService {
     name: string,
     options: Pick<LockOptions, 'namespace'> = {},
   ): Promise<LockState> {
+    checkCall('inspect', { name, options });
     const { lock } = await this.prepare(name, options);
     return this.engine.inspect(lock);
   }
@@ -214,6 +225,7 @@ export class LockService {
   async list(
     options: Pick<LockOptions, 'namespace'> = {},
   ): Promise<LockState[]> {
+    checkCall('list', { options });
     const { resolved } = await this.prepare('-', options);
     return this.engine.list(resolved.namespace, this.leaseNameOf);
   }
@@ -230,6 +242,7 @@ export class LockService {
     name: string,
     options: Pick<LockOptions, 'namespace'> = {},
   ): Promise<LockState | undefined> {
+    checkCall('forceRelease', { name, options });
     const { lock } = await this.prepare(name, options);
     return this.engine.forceRelease(lock);
   }
@@ -366,11 +379,6 @@ export class LockService {
     name: string,
     options: AcquireOptions,
   ): Promise<PreparedLock> {
-    if (typeof name !== 'string' || name === '') {
-      throw new LockConfigurationError([
-        `a lock name must be a string that is not empty, not ${name === '' ? '""' : typeof name}`,
-      ]);
-    }
     const { signal: _, ...own } = options;
     const resolved = resolveLockOptions(own, this.#options.lock);
     // Asked for even where it is not needed: without a configuration every call fails in the same way.
@@ -394,4 +402,24 @@ export class LockService {
         : error;
     }
   }
+}
+
+/** @throws LockConfigurationError for a result whose work begins when somebody asks for it: the lock is released by then */
+async function refuseLazy<T>(name: string, result: T | Promise<T>): Promise<T> {
+  const value = await result;
+  const kind = isObservable(value) ? 'an Observable' : findGenerator(value);
+  if (kind !== undefined) {
+    throw new LockConfigurationError([
+      `the function of withLock(${quote(name)}) returned ${kind}, whose work would begin when the lock is released already: wait for its end inside of the function`,
+    ]);
+  }
+  return value;
+}
+
+function findGenerator(value: unknown): string | undefined {
+  return /^\[object (Async)?Generator\]$/.test(
+    Object.prototype.toString.call(value),
+  )
+    ? 'a generator'
+    : undefined;
 }

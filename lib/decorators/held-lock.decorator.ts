@@ -1,5 +1,6 @@
 /** `@HeldLock`: hands a method under `@WithLeaseLock` the lock that it runs under. */
 import { LockConfigurationError } from '../lock.errors.js';
+import { refuseBareUse } from './decorator-use.js';
 import { addLockParameter } from './method-lock.metadata.js';
 
 /**
@@ -23,6 +24,7 @@ import { addLockParameter } from './method-lock.metadata.js';
  * }
  */
 export function HeldLock(): ParameterDecorator {
+  refuseBareUse('HeldLock', arguments[0], arguments[1]);
   return (target, key, index) => {
     if (key === undefined || typeof target === 'function') {
       const { name } = target as { name?: unknown };

@@ -8,7 +8,13 @@ import {
   type Type,
 } from '@nestjs/common';
 import type { Observable } from 'rxjs';
-import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import {
+  findObjectFaults,
+  throwFaults,
+  type LockOptions,
+  type OnLocked,
+} from '../k8s-lock.options.js';
+import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
 import { currentExchange } from './http-exchange.js';
 import { addInterceptorLock } from './interceptor-lock.metadata.js';
@@ -56,11 +62,25 @@ export function LeaseLockInterceptor(
   name: string | ((context: ExecutionContext) => string),
   options: LockOptions & { onLocked?: OnLocked } = {},
 ): Type<NestInterceptor> {
+  if (new.target !== undefined) {
+    throw new LockConfigurationError([
+      "LeaseLockInterceptor was bound without parentheses: write @UseInterceptors(LeaseLockInterceptor('name'))",
+    ]);
+  }
+  throwFaults(
+    findObjectFaults('the options of LeaseLockInterceptor()', options),
+  );
   const { onLocked = 'wait', ...lockOptions } = options;
 
   @Injectable()
   class LockInterceptor implements NestInterceptor {
-    constructor(@Inject(LockService) private readonly locks: LockService) {}
+    constructor(@Inject(LockService) private readonly locks: LockService) {
+      if (locks === undefined) {
+        throw new LockConfigurationError([
+          'an interceptor of LeaseLockInterceptor() was made by hand and has no LockService: provide it as { provide: APP_INTERCEPTOR, useClass: LeaseLockInterceptor(…) }, or make it with new (LeaseLockInterceptor(…))(app.get(LockService))',
+        ]);
+      }
+    }
 
     intercept(
       context: ExecutionContext,

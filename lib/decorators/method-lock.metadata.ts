@@ -1,5 +1,6 @@
 /** What `@WithLeaseLock` and `@HeldLock` leave on a class, and the only place that reads it. */
 import {
+  describeValue,
   resolveLockOptions,
   type LockOptions,
   type OnLocked,
@@ -151,15 +152,14 @@ export function checkName(name: unknown, describe: () => string): string {
 
 /** What to say of a lock's name, or of what its function returned, that is not a string or empty. */
 export function describeNameFault(name: unknown): string {
-  return name === ''
-    ? 'must not be empty'
-    : `must be a string, not ${describeType(name)}`;
-}
-
-function describeType(value: unknown): string {
-  return typeof value === 'object' && value !== null
-    ? Object.prototype.toString.call(value) // [object Promise] says more than "object"
-    : String(value);
+  if (name === '') {
+    return 'must not be empty';
+  }
+  const shown =
+    name instanceof Promise
+      ? 'a Promise: the function for it can not be async'
+      : describeValue(name);
+  return `must be a string, not ${shown}`;
 }
 
 const ON_LOCKED: readonly unknown[] = ['wait', 'skip', 'throw', undefined];
@@ -178,7 +178,7 @@ export function findLockFaults(
   }
   if (!ON_LOCKED.includes(lock.onLocked)) {
     faults.push(
-      `onLocked must be 'wait', 'skip' or 'throw', not ${describeType(lock.onLocked)}`,
+      `onLocked must be 'wait', 'skip' or 'throw', not ${describeValue(lock.onLocked)}`,
     );
   }
   try {

@@ -1,7 +1,9 @@
 /** `@WithLeaseLock`: wraps a method in place, so that every call of it runs under a lock. */
 import type { Observable } from 'rxjs';
 import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import { findObjectFaults, throwFaults } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
+import { refuseBareUse, refuseStandardUse } from './decorator-use.js';
 import type { FireOptions } from './fire.options.js';
 import { requestLockService } from './lock-service.binding.js';
 import { callUnderLocks } from './locked-call.js';
@@ -105,23 +107,31 @@ export function WithLeaseLock<This, Args extends unknown[]>(
   name: string | ((this: This, ...args: Args) => string),
   options: WithLeaseLockOptions = {},
 ): LeaseLockDecorator<This, Args> {
+  refuseBareUse('WithLeaseLock', name, options);
+  throwFaults(findObjectFaults('the options of @WithLeaseLock()', options));
   const { onLocked, oncePerFire, onFailure, catchUp, ...lockOptions } = options;
   return (
     target: object,
     key?: string | symbol,
     descriptor?: MethodDescriptor,
   ): void => {
+    refuseStandardUse('WithLeaseLock', key);
     if (typeof target === 'function') {
       refuse(
         key === undefined
           ? `the class ${target.name}`
-          : `the static method ${target.name}.${String(key)}`,
+          : `the static ${descriptor ? 'method' : 'property'} ${target.name}.${String(key)}`,
         'it is for methods of instances, which have a LockService',
       );
     }
     const method = descriptor?.value;
     if (key === undefined || typeof method !== 'function') {
-      refuse(describeMethod(target, key ?? ''), 'it is not a method');
+      refuse(
+        describeMethod(target, key ?? ''),
+        descriptor === undefined
+          ? 'it is not a method, but a property: write run() {…} in place of run = () => {…}'
+          : 'it is not a method',
+      );
     }
     if (/Generator/.test(Object.prototype.toString.call(method))) {
       refuse(

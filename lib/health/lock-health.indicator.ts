@@ -1,5 +1,13 @@
 /** Says whether locks work, in the form that Terminus asks for; it needs nothing of Terminus itself. */
 import { Injectable } from '@nestjs/common';
+import {
+  findFaults,
+  findObjectFaults,
+  NOT_NEGATIVE,
+  POSITIVE,
+  throwFaults,
+  type Rule,
+} from '../k8s-lock.options.js';
 import { LockBackendError, printable } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
 
@@ -41,15 +49,18 @@ export class LockHealthIndicator {
   /**
    * Up when the API server answers, and no held lock is past its renewal time or lost under its work.
    * One request. For monitoring, and for the readiness of a pod that can do nothing without locks: not
-   * for liveness, since a restart does not bring back an API server that is down. Never rejects.
+   * for liveness, since a restart does not bring back an API server that is down.
    *
    * @param timeout milliseconds that the API server has for its answer; default 1 000. The probe's own
    * `timeoutSeconds` should be longer.
+   * @throws LockConfigurationError for a `timeout` that is wrong, and nothing else
    */
   async isHealthy(
     key: string,
-    { timeout = 1_000 }: { timeout?: number } = {},
+    options: { timeout?: number } = {},
   ): Promise<LockHealthResult> {
+    checkOptions('isHealthy', options, { timeout: POSITIVE });
+    const { timeout = 1_000 } = options;
     const reason = await this.findFault(timeout);
     const overdue = this.namesOf('overdue');
     const lost = this.namesOf('lost');
@@ -73,10 +84,9 @@ export class LockHealthIndicator {
    *
    * @param tolerance milliseconds from the expiry of the lease; default 60 000
    */
-  isAlive(
-    key: string,
-    { tolerance = 60_000 }: { tolerance?: number } = {},
-  ): LockHealthResult {
+  isAlive(key: string, options: { tolerance?: number } = {}): LockHealthResult {
+    checkOptions('isAlive', options, { tolerance: NOT_NEGATIVE });
+    const { tolerance = 60_000 } = options;
     const lost = this.namesOf('lost', tolerance);
     return {
       [key]: {
@@ -106,4 +116,14 @@ export class LockHealthIndicator {
       return error.reason === 'forbidden' ? undefined : error.reason;
     }
   }
+}
+
+/** @throws LockConfigurationError that names every fault */
+function checkOptions(
+  method: string,
+  options: object,
+  rules: Record<string, Rule>,
+): void {
+  throwFaults(findObjectFaults(`the options of ${method}()`, options));
+  throwFaults(findFaults(options, rules));
 }

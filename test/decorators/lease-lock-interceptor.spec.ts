@@ -391,7 +391,7 @@ describe('at startup', () => {
       expect.stringMatching(
         /^LeaseLockInterceptor\(\) on Wrong.run: "catchUp" is not an option/,
       ),
-      `LeaseLockInterceptor() on Wrong.run: onLocked must be 'wait', 'skip' or 'throw', not ignore`,
+      `LeaseLockInterceptor() on Wrong.run: onLocked must be 'wait', 'skip' or 'throw', not "ignore"`,
       expect.stringMatching(
         /^LeaseLockInterceptor\(\) on Wrong.shared: renewInterval must be less/,
       ),

@@ -215,7 +215,10 @@ describe('the lock name', () => {
     ['', 'must not be empty'],
     [undefined, 'must be a string, not undefined'],
     [7, 'must be a string, not 7'],
-    [Promise.resolve('order'), 'must be a string, not [object Promise]'],
+    [
+      Promise.resolve('order'),
+      'must be a string, not a Promise: the function for it can not be async',
+    ],
   ])('that is %o is refused without a run', async (name, fault) => {
     const runs = orders.runs;
     const call: Promise<unknown> = Reflect.apply(

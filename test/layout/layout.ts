@@ -45,7 +45,6 @@ const SUBPATHS = /^(testing|health|telemetry)\//;
 
 const NETWORK = /^node:(http|https|http2|net|tls|dgram)$/;
 const CATCH_ALL_FOLDER = /(^|\/)(utils?|helpers?|common|shared)\//;
-const MOST_LINES = 400;
 
 /** Reads all TypeScript files below a folder. */
 export async function readSources(folder: string): Promise<Sources> {
@@ -141,11 +140,6 @@ const RULES: readonly Rule[] = [
     CATCH_ALL_FOLDER.test(path)
       ? [`${path} is in a folder whose name says nothing`]
       : [],
-
-  ({ path, source }) => {
-    const lines = source.trimEnd().split('\n').length;
-    return lines > MOST_LINES ? [`${path} has ${lines} lines`] : [];
-  },
 
   ({ path, source }) =>
     /^\/\*\*(?! *\*\/)/.test(source)

@@ -252,7 +252,7 @@ describe('faults', () => {
       expect.stringMatching(/^First\.options: leaseDuration must be/),
       expect.stringMatching(/^First\.options: retryInterval must be/),
       expect.stringMatching(/^First\.together: renewInterval must be less/),
-      "Second.policy: onLocked must be 'wait', 'skip' or 'throw', not ignore",
+      "Second.policy: onLocked must be 'wait', 'skip' or 'throw', not \"ignore\"",
       'Second.past: the lock name must be a string, not 7',
       expect.stringMatching(/^Second\.past: "signal" is not an option/),
     ]);

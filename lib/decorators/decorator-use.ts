@@ -1,0 +1,46 @@
+/** Refuses decorators that were not used as decorators with parentheses, under the compiler option that Nest needs. */
+import { isClass } from '../k8s-lock.options.js';
+import { LockConfigurationError } from '../lock.errors.js';
+import { describeMethod } from './method-lock.metadata.js';
+
+/**
+ * For the first arguments of the function that makes a decorator: without parentheses, these are the
+ * class or prototype and the key, or the method and its context.
+ */
+export function refuseBareUse(
+  decorator: string,
+  first: unknown,
+  second: unknown,
+): void {
+  refuseStandardUse(decorator, second);
+  const isBare =
+    isClass(first) ||
+    (typeof first === 'object' &&
+      (typeof second === 'string' || typeof second === 'symbol'));
+  if (isBare) {
+    throw new LockConfigurationError([
+      `@${decorator} was used without parentheses on ${nameOf(first, second)}, which would run unlocked: write @${decorator}(…)`,
+    ]);
+  }
+}
+
+/** For the second argument of a decorator, which is an object under the standard that came after Nest's. */
+export function refuseStandardUse(decorator: string, context: unknown): void {
+  if (typeof context === 'object' && context !== null && 'kind' in context) {
+    const name = 'name' in context ? String(context.name) : 'a class';
+    throw new LockConfigurationError([
+      `@${decorator}() on ${name} was compiled as a decorator of the ECMAScript standard, which Nest does not know: set "experimentalDecorators": true in the compilerOptions of tsconfig.json (with SWC: "legacyDecorator": true in jsc.transform)`,
+    ]);
+  }
+}
+
+/** `Class.member`, of what a decorator is given. */
+function nameOf(target: unknown, key: unknown): string {
+  const isKey = typeof key === 'string' || typeof key === 'symbol';
+  if (typeof target === 'function') {
+    return isKey ? `${target.name}.${String(key)}` : target.name;
+  }
+  return isKey && typeof target === 'object' && target !== null
+    ? describeMethod(target, key)
+    : 'a class';
+}

@@ -1,0 +1,149 @@
+/** What a call of LockService is given that no compiler has checked: refused in a sentence, before anything is acquired. */
+import { from, type Observable } from 'rxjs';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { LockConfigurationError, LockService } from '../../lib/index.js';
+import { useApi } from './lock-services.js';
+
+const api = useApi();
+beforeEach(() => api.server.requests.clear());
+
+/** As a caller without types does. */
+async function call(
+  locks: LockService,
+  method: string,
+  ...args: readonly unknown[]
+): Promise<unknown> {
+  return Reflect.apply(Reflect.get(locks, method), locks, args);
+}
+
+async function faultsOf(work: Promise<unknown>): Promise<readonly string[]> {
+  const error: unknown = await work.catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(LockConfigurationError);
+  return error instanceof LockConfigurationError ? error.faults : [];
+}
+
+const nothing = async (): Promise<void> => undefined;
+
+describe('options', () => {
+  it.each(['acquire', 'tryAcquire', 'inspect', 'forceRelease'])(
+    'that are no object: %s()',
+    async (method) => {
+      const locks = await api.service();
+      const cases: [options: unknown, shown: string][] = [
+        [null, 'null'],
+        [5, '5'],
+        ['x', '"x"'],
+        [[], 'an array'],
+        [Promise.resolve({}), 'a Promise: await it'],
+      ];
+      for (const [options, shown] of cases) {
+        // oxlint-disable-next-line no-await-in-loop -- one case after the other
+        expect(await faultsOf(call(locks, method, 'job', options))).toEqual([
+          `the options of ${method}() must be an object with options, not ${shown}`,
+        ]);
+      }
+      expect(api.server.requests.count()).toBe(0);
+    },
+  );
+
+  it('that are no object: list() and withLock()', async () => {
+    const locks = await api.service();
+    expect(await faultsOf(call(locks, 'list', null))).toEqual([
+      'the options of list() must be an object with options, not null',
+    ]);
+    expect(
+      await faultsOf(call(locks, 'withLock', 'job', null, nothing)),
+    ).toEqual([
+      'the options of withLock() must be an object with options, not null',
+    ]);
+  });
+
+  it('that are left out by undefined are none', async () => {
+    const locks = await api.service();
+    await call(locks, 'withLock', 'job', undefined, nothing);
+    expect(api.server.requests.count({ verb: 'create' })).toBe(1);
+  });
+});
+
+describe('signal', () => {
+  it.each<[string, unknown, string]>([
+    ['a string', 'x', '"x"'],
+    ['an object', {}, 'an object'],
+    ['null', null, 'null'],
+    ['an EventTarget', new EventTarget(), 'an instance of EventTarget'],
+    [
+      'an AbortController',
+      new AbortController(),
+      'an AbortController: pass its signal',
+    ],
+  ])('that is %s', async (_, signal, shown) => {
+    const locks = await api.service();
+    const fault = `signal must be an AbortSignal, not ${shown}`;
+    const calls: [method: string, ...rest: unknown[]][] = [
+      ['acquire', { signal }],
+      ['tryAcquire', { signal }],
+      ['withLock', { signal }, nothing],
+    ];
+    for (const [method, ...rest] of calls) {
+      // oxlint-disable-next-line no-await-in-loop -- one case after the other
+      expect(await faultsOf(call(locks, method, 'job', ...rest))).toEqual([
+        fault,
+      ]);
+    }
+    expect(api.server.requests.count()).toBe(0);
+  });
+});
+
+describe('the work of withLock()', () => {
+  it.each<[string, unknown[], string]>([
+    ['a number', [5], '5'],
+    ['left out', [], 'undefined'],
+    ['options alone', [{ waitTimeout: 5 }], 'an object'],
+    ['a Promise', [{}, Promise.resolve()], 'a Promise: await it'],
+  ])(
+    'that is %s is refused before the lock is acquired',
+    async (_, rest, shown) => {
+      const locks = await api.service();
+      expect(await faultsOf(call(locks, 'withLock', 'job', ...rest))).toEqual([
+        `the last argument of withLock() must be the function that is to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
+      ]);
+      expect(api.server.requests.count()).toBe(0);
+    },
+  );
+
+  it.each<[string, () => unknown]>([
+    ['an Observable', (): Observable<number> => from([1])],
+    ['a promise of an Observable', async () => from([1])],
+    [
+      'a generator',
+      function* () {
+        yield 1;
+      },
+    ],
+    [
+      'an async generator',
+      async function* () {
+        yield 1;
+      },
+    ],
+  ])('may not come to %s, which would run unlocked', async (_, work) => {
+    const locks = await api.service();
+    const [fault] = await faultsOf(call(locks, 'withLock', 'job', work));
+    expect(fault).toMatch(
+      /^the function of withLock\("job"\) returned an? (Observable|generator), whose work would begin when the lock is released already/,
+    );
+    expect((await locks.inspect('job')).state).toBe('free');
+  });
+});
+
+it.each<[unknown, string]>([
+  ['', '""'],
+  [undefined, 'undefined'],
+  [Promise.resolve('job'), 'a Promise: await it'],
+  [nothing, 'the function nothing: what it returns is needed'],
+])('a name that is no name is refused: %#', async (name, shown) => {
+  const locks = await api.service();
+  expect(await faultsOf(call(locks, 'acquire', name))).toEqual([
+    `a lock name must be a string that is not empty, not ${shown}`,
+  ]);
+});
