@@ -1,5 +1,5 @@
 /** The options: what they mean, their defaults and their validation, all in this one place. */
-import type { KubeConfig } from '@kubernetes/client-node';
+import type { RequestOptions } from 'node:https';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { LockConfigurationError, printable, quote } from './lock.errors.js';
@@ -71,16 +71,20 @@ export type OnLocked =
   | 'throw';
 
 /**
- * What is used of client-node's KubeConfig, and no more: another copy or version of the package
- * will do, where its class (which has private members) would not.
+ * What is used of a `KubeConfig` of `@kubernetes/client-node`, and no more: one of another copy or version
+ * of that package fits, and so does an object without it. Nothing of that package is in these types.
  */
-export type KubeConfigLike = Pick<
-  KubeConfig,
-  | 'applyToHTTPSOptions'
-  | 'getContextObject'
-  | 'getCurrentCluster'
-  | 'getCurrentContext'
->;
+export interface KubeConfigLike {
+  /** Adds the credentials and what TLS needs. Called for each request, so that they may change. */
+  applyToHTTPSOptions(options: RequestOptions): Promise<void>;
+  getContextObject(name: string): { readonly namespace?: string } | null;
+  getCurrentCluster(): {
+    readonly server: string;
+    readonly skipTLSVerify: boolean;
+    readonly proxyUrl?: string;
+  } | null;
+  getCurrentContext(): string;
+}
 
 /** What `K8sLockModule.forRoot()` takes: the defaults of every lock, and the connection. */
 export interface K8sLockModuleOptions extends LockOptions {

@@ -1,4 +1,5 @@
 /** The errors of this package, and the only place where their messages are made. */
+import { isNativeError } from 'node:util/types';
 import { HttpException, HttpStatus } from '@nestjs/common';
 
 /** Which lock an error is about. */
@@ -285,6 +286,14 @@ function describe(lock: LockReference): string {
   return lock.name === lock.leaseName
     ? `Lock ${quote(lock.name)} (Lease ${lease})`
     : `Lock ${quote(lock.name)} (as Lease ${lease})`;
+}
+
+/**
+ * Whether a value is an Error of any realm: Jest gives each test file an Error class other than that of
+ * Node.js, so `instanceof` alone misses what Node.js throws.
+ */
+export function isError(value: unknown): value is Error {
+  return value instanceof Error || isNativeError(value);
 }
 
 const LONGEST_QUOTE = 256;

@@ -7,10 +7,11 @@ import {
   type Subscriber,
   type Subscription,
 } from 'rxjs';
-import type {
-  LockBackendError,
-  LockLossReason,
-  LockReference,
+import {
+  isError,
+  type LockBackendError,
+  type LockLossReason,
+  type LockReference,
 } from './lock.errors.js';
 
 /** The lock is taken; the caller waits for it. */
@@ -207,7 +208,7 @@ export class EventStream<Event> {
   private report(error: unknown): void {
     new Logger('LockService').error(
       `A listener of ${this.name} failed, which harms no lock`,
-      error instanceof Error ? error.stack : String(error),
+      isError(error) ? error.stack : String(error),
     );
   }
 }

@@ -3,6 +3,7 @@ import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { isError } from '../lock.errors.js';
 
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -222,7 +223,9 @@ function isHandshaking(socket: TLSSocket & { secureConnecting?: boolean }) {
 
 /** The code of an error, such as ECONNREFUSED; undefined where it is anything but a code. */
 export function codeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  if (!isError(error) || !('code' in error)) {
+    return undefined;
+  }
   const { code } = error;
   return typeof code === 'string' && /^[A-Z0-9_]{1,64}$/.test(code)
     ? code

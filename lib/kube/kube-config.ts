@@ -1,7 +1,8 @@
 /** Finds the Kubernetes configuration: the one given, the pod's own, or the local kubeconfig. */
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
+import { isError } from '../lock.errors.js';
+import { codeOf } from './exchange.js';
 
 /** How to find the configuration. */
 export interface KubeConfigSource {
@@ -109,6 +110,11 @@ async function loadClientNode(): Promise<
   try {
     return await import('@kubernetes/client-node');
   } catch (error) {
+    if (codeOf(error) === 'ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING_FLAG') {
+      throw new KubeConfigurationError(
+        'Jest can not load @kubernetes/client-node, an ES module, with which a kubeconfig is read. In tests pass `kubeConfig`, for instance that of LeaseApiServer from nestjs-k8s-lock/testing; or run Jest with NODE_OPTIONS=--experimental-vm-modules.',
+      );
+    }
     throw new KubeConfigurationError(
       `@kubernetes/client-node can't be loaded${reasonOf(error)}. Install it: npm install @kubernetes/client-node`,
     );
@@ -120,9 +126,7 @@ function refuseClientNode2(): void {
   if (Number.parseInt(process.versions.node) >= 22) return;
   let manifest: { version: string };
   try {
-    manifest = createRequire(import.meta.url)(
-      '@kubernetes/client-node/package.json',
-    );
+    manifest = require('@kubernetes/client-node/package.json');
   } catch {
     return; // Not installed: the import will say so.
   }
@@ -207,7 +211,9 @@ function readNamespaceFile(root: string): string | undefined {
  * around the fault (in a kubeconfig: credentials) on those that follow.
  */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return '';
+  if (!isError(error)) {
+    return '';
+  }
   const line = error.message.split(/[\r\n]/, 1)[0]?.slice(0, 200);
   return line ? `: ${line.replace(/[^\x20-\x7e]/g, '?')}` : '';
 }

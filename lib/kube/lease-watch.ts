@@ -1,5 +1,6 @@
 /** Watches one Lease: lists it to learn its state, follows its changes, and starts over whatever happens. */
 import type { IncomingMessage } from 'node:http';
+import { isError } from '../lock.errors.js';
 import {
   parseObject,
   toLeaseList,
@@ -271,7 +272,7 @@ export class LeaseWatch {
     if (this.#closed) return undefined;
     try {
       this.options.onFailure(
-        error instanceof Error ? error : new Error('The watch failed'),
+        isError(error) ? error : new Error('The watch failed'),
       );
     } catch {
       // As above.

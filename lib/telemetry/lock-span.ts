@@ -1,6 +1,11 @@
 /** The span of one call for a lock: from the question to the release, and active while the work runs. */
 import type { Span, Tracer } from '@opentelemetry/api';
-import { LockError, printable, type LockReference } from '../lock.errors.js';
+import {
+  isError,
+  LockError,
+  printable,
+  type LockReference,
+} from '../lock.errors.js';
 import type { CallEnd } from '../lock/followed-call.js';
 import { ATTRIBUTE, outcomeOf, SPAN_EVENT } from './telemetry-names.js';
 
@@ -84,12 +89,12 @@ export class LockSpan {
     }
     this.hasFailed = true;
     const isOwn = error instanceof LockError;
-    if (error instanceof Error && !isOwn) {
+    if (isError(error) && !isOwn) {
       this.span.recordException(error);
     }
     this.setError(
-      error instanceof Error ? error.name : typeof error,
-      error instanceof Error && !isOwn ? error.message : undefined,
+      isError(error) ? error.name : typeof error,
+      isError(error) && !isOwn ? error.message : undefined,
     );
   }
 

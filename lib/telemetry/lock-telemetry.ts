@@ -25,11 +25,11 @@ interface OpenHold {
  *
  * @throws LockConfigurationError when there is no @opentelemetry/api
  */
-export async function startTelemetry(
+export function startTelemetry(
   locks: LockService,
   options: K8sLockTelemetryOptions,
-): Promise<LockTracer> {
-  const api = await loadApi();
+): LockTracer {
+  const api = loadApi();
   const {
     meterProvider = api.metrics,
     tracerProvider = api.trace,
@@ -140,9 +140,9 @@ function idOf(hold: {
   return `${hold.namespace}/${hold.leaseName}/${hold.fencingToken}`;
 }
 
-async function loadApi(): Promise<OpenTelemetry> {
+function loadApi(): OpenTelemetry {
   try {
-    return await import('@opentelemetry/api');
+    return require('@opentelemetry/api');
   } catch (error) {
     throw new LockConfigurationError(
       [

@@ -1,9 +1,10 @@
 /** A Kubernetes API server for Leases alone, in this process: for tests that need a real one's answers. */
-import type { KubeConfig } from '@kubernetes/client-node';
 import { createServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
+import type { KubeConfigLike } from '../k8s-lock.options.js';
 import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import type { Access } from './access.js';
+import { EmbeddedKubeConfig } from './embedded-kube-config.js';
 import { Faults } from './faults.js';
 import { HttpFront } from './http-front.js';
 import { LeaseApi, type NamespacePhase } from './lease-api.js';
@@ -140,12 +141,16 @@ export class LeaseApiServer implements AsyncDisposable {
       .map(({ lease }) => structuredClone(lease));
   }
 
-  /** A KubeConfig of `@kubernetes/client-node` that leads here. The package is loaded by the call. */
-  async kubeConfig(options: KubeConfigOptions = {}): Promise<KubeConfig> {
-    const { KubeConfig } = await import('@kubernetes/client-node');
-    const config = new KubeConfig();
-    config.loadFromString(this.kubeConfigYaml(options));
-    return config;
+  /**
+   * A configuration that leads here, for `K8sLockModule.forRoot()`. It does not load
+   * `@kubernetes/client-node`, so it works under Jest, too; a `KubeConfig` of that package is made from
+   * {@link kubeConfigYaml}.
+   */
+  async kubeConfig({
+    namespace = 'default',
+    user = 'test',
+  }: KubeConfigOptions = {}): Promise<KubeConfigLike> {
+    return new EmbeddedKubeConfig(this.url, namespace, this.tokenOf(user));
   }
 
   /**

@@ -62,6 +62,11 @@ const BREAKINGS: readonly [fault: string, path: string, addition: string][] = [
   ],
   ['imports fs, which is no peer', 'lock.service.ts', `import 'fs';`],
   [
+    'imports lodash, which is no peer',
+    'lock.service.ts',
+    `const later = () => require('lodash');`,
+  ],
+  [
     'must load @kubernetes/client-node lazily',
     'kube/exchange.ts',
     `import { KubeConfig } from '@kubernetes/client-node';`,

@@ -1,4 +1,4 @@
-/** Reads what a TypeScript source imports, from its syntax tree. */
+/** Reads what a TypeScript source imports, or requires, from its syntax tree. */
 import { parseAst } from 'vitest/node';
 
 export interface Import {
@@ -14,9 +14,15 @@ export function readImports(source: string): Import[] {
   return imports;
 }
 
+interface Literal {
+  readonly value?: unknown;
+}
+
 interface Node {
   readonly type: string;
-  readonly source?: { readonly value?: unknown } | null;
+  readonly source?: Literal | null;
+  readonly callee?: { readonly name?: string };
+  readonly arguments?: readonly Literal[];
   readonly importKind?: string;
   readonly exportKind?: string;
   readonly specifiers?: readonly Node[];
@@ -28,6 +34,7 @@ const KINDS: Record<string, Import['kind']> = {
   ExportAllDeclaration: 'static',
   ImportExpression: 'dynamic',
   TSImportType: 'type',
+  CallExpression: 'dynamic',
 };
 
 function visit(node: unknown, imports: Import[]): void {
@@ -37,7 +44,8 @@ function visit(node: unknown, imports: Import[]): void {
     }
   } else if (isNode(node)) {
     const kind = KINDS[node.type];
-    const specifier = node.source?.value;
+    const specifier = (isRequire(node) ? node.arguments?.[0] : node.source)
+      ?.value;
     if (kind !== undefined && typeof specifier === 'string') {
       imports.push({ specifier, kind: isTypeOnly(node) ? 'type' : kind });
     }
@@ -47,6 +55,10 @@ function visit(node: unknown, imports: Import[]): void {
 
 function isNode(value: unknown): value is Node {
   return typeof value === 'object' && value !== null && 'type' in value;
+}
+
+function isRequire({ type, callee }: Node): boolean {
+  return type === 'CallExpression' && callee?.name === 'require';
 }
 
 /** `import type …`, or each name by itself with `type`. */

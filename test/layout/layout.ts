@@ -91,7 +91,9 @@ const RULES: readonly Rule[] = [
     /^(kube|testing)\//.test(path)
       ? []
       : imports
-          .filter(({ specifier }) => NETWORK.test(specifier))
+          .filter(
+            ({ specifier, kind }) => NETWORK.test(specifier) && kind !== 'type',
+          )
           .map(({ specifier }) => `${path} must not use ${specifier}`),
 
   /** The engine knows no framework. lock.errors.ts is its bridge to Nest's HttpException. */

@@ -42,6 +42,7 @@ describe('the packed package', () => {
         'LICENSE',
         'README.md',
         'package.json',
+        'dist/package.json',
         ...manifests,
         ...built,
       ].toSorted(),

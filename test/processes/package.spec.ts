@@ -15,8 +15,9 @@ it('does not load @kubernetes/client-node before it is needed', async () => {
   );
   expect(await importer.call('importPackage')).toContain('LockService');
   expect(await importer.call('importTesting')).toContain('LeaseApiServer');
+  expect(await importer.call('inspectWithConfig')).toBe('free');
   // The ban works.
-  await expect(importer.call('makeKubeConfig')).rejects.toThrow(
+  await expect(importer.call('inspectWithout')).rejects.toThrow(
     'client-node was loaded',
   );
 });

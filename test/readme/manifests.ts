@@ -8,6 +8,7 @@ import {
   K8sLockModule,
   LockService,
   type K8sLockModuleOptions,
+  type KubeConfigLike,
 } from '../../lib/index.js';
 import { LeaseApiServer, type Access } from '../../lib/testing/index.js';
 import { WarningLog } from '../decorators/lock-app.js';
@@ -145,7 +146,7 @@ export async function applyTo(
 }
 
 function runPods(
-  kubeConfig: KubeConfig,
+  kubeConfig: KubeConfigLike,
   namespace: string,
   stop: () => Promise<void>,
 ): Cluster {

@@ -1,6 +1,6 @@
 /** Builds mutated copies of the engine with the simulator around them, and runs them. */
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -85,6 +85,8 @@ export async function compileSources(
       include: ['.'],
     }),
   );
+  // So that they are compiled to the same kind of modules.
+  await copyFile(join(root, 'lib/package.json'), join(sources, 'package.json'));
   await compile(sources, outDir);
 }
 

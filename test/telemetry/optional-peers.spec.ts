@@ -87,7 +87,14 @@ function load(entry: string): string {
 /** What a promise resolves with, in such a process. */
 async function evaluate(promise: string): Promise<unknown> {
   const program = `
-    import { register } from 'node:module';
+    import { Module, register } from 'node:module';
+    const load = Module.prototype.require;
+    Module.prototype.require = function (specifier) {
+      if (${JSON.stringify(PEERS)}.some((peer) => specifier.startsWith(peer))) {
+        throw new Error('refused ' + specifier);
+      }
+      return load.call(this, specifier);
+    };
     register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(HOOKS)}));
     console.log(JSON.stringify(await ${promise}));`;
   const { stdout } = await run(

@@ -1,6 +1,8 @@
 /** The embedded API server starts, stops, tells what it received, and lets itself be configured. */
+import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { KubeConfigLike } from '../../lib/index.js';
 import {
   LeaseApiServer,
   type Access,
@@ -19,6 +21,20 @@ async function start(options?: LeaseApiServerOptions) {
 
 const create = (api: RawApi, name: string, spec: object = HELD) =>
   api.request('POST', LEASES, { body: { metadata: { name }, spec } });
+
+/** What a configuration tells of the cluster and of the user. */
+async function said(config: KubeConfigLike) {
+  const request: RequestOptions = { headers: { Accept: 'text/plain' } };
+  await config.applyToHTTPSOptions(request);
+  const { server: address, skipTLSVerify } = config.getCurrentCluster()!;
+  const context = config.getContextObject(config.getCurrentContext());
+  return {
+    headers: request.headers,
+    address,
+    skipTLSVerify,
+    namespace: context?.namespace,
+  };
+}
 
 describe('LeaseApiServer', () => {
   it('is ready when it has started, and gone when it has stopped', async () => {
@@ -49,15 +65,14 @@ describe('LeaseApiServer', () => {
     expect((await api.request('GET', `${LEASES}/a`)).code).toBe(200);
   });
 
-  it('gives a KubeConfig', async () => {
+  it('gives a configuration, which says what client-node makes of the kubeconfig', async () => {
     const { server } = await start();
-    const config = await server.kubeConfig({ namespace: 'jobs', user: 'me' });
-    expect(config).toBeInstanceOf(KubeConfig);
-    expect(config.getCurrentCluster()?.server).toBe(server.url);
-    expect(config.getContextObject(config.currentContext)?.namespace).toBe(
-      'jobs',
-    );
-    expect(config.getCurrentUser()).toMatchObject({ name: 'me', token: 'me' });
+    const options = { namespace: 'jobs', user: 'me' };
+    const ofClientNode = new KubeConfig();
+    ofClientNode.loadFromString(server.kubeConfigYaml(options));
+    const config = await server.kubeConfig(options);
+    expect(await said(config)).toEqual(await said(ofClientNode));
+    expect(await said(config)).toMatchObject({ namespace: 'jobs' });
   });
 
   it('shows what is stored, without giving it away', async () => {
