@@ -30,22 +30,47 @@ type AnyMethod = (...args: any[]) => any;
 type MethodDescriptor = Pick<TypedPropertyDescriptor<AnyMethod>, 'value'>;
 
 /** `unknown` for a method that the lock fits, else the sentence that the compiler shows. */
-type DecoratorFault<Target, Name, Method extends AnyMethod> =
+type DecoratorFault<
+  Target,
+  Name,
+  Policy extends OnLocked,
+  Method extends AnyMethod,
+> =
   ReturnType<Method> extends PromiseLike<unknown> | Observable<unknown>
     ? Name extends (this: Target, ...args: Parameters<Method>) => string
       ? Target extends { readonly prototype: unknown }
         ? 'a static method can not be under @WithLeaseLock: it has no instance with a LockService'
-        : unknown
+        : MayBeUndefined<Policy, ReturnType<Method>> extends true
+          ? unknown
+          : "a call that is skipped (onLocked: 'skip') resolves with undefined: the method must return Promise<… | undefined>"
       : 'the function for the lock name does not accept the parameters of the method'
     : 'a method under @WithLeaseLock must return a Promise or an Observable';
 
+/** Whether what a method returns fits a skipped call, if there can be one. An Observable's type says nothing of that. */
+type MayBeUndefined<Policy extends OnLocked, Result> = 'skip' extends Policy
+  ? Result extends PromiseLike<infer Value>
+    ? undefined extends Value
+      ? true
+      : false
+    : true
+  : true;
+
 /** A method decorator that only takes methods which the lock fits. */
-export interface LeaseLockDecorator<This, Args extends unknown[]> {
+export interface LeaseLockDecorator<
+  This,
+  Args extends unknown[],
+  Policy extends OnLocked = OnLocked,
+> {
   <Target extends object, Method extends AnyMethod>(
     target: Target,
     key: string | symbol,
     descriptor: TypedPropertyDescriptor<Method> &
-      DecoratorFault<Target, (this: This, ...args: Args) => string, Method>,
+      DecoratorFault<
+        Target,
+        (this: This, ...args: Args) => string,
+        Policy,
+        Method
+      >,
   ): void;
   /** Only for `applyDecorators()`, which takes what may stand on anything. On a class it throws. */
   (target: Function): void;
@@ -103,10 +128,14 @@ export interface LeaseLockDecorator<This, Args extends unknown[]> {
  *   async settle(id: string) {} // one call for each order at a time
  * }
  */
-export function WithLeaseLock<This, Args extends unknown[]>(
+export function WithLeaseLock<
+  This,
+  Args extends unknown[],
+  Policy extends OnLocked = 'wait',
+>(
   name: string | ((this: This, ...args: Args) => string),
-  options: WithLeaseLockOptions = {},
-): LeaseLockDecorator<This, Args> {
+  options: WithLeaseLockOptions & { onLocked?: Policy } = {},
+): LeaseLockDecorator<This, Args, Policy> {
   refuseBareUse('WithLeaseLock', name, options);
   throwFaults(findObjectFaults('the options of @WithLeaseLock()', options));
   const { onLocked, oncePerFire, onFailure, catchUp, ...lockOptions } = options;

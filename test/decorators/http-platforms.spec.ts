@@ -242,27 +242,29 @@ class Routes {
 
   @Get('skip/plain')
   @WithLeaseLock('taken', { onLocked: 'skip' })
-  async skip() {
+  async skip(): Promise<string | undefined> {
     return 'ran';
   }
 
   @Post('skip/code')
   @HttpCode(202)
   @WithLeaseLock('taken', { onLocked: 'skip' })
-  async skipCode() {
+  async skipCode(): Promise<string | undefined> {
     return 'ran';
   }
 
   @Get('skip/wrapped')
   @UseInterceptors(Wrapping)
   @WithLeaseLock('taken', { onLocked: 'skip' })
-  async skipWrapped() {
+  async skipWrapped(): Promise<string | undefined> {
     return 'ran';
   }
 
   @Get('skip/passthrough')
   @WithLeaseLock('taken', { onLocked: 'skip' })
-  async skipPassthrough(@Res({ passthrough: true }) _response: object) {
+  async skipPassthrough(
+    @Res({ passthrough: true }) _response: object,
+  ): Promise<string | undefined> {
     return 'ran';
   }
 

@@ -45,7 +45,7 @@ class Routes {
 
   @Get('skip')
   @WithLeaseLock('skip', { onLocked: 'skip' })
-  async skip() {
+  async skip(): Promise<string | undefined> {
     return 'ran';
   }
 

@@ -77,7 +77,7 @@ class Transfers {
 
   @WithLeaseLock('b', { onLocked: 'skip' })
   @WithLeaseLock('a')
-  async skips() {
+  async skips(): Promise<string | undefined> {
     return 'ran';
   }
 

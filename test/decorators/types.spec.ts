@@ -7,7 +7,11 @@ import {
 } from '@nestjs/common';
 import { of, type Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
-import { LeaseLockInterceptor, WithLeaseLock } from '../../lib/index.js';
+import {
+  LeaseLockInterceptor,
+  WithLeaseLock,
+  type WithLeaseLockOptions,
+} from '../../lib/index.js';
 
 /** Everything that compiles. */
 export class Accepted {
@@ -34,6 +38,31 @@ export class Accepted {
 
   @WithLeaseLock('name', { onLocked: 'skip', leaseDuration: 'infinite' })
   protected async notPublic() {}
+
+  @WithLeaseLock('name', { onLocked: 'skip' })
+  async mayBeSkipped(): Promise<string | undefined> {
+    return this.secret;
+  }
+
+  @WithLeaseLock('name', { onLocked: 'skip' })
+  async unknownResult(): Promise<unknown> {
+    return this.secret;
+  }
+
+  @WithLeaseLock('name', { onLocked: 'skip' })
+  observableOrSkipped(): Observable<number> {
+    return of(1);
+  }
+
+  @WithLeaseLock('name', { onLocked: 'throw' })
+  async neverSkipped(): Promise<string> {
+    return this.secret;
+  }
+
+  @WithLeaseLock('name', { leaseDuration: 1_000 })
+  async noPolicy(): Promise<string> {
+    return this.secret;
+  }
 
   @WithLeaseLock((id: string) => id)
   async exactly(_id: string) {}
@@ -104,6 +133,8 @@ export const refusedInterceptors = () => [
   LeaseLockInterceptor('name', { signal: AbortSignal.timeout(1) }),
 ];
 
+const anyPolicy: WithLeaseLockOptions = { onLocked: 'wait' };
+
 /** Everything that does not. The decorators are never applied: some would throw. */
 export const makeRefused = () => {
   class Refused {
@@ -166,6 +197,34 @@ export const makeRefused = () => {
     // @ts-expect-error: a name can't be awaited
     @WithLeaseLock(async (id: string) => id)
     async asyncName(_id: string) {}
+
+    // @ts-expect-error: a skipped call resolves with undefined
+    @WithLeaseLock('name', { onLocked: 'skip' })
+    async skipped(): Promise<string> {
+      return 'ran';
+    }
+
+    // @ts-expect-error: a skipped call resolves with undefined
+    @WithLeaseLock('name', { onLocked: 'skip' })
+    async skippedUnannotated() {
+      return 'ran';
+    }
+
+    // @ts-expect-error: a skipped call resolves with undefined, and no Observable
+    @WithLeaseLock('name', { onLocked: 'skip' })
+    async skippedObservable(): Promise<Observable<number>> {
+      return of(1);
+    }
+
+    // @ts-expect-error: it may be 'skip'
+    @WithLeaseLock('name', anyPolicy)
+    async skippedMaybe(): Promise<string> {
+      return 'ran';
+    }
+
+    // @ts-expect-error: no such option
+    @WithLeaseLock('name', { onLocked: 'wait', onLock: 'skip' })
+    async unknownOption() {}
 
     // @ts-expect-error: no such policy
     @WithLeaseLock('name', { onLocked: 'ignore' })

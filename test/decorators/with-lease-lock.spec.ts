@@ -64,7 +64,7 @@ class Orders {
   }
 
   @WithLeaseLock('orders-skip', { onLocked: 'skip' })
-  async skip() {
+  async skip(): Promise<string | undefined> {
     this.runs += 1;
     return 'ran';
   }

@@ -94,7 +94,7 @@ describe('the options', () => {
 it('a pod that starts while minHold lasts knows that the run is over', async () => {
   class Jobs {
     @WithLeaseLock('job', { onLocked: 'skip' })
-    async run() {
+    async run(): Promise<string | undefined> {
       return 'ran';
     }
   }

@@ -21,12 +21,12 @@ import { findBlock, findBlocks, findCode, findTable } from './readme.js';
 @Injectable()
 class Jobs {
   @WithLeaseLock('nightly-report', { onLocked: 'skip' })
-  async nightly() {
+  async nightly(): Promise<string | undefined> {
     return 'ran';
   }
 
   @WithLeaseLock('invoices', { onLocked: 'skip' })
-  async invoices() {
+  async invoices(): Promise<string | undefined> {
     return 'ran';
   }
 }
@@ -34,7 +34,7 @@ class Jobs {
 @Injectable()
 class OneJob {
   @WithLeaseLock('nightly-report', { onLocked: 'skip' })
-  async nightly() {
+  async nightly(): Promise<string | undefined> {
     return 'ran';
   }
 }

@@ -17,6 +17,10 @@ const REFUSED: Block[] = [
     'other-parameters',
     '@WithLeaseLock((id: number) => `order-${id}`)\n  async run(_id: string) {}',
   ),
+  refused(
+    'never-undefined',
+    `@WithLeaseLock('name', { onLocked: 'skip' })\n  async run() { return 'ran'; }`,
+  ),
 ];
 
 /** What the compiler says, by the block that it says it of. */

@@ -10,7 +10,7 @@ export class ReminderController {
   /** Found locked, it is skipped: the answer is 204 No Content. */
   @Post()
   @WithLeaseLock('reminders', { onLocked: 'skip', deleteOnRelease: false })
-  async send(): Promise<{ sent: true }> {
+  async send(): Promise<{ sent: true } | undefined> {
     await this.ledger.add('reminders', 'sent');
     return { sent: true };
   }
