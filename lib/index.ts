@@ -46,7 +46,8 @@ export type {
   LockWaitingEvent,
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';
-export { currentLock, LeaseLock } from './lock/lease-lock.js';
+export { currentLock } from './lock/current-lock.js';
+export { LeaseLock } from './lock/lease-lock.js';
 export type {
   FreeLockState,
   HeldLockState,

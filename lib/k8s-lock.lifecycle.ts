@@ -3,7 +3,6 @@ import {
   Inject,
   Injectable,
   Logger,
-  type BeforeApplicationShutdown,
   type OnApplicationShutdown,
   type OnModuleInit,
 } from '@nestjs/common';
@@ -17,6 +16,7 @@ import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockConfigurationError, LockLostError } from './lock.errors.js';
 import type { LockEvent } from './lock.events.js';
 import { LockService } from './lock.service.js';
+import { ShutdownHook } from './shutdown.module.js';
 
 /** The token of the {@link ResolvedModuleOptions}. */
 export const RESOLVED_OPTIONS = Symbol('K8S_LOCK_RESOLVED_OPTIONS');
@@ -25,9 +25,7 @@ const ROLE_RULE =
   '{ apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, update] }';
 
 @Injectable()
-export class K8sLockLifecycle
-  implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
-{
+export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   private readonly logger = new Logger('K8sLockModule');
   /** Of the jobs that have missed a fire, and begin after a delay of their own. */
   private readonly delays = new Set<NodeJS.Timeout>();
@@ -37,7 +35,10 @@ export class K8sLockLifecycle
     private readonly locks: LockService,
     private readonly explorer: LockedMethodExplorer,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedModuleOptions,
-  ) {}
+    @Inject(ShutdownHook) shutdown: ShutdownHook,
+  ) {
+    shutdown.onShutdown(() => this.beginShutdown());
+  }
 
   /** All of it comes before onApplicationBootstrap, in which schedulers start. */
   async onModuleInit(): Promise<void> {
@@ -54,15 +55,15 @@ export class K8sLockLifecycle
     }
   }
 
-  /** Schedulers stop here, too. */
-  beforeApplicationShutdown(): void {
-    this.closing.abort();
-    this.delays.forEach(clearTimeout);
-  }
-
-  /** Schedulers have stopped and HTTP is closed by now: what still runs under a lock is on its own. */
+  /** HTTP, schedulers and queue workers have stopped by now. */
   async onApplicationShutdown(): Promise<void> {
     await this.locks.shutdown();
+  }
+
+  private beginShutdown(): void {
+    this.closing.abort();
+    this.delays.forEach(clearTimeout);
+    this.locks.beginShutdown();
   }
 
   private followSchedulers(found: readonly StaticLock[]): void {

@@ -27,6 +27,7 @@ import {
 } from './k8s-lock.options.js';
 import { LockConfigurationError } from './lock.errors.js';
 import { LockService } from './lock.service.js';
+import { ShutdownModule } from './shutdown.module.js';
 
 /**
  * Distributed locks on the Leases of the Kubernetes API: offers `LockService` and makes
@@ -43,7 +44,7 @@ import { LockService } from './lock.service.js';
  * });
  */
 @Module({
-  imports: [DiscoveryModule],
+  imports: [DiscoveryModule, ShutdownModule],
   providers: [
     LockedMethodExplorer,
     K8sLockLifecycle,

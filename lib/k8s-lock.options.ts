@@ -55,6 +55,14 @@ export interface LockOptions {
    * pile up. One that remembers a planned fire is kept. Default false.
    */
   deleteOnRelease?: boolean;
+  /**
+   * Work that runs under the lock, and asks for it again by `withLock()` or a decorated method, shares it:
+   * the lock is released when all of that work has ended. What counts as such work is told by the async
+   * context, so a job that runs in the context of a holder which did not start it (as in a queue that the
+   * holder has set going) shares the lock, too. `false`, on either of the two: it waits for the lock like
+   * anybody else, and work that asks for the lock that it runs under waits for itself. Default true.
+   */
+  reentrant?: boolean;
 }
 
 /**
@@ -133,6 +141,7 @@ export interface ResolvedLockOptions {
   readonly waitTimeout: number | undefined;
   readonly createLease: boolean;
   readonly deleteOnRelease: boolean;
+  readonly reentrant: boolean;
 }
 
 /** {@link K8sLockModuleOptions} with every default of the module filled in. */
@@ -198,6 +207,7 @@ const LOCK_RULES: Record<keyof LockOptions, Rule> = {
   waitTimeout: NOT_NEGATIVE,
   createLease: BOOLEAN,
   deleteOnRelease: BOOLEAN,
+  reentrant: BOOLEAN,
 };
 
 const MODULE_RULES: Record<keyof K8sLockModuleOptions, Rule> = {
@@ -299,6 +309,7 @@ function complete(options: LockOptions): ResolvedLockOptions {
     waitTimeout: options.waitTimeout,
     createLease: options.createLease ?? true,
     deleteOnRelease: options.deleteOnRelease ?? false,
+    reentrant: options.reentrant ?? true,
   };
 }
 

@@ -23,15 +23,11 @@ import {
   type LockEvent,
 } from './lock.events.js';
 import { insistenceOf } from './lock/patience.js';
-import { readClaim, type Claim, type ClaimEnd } from './lock/claim.js';
+import { readClaim, type Claim, type ClaimState } from './lock/claim.js';
 import { systemClock } from './lock/clock.js';
-import {
-  borrow,
-  findEnclosingLock,
-  runUnderLock,
-  type LeaseLock,
-  type LockHandle,
-} from './lock/lease-lock.js';
+import { findEnclosingLock, runUnderLock } from './lock/current-lock.js';
+import type { LeaseLock } from './lock/lease-lock.js';
+import type { LockHandle } from './lock/lock-handle.js';
 import { toBackendError, type LockContext } from './lock/lock-context.js';
 import { LockEngine } from './lock/lock-engine.js';
 import { encodeLockName } from './lock/lock-name.js';
@@ -163,9 +159,10 @@ export class LockService {
   /**
    * Runs `work` under a lock, with `currentLock()` set, and releases it when `work` has settled. What
    * `work` throws is what the caller gets, whatever becomes of the release. A loss of the lock aborts
-   * `lock.signal` and rejects nothing. Inside of work under the same lock it runs on under that one, or
-   * rejects with `LockLostError` when that was lost. An Observable or a generator, whose work would begin
-   * after the release, is refused.
+   * `lock.signal` and rejects nothing. Inside of work under the same lock it shares that lock (unless
+   * `reentrant: false`), or rejects with `LockLostError` when that was lost; the lock is released when all
+   * that share it have ended. An Observable or a generator, whose work would begin after the release, is
+   * refused.
    *
    * @throws as {@link acquire}
    * @example
@@ -301,7 +298,7 @@ export class LockService {
   async findLastClaim(
     name: string,
     options: LockOptions,
-  ): Promise<{ at: number; end: ClaimEnd } | undefined> {
+  ): Promise<{ at: number; state: ClaimState } | undefined> {
     const { lock } = await this.prepare(name, options);
     const lease = await this.engine.read(lock);
     return lease ? readClaim(lease) : undefined;
@@ -347,8 +344,17 @@ export class LockService {
   }
 
   /**
-   * No new acquisitions; asks the work under held locks to stop, waits up to `shutdownTimeout` for
-   * it, and releases everything.
+   * No new acquisitions, no more waiting; asks the work under held locks to stop, and releases what is
+   * still held after `shutdownTimeout`.
+   *
+   * @internal
+   */
+  beginShutdown(): void {
+    this.engine.beginShutdown(this.#options.shutdownTimeout);
+  }
+
+  /**
+   * Waits for what {@link beginShutdown} has begun, and closes the connections.
    *
    * @internal
    */
@@ -358,21 +364,23 @@ export class LockService {
     this.requests.complete();
   }
 
-  /** Reentrancy: work that runs under the lock already goes on under the handle of its caller. */
+  /** Re-entrancy: work that runs under the lock already shares it with its caller. */
   private async borrowOr<T>(
     name: string,
     options: AcquireOptions,
     acquire: (prepared: PreparedLock) => Promise<T>,
   ): Promise<LockHandle | T> {
     const prepared = await this.prepare(name, options);
-    const { namespace, leaseName } = prepared.lock;
-    const enclosing = findEnclosingLock(namespace, leaseName);
+    const enclosing = prepared.resolved.reentrant
+      ? findEnclosingLock(this.store, prepared.lock)
+      : undefined;
     if (enclosing === undefined) {
       return acquire(prepared);
     }
+    options.signal?.throwIfAborted();
     // The work that lost its lock would wait for a record that only its own end releases.
     enclosing.assertHeld();
-    return borrow(enclosing);
+    return enclosing.lend();
   }
 
   private async prepare(

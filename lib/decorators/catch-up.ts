@@ -68,7 +68,9 @@ export async function catchUp(
   const isMissed =
     claimed.at < missed ||
     (claimed.at === missed &&
-      (claimed.end === 'open' || (claimed.end === 'begun' && retry)));
+      (claimed.state === 'open' ||
+        claimed.state === 'claimed' ||
+        (claimed.state === 'begun' && retry)));
   if (isMissed) {
     const latest = fireAt(plan, now)?.latest ?? missed;
     await callForFire({ at: missed, latest }, call);

@@ -51,7 +51,7 @@ export function findClaim(lock: MethodLock): Claim | undefined {
     schedule.type === 'interval'
       ? fireAt(planOfInterval(schedule.period), Date.now())
       : currentFire();
-  return fire && { ...fire, retry };
+  return fire && { ...fire, retry, ownIdentities: new Set() };
 }
 
 /** The `@Cron` of a method whose missed fires are made up for. */

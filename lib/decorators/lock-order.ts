@@ -2,7 +2,8 @@
 import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import type { LockService } from '../lock.service.js';
 import type { Claim } from '../lock/claim.js';
-import { derive, runUnderLock, type LockHandle } from '../lock/lease-lock.js';
+import { runUnderLock } from '../lock/current-lock.js';
+import { giveBack, JoinedLock, type LockHandle } from '../lock/lock-handle.js';
 
 /** One lock that a call wants. */
 export interface LockWish {
@@ -68,37 +69,16 @@ export async function releaseAll(locks: readonly LockHandle[]): Promise<void> {
   );
 }
 
-/** Releases locks under which nothing was done: what was claimed with them is open again. */
-export async function giveBack(locks: readonly LockHandle[]): Promise<void> {
-  for (const lock of locks) {
-    lock.endClaimAs('open');
-  }
-  await releaseAll(locks);
-}
-
-/** Runs `work` under all of them, with what {@link join} makes of them as its `currentLock()`. */
+/** Runs `work` under all of them, with one that stands for all as its `currentLock()`. */
 export function runUnderAll<T>(
   locks: readonly LockHandle[],
   work: (lock: LockHandle) => T,
 ): T {
-  const joined = join(locks);
+  const joined = locks.length === 1 ? locks[0]! : new JoinedLock(locks);
   return [...new Set([...locks, joined])].reduceRight<() => T>(
     (inner, lock) => () => runUnderLock(lock, inner),
     () => work(joined),
   )();
-}
-
-/** The last of the locks, which is lost as soon as any of them is. */
-function join(locks: readonly LockHandle[]): LockHandle {
-  const last = locks.at(-1)!;
-  if (locks.length === 1) {
-    return last;
-  }
-  return derive(last, {
-    locks,
-    signal: AbortSignal.any(locks.map((lock) => lock.signal)),
-    release: () => releaseAll(locks),
-  });
 }
 
 /** Aborts with the first of them. */

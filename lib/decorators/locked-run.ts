@@ -18,12 +18,14 @@ import {
 } from 'rxjs';
 import { LockError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
+import { acquireAndBegin } from '../lock/begin-work.js';
 import { currentCaller } from '../lock/caller.js';
-import type { LockHandle } from '../lock/lease-lock.js';
+import type { Claim } from '../lock/claim.js';
+import { systemClock } from '../lock/clock.js';
+import { giveBack, type LockHandle } from '../lock/lock-handle.js';
 import {
   anyOf,
   enterAll,
-  giveBack,
   releaseAll,
   runUnderAll,
   type LockWish,
@@ -57,7 +59,14 @@ export class LockedRun {
     signal?: AbortSignal,
   ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.gone);
-    return enterAll(this.service, this.wishes, until);
+    return acquireAndBegin(systemClock, this.claim, () =>
+      enterAll(this.service, this.wishes, until),
+    );
+  }
+
+  /** What the lowest lock claims. */
+  private get claim(): Claim | undefined {
+    return this.wishes.at(-1)?.claim;
   }
 
   /** Tells of the end, before the locks are released. */
@@ -66,8 +75,7 @@ export class LockedRun {
     if (error instanceof LockError) {
       this.caller?.refused(error);
     }
-    const claim = this.wishes.at(-1)?.claim;
-    const fire = claim && new Date(claim.at);
+    const fire = this.claim && new Date(this.claim.at);
     for (const lock of locks) {
       const isLowest = lock === locks.at(-1);
       this.service.tellEnd(lock, isLowest ? { ...end, fire } : end);

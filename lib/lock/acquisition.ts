@@ -80,6 +80,7 @@ export class LockAttempt implements LinedUpCall {
       lockName: lock.name,
       claimed: claim?.at,
     };
+    claim?.ownIdentities.add(identity);
     this.patience = new Patience(context.clock, cell.observation, {
       identity,
       insistence,
@@ -91,10 +92,11 @@ export class LockAttempt implements LinedUpCall {
   /** The application is closing. */
   close(): void {
     const verdict = this.patience.isFollowing && this.patience.claimVerdict;
-    const reason =
-      verdict && verdict.state !== 'free'
-        ? new WorkClaimedError(verdict)
-        : new LockNotAcquiredError(this.lock, 'shutdown');
+    const isAtWork =
+      verdict && (verdict.state === 'running' || verdict.state === 'settled');
+    const reason = isAtWork
+      ? new WorkClaimedError(verdict)
+      : new LockNotAcquiredError(this.lock, 'shutdown');
     this.stop(reason);
   }
 
@@ -229,10 +231,7 @@ export class LockAttempt implements LinedUpCall {
     }
     this.waiting();
     this.stopWatching ??= this.cell.keepWatched();
-    // Who follows sends nothing: should the watch be dead, the holder seems to be so in the end, and
-    // the comparison of the write tells.
-    const pollAt =
-      patience.isFollowing && expiresAt !== Infinity ? Infinity : this.pollAt;
+    const pollAt = patience.isQuiet ? Infinity : this.pollAt;
     const until = Math.min(expiresAt, pollAt);
     await this.cell.changeOrTime(until - clock.now(), this.cancel.signal);
     this.cell.turnOfOthers.met();
@@ -313,6 +312,7 @@ export class LockAttempt implements LinedUpCall {
       lease: written,
       sentAt,
       mayBeCreatedLate: this.mayBeCreatedLate,
+      hasClaim: tenure.claimed !== undefined,
     };
   }
 

@@ -15,6 +15,8 @@ export interface Claim {
   readonly latest: number;
   /** Whether work that its holder did not end is taken for not done. */
   readonly retry: boolean;
+  /** The holder identities under which this very call may have claimed it, and has not begun it. */
+  readonly ownIdentities: Set<string>;
 }
 
 /**
@@ -23,21 +25,33 @@ export interface Claim {
  */
 export type ClaimEnd = 'open' | 'begun' | 'done';
 
+/**
+ * What the record says of the work. The acquiring write only says `claimed`: its answer may be lost, and
+ * its writer may take it back. The work starts once a second write has said `begun`, which nobody takes
+ * back. So nobody leaves work out for good because it is `claimed`.
+ */
+export type ClaimState = 'claimed' | ClaimEnd;
+
 /** What a record says. */
 interface RecordedClaim {
   readonly at: number;
-  readonly end: ClaimEnd;
+  readonly state: ClaimState;
   /** The holder identity of who claimed it. */
   readonly by: string | undefined;
 }
 
 /**
  * What the record means for a claim: `free` = it may be made; `settled` = the work is none of the
- * caller's any more; `running` = it is not as long as the holder `by` lives.
+ * caller's any more; `claimed` = the live holder `by` is about to begin it, or to give it back; `running` =
+ * the live holder `by` is at work, and it is to be done again should that one fail; `own` = a write of
+ * this call has said that the work begins, and it did not yet.
  */
 export type ClaimVerdict =
   | { readonly state: 'free' }
-  | { readonly state: 'settled' | 'running'; readonly by?: string };
+  | {
+      readonly state: 'settled' | 'claimed' | 'running' | 'own';
+      readonly by?: string;
+    };
 
 /** Ends an acquisition whose work somebody else has claimed. Never reaches a user. */
 export class WorkClaimedError extends Error {
@@ -46,64 +60,76 @@ export class WorkClaimedError extends Error {
   }
 }
 
-/**
- * Judges a claim. `holder` is who holds the lock, if that one is not known to be gone; `self` the
- * caller's own identity, under which a write of unknown outcome may have landed.
- */
+/** Judges a claim. `holder` is who holds the lock, if that one is not known to be gone. */
 export function judgeClaim(
   claim: Claim,
   lease: Lease | null | undefined,
-  { self, holder }: { self?: string; holder?: string },
+  holder: string | undefined,
 ): ClaimVerdict {
   const found = lease ? readClaim(lease) : undefined;
-  if (
-    found === undefined ||
-    found.at < claim.at ||
-    found.at > claim.latest ||
-    (found.by !== undefined && found.by === self)
-  ) {
+  if (found === undefined || found.at < claim.at || found.at > claim.latest) {
     return { state: 'free' };
   }
-  const { by } = found;
-  if (found.at > claim.at || found.end === 'done') {
+  const { by, state } = found;
+  if (found.at > claim.at || state === 'done') {
     return { state: 'settled', by };
   }
-  if (found.end === 'open') {
+  if (state === 'open') {
     return { state: 'free' };
+  }
+  if (by !== undefined && claim.ownIdentities.has(by)) {
+    return state === 'begun' ? { state: 'own', by } : { state: 'free' };
+  }
+  const isLive = by !== undefined && by === holder;
+  if (state === 'claimed') {
+    return isLive ? { state: 'claimed', by } : { state: 'free' };
   }
   if (!claim.retry) {
     return { state: 'settled', by };
   }
-  return by !== undefined && by === holder
-    ? { state: 'running', by }
-    : { state: 'free' };
+  return isLive ? { state: 'running', by } : { state: 'free' };
 }
 
 /** What stands in the record; a time alone, as a person may write it, means that the work is done. */
 export function readClaim(lease: Lease): RecordedClaim | undefined {
-  const [time = '', end, , by] =
+  const [time = '', state, , by] =
     lease.metadata.annotations?.[CLAIM]?.split(' ') ?? [];
   const at = Date.parse(time);
   return Number.isNaN(at)
     ? undefined
-    : { at, end: end === 'open' || end === 'begun' ? end : 'done', by };
+    : { at, state: UNFINISHED.find((each) => each === state) ?? 'done', by };
 }
 
+const UNFINISHED = ['claimed', 'open', 'begun'] as const;
+
 /** The annotation of work that `by` claims. */
-export function writeClaim(at: number, by: string, end: ClaimEnd): string {
-  return `${new Date(at).toISOString()} ${end} by ${by}`;
+export function writeClaim(at: number, by: string, state: ClaimState): string {
+  return `${new Date(at).toISOString()} ${state} by ${by}`;
+}
+
+/** The record of a holder that begins the work which it has claimed. */
+export function beginClaim(lease: StoredLease): StoredLease {
+  return changeClaim(lease, 'begun', ['claimed']);
 }
 
 /** The record as its holder leaves it: with what became of the work that this very holder has claimed. */
 export function endClaim(lease: StoredLease, end: ClaimEnd): StoredLease {
+  // What the record does not say to have begun can't begin any more, whatever was sent.
+  return end === 'begun'
+    ? changeClaim(lease, 'open', ['claimed'])
+    : changeClaim(lease, end, ['claimed', 'begun']);
+}
+
+function changeClaim(
+  lease: StoredLease,
+  to: ClaimState,
+  from: readonly ClaimState[],
+): StoredLease {
   const found = readClaim(lease);
-  const { by, at } = found ?? {};
   if (
-    at === undefined ||
-    by === undefined ||
-    by !== lease.spec?.holderIdentity ||
-    found?.end !== 'begun' ||
-    end === 'begun'
+    found?.by === undefined ||
+    found.by !== lease.spec?.holderIdentity ||
+    !from.includes(found.state)
   ) {
     return lease;
   }
@@ -113,7 +139,7 @@ export function endClaim(lease: StoredLease, end: ClaimEnd): StoredLease {
       ...lease.metadata,
       annotations: {
         ...lease.metadata.annotations,
-        [CLAIM]: writeClaim(at, by, end),
+        [CLAIM]: writeClaim(found.at, found.by, to),
       },
     },
   };

@@ -8,7 +8,8 @@ import type { LockNotAcquiredEvent } from '../lock.events.js';
 import type { Insistence } from './patience.js';
 import { currentCaller } from './caller.js';
 import { WorkClaimedError } from './claim.js';
-import { surround, type LockHandle } from './lease-lock.js';
+import { surround } from './current-lock.js';
+import type { LockHandle } from './lock-handle.js';
 import type { LockContext } from './lock-context.js';
 
 /** Why a call ended without the lock. */

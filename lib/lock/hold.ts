@@ -1,4 +1,7 @@
-/** One acquisition, from the write that made it to its release: renewal, deadline (R8) and loss. */
+/**
+ * One acquisition, from the write that made it to its release: renewal, deadline (R8) and loss. Its
+ * handles share it: the record is released when the last of them is.
+ */
 import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import {
@@ -6,14 +9,16 @@ import {
   type LockLossReason,
   type LockReference,
 } from '../lock.errors.js';
-import type { ClaimEnd } from './claim.js';
+import { beginClaim, type ClaimEnd } from './claim.js';
 import { freeRecord, type Ending } from './free-record.js';
 import type { LeaseCell, RecordListener } from './lease-cell.js';
-import type { LockHandle } from './lease-lock.js';
 import {
   atMost,
   backoff,
+  isFinal,
+  pause,
   reportFailure,
+  toBackendError,
   type LockContext,
 } from './lock-context.js';
 import { readStanding, renew } from './record.js';
@@ -33,6 +38,8 @@ export interface Acquisition {
   readonly sentAt: number;
   /** A creation without an answer may still land: as long as the Lease exists it fails. */
   readonly mayBeCreatedLate: boolean;
+  /** Whether the record says that planned work is claimed, and not yet begun. */
+  readonly hasClaim: boolean;
 }
 
 /** R8: the monotonic time at which a holder gives up by itself, after a write that was sent at `sentAt`. */
@@ -45,12 +52,11 @@ export function deadlineOf(
     : sentAt + leaseDuration - safetyMargin;
 }
 
-export class Hold implements LockHandle, RecordListener {
-  readonly name: string;
-  readonly namespace: string;
-  readonly leaseName: string;
+export class Hold implements RecordListener {
   readonly holderIdentity: string;
   readonly fencingToken: bigint;
+  /** Whether planned work was claimed with it. */
+  readonly hasClaim: boolean;
 
   private readonly abort = new AbortController();
   /** Ends the renewal's requests with the hold. */
@@ -63,7 +69,11 @@ export class Hold implements LockHandle, RecordListener {
   lastSentAt: number;
   private loss: LockLossReason | undefined;
   private released: Promise<void> | undefined;
-  private claimEnd: ClaimEnd = 'done';
+  /** How many handles of it have not been released. */
+  private handles = 0;
+  private beginning: Promise<void> | undefined;
+  /** What the release says of the claimed work. */
+  private claimEnd: ClaimEnd;
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
   private mustLook = false;
@@ -72,7 +82,7 @@ export class Hold implements LockHandle, RecordListener {
   private readonly cancelMaxHold: (() => void) | undefined;
 
   constructor(
-    private readonly context: LockContext,
+    readonly context: LockContext,
     private readonly cell: LeaseCell,
     readonly lock: LockReference,
     readonly options: ResolvedLockOptions,
@@ -82,12 +92,11 @@ export class Hold implements LockHandle, RecordListener {
       onEnd: () => void;
     },
   ) {
-    this.name = lock.name;
-    this.namespace = lock.namespace;
-    this.leaseName = lock.leaseName;
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
     this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
+    this.hasClaim = acquisition.hasClaim;
+    this.claimEnd = acquisition.hasClaim ? 'open' : 'done';
     this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
     this.acquiredAt = context.clock.now();
     this.lastSentAt = acquisition.sentAt;
@@ -125,15 +134,65 @@ export class Hold implements LockHandle, RecordListener {
     }
   }
 
-  release(): Promise<void> {
+  /** Another handle of it is in use. */
+  lend(): void {
+    this.handles += 1;
+  }
+
+  /** A handle of it was released. The last one releases the record. */
+  giveBack(): Promise<void> {
+    this.handles -= 1;
+    return this.handles === 0 ? this.release() : Promise.resolve();
+  }
+
+  private release(): Promise<void> {
     this.checkLimits();
     // Set before anything else happens: whoever listens may call this, too.
     this.released ??= Promise.resolve().then(() => this.end());
     return this.released;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.release();
+  /**
+   * Writes into the record that the claimed work begins, and resolves when it says so: from then on it is
+   * known to everybody, and is not taken back. Tries for as long as the lock is held.
+   *
+   * @throws LockLostError, LockBackendError
+   */
+  begin(): Promise<void> {
+    this.beginning = this.tellBegin();
+    return this.beginning;
+  }
+
+  private async tellBegin(): Promise<void> {
+    for (let failures = 1; ; failures += 1) {
+      this.assertHeld();
+      // The application is closing: as long as nothing was sent, others can do it.
+      this.abort.signal.throwIfAborted();
+      const before = this.claimEnd;
+      // The write may land without an answer, and then it is not taken back.
+      this.claimEnd = 'begun';
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one try after the other
+        await this.inTurn(() => this.writeRenewal(beginClaim));
+        this.assertHeld();
+        this.claimEnd = 'done';
+        return;
+      } catch (error) {
+        if (error instanceof LeaseStoreError && !error.ambiguous) {
+          this.claimEnd = before;
+        }
+        this.assertHeld();
+        if (!(error instanceof LeaseStoreError) || isFinal(error)) {
+          throw toBackendError(error, this.lock);
+        }
+        this.mustLook = true;
+        const delay = this.delayOfRetry(error, failures);
+        // oxlint-disable-next-line no-await-in-loop -- the pause between two tries
+        await pause(this.context.clock, delay, this.ended.signal).catch(() =>
+          this.assertHeld(),
+        );
+      }
+    }
   }
 
   /** The application is closing: asks the work to stop. The lock stays held until it does. */
@@ -141,14 +200,22 @@ export class Hold implements LockHandle, RecordListener {
     this.abort.abort(new LockLostError(this.lock, 'shutdown'));
   }
 
+  /** Work that has begun, or may have, does not become open again: others have left it out for that. */
   endClaimAs(end: ClaimEnd): void {
-    this.claimEnd = end;
+    const isTakenBack = end === 'open' && this.claimEnd !== 'open';
+    this.claimEnd = isTakenBack ? 'begun' : end;
   }
 
   /** The application has waited long enough: releases the lock whatever the work does. */
-  async giveUp(claim: ClaimEnd = 'begun'): Promise<void> {
+  async giveUp(): Promise<void> {
+    if (this.beginning) {
+      // Work that the record says to begin must begin, since nobody else does it any more.
+      const { clock, requestTimeout } = this.context;
+      const known = this.beginning.catch(() => undefined);
+      await atMost(clock, requestTimeout, known);
+    }
     if (!this.isReleased) {
-      this.endClaimAs(claim);
+      this.endClaimAs(this.claimEnd === 'open' ? 'open' : 'begun');
     }
     this.lose('shutdown');
     await this.release();
@@ -164,7 +231,7 @@ export class Hold implements LockHandle, RecordListener {
   /** A watch says that the Lease is gone, which may be old news: looks at once. */
   recordGone(): void {
     if (this.isHeld) {
-      this.renewing = this.renewing.then(() => this.verify());
+      void this.inTurn(() => this.verify());
     }
   }
 
@@ -239,7 +306,7 @@ export class Hold implements LockHandle, RecordListener {
       this.cancelRenewal = this.context.clock.schedule(
         this.context.clock.now() + delay,
         () => {
-          this.renewing = this.renewing.then(() => this.renewOnce());
+          void this.inTurn(() => this.renewOnce());
         },
         { background: true },
       );
@@ -271,7 +338,9 @@ export class Hold implements LockHandle, RecordListener {
     }
   }
 
-  private async writeRenewal(): Promise<void> {
+  private async writeRenewal(
+    change: (lease: StoredLease) => StoredLease = (lease) => lease,
+  ): Promise<void> {
     const { clock, store } = this.context;
     let lease = this.cell.observation.lease;
     if (this.mustLook || !lease) {
@@ -284,7 +353,7 @@ export class Hold implements LockHandle, RecordListener {
     const sentAt = clock.now();
     const written = await store.replace(
       this.cell.key,
-      renew(lease, this.options.leaseDuration, clock),
+      change(renew(lease, this.options.leaseDuration, clock)),
       this.requestOptions(),
     );
     this.cell.see(written);
@@ -301,9 +370,17 @@ export class Hold implements LockHandle, RecordListener {
 
   /** Keeps trying until the deadline; whatever the failure was, only the record can say what is true. */
   private renewalFailed(error: unknown): void {
-    const { clock } = this.context;
     this.mustLook = true;
     this.failures += 1;
+    const delay = this.delayOfRetry(error, this.failures);
+    if (this.deadline - this.context.clock.now() > LEAST_TIME_FOR_A_TRY) {
+      this.scheduleRenewal(delay);
+    }
+  }
+
+  /** Reports a write that failed, and returns after how many milliseconds to try again. */
+  private delayOfRetry(error: unknown, failures: number): number {
+    const { clock } = this.context;
     const isConflict =
       error instanceof LeaseStoreError && error.reason === 'conflict';
     if (!isConflict) {
@@ -312,17 +389,21 @@ export class Hold implements LockHandle, RecordListener {
     const retryAfter =
       error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
     const delay =
-      isConflict && this.failures === 1
+      isConflict && failures === 1
         ? 0
         : Math.max(
-            backoff(clock, this.failures, this.options.renewInterval),
+            backoff(clock, failures, this.options.renewInterval),
             retryAfter,
           );
-    const left = this.deadline - clock.now();
-    if (left > LEAST_TIME_FOR_A_TRY) {
-      // The API server's wish to be left alone is granted as long as it does not cost the lock.
-      this.scheduleRenewal(Math.min(delay, left / 2));
-    }
+    // The API server's wish to be left alone is granted as long as it does not cost the lock.
+    return Math.min(delay, (this.deadline - clock.now()) / 2);
+  }
+
+  /** One request about the record after the other. */
+  private inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.renewing.then(work);
+    this.renewing = done.catch(() => undefined);
+    return done;
   }
 
   /** Each request leaves time for another one before the deadline. */

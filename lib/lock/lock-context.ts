@@ -13,6 +13,9 @@ import {
 import type { Clock } from './clock.js';
 import { isCoordinated } from './record.js';
 
+/** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
+export const LONGEST_REQUEST = 60_000;
+
 export interface LockContext {
   readonly store: LeaseStore;
   readonly clock: Clock;

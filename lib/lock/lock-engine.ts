@@ -13,7 +13,7 @@ import { followCall, type LockTracer } from './followed-call.js';
 import { findCondition, type LockCondition } from './hold-condition.js';
 import { Hold } from './hold.js';
 import { LeaseCell } from './lease-cell.js';
-import type { LockHandle } from './lease-lock.js';
+import { HeldLock, type LockHandle } from './lock-handle.js';
 import {
   atMost,
   backoff,
@@ -43,6 +43,8 @@ export class LockEngine {
   private readonly observed = new Map<string, () => void>();
   private readonly closing = new AbortController();
   private readonly closed = new AbortController();
+  private giveUpAt = Infinity;
+  private allReleased: Promise<void> | undefined;
   private shutdownRun: Promise<void> | undefined;
   private onLastEnd: (() => void) | undefined;
 
@@ -113,7 +115,7 @@ export class LockEngine {
       cell.heldBy(hold.holderIdentity);
       if (this.closing.signal.aborted) {
         // Acquired in the very moment: shutdown() did not see it.
-        await hold.giveUp('open');
+        await hold.giveUp();
         throw new LockNotAcquiredError(lock, 'shutdown');
       }
       context.emit({
@@ -122,7 +124,7 @@ export class LockEngine {
         fencingToken: hold.fencingToken,
         waited: attempt.waited,
       });
-      return hold;
+      return new HeldLock(hold);
     } finally {
       this.attempts.delete(attempt);
       this.checkLastEnd();
@@ -214,15 +216,13 @@ export class LockEngine {
   }
 
   /**
-   * Takes no new acquisitions, ends the waiting ones, asks the work under held locks to stop, waits
-   * up to `timeout` for it, and releases everything. A second call waits for the first.
+   * Takes no new acquisitions, ends the waiting ones, and asks the work under held locks to stop. After
+   * `timeout` all locks are released, whatever the work does.
    */
-  shutdown(timeout: number): Promise<void> {
-    this.shutdownRun ??= this.close(timeout);
-    return this.shutdownRun;
-  }
-
-  private async close(timeout: number): Promise<void> {
+  beginShutdown(timeout: number): void {
+    if (this.closing.signal.aborted) {
+      return;
+    }
     this.closing.abort();
     for (const attempt of this.attempts) {
       attempt.close();
@@ -233,11 +233,31 @@ export class LockEngine {
     for (const hold of this.holds) {
       hold.askToStop();
     }
-    const { clock } = this.context;
-    const giveUpAt = clock.now() + timeout;
-    await atMost(clock, timeout, this.allEnded());
+    this.giveUpAt = this.context.clock.now() + timeout;
+    this.allReleased = this.releaseAll(timeout);
+  }
+
+  private async releaseAll(timeout: number): Promise<void> {
+    await atMost(this.context.clock, timeout, this.allEnded());
     await Promise.all(Array.from(this.holds, (hold) => hold.giveUp()));
-    await atMost(clock, giveUpAt - clock.now(), Promise.all(this.background));
+  }
+
+  /**
+   * Begins the shutdown unless it has begun, waits until all locks are released, and closes the
+   * connections. A second call waits for the first.
+   */
+  shutdown(timeout: number): Promise<void> {
+    this.beginShutdown(timeout);
+    this.shutdownRun ??= this.close();
+    return this.shutdownRun;
+  }
+
+  private async close(): Promise<void> {
+    await this.allReleased;
+    // An acquiring write that was cut short is taken back, too: that takes a request, be the timeout 0.
+    const { clock, requestTimeout } = this.context;
+    const closeAt = this.giveUpAt + requestTimeout;
+    await atMost(clock, closeAt - clock.now(), Promise.all(this.background));
     this.closed.abort();
     this.context.store.close();
   }

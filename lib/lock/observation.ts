@@ -141,11 +141,11 @@ export class Observation {
     return this.lease && end ? endClaim(this.lease, end) : this.lease;
   }
 
-  /** What the record means now for a claim of a caller whose own identity is `self`. */
-  judgeClaim(claim: Claim, self?: string): ClaimVerdict {
-    const verdict = this.judge(self);
+  /** What the record means now for a claim. */
+  judgeClaim(claim: Claim): ClaimVerdict {
+    const verdict = this.judge();
     const holder = verdict.takeable ? undefined : verdict.holder;
-    return judgeClaim(claim, this.settled, { self, holder });
+    return judgeClaim(claim, this.settled, holder);
   }
 
   /** The verdict now, for a caller whose own identity is `self`. */

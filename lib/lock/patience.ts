@@ -2,6 +2,7 @@
 import type { OnLocked } from '../k8s-lock.options.js';
 import { WorkClaimedError, type Claim, type ClaimVerdict } from './claim.js';
 import type { Clock } from './clock.js';
+import { LONGEST_REQUEST } from './lock-context.js';
 import type { Observation, Verdict } from './observation.js';
 
 /**
@@ -59,8 +60,8 @@ export class Patience {
 
   /** What the record says now of the work that the call is for. */
   get claimVerdict(): ClaimVerdict | undefined {
-    const { claim, identity } = this.call;
-    return claim && this.observation.judgeClaim(claim, identity);
+    const { claim } = this.call;
+    return claim && this.observation.judgeClaim(claim);
   }
 
   get isForPlannedWork(): boolean {
@@ -68,19 +69,49 @@ export class Patience {
   }
 
   /**
-   * That work was claimed does not become untrue: no look is needed to believe it. Work that may have to
-   * be done again is followed.
+   * Work that was begun or done stays so: no look is needed to believe it. Work that is only claimed, and
+   * work that may have to be done again, is followed until its holder has begun it, ended it or gone.
    *
    * @throws WorkClaimedError
    */
   refuseClaimed(): void {
     const verdict = this.claimVerdict;
-    if (verdict?.state === 'settled') {
-      throw new WorkClaimedError(verdict);
+    switch (verdict?.state) {
+      case 'settled':
+        throw new WorkClaimedError(verdict);
+      case 'claimed':
+        if (this.isOverdue && !this.expiresSoon) {
+          throw new WorkClaimedError(verdict);
+        }
+        this.isFollowing = true;
+        break;
+      case 'running':
+        this.isFollowing = true;
+        break;
+      case 'own':
+        this.isFollowing = !this.isOverdue;
+        break;
+      default:
+        // Its holder has given it back, or is gone: the call waits as long as any other.
+        this.isFollowing &&= this.call.claim?.retry === true;
     }
-    if (verdict?.state === 'running') {
-      this.isFollowing = true;
-    }
+  }
+
+  /** Whether the call has waited for longer than it takes to begin claimed work or to give it back. */
+  private get isOverdue(): boolean {
+    return this.clock.now() >= this.startedAt + LONGEST_REQUEST;
+  }
+
+  /** Whether the record expires in a time that is worth waiting for, unless it changes. */
+  private get expiresSoon(): boolean {
+    const { verdict } = this;
+    const { expiresAt = Infinity } = verdict.takeable ? {} : verdict;
+    return expiresAt - this.clock.now() <= LONGEST_LOOK;
+  }
+
+  /** Whether the call sends nothing while it waits: the record changes or expires, and the write tells. */
+  get isQuiet(): boolean {
+    return this.isFollowing && this.expiresSoon;
   }
 
   /** Whether the call waits, be the holder alive or not. */
@@ -164,19 +195,13 @@ export class Patience {
    * which R5 decides.
    */
   private mayBeDead(verdict: Taken): boolean {
-    const {
-      aliveAt,
-      wasSeenAlive,
-      parkedUntil,
-      expiresAt = Infinity,
-    } = verdict;
-    const { clock } = this;
+    const { aliveAt, wasSeenAlive, parkedUntil } = verdict;
     const { claim } = this.call;
-    if (expiresAt - clock.now() > LONGEST_LOOK) {
+    if (!this.expiresSoon) {
       return false;
     }
     if (parkedUntil !== undefined) {
-      const wallTime = clock.wallMicroseconds() / 1_000;
+      const wallTime = this.clock.wallMicroseconds() / 1_000;
       return (claim?.at ?? wallTime - WIDEST_CLOCK_SKEW) >= parkedUntil;
     }
     return claim ? aliveAt < this.startedAt : !wasSeenAlive;

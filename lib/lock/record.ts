@@ -322,7 +322,7 @@ function withTenure(
       : { [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_IN_ANNOTATION) }),
     ...(tenure.claimed === undefined
       ? {}
-      : { [CLAIM]: writeClaim(tenure.claimed, tenure.identity, 'begun') }),
+      : { [CLAIM]: writeClaim(tenure.claimed, tenure.identity, 'claimed') }),
   };
 }
 

@@ -3,7 +3,7 @@ import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { CallerGoneError } from './caller.js';
 import { WorkClaimedError, type Claim } from './claim.js';
 import { mayBeSkip } from './followed-call.js';
-import type { LockHandle } from './lease-lock.js';
+import type { LockHandle } from './lock-handle.js';
 import type { LockContext } from './lock-context.js';
 import type { Insistence } from './patience.js';
 

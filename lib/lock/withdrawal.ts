@@ -6,11 +6,13 @@ import { LeaseStoreError } from '../kube/lease-store.js';
 import type { LockReference } from '../lock.errors.js';
 import { endClaim } from './claim.js';
 import type { LeaseCell } from './lease-cell.js';
-import { delayOfRetry, pause, type LockContext } from './lock-context.js';
+import {
+  delayOfRetry,
+  LONGEST_REQUEST,
+  pause,
+  type LockContext,
+} from './lock-context.js';
 import { createFree, invalidate, takeAway } from './record.js';
-
-/** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
-const LONGEST_REQUEST = 60_000;
 
 export interface Withdrawal {
   readonly identity: string;

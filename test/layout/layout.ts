@@ -35,7 +35,8 @@ const LAYERS: readonly { name: string; files: RegExp }[] = [
   { name: 'decorators', files: /^decorators\// },
   {
     name: 'module',
-    files: /^k8s-lock\.(module|module-definition|lifecycle)\.ts$/,
+    files:
+      /^(k8s-lock\.(module|module-definition|lifecycle)|shutdown\.module)\.ts$/,
   },
   { name: 'index', files: /^index\.ts$/ },
 ];

@@ -2,23 +2,35 @@
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError } from '../../lib/lock.errors.js';
 import { WorkClaimedError } from '../../lib/lock/claim.js';
+import { giveBack } from '../../lib/lock/lock-handle.js';
 import { settled } from './controlled-clock.js';
-import { CLAIM, die, fire, MINUTE, observed } from './planned-work.js';
+import {
+  claimFire,
+  CLAIM,
+  claimOf,
+  die,
+  fire,
+  MINUTE,
+  observed,
+} from './planned-work.js';
 import { Cluster, foreignSpec, outcomeOf } from './processes.js';
 
 const ended = (state: string, pod: string) =>
   new RegExp(`^2026-01-01T00:01:00.000Z ${state} by ${pod}_[-0-9a-f]{36}$`);
 
 describe('a claim', () => {
-  it('is made by the write that takes the lock, and ended by the one that releases it', async () => {
+  it('is made by the write that takes the lock, begun by another, and ended by the one that releases it', async () => {
     const { a, annotation } = await observed();
-    const lock = await fire(a, { minute: 1 });
+    const lock = await claimFire(a, { minute: 1 });
     expect(a.store.verbs()).toBe('update');
+    expect(annotation()).toMatch(ended('claimed', 'a'));
+    await lock.begin();
+    expect(a.store.verbs()).toBe('update update');
     expect(annotation()).toBe(
       `2026-01-01T00:01:00.000Z begun by ${lock.holderIdentity}`,
     );
     await lock.release();
-    expect(a.store.verbs()).toBe('update update');
+    expect(a.store.verbs()).toBe('update update update');
     expect(annotation()).toMatch(ended('done', 'a'));
   });
 
@@ -171,7 +183,7 @@ describe('a claim', () => {
     const next = a.acquire();
     await lock.release();
     await next;
-    expect(a.store.verbs()).toBe('update update');
+    expect(a.store.verbs()).toBe('update update update');
     expect(annotation()).toMatch(ended('done', 'a'));
   });
 
@@ -196,6 +208,183 @@ describe('a claim', () => {
 
     await (await fire(b, { minute: 1 })).release();
     expect(annotation()).toMatch(ended('done', 'b'));
+  });
+});
+
+describe('work that is claimed and has not begun', () => {
+  it('is left out by others as soon as it begins, and not before', async () => {
+    const { a, b, clock } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    await settled();
+    const others = (['skip', 'wait', 'try'] as const).map((insistence) =>
+      outcomeOf(
+        fire(b, { minute: 1, insistence, options: { waitTimeout: 1 } }),
+      ),
+    );
+    await clock.advance(7_000); // renewed once
+    expect(others.map(({ state }) => state)).toEqual([
+      'pending',
+      'pending',
+      'pending',
+    ]);
+    await lock.begin();
+    await settled();
+    for (const { reason } of others) {
+      expect(reason).toBeInstanceOf(WorkClaimedError);
+    }
+    expect(b.store.requests).toEqual([]);
+  });
+
+  it('is run by another when it is given back', async () => {
+    const { a, b, annotation } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    await settled();
+    const other = outcomeOf(fire(b, { minute: 1 }));
+    await settled();
+    await giveBack([lock]);
+    await settled();
+    expect(other.state).toBe('resolved');
+    expect(annotation()).toMatch(ended('begun', 'b'));
+  });
+
+  it('is run by another when its process dies', async () => {
+    const { a, b, c, clock } = await observed();
+    await claimFire(a, { minute: 1 });
+    await settled();
+    die(a);
+    const others = [b, c].map((pod) => outcomeOf(fire(pod, { minute: 1 })));
+    await clock.advance(15_100);
+    expect(others.map(({ state }) => state).toSorted()).toEqual([
+      'rejected',
+      'resolved',
+    ]);
+  });
+
+  it('is run by another when its process has lost the answer and is cut off', async () => {
+    const { a, b, annotation, clock } = await observed();
+    const options = { leaseDuration: 3_000, waitTimeout: 3_000 };
+    a.store.plan({ breaks: 'after' }, ['update'], 1);
+    die(a);
+    const first = outcomeOf(fire(a, { minute: 1, options }));
+    await settled();
+    const second = outcomeOf(fire(b, { minute: 1, options }));
+    await clock.advance(6_000);
+    expect(second.state).toBe('resolved');
+    await second.value?.release();
+    a.store.heal();
+    await clock.advance(20_000);
+    expect(first.state).toBe('rejected');
+    expect(annotation()).toMatch(ended('done', 'b'));
+  });
+
+  it('is run by another when its process closes before it has the answer', async () => {
+    const { a, b, annotation, clock } = await observed();
+    a.store.plan({ answeredAfter: Infinity }, ['update'], 1);
+    const first = outcomeOf(fire(a, { minute: 1 }));
+    await settled();
+    const second = outcomeOf(fire(b, { minute: 1 }));
+    await settled();
+    expect(annotation()).toMatch(ended('claimed', 'a'));
+    const closed = a.engine.shutdown(0);
+    await clock.advance(1_000);
+    await closed;
+    expect(first.reason).toMatchObject({ reason: 'shutdown' });
+    expect(second.state).toBe('resolved');
+  });
+
+  it('is left alone in the end under a lock that never expires', async () => {
+    const { a, b, clock } = await observed();
+    await claimFire(a, {
+      minute: 1,
+      options: { leaseDuration: 'infinite' },
+    });
+    await settled();
+    die(a);
+    const other = outcomeOf(fire(b, { minute: 1 }));
+    await clock.advance(59_000);
+    expect(other.state).toBe('pending');
+    await clock.advance(3_000);
+    expect(other.reason).toBeInstanceOf(WorkClaimedError);
+  });
+});
+
+describe('work that has begun, as the record says', () => {
+  it('begins though the answer was lost', async () => {
+    const { a, b, clock } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    a.store.plan({ breaks: 'after' }, ['update'], 1);
+    const begun = outcomeOf(lock.begin());
+    await settled();
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await clock.advance(1_000);
+    expect(begun.state).toBe('resolved');
+  });
+
+  it('begins under another acquisition, when the lock is lost before the answer is there', async () => {
+    const { a, b, annotation, clock } = await observed();
+    const options = { leaseDuration: 3_000, waitTimeout: 3_000 };
+    a.store.plan({}, ['update'], 1);
+    a.store.plan({ breaks: 'after' }, ['update'], 1);
+    die(a);
+    const first = outcomeOf(fire(a, { minute: 1, options }));
+    await settled();
+    expect(annotation()).toMatch(ended('begun', 'a'));
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    // Somebody else has the lock meanwhile, for something else.
+    const byHand = b.acquire();
+    await clock.advance(6_000);
+    const other = await byHand;
+    a.store.heal();
+    await clock.advance(2_000);
+    expect(first.state).toBe('pending');
+    await other.release();
+    await clock.advance(2_000);
+    expect(first.state).toBe('resolved');
+    await first.value?.release();
+    expect(annotation()).toMatch(ended('done', 'a'));
+  });
+
+  it('begins though its process closes meanwhile, and is asked to stop', async () => {
+    const { a, b, clock } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    a.store.plan({ answeredAfter: 1_000 }, ['update'], 1);
+    const begun = outcomeOf(lock.begin());
+    await settled();
+    const closed = outcomeOf(a.engine.shutdown(0));
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await clock.advance(900);
+    expect(closed.state).toBe('pending');
+    await clock.advance(200);
+    expect(begun.state).toBe('resolved');
+    expect(lock.signal.aborted).toBe(true);
+    expect(closed.state).toBe('resolved');
+  });
+
+  it('is not taken back by a call that gives up', async () => {
+    const { a, annotation } = await observed();
+    const lock = await fire(a, { minute: 1 });
+    await giveBack([lock]);
+    expect(annotation()).toMatch(ended('begun', 'a'));
+  });
+
+  it('does not begin in an application that closes', async () => {
+    const { a, annotation, clock } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    const closed = a.engine.shutdown(0);
+    await expect(lock.begin()).rejects.toMatchObject({ reason: 'shutdown' });
+    await clock.advance(1_000);
+    await closed;
+    expect(annotation()).toMatch(ended('open', 'a'));
+  });
+
+  it('is not run again by the same call, be its lock lost', async () => {
+    const { cluster, a } = await observed();
+    const claim = claimOf({ minute: 1 });
+    await fire(a, { minute: 1 }, claim);
+    await cluster.process('b').forceRelease();
+    await expect(fire(a, { minute: 1 }, claim)).rejects.toThrow(
+      WorkClaimedError,
+    );
   });
 });
 
@@ -227,7 +416,7 @@ describe('the work of a holder that dies', () => {
     expect(states()).toEqual(['pending', 'resolved']);
     // Whoever is second sees so by its watch.
     const writes = [b, c].map(({ store }) => store.verbs());
-    expect(writes.toSorted()).toEqual(['', 'update']);
+    expect(writes.toSorted()).toEqual(['', 'update update']);
 
     const winner = followers.find(({ state }) => state === 'resolved');
     await winner?.value?.release();

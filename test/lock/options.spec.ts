@@ -33,6 +33,7 @@ describe('the defaults', () => {
       waitTimeout: undefined,
       createLease: true,
       deleteOnRelease: false,
+      reentrant: true,
     });
   });
 
@@ -79,6 +80,7 @@ describe('what is given', () => {
     waitTimeout: 0,
     createLease: false,
     deleteOnRelease: true,
+    reentrant: false,
   };
 
   it('to the module holds for every lock', () => {

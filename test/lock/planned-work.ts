@@ -3,8 +3,9 @@ import {
   resolveLockOptions,
   type LockOptions,
 } from '../../lib/k8s-lock.options.js';
+import { acquireAndBegin } from '../../lib/lock/begin-work.js';
 import type { Claim } from '../../lib/lock/claim.js';
-import type { LockHandle } from '../../lib/lock/lease-lock.js';
+import type { LockHandle } from '../../lib/lock/lock-handle.js';
 import type { Insistence } from '../../lib/lock/patience.js';
 import { settled } from './controlled-clock.js';
 import type { MemoryLeaseStore } from './memory-lease-store.js';
@@ -26,20 +27,37 @@ interface Fire {
   signal?: AbortSignal;
 }
 
-const claimOf = ({ minute, retry = false }: Fire): Claim => ({
+export const claimOf = ({ minute, retry = false }: Fire): Claim => ({
   at: fireAt(minute),
   latest: fireAt(minute + 60),
   retry,
+  ownIdentities: new Set(),
 });
 
-/** A call for the fire of this minute. */
-export function fire(pod: LockProcess, call: Fire): Promise<LockHandle> {
+/** A call for the fire of this minute, up to the moment at which its work begins. */
+export async function fire(
+  pod: LockProcess,
+  call: Fire,
+  claim = claimOf(call),
+): Promise<LockHandle> {
+  const locks = await acquireAndBegin(pod.clock, claim, async () => [
+    await claimFire(pod, call, claim),
+  ]);
+  return locks![0]!;
+}
+
+/** A call for the fire of this minute, before its work begins. */
+export function claimFire(
+  pod: LockProcess,
+  call: Fire,
+  claim = claimOf(call),
+): Promise<LockHandle> {
   return pod.engine.acquire(
     { name: JOB, namespace: 'default', leaseName: JOB },
     resolveLockOptions(call.options),
     call.insistence ?? 'skip',
     call.signal,
-    claimOf(call),
+    claim,
   );
 }
 

@@ -41,7 +41,7 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
 
   constructor(
     readonly store: S,
-    clock: Clock,
+    readonly clock: Clock,
     readonly clientId: string,
     { requestTimeout = 5_000 } = {},
   ) {

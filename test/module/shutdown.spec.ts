@@ -1,7 +1,12 @@
 /** The order in which an application closes, and what it logs about locks while it runs. */
 import { once } from 'node:events';
 import {
+  Controller,
+  Get,
+  Inject,
   Injectable,
+  Module,
+  Sse,
   type BeforeApplicationShutdown,
   type LoggerService,
   type OnApplicationShutdown,
@@ -13,11 +18,13 @@ import {
   ScheduleModule,
   SchedulerRegistry,
 } from '@nestjs/schedule';
+import { fromEvent, map, Observable, take } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 import {
   currentLock,
   LockLostError,
   LockNotAcquiredError,
+  LockService,
   WithLeaseLock,
   type LockEvent,
 } from '../../lib/index.js';
@@ -39,8 +46,11 @@ class ErrorLog implements LoggerService {
   warn(): void {}
 }
 
+/** The connection does not outlast the request. */
+const ONCE = { headers: { connection: 'close' } };
+
 describe('shutdown', () => {
-  it('stops schedulers, closes HTTP, asks the work to stop, and releases last', async () => {
+  it('asks the work to stop, stops schedulers, closes HTTP, and releases last', async () => {
     const order: string[] = [];
     const started = defer();
 
@@ -76,11 +86,11 @@ describe('shutdown', () => {
     await fixture.app.close();
     expect(order).toEqual([
       'job started',
+      'asked to stop: shutdown',
+      'still held',
       'beforeApplicationShutdown',
       'HTTP closed',
       'onApplicationShutdown',
-      'asked to stop: shutdown',
-      'still held',
     ]);
     expect(holderOf(server, 'job')).toBeUndefined();
   });
@@ -111,7 +121,7 @@ describe('shutdown', () => {
     const log = new ErrorLog();
     await using fixture = await startLockApp(
       { imports: [ScheduleModule.forRoot()], providers: [Jobs] },
-      { logger: log },
+      { logger: log, lock: { requestTimeout: 1_000 } },
     );
     const { server, locks } = fixture;
     const events: LockEvent[] = [];
@@ -131,6 +141,179 @@ describe('shutdown', () => {
       { type: 'skipped', reason: 'shutdown', fire: expect.any(Date) },
     ]);
     expect(log.errors).toEqual([]);
+  });
+
+  describe('does not wait for what waits for it', () => {
+    it('a request whose work heeds the signal', async () => {
+      const started = defer();
+      @Controller()
+      class Work {
+        @Get('work')
+        @WithLeaseLock('work')
+        async run() {
+          const { signal } = currentLock()!;
+          started.resolve();
+          await once(signal, 'abort');
+          return signal.reason.reason;
+        }
+      }
+      await using fixture = await startLockApp(
+        { controllers: [Work] },
+        { lock: { shutdownTimeout: 60_000 } },
+      );
+      const answer = fixture.request('work', ONCE);
+      await started.promise;
+      await fixture.app.close();
+      expect(await (await answer).text()).toBe('shutdown');
+      expect(holderOf(fixture.server, 'work')).toBeUndefined();
+    });
+
+    it('a request that waits for a lock', async () => {
+      @Controller()
+      class Work {
+        constructor(@Inject(LockService) private readonly locks: LockService) {}
+
+        @Get('work')
+        async run() {
+          await using _ = await this.locks.acquire('work');
+        }
+      }
+      await using fixture = await startLockApp(
+        { controllers: [Work] },
+        { lock: { shutdownTimeout: 60_000 } },
+      );
+      await using _ = await fixture.others.acquire('work');
+      const watched = fixture.server.requests.next({
+        verb: 'watch',
+        name: 'work',
+      });
+      const answer = fixture.request('work', ONCE);
+      await watched;
+      await fixture.app.close();
+      expect((await answer).status).toBe(503);
+    });
+
+    it('a stream of events that ends with the signal', async () => {
+      const started = defer();
+      @Controller()
+      class Work {
+        @Sse('work')
+        @WithLeaseLock('work')
+        async run() {
+          const { signal } = currentLock()!;
+          const aborted = fromEvent(signal, 'abort').pipe(
+            take(1),
+            map(() => ({ data: 'last' })),
+          );
+          return new Observable((subscriber) => {
+            subscriber.add(aborted.subscribe(subscriber));
+            started.resolve();
+          });
+        }
+      }
+      await using fixture = await startLockApp(
+        { controllers: [Work] },
+        { lock: { shutdownTimeout: 60_000 } },
+      );
+      const answer = fixture.request('work', ONCE).then((each) => each.text());
+      await started.promise;
+      await fixture.app.close();
+      expect(await answer).toContain('last');
+      expect(holderOf(fixture.server, 'work')).toBeUndefined();
+    });
+
+    it.each([
+      'onModuleDestroy',
+      'beforeApplicationShutdown',
+      'onApplicationShutdown',
+    ] as const)(
+      'a queue worker that waits in %s for the job which it runs',
+      async (hook) => {
+        const started = defer();
+        let running: Promise<unknown> = Promise.resolve();
+        class Worker {
+          constructor() {
+            Object.assign(this, { [hook]: () => running });
+          }
+
+          @WithLeaseLock('job')
+          async run() {
+            const { signal } = currentLock()!;
+            started.resolve();
+            await once(signal, 'abort');
+          }
+        }
+        @Module({ providers: [Worker], exports: [Worker] })
+        class Queue {}
+        for (const isGlobal of [true, false]) {
+          // oxlint-disable-next-line no-await-in-loop -- one application after the other
+          await using fixture = await startLockApp(
+            isGlobal ? { imports: [Queue] } : { providers: [Worker] },
+            { lock: { shutdownTimeout: 60_000, isGlobal } },
+          );
+          running = fixture.app.get(Worker).run();
+          // oxlint-disable-next-line no-await-in-loop
+          await started.promise;
+          // oxlint-disable-next-line no-await-in-loop
+          await fixture.app.close();
+          expect(holderOf(fixture.server, 'job')).toBeUndefined();
+        }
+      },
+    );
+
+    it('a request that has nothing to do with locks', async () => {
+      const started = defer();
+      const slow = defer();
+      @Controller()
+      class Work {
+        @Get('slow')
+        async run() {
+          started.resolve();
+          await slow.promise;
+        }
+      }
+      await using fixture = await startLockApp(
+        { controllers: [Work] },
+        { lock: { shutdownTimeout: 50 } },
+      );
+      const lock = await fixture.locks.acquire('held');
+      const aborted = once(lock.signal, 'abort');
+      const answer = fixture.request('slow', ONCE);
+      await started.promise;
+      const released = new Promise<void>((resolve) => {
+        fixture.locks.events$.subscribe(
+          ({ type }) => type === 'released' && resolve(),
+        );
+      });
+      const closed = fixture.app.close();
+      await aborted;
+      await expect(fixture.locks.acquire('other')).rejects.toMatchObject({
+        reason: 'shutdown',
+      });
+      await released; // nobody has done so: shutdownTimeout is over
+      slow.resolve();
+      expect((await answer).status).toBe(200);
+      await closed;
+    });
+  });
+
+  it('takes back an acquisition that it cuts short, be shutdownTimeout 0', async () => {
+    await using fixture = await startLockApp(
+      {},
+      { lock: { shutdownTimeout: 0 } },
+    );
+    await using lock = await fixture.locks.acquire('job');
+    await lock.release();
+    using _ = fixture.server.faults.inject(
+      { kind: 'hold', when: 'after' },
+      { verb: 'update', name: 'job', times: 1 },
+    );
+    const asked = fixture.server.requests.next({ verb: 'update', name: 'job' });
+    const call = Promise.allSettled([fixture.locks.acquire('job')]);
+    await asked;
+    await fixture.app.close();
+    expect(await call).toMatchObject([{ reason: { reason: 'shutdown' } }]);
+    expect(holderOf(fixture.server, 'job')).toBeUndefined();
   });
 
   it('waits no longer than shutdownTimeout for work that goes on', async () => {

@@ -85,10 +85,16 @@ function decide(lease: StoredLease): Stated {
 function findNonsense(lease: StoredLease): string[] {
   const state = describeLock(reference, lease);
   const { at } = readClaim(lease) ?? {};
-  const verdict = judgeClaim({ at: 0, latest: Infinity, retry: true }, lease, {
-    self: 'pod_1',
-    holder: 'stranger',
-  });
+  const verdict = judgeClaim(
+    {
+      at: 0,
+      latest: Infinity,
+      retry: true,
+      ownIdentities: new Set(['pod_1']),
+    },
+    lease,
+    'stranger',
+  );
   const claims = {
     'the state is another': state.state !== decide(lease).state,
     'a date is none': Object.values(state).some(
@@ -104,7 +110,7 @@ function findNonsense(lease: StoredLease): string[] {
     .map(([what]) => what);
 }
 
-const VERDICTS = ['free', 'settled', 'running'];
+const VERDICTS = ['free', 'settled', 'claimed', 'running', 'own'];
 
 /** What a record comes to, and what it must come to unless it is refused. */
 function judge(lease: StoredLease | undefined, json: string) {

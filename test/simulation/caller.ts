@@ -3,11 +3,13 @@ import { getEventListeners } from 'node:events';
 import { resolveLockOptions } from '../../lib/k8s-lock.options.js';
 import {
   LockBackendError,
+  LockLostError,
   LockNotAcquiredError,
   type LockReference,
 } from '../../lib/lock.errors.js';
+import { acquireAndBegin } from '../../lib/lock/begin-work.js';
 import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
-import type { LockHandle } from '../../lib/lock/lease-lock.js';
+import type { LockHandle } from '../../lib/lock/lock-handle.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { LeaseCell } from '../../lib/lock/lease-cell.js';
 import type { FireCall } from './fire-calls.js';
@@ -155,17 +157,29 @@ export class Caller {
       () =>
         `wants ${lock.leaseName} (${insistence}, ${JSON.stringify({ ...wish.options, ...claim })})`,
     );
-    const acquired = this.engine.acquire(
-      lock,
-      options,
-      insistence,
-      signal,
+    const acquire = async (): Promise<[LockHandle]> => {
+      const taken = this.engine.acquire(
+        lock,
+        options,
+        insistence,
+        signal,
+        claim,
+      );
+      const ended = this.expectEnd(wish, signal, call);
+      try {
+        return [await taken];
+      } finally {
+        ended();
+      }
+    };
+    const acquired = acquireAndBegin(
+      { now: () => this.machine.localTime() },
       claim,
+      acquire,
     );
-    const ended = this.expectEnd(wish, signal, call);
     this.waits.add(controller);
     try {
-      return await acquired;
+      return (await acquired)?.[0];
     } catch (error) {
       statistics.count('refusals');
       timeline.add(name, () => `does not get it: ${String(error)}`);
@@ -175,7 +189,6 @@ export class Caller {
       this.checkRefusal(error, call);
       return undefined;
     } finally {
-      ended();
       this.waits.delete(controller);
       if (getEventListeners(signal, 'abort').length > 0) {
         findings.add(
@@ -231,6 +244,10 @@ export class Caller {
             const { observation, holder } = this.cellOf(lock);
             return calls.respite(call, {
               verdict: machine.observe(() => observation.judge()),
+              isClaimed: machine.observe(
+                () =>
+                  observation.judgeClaim(call.wish.claim).state === 'claimed',
+              ),
               heardAt: observation['since'],
               isHeldHere: holder !== undefined,
               clientId: this.engine['clientId'],
@@ -313,6 +330,7 @@ export class Caller {
     }
     const isDocumented =
       error instanceof LockNotAcquiredError ||
+      (claim && error instanceof LockLostError) ||
       error instanceof LockBackendError ||
       (signal.aborted && error === signal.reason);
     if (!isDocumented) {

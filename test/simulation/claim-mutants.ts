@@ -53,13 +53,23 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'work that was cut short recorded as done',
     rule: 'a claim says what became of the work',
     file: 'lock/hold.ts',
-    replacements: [['this.claimEnd = end;', "this.claimEnd = end && 'done';"]],
+    replacements: [
+      [
+        "this.claimEnd = isTakenBack ? 'begun' : end;",
+        "this.claimEnd = isTakenBack ? 'begun' : end && 'done';",
+      ],
+    ],
   },
   {
     name: 'work that a shutdown has given up recorded as done',
     rule: 'a claim says what became of the work',
     file: 'lock/hold.ts',
-    replacements: [["claim: ClaimEnd = 'begun'", "claim: ClaimEnd = 'done'"]],
+    replacements: [
+      [
+        "this.endClaimAs(this.claimEnd === 'open' ? 'open' : 'begun');",
+        "this.endClaimAs(this.claimEnd === 'open' ? 'open' : 'done');",
+      ],
+    ],
   },
   {
     name: 'work that is done not recorded with minHold',
@@ -78,7 +88,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     rule: 'onFailure: retry',
     file: 'lock/claim.ts',
     replacements: [
-      ['  if (!claim.retry) {', '  if (!claim.retry || by !== self) {'],
+      ['  if (!claim.retry) {', '  if (claim.retry || by !== holder) {'],
     ],
   },
   {
@@ -87,8 +97,8 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     file: 'lock/patience.ts',
     replacements: [
       [
-        "if (verdict?.state === 'running') {",
-        "if (verdict?.state === ('never' as never)) {",
+        "      case 'running':\n        this.isFollowing = true;",
+        "      case 'running':",
       ],
     ],
   },
@@ -98,8 +108,8 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     file: 'lock/claim.ts',
     replacements: [
       [
-        'return by !== undefined && by === holder',
-        'return by !== undefined && by === self',
+        "return isLive ? { state: 'running', by }",
+        "return isLive && by === '' ? { state: 'running', by }",
       ],
     ],
   },

@@ -1,6 +1,7 @@
 /** The calls for planned fires: who came for which, and whether those that were left out may have been. */
 import type { LockNotAcquiredError } from '../../lib/lock.errors.js';
 import type { Claim } from '../../lib/lock/claim.js';
+import { LONGEST_REQUEST } from '../../lib/lock/lock-context.js';
 import type { Verdict } from '../../lib/lock/observation.js';
 import type { Findings } from './findings.js';
 import type { Machine } from './machine.js';
@@ -130,11 +131,14 @@ export class FireCalls {
     call: FireCall,
     {
       verdict,
+      isClaimed,
       heardAt,
       isHeldHere,
       clientId,
     }: {
       verdict: Verdict;
+      /** Its holder has claimed the fire, and may yet give it back. */
+      isClaimed: boolean;
       /** Monotonic time at which it has learnt of the last write. */
       heardAt: number;
       /** A call of the same process holds the lock. */
@@ -160,11 +164,16 @@ export class FireCalls {
       return slack; // heard of since, while it waits for an answer
     }
     const mayBeDead =
-      parkedUntil === undefined
+      isClaimed ||
+      (parkedUntil === undefined
         ? aliveAt <= calledAtLocal
-        : parkedUntil <= claim.at;
-    return mayBeDead && expiresAt !== Infinity
-      ? (expiresAt - machine.localTime()) / machine.rate + slack
+        : parkedUntil <= claim.at);
+    // What is claimed under a lock that never expires is waited for until it must have begun.
+    const until = isClaimed
+      ? Math.min(expiresAt, calledAtLocal + LONGEST_REQUEST)
+      : expiresAt;
+    return mayBeDead && until !== Infinity
+      ? (until - machine.localTime()) / machine.rate + slack
       : 0;
   }
 

@@ -113,12 +113,17 @@ export class Fires {
   }
 
   /** A client does not run a fire since somebody else has claimed it. */
-  skipped(machine: Machine, claim: Claim, state: 'settled' | 'running'): void {
+  skipped(
+    machine: Machine,
+    claim: Claim,
+    state: 'settled' | 'claimed' | 'running' | 'own',
+  ): void {
     this.statistics.count('fires skipped');
     const isRecorded = this.recorded.some(({ at, end }) =>
       at === claim.at
         ? end === 'done' ||
-          (end === 'begun' && (!claim.retry || state === 'running'))
+          (end === 'begun' && (!claim.retry || state === 'running')) ||
+          (end === 'claimed' && state === 'claimed')
         : at > claim.at && at <= claim.latest,
     );
     // What a process has finished itself it knows before the record says so.
@@ -282,6 +287,11 @@ export class Fires {
       return;
     }
     const truth = run?.end ?? 'open';
+    // Its process was closed before it could know that the record said so.
+    const isUnheard = run === undefined && claimOf(before)?.end === 'begun';
+    if (said.end === 'begun' && isUnheard) {
+      return;
+    }
     if (said.end !== truth && !(run?.isLate && said.end === 'begun')) {
       this.accuse(
         'claim-untrue',

@@ -81,7 +81,11 @@ export class Job {
     const { plan, options, machine, world, random } = this;
     const fire = fireAt(plan, machine.wallMilliseconds());
     if (fire !== undefined) {
-      const claim = { ...fire, retry: options.retry };
+      const claim = {
+        ...fire,
+        retry: options.retry,
+        ownIdentities: new Set<string>(),
+      };
       await this.caller.runFire(
         fireWish(random, claim, options, world.isHealed),
       );

@@ -1,0 +1,200 @@
+/** The handles of locks: one of several that share an acquisition, and one that stands for several locks. */
+import type { LeaseStore } from '../kube/lease-store.js';
+import { LockLostError, type LockReference } from '../lock.errors.js';
+import type { ClaimEnd } from './claim.js';
+import type { Hold } from './hold.js';
+import { LeaseLock } from './lease-lock.js';
+
+/** The async context of work under a lock. */
+export interface LockScope {
+  /** Undefined once the lock was released: contexts live on in whatever was made in them. */
+  lock: LockHandle | undefined;
+  outer: LockScope | undefined;
+}
+
+/** A lock as the package's own code passes it on. */
+export abstract class LockHandle extends LeaseLock {
+  /** Those of the work under it. */
+  abstract readonly scopes: Set<LockScope>;
+  /** Whether this handle was released, or the closing application has released the lock. */
+  abstract readonly isReleased: boolean;
+
+  /** Whether it is this Lease of this store, and may be shared. */
+  abstract lends(store: LeaseStore, lock: LockReference): boolean;
+
+  /** Another handle of the same lock: the lock is released when all its handles are. */
+  abstract lend(): LockHandle;
+
+  /**
+   * Must come before the work that was claimed with the lock: see {@link Hold.begin}.
+   *
+   * @throws LockLostError, LockBackendError
+   */
+  abstract begin(): Promise<void>;
+
+  /** What the release is to say of the work that was claimed with the lock; `done` unless told. */
+  abstract endClaimAs(end: ClaimEnd): void;
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+}
+
+/** One of the handles of an acquisition. */
+export class HeldLock extends LockHandle {
+  readonly name: string;
+  readonly namespace: string;
+  readonly leaseName: string;
+  readonly scopes = new Set<LockScope>();
+  private released: Promise<void> | undefined;
+
+  /** @param isBorrowed whether another handle has begun the claimed work, and ends it */
+  constructor(
+    private readonly hold: Hold,
+    private readonly isBorrowed = false,
+  ) {
+    super();
+    const { lock } = hold;
+    this.name = lock.name;
+    this.namespace = lock.namespace;
+    this.leaseName = lock.leaseName;
+    hold.lend();
+  }
+
+  get holderIdentity(): string {
+    return this.hold.holderIdentity;
+  }
+
+  get fencingToken(): bigint {
+    return this.hold.fencingToken;
+  }
+
+  get signal(): AbortSignal {
+    return this.hold.signal;
+  }
+
+  get isHeld(): boolean {
+    return !this.isReleased && this.hold.isHeld;
+  }
+
+  get isReleased(): boolean {
+    return this.released !== undefined || this.hold.isReleased;
+  }
+
+  assertHeld(): void {
+    this.hold.assertHeld();
+    if (this.isReleased) {
+      throw new LockLostError(this.hold.lock, 'released');
+    }
+  }
+
+  release(): Promise<void> {
+    if (this.released === undefined) {
+      this.released = this.hold.giveBack();
+      this.scopes.forEach((scope) => {
+        scope.lock = undefined;
+      });
+      this.scopes.clear();
+    }
+    return this.released;
+  }
+
+  lends(store: LeaseStore, { namespace, leaseName }: LockReference): boolean {
+    return (
+      this.hold.options.reentrant &&
+      this.hold.context.store === store &&
+      this.namespace === namespace &&
+      this.leaseName === leaseName
+    );
+  }
+
+  lend(): LockHandle {
+    return new HeldLock(this.hold, true);
+  }
+
+  async begin(): Promise<void> {
+    if (this.hold.hasClaim && !this.isBorrowed) {
+      await this.hold.begin();
+    }
+  }
+
+  endClaimAs(end: ClaimEnd): void {
+    if (!this.isBorrowed) {
+      this.hold.endClaimAs(end);
+    }
+  }
+}
+
+/** The last of several locks that a call has taken: it is held as long as each of them is. */
+export class JoinedLock extends LockHandle {
+  readonly name: string;
+  readonly namespace: string;
+  readonly leaseName: string;
+  readonly scopes: Set<LockScope>;
+  private readonly last: LockHandle;
+  private readonly anyOfThem: AbortSignal;
+
+  constructor(private readonly locks: readonly LockHandle[]) {
+    super();
+    this.last = locks.at(-1)!;
+    this.name = this.last.name;
+    this.namespace = this.last.namespace;
+    this.leaseName = this.last.leaseName;
+    this.scopes = this.last.scopes;
+    this.anyOfThem = AbortSignal.any(locks.map(({ signal }) => signal));
+  }
+
+  get holderIdentity(): string {
+    return this.last.holderIdentity;
+  }
+
+  get fencingToken(): bigint {
+    return this.last.fencingToken;
+  }
+
+  get signal(): AbortSignal {
+    // Each of them looks at the clock, and aborts what is made of it.
+    this.locks.forEach(({ signal }) => signal);
+    return this.anyOfThem;
+  }
+
+  get isHeld(): boolean {
+    return this.locks.every(({ isHeld }) => isHeld);
+  }
+
+  get isReleased(): boolean {
+    return this.last.isReleased;
+  }
+
+  assertHeld(): void {
+    this.locks.forEach((lock) => lock.assertHeld());
+  }
+
+  async release(): Promise<void> {
+    await Promise.all(this.locks.map((lock) => lock.release()));
+  }
+
+  lends(store: LeaseStore, lock: LockReference): boolean {
+    return this.last.lends(store, lock);
+  }
+
+  lend(): LockHandle {
+    return new JoinedLock(this.locks.map((lock) => lock.lend()));
+  }
+
+  begin(): Promise<void> {
+    return this.last.begin();
+  }
+
+  endClaimAs(end: ClaimEnd): void {
+    this.last.endClaimAs(end);
+  }
+}
+
+/** Releases locks under which nothing was done: what was claimed with them is open again. */
+export async function giveBack(locks: readonly LockHandle[]): Promise<void> {
+  for (const lock of locks) {
+    lock.endClaimAs('open');
+  }
+  await Promise.all(locks.map((lock) => lock.release()));
+}
