@@ -88,6 +88,11 @@ export class LockService {
   /** Out of reach of loggers, for the credentials in it. */
   readonly #options: ResolvedModuleOptions;
 
+  /** @internal Whether it is one, and not a stub, a mock or a Proxy that is provided in its place. */
+  static isGenuine(service: object): service is LockService {
+    return #options in service;
+  }
+
   constructor(options: ResolvedModuleOptions) {
     this.#options = options;
     const { kubeConfig, inCluster, requestTimeout, clientId } = options;

@@ -7,7 +7,7 @@ import {
   type NestInterceptor,
   type Type,
 } from '@nestjs/common';
-import type { Observable } from 'rxjs';
+import { defer, isObservable, mergeMap, of, type Observable } from 'rxjs';
 import {
   findObjectFaults,
   throwFaults,
@@ -21,6 +21,7 @@ import { addInterceptorLock } from './interceptor-lock.metadata.js';
 import { LockedRun, observeLocked } from './locked-run.js';
 import { checkName } from './method-lock.metadata.js';
 import { isEventStream } from './route.metadata.js';
+import { runOnStandIn } from './stand-in.js';
 
 /**
  * Makes an interceptor that runs each call of a handler under the lock of this name: of a route, a
@@ -94,8 +95,20 @@ export function LeaseLockInterceptor(
         options: lockOptions,
       };
       const exchange = currentExchange();
+      const skipped = (): unknown => exchange?.skip();
+      if (!LockService.isGenuine(this.locks)) {
+        const call = {
+          standIn: this.locks,
+          wishes: [wish],
+          skipped,
+          describe: () => describeHandler(context),
+        };
+        return defer(() => runOnStandIn(call, () => next.handle())).pipe(
+          mergeMap((result) => (isObservable(result) ? result : of(result))),
+        );
+      }
       return observeLocked(
-        new LockedRun(this.locks, [wish], () => exchange?.skip()),
+        new LockedRun(this.locks, [wish], skipped),
         () => next.handle(),
         isEventStream(context.getHandler()),
       );

@@ -1,7 +1,6 @@
 /** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
 import { LockConfigurationError } from '../lock.errors.js';
-import type { LockService } from '../lock.service.js';
-import type { LeaseLock } from '../lock/lease-lock.js';
+import { LockService } from '../lock.service.js';
 import { findClaim } from './fire-policy.js';
 import { currentExchange } from './http-exchange.js';
 import { findLockService } from './lock-service.binding.js';
@@ -18,6 +17,7 @@ import {
   type MethodLock,
 } from './method-lock.metadata.js';
 import { keepTick } from './scheduler-ticks.js';
+import { runOnStandIn } from './stand-in.js';
 
 /** Calls the method under its locks; without a LockService it rejects, and never runs the method unlocked. */
 export async function callUnderLocks(
@@ -31,14 +31,18 @@ export async function callUnderLocks(
   // As the claim of a wish, it is of the moment of the call: nothing may be awaited before.
   const goOn = isInnermost(lowest) ? undefined : keepTick();
   const exchange = currentExchange();
-  const run = new LockedRun(service, wishes, () =>
-    exchange?.isRoutedTo(findFinalMethod(lowest)) ? exchange.skip() : undefined,
-  );
-  return runLocked(run, (held) => {
+  const skipped = (): unknown =>
+    exchange?.isRoutedTo(findFinalMethod(lowest)) ? exchange.skip() : undefined;
+  const work = (held: unknown): unknown => {
     const call = (): unknown =>
       Reflect.apply(method, instance, fillIn(lowest, args, held));
     return goOn ? goOn(call) : call();
-  });
+  };
+  if (!LockService.isGenuine(service)) {
+    const describe = (): string => describeMethod(lowest.prototype, lowest.key);
+    return runOnStandIn({ standIn: service, wishes, skipped, describe }, work);
+  }
+  return runLocked(new LockedRun(service, wishes, skipped), work);
 }
 
 function makeWish(
@@ -58,7 +62,10 @@ function makeWish(
   };
 }
 
-function requireLockService(lock: MethodLock, instance: unknown): LockService {
+function requireLockService(
+  lock: MethodLock,
+  instance: unknown,
+): Partial<LockService> {
   if (typeof instance !== 'object' || instance === null) {
     throw new LockConfigurationError([
       `${describeMethod(lock.prototype, lock.key)} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
@@ -76,7 +83,7 @@ function requireLockService(lock: MethodLock, instance: unknown): LockService {
 function fillIn(
   lowest: MethodLock,
   args: readonly unknown[],
-  held: LeaseLock,
+  held: unknown,
 ): unknown[] {
   const filled = [...args];
   for (const index of findLockParameters(lowest.prototype, lowest.key)) {

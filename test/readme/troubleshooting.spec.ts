@@ -186,6 +186,15 @@ const MISTAKES: Record<string, () => Promise<unknown>> = {
   'makes an instance by hand': () => new Jobs().throws(),
   'does not import the module': () =>
     Test.createTestingModule({ providers: [Jobs] }).compile(),
+  'provides a mock that runs nothing': async () => {
+    const module = await Test.createTestingModule({
+      providers: [
+        Jobs,
+        { provide: LockService, useValue: { withLock: async () => undefined } },
+      ],
+    }).compile();
+    return module.get(Jobs).throws();
+  },
   'calls a method without its instance': () => {
     const method: () => Promise<void> = Reflect.get(jobs, 'throws');
     return method();
