@@ -47,7 +47,7 @@ export type {
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';
 export { currentLock } from './lock/current-lock.js';
-export { LeaseLock } from './lock/lease-lock.js';
+export { LeaseLock, type LeaseLockJson } from './lock/lease-lock.js';
 export type {
   FreeLockState,
   HeldLockState,

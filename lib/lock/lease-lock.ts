@@ -1,4 +1,15 @@
 /** The handle of a held lock, as users see it. */
+import { inspect, type InspectOptions } from 'node:util';
+
+/** A {@link LeaseLock} as JSON. */
+export interface LeaseLockJson {
+  name: string;
+  namespace: string;
+  leaseName: string;
+  holderIdentity: string;
+  fencingToken: string;
+  isHeld: boolean;
+}
 
 /**
  * A lock that was acquired. It is a class, so that it can be the type of a decorated parameter: the
@@ -43,4 +54,21 @@ export abstract class LeaseLock implements AsyncDisposable {
   abstract release(): Promise<void>;
   /** Releases it, at the end of the block of an `await using`. */
   abstract [Symbol.asyncDispose](): Promise<void>;
+
+  /** What `JSON.stringify()` and `console.log()` show of it; the token as a string, for JSON has no bigint. */
+  toJSON(): LeaseLockJson {
+    return {
+      name: this.name,
+      namespace: this.namespace,
+      leaseName: this.leaseName,
+      holderIdentity: this.holderIdentity,
+      fencingToken: String(this.fencingToken),
+      isHeld: this.isHeld,
+    };
+  }
+
+  /** @internal */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return `LeaseLock ${inspect(this.toJSON(), options)}`;
+  }
 }

@@ -32,6 +32,7 @@ it('the handle has the members of LeaseLock', () => {
       isHeld: true,
       assertHeld: true,
       release: true,
+      toJSON: true,
     }).toSorted(),
   );
 });
