@@ -36,6 +36,7 @@ export type {
   LockAcquiredEvent,
   LockBackendErrorEvent,
   LockEvent,
+  LockEventBase,
   LockExecutedEvent,
   LockFailedEvent,
   LockLostEvent,

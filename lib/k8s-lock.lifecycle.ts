@@ -13,8 +13,8 @@ import {
 } from './decorators/locked-method.explorer.js';
 import { followScheduler, type CronJob } from './decorators/scheduler-ticks.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
-import { LockConfigurationError, LockLostError } from './lock.errors.js';
-import type { LockEvent } from './lock.events.js';
+import { LockLog } from './lock-log.js';
+import { LockConfigurationError, LockError } from './lock.errors.js';
 import { LockService } from './lock.service.js';
 import { ShutdownHook } from './shutdown.module.js';
 
@@ -46,7 +46,11 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     if (!LockService.isGenuine(this.locks)) {
       return; // a test provides something in its place
     }
-    this.locks.events$.subscribe((event) => this.log(event));
+    const log = new LockLog(this.logger);
+    this.locks.events$.subscribe({
+      next: (event) => log.note(event),
+      complete: () => log.end(),
+    });
     await this.verify(found);
     this.followSchedulers(found);
     for (const { name, isObserved, options } of found) {
@@ -115,7 +119,9 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
         // Not awaited: an API server that does not answer must not hold up the start.
         this.requireRights(found).catch((error: Error) => {
           if (!this.closing.signal.aborted) {
-            this.logger.warn(error.message);
+            this.logger.warn(
+              error instanceof LockError ? error.explanation : error.message,
+            );
           }
         });
     }
@@ -127,17 +133,6 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
       throw new LockConfigurationError([
         `the Kubernetes API does not grant what locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
       ]);
-    }
-  }
-
-  private log(event: LockEvent): void {
-    if (event.type === 'lost') {
-      this.logger.warn(new LockLostError(event, event.reason).message);
-    } else if (
-      event.type === 'backend-error' &&
-      (event.operation === 'renew' || event.operation === 'release')
-    ) {
-      this.logger.warn(`${event.operation}: ${event.error.message}`);
     }
   }
 }

@@ -14,12 +14,19 @@ export interface LockReference {
 /** Milliseconds after which to ask again, where nothing else is known. */
 const RETRY_AFTER = 1_000;
 
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
+
 /**
  * The base of all errors of this package. It is an `HttpException`, so that a controller answers
- * sensibly without an exception filter. The HTTP body names the lock and never the holder: that is
- * for logs, in `message`.
+ * sensibly without an exception filter.
+ *
+ * Its `message` may reach strangers: GraphQL, RPC and many a filter pass it on. It names the lock and
+ * the reason. The holder, the Lease, the address of the API server and what to do are in `explanation`,
+ * which is what a log shows of the error.
  */
 export abstract class LockError extends HttpException {
+  /** All that is known and what to do about it, for logs and for people who run the application. Not for strangers. */
+  readonly explanation: string;
   /**
    * Whole seconds, 1 or more, after which it makes sense to try again; undefined when time does not
    * mend it. An HTTP answer with the status of the error carries it as `Retry-After`.
@@ -35,7 +42,7 @@ export abstract class LockError extends HttpException {
       lock?: string;
       retryAfter?: number;
     },
-    options: { cause?: unknown } = {},
+    options: { cause?: unknown; explanation?: string } = {},
   ) {
     super(
       {
@@ -45,9 +52,10 @@ export abstract class LockError extends HttpException {
         ...(answer.lock === undefined ? {} : { lock: answer.lock }),
       },
       answer.status,
-      options,
+      { cause: options.cause },
     );
     this.message = message;
+    this.explanation = options.explanation ?? message;
     this.retryAfter =
       answer.retryAfter === undefined
         ? undefined
@@ -55,6 +63,19 @@ export abstract class LockError extends HttpException {
     // Its cause is that of the error, which would be printed twice.
     Object.defineProperty(this, 'options', { enumerable: false });
     Error.captureStackTrace(this, new.target);
+  }
+
+  /** What a stranger may know: that of the HTTP answer. */
+  toJSON(): unknown {
+    return this.getResponse();
+  }
+
+  /** In logs: one line, and no stack where the error says all. */
+  [INSPECT](): string {
+    const { cause } = this;
+    const isToldAlready =
+      !(cause instanceof Error) || this.explanation.includes(cause.message);
+    return `${this.name}: ${this.explanation}${isToldAlready ? '' : ` [cause: ${String(cause)}]`}`;
   }
 }
 
@@ -84,6 +105,8 @@ export interface NotAcquiredDetails {
   waited?: number;
   /** That of the lock: after so many milliseconds it makes sense to ask for it again. */
   retryInterval?: number;
+  /** Whether another call of this process holds the lock. */
+  isOwnProcess?: boolean;
 }
 
 /** The lock was not acquired and the work did not run. Answers 423 (Locked), or 503 when the application closes. */
@@ -94,48 +117,83 @@ export class LockNotAcquiredError extends LockError {
   readonly holder?: string;
   /** Since when that holder has had it, by the holder's own clock. */
   readonly since?: Date;
+  /** Whether the holder is another call of this process. */
+  readonly isOwnProcess: boolean;
 
   constructor(
     lock: LockReference,
     reason: LockNotAcquiredReason,
     details: NotAcquiredDetails = {},
   ) {
-    super(notAcquiredMessage(lock, reason, details), {
-      // Somebody else may be asked for what is not to be had here.
-      status:
-        reason === 'shutdown'
-          ? HttpStatus.SERVICE_UNAVAILABLE
-          : HttpStatus.LOCKED,
-      message: NOT_ACQUIRED[reason],
-      lock: printable(lock.name),
-      retryAfter: details.retryInterval ?? RETRY_AFTER,
-    });
+    const stranger = details.isOwnProcess
+      ? 'another call of this process'
+      : 'another request or process';
+    const holder = describeHolder(details);
+    super(
+      `${nameLock(lock)} was not acquired${whyNotAcquired(reason, stranger, details)}.`,
+      {
+        // Somebody else may be asked for what is not to be had here.
+        status:
+          reason === 'shutdown'
+            ? HttpStatus.SERVICE_UNAVAILABLE
+            : HttpStatus.LOCKED,
+        message: NOT_ACQUIRED[reason],
+        lock: printable(lock.name),
+        retryAfter: details.retryInterval ?? RETRY_AFTER,
+      },
+      {
+        explanation: `${describe(lock)} was not acquired${whyNotAcquired(reason, holder, details)}.${adviceOf(reason, details)}`,
+      },
+    );
     this.lock = lock;
     this.reason = reason;
     this.holder = details.holder;
     this.since = details.since;
+    this.isOwnProcess = details.isOwnProcess ?? false;
   }
 }
 
-function notAcquiredMessage(
-  lock: LockReference,
+/** The end of the sentence. @param who holds it, where somebody does */
+function whyNotAcquired(
   reason: LockNotAcquiredReason,
-  details: NotAcquiredDetails,
+  who: string,
+  { waited = 0 }: NotAcquiredDetails,
 ): string {
-  if (reason === 'shutdown') {
-    return `${describe(lock)} was not acquired: the application is shutting down and takes no new locks.`;
+  const reasons: Record<LockNotAcquiredReason, string> = {
+    timeout: ` within ${Math.round(waited)} ms (waitTimeout): it is held by ${who}`,
+    held: `: it is held by ${who}`,
+    shutdown: ': the application is shutting down and takes no new locks',
+    cancelled:
+      ': the client of the HTTP request that waited for it has gone away',
+  };
+  return reasons[reason];
+}
+
+function describeHolder({
+  holder,
+  since,
+  isOwnProcess,
+}: NotAcquiredDetails): string {
+  if (holder === undefined) {
+    return isOwnProcess ? 'another call of this process' : 'another caller';
   }
-  if (reason === 'cancelled') {
-    return `${describe(lock)} was not acquired: the client of the HTTP request that waited for it has gone away.`;
+  const who = `${printable(holder)}${since ? ` (since ${since.toISOString()})` : ''}`;
+  return isOwnProcess ? `another call of this process, ${who}` : who;
+}
+
+function adviceOf(
+  reason: LockNotAcquiredReason,
+  { isOwnProcess }: NotAcquiredDetails,
+): string {
+  if (reason === 'shutdown' || reason === 'cancelled') {
+    return '';
   }
-  const holder =
-    details.holder === undefined
-      ? 'another caller'
-      : printable(details.holder) +
-        (details.since ? ` (since ${details.since.toISOString()})` : '');
+  if (isOwnProcess) {
+    return ' If that is who makes this call, it waits for itself: use withLock() or a method under @WithLeaseLock() for both, which run on under a lock that their caller holds.';
+  }
   return reason === 'timeout'
-    ? `${describe(lock)} was not acquired within ${Math.round(details.waited ?? 0)} ms (waitTimeout): it is held by ${holder}. Wait longer, or look at the holder with LockService.inspect().`
-    : `${describe(lock)} was not acquired: it is held by ${holder}. Use onLocked: 'wait' or LockService.acquire() to wait for it.`;
+    ? ' Wait longer, or look at the holder with LockService.inspect().'
+    : " Use onLocked: 'wait' or LockService.acquire() to wait for it.";
 }
 
 /**
@@ -174,12 +232,16 @@ export class LockLostError extends LockError {
   readonly reason: LockLossReason;
 
   constructor(lock: LockReference, reason: LockLossReason) {
-    super(`${describe(lock)} was lost: ${LOSS[reason]}.`, {
-      status: HttpStatus.SERVICE_UNAVAILABLE,
-      message: 'The lock was lost before the work was done',
-      lock: printable(lock.name),
-      retryAfter: RETRY_AFTER,
-    });
+    super(
+      `${nameLock(lock)} was lost: ${LOSS[reason]}.`,
+      {
+        status: HttpStatus.SERVICE_UNAVAILABLE,
+        message: 'The lock was lost before the work was done',
+        lock: printable(lock.name),
+        retryAfter: RETRY_AFTER,
+      },
+      { explanation: `${describe(lock)} was lost: ${LOSS[reason]}.` },
+    );
     this.lock = lock;
     this.reason = reason;
   }
@@ -222,6 +284,12 @@ export const FINAL_REASONS: readonly LockBackendReason[] = [
   'lease-refused',
 ];
 
+/** What a stranger is told of a Lease that can't be used. */
+const UNUSABLE: Partial<Record<LockBackendReason, string>> = {
+  'lease-missing': 'its Lease does not exist, and createLease is false',
+  'lease-refused': 'its Lease belongs to coordinated leader election',
+};
+
 /** The API server could not be reached or refused. Never carries a header, a token or a body. Answers 503. */
 export class LockBackendError extends LockError {
   /** Undefined when the request was not about one lock. */
@@ -234,6 +302,7 @@ export class LockBackendError extends LockError {
     lock: LockReference | undefined,
     reason: LockBackendReason,
     details: {
+      /** What happened, for logs. */
       message: string;
       status?: number;
       /** Milliseconds that the API server wants to be left alone. */
@@ -241,10 +310,10 @@ export class LockBackendError extends LockError {
       cause?: unknown;
     },
   ) {
+    const fault =
+      UNUSABLE[reason] ?? `the lock service is not available (${reason})`;
     super(
-      lock === undefined
-        ? details.message
-        : `${describe(lock)}: ${details.message}`,
+      `${lock === undefined ? 'Locks' : nameLock(lock)}: ${fault}.`,
       {
         status: HttpStatus.SERVICE_UNAVAILABLE,
         message: 'The lock service is not available',
@@ -253,7 +322,13 @@ export class LockBackendError extends LockError {
           ? undefined
           : (details.retryAfter ?? RETRY_AFTER),
       },
-      { cause: details.cause },
+      {
+        cause: details.cause,
+        explanation:
+          lock === undefined
+            ? details.message
+            : `${describe(lock)}: ${details.message}`,
+      },
     );
     this.lock = lock;
     this.reason = reason;
@@ -266,21 +341,35 @@ export class LockConfigurationError extends LockError {
   /** One sentence a fault: the option, its value and the rule. */
   readonly faults: readonly string[];
 
-  constructor(faults: readonly string[], options: { cause?: unknown } = {}) {
-    super(
+  /** @param options `message`: what strangers may know, where the faults tell of files and addresses */
+  constructor(
+    faults: readonly string[],
+    options: { cause?: unknown; message?: string } = {},
+  ) {
+    const explanation =
       faults.length === 1
         ? `nestjs-k8s-lock: ${faults[0]}`
-        : `nestjs-k8s-lock: ${faults.length} faults in the configuration:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`,
+        : `nestjs-k8s-lock: ${faults.length} faults in the configuration:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`;
+    super(
+      options.message === undefined
+        ? explanation
+        : `nestjs-k8s-lock: ${options.message}`,
       {
         status: HttpStatus.INTERNAL_SERVER_ERROR,
         message: 'The lock is not configured correctly',
       },
-      options,
+      { cause: options.cause, explanation },
     );
     this.faults = faults;
   }
 }
 
+/** For strangers. */
+function nameLock(lock: LockReference): string {
+  return `Lock ${quote(lock.name)}`;
+}
+
+/** For logs. */
 function describe(lock: LockReference): string {
   const lease = `${lock.namespace}/${lock.leaseName}`;
   return lock.name === lock.leaseName

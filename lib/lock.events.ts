@@ -14,21 +14,31 @@ import {
   type LockReference,
 } from './lock.errors.js';
 
+/** What every event carries. */
+export interface LockEventBase extends LockReference {
+  /** The decorated method, or the handler behind an interceptor, in whose call it happens: `Class.method`. */
+  method?: string;
+}
+
 /** The lock is taken; the caller waits for it. */
-export interface LockWaitingEvent extends LockReference {
+export interface LockWaitingEvent extends LockEventBase {
   type: 'waiting';
 }
 
 /** The lock was acquired. */
-export interface LockAcquiredEvent extends LockReference {
+export interface LockAcquiredEvent extends LockEventBase {
   type: 'acquired';
   fencingToken: bigint;
+  /** The holder identity of this acquisition. */
+  holder: string;
+  /** The planned time of the fire that it is for, under `oncePerFire`. */
+  fire?: Date;
   /** Milliseconds from the call to the acquisition. */
   waited: number;
 }
 
 /** A call ended without the lock, with an error: it is no skip. */
-export interface LockNotAcquiredEvent extends LockReference {
+export interface LockNotAcquiredEvent extends LockEventBase {
   type: 'not-acquired';
   /**
    * `timeout` = `waitTimeout` is over; `held` = under `onLocked: 'throw'` it was taken; `shutdown` = the
@@ -36,18 +46,22 @@ export interface LockNotAcquiredEvent extends LockReference {
    * away; `failed` = the API server refused, or can't be used.
    */
   reason: 'timeout' | 'held' | 'shutdown' | 'cancelled' | 'failed';
+  /** The holder identity of who holds the lock, if that is known. */
+  holder?: string;
+  /** Why the API server could not be used, where it is that. */
+  error?: LockBackendError;
   /** Milliseconds from the call to its end. */
   waited: number;
 }
 
 /** The lease of a held lock was renewed. */
-export interface LockRenewedEvent extends LockReference {
+export interface LockRenewedEvent extends LockEventBase {
   type: 'renewed';
   fencingToken: bigint;
 }
 
 /** The lock was given back. */
-export interface LockReleasedEvent extends LockReference {
+export interface LockReleasedEvent extends LockEventBase {
   type: 'released';
   fencingToken: bigint;
   /** Milliseconds from the acquisition to the call of `release()`. */
@@ -58,7 +72,7 @@ export interface LockReleasedEvent extends LockReference {
  * A call did not run: under `onLocked: 'skip'` and in `tryAcquire` because the lock was taken, under
  * `onLocked: 'skip'` because the application is closing, or because its fire was claimed.
  */
-export interface LockSkippedEvent extends LockReference {
+export interface LockSkippedEvent extends LockEventBase {
   type: 'skipped';
   /**
    * `held` = somebody else holds the lock; `fire-claimed` = somebody else has run this fire, or runs it;
@@ -74,7 +88,7 @@ export interface LockSkippedEvent extends LockReference {
 }
 
 /** A method under `@WithLeaseLock`, or a call through `LeaseLockInterceptor()`, has ended well. That its lock was lost meanwhile is an event of its own. */
-export interface LockExecutedEvent extends LockReference {
+export interface LockExecutedEvent extends LockEventBase {
   type: 'executed';
   fencingToken: bigint;
   /** The planned time of the fire that was run, under `oncePerFire`. */
@@ -84,7 +98,7 @@ export interface LockExecutedEvent extends LockReference {
 }
 
 /** Such a method or call has thrown, rejected, or returned an Observable that errored. */
-export interface LockFailedEvent extends LockReference {
+export interface LockFailedEvent extends LockEventBase {
   type: 'failed';
   fencingToken: bigint;
   /** The planned time of the fire that was run, under `oncePerFire`. */
@@ -96,7 +110,7 @@ export interface LockFailedEvent extends LockReference {
 }
 
 /** A held lock was lost. */
-export interface LockLostEvent extends LockReference {
+export interface LockLostEvent extends LockEventBase {
   type: 'lost';
   fencingToken: bigint;
   reason: LockLossReason;
@@ -105,7 +119,7 @@ export interface LockLostEvent extends LockReference {
 }
 
 /** A request to the API server failed. What it was for goes on as long as it can. */
-export interface LockBackendErrorEvent extends LockReference {
+export interface LockBackendErrorEvent extends LockEventBase {
   type: 'backend-error';
   /** What the request was for. */
   operation: 'acquire' | 'renew' | 'release' | 'watch';

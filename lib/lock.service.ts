@@ -23,6 +23,7 @@ import {
   type LockEvent,
 } from './lock.events.js';
 import { insistenceOf } from './lock/patience.js';
+import { currentLabel } from './lock/caller.js';
 import { readClaim, type Claim, type ClaimState } from './lock/claim.js';
 import { systemClock } from './lock/clock.js';
 import { findEnclosingLock, runUnderLock } from './lock/current-lock.js';
@@ -106,7 +107,7 @@ export class LockService {
       store: this.store,
       clock: systemClock,
       requestTimeout,
-      emit: (event: LockEvent) => this.events.emit(event),
+      emit: (event: LockEvent) => this.emit(event),
     };
     this.engine = new LockEngine(this.context, clientId);
   }
@@ -289,7 +290,7 @@ export class LockService {
     const { duration, fire, failure } = run;
     const lock = { name, namespace, leaseName };
     const details = { fencingToken, duration, ...(fire && { fire }) };
-    this.events.emit(
+    this.emit(
       failure
         ? { type: 'failed', ...lock, ...details, error: failure.error }
         : { type: 'executed', ...lock, ...details },
@@ -369,6 +370,11 @@ export class LockService {
     this.requests.complete();
   }
 
+  private emit(event: LockEvent): void {
+    const method = currentLabel();
+    this.events.emit(method === undefined ? event : { ...event, method });
+  }
+
   /** Re-entrancy: work that runs under the lock already shares it with its caller. */
   private async borrowOr<T>(
     name: string,
@@ -411,7 +417,10 @@ export class LockService {
       return await this.store.defaultNamespace();
     } catch (error) {
       throw error instanceof KubeConfigurationError
-        ? new LockConfigurationError([error.message], { cause: error })
+        ? new LockConfigurationError([error.message], {
+            cause: error,
+            message: 'the Kubernetes configuration can not be used',
+          })
         : error;
     }
   }

@@ -7,7 +7,14 @@ import {
   type NestInterceptor,
   type Type,
 } from '@nestjs/common';
-import { defer, isObservable, mergeMap, of, type Observable } from 'rxjs';
+import {
+  catchError,
+  defer,
+  isObservable,
+  mergeMap,
+  of,
+  type Observable,
+} from 'rxjs';
 import {
   findObjectFaults,
   throwFaults,
@@ -16,6 +23,8 @@ import {
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
+import { runLabelled } from '../lock/caller.js';
+import { logConfigurationError } from './configuration-log.js';
 import { currentExchange } from './http-exchange.js';
 import { addInterceptorLock } from './interceptor-lock.metadata.js';
 import { LockedRun, observeLocked } from './locked-run.js';
@@ -87,9 +96,30 @@ export function LeaseLockInterceptor(
       context: ExecutionContext,
       next: CallHandler,
     ): Observable<unknown> {
+      const handler = `${context.getClass().name}.${context.getHandler().name}`;
+      const label = `LeaseLockInterceptor() on ${handler}`;
+      const log = (error: unknown): never => {
+        logConfigurationError(lock, label, error);
+        throw error;
+      };
+      try {
+        return runLabelled(handler, () =>
+          this.handleLocked(context, next, label),
+        ).pipe(catchError(log));
+      } catch (error) {
+        return log(error);
+      }
+    }
+
+    private handleLocked(
+      context: ExecutionContext,
+      next: CallHandler,
+      label: string,
+    ): Observable<unknown> {
       const wish = {
-        name: checkName(typeof name === 'function' ? name(context) : name, () =>
-          describeHandler(context),
+        name: checkName(
+          typeof name === 'function' ? name(context) : name,
+          () => label,
         ),
         onLocked,
         options: lockOptions,
@@ -101,7 +131,7 @@ export function LeaseLockInterceptor(
           standIn: this.locks,
           wishes: [wish],
           skipped,
-          describe: () => describeHandler(context),
+          describe: () => label,
         };
         return defer(() => runOnStandIn(call, () => next.handle())).pipe(
           mergeMap((result) => (isObservable(result) ? result : of(result))),
@@ -114,10 +144,7 @@ export function LeaseLockInterceptor(
       );
     }
   }
-  addInterceptorLock(LockInterceptor, { name, onLocked, options: lockOptions });
+  const lock = { name, onLocked, options: lockOptions };
+  addInterceptorLock(LockInterceptor, lock);
   return LockInterceptor;
-}
-
-function describeHandler(context: ExecutionContext): string {
-  return `LeaseLockInterceptor() on ${context.getClass().name}.${context.getHandler().name}`;
 }

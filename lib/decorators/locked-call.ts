@@ -1,6 +1,8 @@
 /** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
 import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
+import { runLabelled } from '../lock/caller.js';
+import { logConfigurationError } from './configuration-log.js';
 import { findClaim } from './fire-policy.js';
 import { currentExchange } from './http-exchange.js';
 import { findLockService } from './lock-service.binding.js';
@@ -21,6 +23,21 @@ import { runOnStandIn } from './stand-in.js';
 
 /** Calls the method under its locks; without a LockService it rejects, and never runs the method unlocked. */
 export async function callUnderLocks(
+  locked: LockedMethod,
+  instance: unknown,
+  args: readonly unknown[],
+): Promise<unknown> {
+  const lowest = locked.locks.at(-1)!;
+  const label = describeMethod(lowest.prototype, lowest.key);
+  try {
+    return await runLabelled(label, () => call(locked, instance, args));
+  } catch (error) {
+    logConfigurationError(lowest, label, error);
+    throw error;
+  }
+}
+
+async function call(
   { locks, method }: LockedMethod,
   instance: unknown,
   args: readonly unknown[],
@@ -34,9 +51,9 @@ export async function callUnderLocks(
   const skipped = (): unknown =>
     exchange?.isRoutedTo(findFinalMethod(lowest)) ? exchange.skip() : undefined;
   const work = (held: unknown): unknown => {
-    const call = (): unknown =>
+    const run = (): unknown =>
       Reflect.apply(method, instance, fillIn(lowest, args, held));
-    return goOn ? goOn(call) : call();
+    return goOn ? goOn(run) : run();
   };
   if (!LockService.isGenuine(service)) {
     const describe = (): string => describeMethod(lowest.prototype, lowest.key);

@@ -11,6 +11,10 @@ export interface ApiStatus {
   readonly kind?: string;
   readonly causes: readonly string[];
   readonly retryAfterSeconds?: number;
+  /** Whether the API server says that the user may not do this: a right is missing. */
+  readonly isMissingRight?: boolean;
+  /** What else it says against the request: the words of a quota, of a policy or of an admission webhook. */
+  readonly objection?: string;
 }
 
 /** An answer that can't be read, and what is wrong with it. */
@@ -108,7 +112,29 @@ export function toStatus(value: unknown): ApiStatus {
       .map((cause) => (isFields(cause) ? wordOf(cause.reason) : undefined))
       .filter((reason) => reason !== undefined),
     retryAfterSeconds: numberOf(details.retryAfterSeconds),
+    ...readMessage(value.message),
   };
+}
+
+const MISSING_RIGHT = /\bforbidden: User ".*" cannot \w+ (resource|path) "/s;
+const OBJECTION =
+  /(?: is forbidden: |^(?=admission webhook ".*?" denied the request))(.+)/s;
+/** Characters of an objection that are passed on. */
+const LONGEST_OBJECTION = 300;
+
+/**
+ * Only what has the form of the API server's own sentences, in one line: whatever stands between may
+ * answer with anything, such as the credentials that it was sent.
+ */
+function readMessage(
+  message: unknown,
+): Pick<ApiStatus, 'isMissingRight' | 'objection'> {
+  if (typeof message !== 'string') return {};
+  if (MISSING_RIGHT.test(message)) return { isMissingRight: true };
+  const objection = OBJECTION.exec(message)?.[1]
+    ?.slice(0, LONGEST_OBJECTION)
+    .replaceAll(/[^\x20-\x7e]/g, '?');
+  return objection === undefined ? {} : { objection };
 }
 
 /** Reads a Status from the body of an answer, which may be anything. */

@@ -141,9 +141,12 @@ function adviceFor(
     case 401:
       return 'The credentials are not accepted, or have expired: check the service account or the kubeconfig.';
     case 403:
-      return status.causes.includes('NamespaceTerminating')
-        ? `The namespace ${namespace} is being deleted: nothing can be created in it.`
-        : `${grant(operation)}.`;
+      if (status.causes.includes('NamespaceTerminating')) {
+        return `The namespace ${namespace} is being deleted: nothing can be created in it.`;
+      }
+      return status.isMissingRight
+        ? `${grant(operation)}.`
+        : objectionOf(status, 'It gives no reason');
     case 404:
       if (isMissingLease(status)) return 'The Lease does not exist.';
       return operation.verb === 'create' && status.kind === 'namespaces'
@@ -157,9 +160,16 @@ function adviceFor(
       return 'It limits the rate of requests.';
     default:
       return reasonOf(code) === 'invalid'
-        ? 'It does not accept this request, and will not when it is sent again.'
+        ? `It does not accept this request, and will not when it is sent again.${status.objection ? ` ${objectionOf(status)}` : ''}`
         : 'It, or what stands before it, has a fault of its own.';
   }
+}
+
+/** What keeps a request out that has all rights. */
+function objectionOf({ objection }: ApiStatus, otherwise = ''): string {
+  return objection === undefined
+    ? `${otherwise}: a missing right would be named, so look at what stands between this process and the API server.`
+    : `It says: ${objection}`;
 }
 
 function grant({ verb, namespace, name }: Operation): string {

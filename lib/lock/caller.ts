@@ -32,3 +32,15 @@ export function currentCaller(): Caller | undefined {
   // Timers and other work that was begun for a caller may go on for long after that one.
   return caller?.isOver ? undefined : caller;
 }
+
+const labels = new AsyncLocalStorage<string>();
+
+/** Runs `work` with `label` as what its events say of where they happen. */
+export function runLabelled<T>(label: string, work: () => T): T {
+  return labels.run(label, work);
+}
+
+/** `Class.method` of the decorated method in whose call the running code is. */
+export function currentLabel(): string | undefined {
+  return labels.getStore();
+}

@@ -1,5 +1,6 @@
 /** One call for a lock, followed to its answer: traced if somebody traces, and an event when it ends without the lock. */
 import {
+  LockBackendError,
   LockError,
   LockNotAcquiredError,
   type LockReference,
@@ -59,10 +60,26 @@ export async function followCall(
     }
     if (reason !== 'fire-claimed' && !mayBeSkip(reason, insistence)) {
       const waited = clock.now() - calledAt;
-      emit({ type: 'not-acquired', ...lock, reason, waited });
+      emit({
+        type: 'not-acquired',
+        ...lock,
+        reason,
+        ...detailsOf(error),
+        waited,
+      });
     }
     throw error;
   }
+}
+
+/** What the event tells of the error. */
+export function detailsOf(
+  error: unknown,
+): Pick<LockNotAcquiredEvent, 'holder' | 'error'> {
+  if (error instanceof LockNotAcquiredError && error.holder !== undefined) {
+    return { holder: error.holder };
+  }
+  return error instanceof LockBackendError ? { error } : {};
 }
 
 /** Whether what ended the call may be a skip, and no error: that is told by those who know. */

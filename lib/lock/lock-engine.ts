@@ -122,6 +122,8 @@ export class LockEngine {
         type: 'acquired',
         ...lock,
         fencingToken: hold.fencingToken,
+        holder: hold.holderIdentity,
+        ...(claim && { fire: new Date(claim.at) }),
         waited: attempt.waited,
       });
       return new HeldLock(hold);

@@ -2,7 +2,7 @@
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { CallerGoneError } from './caller.js';
 import { WorkClaimedError, type Claim } from './claim.js';
-import { mayBeSkip } from './followed-call.js';
+import { detailsOf, mayBeSkip } from './followed-call.js';
 import type { LockHandle } from './lock-handle.js';
 import type { LockContext } from './lock-context.js';
 import type { Insistence } from './patience.js';
@@ -40,7 +40,13 @@ export async function orSkip(
         mayBeSkip(error.reason, call.insistence)
       ) {
         const { reason } = error;
-        emit({ type: 'not-acquired', ...lock, reason, waited });
+        emit({
+          type: 'not-acquired',
+          ...lock,
+          reason,
+          ...detailsOf(error),
+          waited,
+        });
       }
       throw error instanceof CallerGoneError
         ? new LockNotAcquiredError(lock, 'cancelled')

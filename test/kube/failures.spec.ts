@@ -410,9 +410,14 @@ describe('Retry-After', () => {
 });
 
 describe('a message', () => {
-  const failCreate = async (status: number, reason: string, details = {}) => {
+  const failCreate = async (
+    status: number,
+    reason: string,
+    details = {},
+    message = '',
+  ) => {
     await using api = await StubApi.start((response) =>
-      answer(response, status, statusObject(status, reason, details)),
+      answer(response, status, statusObject(status, reason, details, message)),
     );
     const store = new KubernetesLeaseStore({
       kubeConfig: api.kubeConfig({ token: SECRET }),
@@ -426,10 +431,45 @@ describe('a message', () => {
   };
 
   it('says which right is missing', async () => {
-    expect(await failCreate(403, 'Forbidden')).toBe(
+    const message =
+      'leases.coordination.k8s.io is forbidden: User "system:serviceaccount:default:app" cannot create resource "leases" in API group "coordination.k8s.io" in the namespace "default"';
+    expect(await failCreate(403, 'Forbidden', {}, message)).toBe(
       `Can't create Lease default/a: the API server answered 403 Forbidden. Grant these credentials the verb "create" on leases.coordination.k8s.io in namespace default (for a at least).`,
     );
   });
+
+  it.each([
+    [
+      403,
+      'leases.coordination.k8s.io "a" is forbidden: exceeded quota: few, requested: count/leases=1, used: count/leases=5, limited: count/leases=5',
+      'It says: exceeded quota: few, requested',
+    ],
+    [
+      403,
+      "leases.coordination.k8s.io \"a\" is forbidden: ValidatingAdmissionPolicy 'freeze' with binding 'all' denied request: no changes today",
+      "It says: ValidatingAdmissionPolicy 'freeze' with binding 'all' denied request: no changes today",
+    ],
+    [
+      403,
+      'admission webhook "policy.example.com" denied the request: no changes today',
+      'It says: admission webhook "policy.example.com" denied the request: no changes today',
+    ],
+    [
+      400,
+      'admission webhook "policy.example.com" denied the request: no\nchanges today',
+      'It says: admission webhook "policy.example.com" denied the request: no?changes today',
+    ],
+    [403, '', 'It gives no reason: a missing right would be named'],
+    [403, `Bearer ${SECRET}`, 'It gives no reason'],
+  ])(
+    'passes on what else keeps the request out (%d): %s',
+    async (code, message, said) => {
+      const told = await failCreate(code, 'Forbidden', {}, message);
+      expect(told).toContain(said);
+      expect(told).not.toContain('Grant');
+      expect(told).not.toContain(SECRET);
+    },
+  );
 
   it('says that the namespace is going, rather than that a right is missing', async () => {
     const causes = [

@@ -27,7 +27,7 @@ type Rule = (file: File, manifest: Manifest) => string[];
 const LAYERS: readonly { name: string; files: RegExp }[] = [
   {
     name: 'options, errors, events',
-    files: /^(k8s-lock\.options|lock\.errors|lock\.events)\.ts$/,
+    files: /^(k8s-lock\.options|lock\.errors|lock\.events|repeated-lines)\.ts$/,
   },
   { name: 'kube', files: /^kube\// },
   { name: 'lock', files: /^lock\// },
@@ -36,7 +36,7 @@ const LAYERS: readonly { name: string; files: RegExp }[] = [
   {
     name: 'module',
     files:
-      /^(k8s-lock\.(module|module-definition|lifecycle)|shutdown\.module)\.ts$/,
+      /^(k8s-lock\.(module|module-definition|lifecycle)|shutdown\.module|lock-log)\.ts$/,
   },
   { name: 'index', files: /^index\.ts$/ },
 ];

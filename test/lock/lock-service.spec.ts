@@ -1,4 +1,5 @@
 /** LockService as its users meet it: work under a lock, reentrancy, events, and looking at locks. */
+import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import {
   LockConfigurationError,
@@ -392,8 +393,9 @@ describe('messages', () => {
         held.assertHeld();
       }),
     );
-    expect(fault.message).not.toMatch(/[\p{C}]/u);
-    expect(fault.message).toContain(`(as Lease default/a-b-31m-c--`);
+    const told = inspect(fault);
+    expect(`${fault.message}${told}`).not.toMatch(/[\p{C}]/u);
+    expect(told).toContain(`(as Lease default/a-b-31m-c--`);
   });
 
   it.each<string>(JSON.parse('["", null, 7]'))(

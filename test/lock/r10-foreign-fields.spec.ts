@@ -139,7 +139,7 @@ describe('R10 a Lease of coordinated leader election', () => {
       expect(refused.reason).toBeInstanceOf(LockBackendError);
       expect(refused.reason).toMatchObject({
         reason: 'lease-refused',
-        message:
+        explanation:
           'Lock "job" (Lease default/job): the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
       });
       expect(pod.store.verbs()).toBe('get');

@@ -19,7 +19,7 @@ describe('shutdown', () => {
       // oxlint-disable-next-line no-await-in-loop -- one call after the other
       await expect(pod[call]('other')).rejects.toMatchObject({
         reason: 'shutdown',
-        message:
+        explanation:
           'Lock "other" (Lease default/other) was not acquired: the application is shutting down and takes no new locks.',
       });
     }

@@ -188,7 +188,7 @@ describe('createLease false', () => {
       const { cluster, pod } = setUp();
       await expect(pod[call](JOB, options)).rejects.toMatchObject({
         reason: 'lease-missing',
-        message:
+        explanation:
           'Lock "job" (Lease default/job): the Lease does not exist and createLease is false. Create it, or set createLease: true.',
       });
       expect(cluster.lease()).toBeUndefined();

@@ -351,10 +351,10 @@ describe('the log', () => {
     await fixture.others.forceRelease('job');
     await aborted;
     expect(lock.signal.reason).toBeInstanceOf(LockLostError);
-    expect(await logger.next('was lost')).toBe(lock.signal.reason.message);
+    expect(await logger.next('was lost')).toBe(lock.signal.reason.explanation);
   });
 
-  it('tells of a renewal and of a release that fail, and not of an acquisition', async () => {
+  it('tells of an acquisition, a renewal and a release that fail, and of each once', async () => {
     const logger = new WarningLog();
     await using fixture = await startLockApp({}, { logger });
     const failNext = (verb: 'create' | 'update') =>
@@ -365,7 +365,7 @@ describe('the log', () => {
     const failedAcquisition = failNext('create');
     const lock = await fixture.locks.acquire('job', FAST);
     expect(failedAcquisition.hits).toBe(1);
-    expect(logger.warnings).toEqual([]);
+    expect(await logger.next('acquire: ')).toContain('"job"');
     failNext('update');
     expect(await logger.next('renew: ')).toContain('"job"');
     lock.assertHeld();

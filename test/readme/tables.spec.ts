@@ -42,14 +42,14 @@ const [ofEvents = [], ofReasons = []] = findTables('### Events');
 it('the events carry what their types say', () => {
   type Carried<Type> = Exclude<
     keyof Extract<LockEvent, { type: Type }>,
-    keyof LockReference | 'type'
+    keyof LockReference | 'type' | 'method'
   >;
   const carried: {
     [Type in LockEvent['type']]: Record<Carried<Type>, true>;
   } = {
     waiting: {},
-    acquired: { fencingToken: true, waited: true },
-    'not-acquired': { reason: true, waited: true },
+    acquired: { fencingToken: true, holder: true, fire: true, waited: true },
+    'not-acquired': { reason: true, holder: true, error: true, waited: true },
     renewed: { fencingToken: true },
     released: { fencingToken: true, held: true },
     skipped: { reason: true, holder: true, fire: true, waited: true },

@@ -5,6 +5,7 @@ import { Test } from '@nestjs/testing';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import {
   K8sLockModule,
+  LockError,
   LockService,
   WithLeaseLock,
   type K8sLockModuleOptions,
@@ -240,7 +241,7 @@ async function messageOf(mistake: () => Promise<unknown>): Promise<string> {
     await mistake();
   } catch (error) {
     if (error instanceof Error) {
-      return error.message;
+      return error instanceof LockError ? error.explanation : error.message;
     }
   }
   return '(nothing went wrong)';

@@ -1,0 +1,50 @@
+/** Lines of the log that would come again and again: each is written at once, and then once a minute with how often. */
+
+/** Milliseconds in which a line is written once. */
+const INTERVAL = 60_000;
+
+interface Line {
+  /** How often it was not written. */
+  count: number;
+  write: (count: string) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class RepeatedLines {
+  private readonly lines = new Map<string, Line>();
+
+  /** @param write is called with what goes to the end of the line */
+  note(id: string, write: (count: string) => void): void {
+    const line = this.lines.get(id);
+    if (line !== undefined) {
+      line.count += 1;
+      line.write = write;
+      return;
+    }
+    const timer = setInterval(() => this.tell(id), INTERVAL).unref();
+    this.lines.set(id, { count: 0, write, timer });
+    write('');
+  }
+
+  /** Writes what has not been written. */
+  end(): void {
+    for (const id of this.lines.keys()) {
+      this.tell(id);
+    }
+    for (const { timer } of this.lines.values()) {
+      clearInterval(timer);
+    }
+    this.lines.clear();
+  }
+
+  private tell(id: string): void {
+    const line = this.lines.get(id)!;
+    if (line.count === 0) {
+      clearInterval(line.timer);
+      this.lines.delete(id);
+      return;
+    }
+    line.write(` (${line.count} more times)`);
+    line.count = 0;
+  }
+}

@@ -1,0 +1,226 @@
+/** What the log tells of calls under locks: why one did not run, where, and how often. */
+import { Controller, Get, Injectable, UseInterceptors } from '@nestjs/common';
+import { inspect } from 'node:util';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import {
+  LeaseLockInterceptor,
+  LockBackendError,
+  LockConfigurationError,
+  LockError,
+  WithLeaseLock,
+} from '../../lib/index.js';
+import { RepeatedLines } from '../../lib/repeated-lines.js';
+import { LeaseApiServer } from '../../lib/testing/index.js';
+import { CapturedLog } from '../security/captured-log.js';
+import { startLockApp } from './lock-app.js';
+
+@Injectable()
+class Jobs {
+  @WithLeaseLock('import', { onLocked: 'throw' })
+  async import(): Promise<string> {
+    return 'ran';
+  }
+
+  @WithLeaseLock('mail', { onLocked: 'skip' })
+  async mail(): Promise<string> {
+    return 'ran';
+  }
+
+  @WithLeaseLock('broken')
+  async breaks(): Promise<void> {
+    throw new Error('the work is wrong');
+  }
+
+  @WithLeaseLock((name: string) => name)
+  async named(name: string): Promise<string> {
+    return name;
+  }
+
+  @WithLeaseLock('outer')
+  async nested(): Promise<void> {
+    await this.named('');
+  }
+}
+
+@Controller()
+class Routes {
+  constructor(private readonly jobs: Jobs) {}
+
+  @Get('import')
+  async import(): Promise<string> {
+    return this.jobs.import();
+  }
+
+  @Get('intercepted')
+  @UseInterceptors(LeaseLockInterceptor(() => ''))
+  intercepted(): string {
+    return 'ran';
+  }
+}
+
+/** Keeps each line with its level. */
+class LevelLog extends CapturedLog {
+  readonly lines: [level: string, text: string][] = [];
+
+  private keep(level: string, logged: unknown[]): void {
+    const [message] = logged;
+    if (logged.at(-1) === 'K8sLockModule') {
+      this.lines.push([
+        level,
+        typeof message === 'string' ? message : inspect(message),
+      ]);
+    }
+  }
+
+  override error(...logged: unknown[]): void {
+    this.keep('error', logged);
+  }
+
+  override warn(...logged: unknown[]): void {
+    this.keep('warn', logged);
+  }
+
+  override debug(...logged: unknown[]): void {
+    this.keep('debug', logged);
+  }
+
+  at(level: string): string[] {
+    return this.lines.filter(([at]) => at === level).map(([, text]) => text);
+  }
+}
+
+async function start(server?: LeaseApiServer) {
+  const logger = new LevelLog();
+  const fixture = await startLockApp(
+    { controllers: [Routes], providers: [Jobs] },
+    { logger, server },
+  );
+  return { logger, fixture, jobs: fixture.app.get(Jobs) };
+}
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+it('a line that would be repeated is written at once, and then once a minute with how often', () => {
+  vi.useFakeTimers();
+  const lines = new RepeatedLines();
+  const written: string[] = [];
+  const note = (id: string): void =>
+    lines.note(id, (count) => written.push(id + count));
+  note('a');
+  note('a');
+  note('b');
+  note('a');
+  expect(written.splice(0)).toEqual(['a', 'b']);
+  vi.advanceTimersByTime(60_000);
+  expect(written.splice(0)).toEqual(['a (2 more times)']);
+  note('b'); // has not come for a minute
+  expect(written.splice(0)).toEqual(['b']);
+  vi.advanceTimersByTime(60_000);
+  expect(vi.getTimerCount()).toBe(0);
+  expect(written).toEqual([]);
+});
+
+const forbidden = (): Promise<LeaseApiServer> =>
+  LeaseApiServer.start({
+    allow: ({ resource }) => resource !== 'leases',
+  });
+
+describe('a route whose lock fails', () => {
+  it('for a missing right leaves one line with the mend, and its answer has none of it', async () => {
+    await using server = await forbidden();
+    const { logger, fixture } = await start(server);
+    await using _ = fixture;
+    const bodies = [];
+    for (let i = 0; i < 3; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one request after the other
+      bodies.push(await (await fixture.request('import')).text());
+    }
+    expect(bodies.join()).not.toMatch(/Grant|127\.0\.0\.1|leases/);
+    expect(logger.at('warn')).toEqual([]);
+    expect(logger.at('error')).toEqual([
+      expect.stringMatching(
+        /^Lock "import" .*Grant these credentials the verb "\w+" on leases.* by Jobs\.import$/,
+      ),
+    ]);
+  });
+
+  it('for a fault of the configuration leaves one line, of an interceptor too', async () => {
+    const { logger, fixture } = await start();
+    await using _ = fixture;
+    for (const path of ['intercepted', 'intercepted']) {
+      // oxlint-disable-next-line no-await-in-loop -- one request after the other
+      expect((await fixture.request(path)).status).toBe(500);
+    }
+    expect(logger.at('error')).toEqual([
+      'LeaseLockInterceptor() on Routes.intercepted did not run: nestjs-k8s-lock: LeaseLockInterceptor() on Routes.intercepted: the lock name must not be empty',
+    ]);
+  });
+});
+
+it('a fault of the configuration is told once, where it is, and not again by what called', async () => {
+  const { logger, fixture, jobs } = await start();
+  await using _ = fixture;
+  await expect(jobs.nested()).rejects.toThrow(LockConfigurationError);
+  await expect(jobs.named('')).rejects.toThrow(LockConfigurationError);
+  expect(logger.at('error')).toEqual([
+    'Jobs.named did not run: nestjs-k8s-lock: Jobs.named: the lock name must not be empty',
+  ]);
+});
+
+it('a failure that comes again is told once, and at the end how often it came', async () => {
+  await using server = await forbidden();
+  const { logger, fixture, jobs } = await start(server);
+  await using _ = fixture;
+  const fail = (): Promise<unknown> =>
+    expect(jobs.import()).rejects.toThrow(LockBackendError);
+  await fail();
+  await fail();
+  await fail();
+  expect(logger.at('error')).toHaveLength(1);
+  await fixture.app.close();
+  expect(logger.at('error').slice(1)).toEqual([
+    expect.stringMatching(/ by Jobs\.import \(2 more times\)$/),
+  ]);
+});
+
+describe('at debug', () => {
+  it('tells who acquired which lock, and what became of the call', async () => {
+    const { logger, fixture, jobs } = await start();
+    await using _ = fixture;
+    await jobs.import();
+    await expect(jobs.breaks()).rejects.toThrow('the work is wrong');
+    expect(logger.at('debug')).toEqual([
+      expect.stringMatching(
+        /^Lock "import" was acquired by Jobs\.import \(holder \S+\), after \d+ ms$/,
+      ),
+      expect.stringMatching(
+        /^Jobs\.import has ended under lock "import", after \d+ ms$/,
+      ),
+      expect.stringMatching(/^Lock "broken" was acquired by Jobs\.breaks/),
+      expect.stringMatching(
+        /^Jobs\.breaks has failed under lock "broken", after \d+ ms: Error: the work is wrong$/,
+      ),
+    ]);
+    expect(logger.at('error')).toEqual([]);
+  });
+
+  it('tells why a call did not run, and who has the lock', async () => {
+    const { logger, fixture, jobs } = await start();
+    await using _ = fixture;
+    const FOREVER = { leaseDuration: 'infinite' } as const;
+    const mail = await fixture.others.acquire('mail', FOREVER);
+    const held = await fixture.others.acquire('import', FOREVER);
+    expect(await jobs.mail()).toBeUndefined();
+    await expect(jobs.import()).rejects.toThrow(LockError);
+    expect(logger.at('debug')).toEqual([
+      expect.stringContaining(
+        `Jobs.mail was skipped: lock "mail" is held (holder ${mail.holderIdentity})`,
+      ),
+      expect.stringContaining(
+        `Lock "import" was not acquired by Jobs.import: held (holder ${held.holderIdentity})`,
+      ),
+    ]);
+  });
+});
