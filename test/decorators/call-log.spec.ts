@@ -22,7 +22,7 @@ class Jobs {
   }
 
   @WithLeaseLock('mail', { onLocked: 'skip' })
-  async mail(): Promise<string> {
+  async mail(): Promise<string | undefined> {
     return 'ran';
   }
 
