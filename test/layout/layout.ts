@@ -10,6 +10,7 @@ export type Sources = ReadonlyMap<string, string>;
 /** What the rules want to know of package.json. */
 export interface Manifest {
   readonly exports: Readonly<Record<string, unknown>>;
+  readonly bin: string;
   readonly peerDependencies: Readonly<Record<string, string>>;
 }
 
@@ -42,7 +43,7 @@ const LAYERS: readonly { name: string; files: RegExp }[] = [
 ];
 
 /** Each is an entry of its own: it may import from all layers but the index, and no layer from it. */
-const SUBPATHS = /^(testing|health|telemetry)\//;
+const SUBPATHS = /^(testing|health|telemetry|cli)\//;
 
 const NETWORK = /^node:(http|https|http2|net|tls|dgram)$/;
 const CATCH_ALL_FOLDER = /(^|\/)(utils?|helpers?|common|shared)\//;
@@ -127,8 +128,8 @@ const RULES: readonly Rule[] = [
       : [],
 
   /** No barrels but the entries. */
-  ({ path, source }, { exports }) => {
-    if (entriesOf(exports).includes(path)) {
+  ({ path, source }, manifest) => {
+    if (entriesOf(manifest).includes(path)) {
       return [];
     }
     const code = source
@@ -145,7 +146,7 @@ const RULES: readonly Rule[] = [
       : [],
 
   ({ path, source }) =>
-    /^\/\*\*(?! *\*\/)/.test(source)
+    /^(#!.*\n)?\/\*\*(?! *\*\/)/.test(source)
       ? []
       : [`${path} does not open with a sentence on what it is responsible for`],
 ];
@@ -170,6 +171,7 @@ function mayImport(path: string, dependency: string): boolean {
   return subpath === undefined
     ? layer !== -1 && layer <= layerOf(path)
     : dependency.startsWith(subpath) ||
+        (subpath === 'cli/' && dependency.startsWith('testing/')) ||
         (layer !== -1 && dependency !== 'index.ts');
 }
 
@@ -187,11 +189,11 @@ function isBuiltin(specifier: string): boolean {
   );
 }
 
-/** The sources behind the targets in `exports`. */
-function entriesOf(exports: Manifest['exports']): string[] {
-  return [...JSON.stringify(exports).matchAll(/"\.\/dist\/([^"]+)\.js"/g)].map(
-    ([, path]) => `${path}.ts`,
-  );
+/** The sources behind the targets in `exports`, and behind the command. */
+function entriesOf({ exports, bin }: Manifest): string[] {
+  return [
+    ...JSON.stringify({ exports, bin }).matchAll(/"\.\/dist\/([^"]+)\.js"/g),
+  ].map(([, path]) => `${path}.ts`);
 }
 
 /** Types count: a cycle of them is as hard to read. */
@@ -217,10 +219,7 @@ function findCycles(files: readonly File[]): string[] {
 }
 
 /** What no entry leads to is dead. */
-function findUnreached(
-  files: readonly File[],
-  { exports }: Manifest,
-): string[] {
+function findUnreached(files: readonly File[], manifest: Manifest): string[] {
   const byPath = new Map(files.map((file) => [file.path, file]));
   const reached = new Set<string>();
   const visit = (path: string): void => {
@@ -229,7 +228,7 @@ function findUnreached(
       byPath.get(path)?.dependencies.forEach(visit);
     }
   };
-  entriesOf(exports).forEach(visit);
+  entriesOf(manifest).forEach(visit);
   return [
     ...files
       .filter(({ path }) => !reached.has(path))

@@ -1,4 +1,4 @@
-/** docs/correctness.md and SECURITY.md: the table of rules names every mutant there is, and every link leads somewhere. */
+/** The pages beside the README: the table of rules names every mutant there is, and every link leads somewhere. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
@@ -48,7 +48,7 @@ describe('docs/correctness.md', async () => {
   });
 });
 
-it.each(['docs/correctness.md', 'SECURITY.md'])(
+it.each(['docs/correctness.md', 'docs/questions.md', 'SECURITY.md'])(
   '%s has no link that leads nowhere',
   async (path) => {
     const page = new URL(path, root);
