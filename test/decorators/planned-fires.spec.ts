@@ -212,20 +212,22 @@ describe('as cron goes on from fire to fire', () => {
 });
 
 describe('around a change of the clocks', () => {
+  /** What `cron` reads. */
+  let clock = 0;
   beforeEach(() => {
-    vi.useFakeTimers({ toFake: ['Date'] });
+    vi.spyOn(Date, 'now').mockImplementation(() => clock);
   });
   afterEach(() => {
-    vi.useRealTimers();
+    vi.restoreAllMocks();
   });
 
   /** The fires of a scheduler that runs all the time: what it plans depends on the time at which it does. */
   function followScheduler(time: CronTime, from: number, to: number): number[] {
     const fires: number[] = [];
     for (let at = from; at <= to;) {
-      vi.setSystemTime(at + 3);
+      clock = at + 3;
       const next = time
-        .getNextDateFrom(new Date(), time.timeZone ?? undefined)
+        .getNextDateFrom(new Date(clock), time.timeZone ?? undefined)
         .toMillis();
       // Led back in time, it asks again.
       at = next > at ? next : at + SECOND;
@@ -261,7 +263,7 @@ describe('around a change of the clocks', () => {
     ],
   ])('%s in %s: at %s the last fire was at %s', (cronTime, zone, now, at) => {
     const time = cron(cronTime, zone);
-    vi.setSystemTime(`${now}Z`);
+    clock = ms(`${now}Z`);
     expect(fireOf(time, `${now}Z`)).toBe(`${at}:00.000Z`);
   });
 
@@ -300,10 +302,10 @@ describe('around a change of the clocks', () => {
         for (
           let now = ms(change) - 5 * HOUR;
           now < ms(change) + 8 * HOUR;
-          now += 73 * MINUTE + 1_234
+          now += 97 * MINUTE + 1_234
         ) {
           const last = fires.findLast((at) => at <= now);
-          vi.setSystemTime(now);
+          clock = now;
           // A process that has just been started, and one that has followed the fires.
           for (const time of [cron(expression, zone), known]) {
             const answer = planOfCron(time).last(now);
@@ -320,14 +322,14 @@ describe('around a change of the clocks', () => {
 
   it('a job for every second is found quickly, and from then on at once', () => {
     const now = ms('2026-10-25T01:30:00.500Z');
-    vi.setSystemTime(now);
+    clock = now;
     const time = cron('* * * * * *', 'Europe/Berlin');
     using plan = vi.spyOn(time, 'getNextDateFrom');
     expect(planOfCron(time).last(now)).toBe(now - 500);
     plan.mockClear();
     for (let call = 1; call <= 100; call += 1) {
       const late = now + call * SECOND;
-      vi.setSystemTime(late);
+      clock = late;
       expect(fireAt(planOfCron(time), late)?.at).toBe(late - 500);
     }
     expect(plan).toHaveBeenCalledTimes(100);
