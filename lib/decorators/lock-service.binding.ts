@@ -7,8 +7,8 @@ const LOCK_SERVICE = Symbol(
   'LockService for @WithLeaseLock: import K8sLockModule.forRoot()',
 );
 
-/** The instances that a property can't be added to, because they are frozen. */
-const frozen = new WeakMap<object, LockService>();
+/** By instance, for those that a property can't be added to or read from: frozen ones, and proxies. */
+const services = new WeakMap<object, LockService>();
 
 /** Has Nest inject the service into every instance that it makes of this class or of one derived from it. */
 export function requestLockService(prototype: object): void {
@@ -33,19 +33,26 @@ export function needsLockService(prototype: object): boolean {
  * around the instance and behind it; not enumerable, because it is nothing to copy, compare or print.
  */
 export function bindLockService(instance: object, service: LockService): void {
-  const isBound = Reflect.defineProperty(instance, LOCK_SERVICE, {
-    value: service,
-    configurable: true,
-    writable: true,
-  });
-  if (!isBound) {
-    frozen.set(instance, service);
+  services.set(instance, service);
+  try {
+    Reflect.defineProperty(instance, LOCK_SERVICE, {
+      value: service,
+      configurable: true,
+      writable: true,
+    });
+  } catch {
+    // a Proxy that forbids it
   }
 }
 
 export function findLockService(instance: object): LockService | undefined {
-  return (
-    frozen.get(instance) ??
-    (instance as { [LOCK_SERVICE]?: LockService })[LOCK_SERVICE]
-  );
+  const service = services.get(instance);
+  if (service !== undefined) {
+    return service;
+  }
+  try {
+    return (instance as { [LOCK_SERVICE]?: LockService })[LOCK_SERVICE];
+  } catch {
+    return undefined; // a Proxy that forbids it
+  }
 }

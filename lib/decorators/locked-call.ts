@@ -5,11 +5,13 @@ import { runLabelled } from '../lock/caller.js';
 import { logConfigurationError } from './configuration-log.js';
 import { findClaim } from './fire-policy.js';
 import { currentExchange } from './http-exchange.js';
+import { bindLate } from './late-binding.js';
 import { findLockService } from './lock-service.binding.js';
 import type { LockWish } from './lock-order.js';
 import { LockedRun, runLocked } from './locked-run.js';
 import {
   checkName,
+  describeClass,
   describeMethod,
   findFinalMethod,
   findLockParameters,
@@ -43,7 +45,11 @@ async function call(
   args: readonly unknown[],
 ): Promise<unknown> {
   const lowest = locks.at(-1)!;
-  const service = requireLockService(lowest, instance);
+  const owner = requireInstance(lowest, instance);
+  const bound = findLockService(owner);
+  if (bound === undefined) {
+    refuseConstructing(lowest, owner);
+  }
   const wishes = locks.map((lock) => makeWish(lock, instance, args));
   // As the claim of a wish, it is of the moment of the call: nothing may be awaited before.
   const goOn = isInnermost(lowest) ? undefined : keepTick();
@@ -55,6 +61,7 @@ async function call(
       Reflect.apply(method, instance, fillIn(lowest, args, held));
     return goOn ? goOn(run) : run();
   };
+  const service = bound ?? (await requireLateService(lowest, owner));
   if (!LockService.isGenuine(service)) {
     const describe = (): string => describeMethod(lowest.prototype, lowest.key);
     return runOnStandIn({ standIn: service, wishes, skipped, describe }, work);
@@ -79,22 +86,53 @@ function makeWish(
   };
 }
 
-function requireLockService(
-  lock: MethodLock,
-  instance: unknown,
-): Partial<LockService> {
+function requireInstance(lock: MethodLock, instance: unknown): object {
   if (typeof instance !== 'object' || instance === null) {
     throw new LockConfigurationError([
       `${describeMethod(lock.prototype, lock.key)} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
     ]);
   }
-  const service = findLockService(instance);
+  return instance;
+}
+
+/** For an instance that Nest has not injected, and that no startup pass has met. */
+async function requireLateService(
+  { key }: MethodLock,
+  instance: object,
+): Promise<Partial<LockService>> {
+  const service = await bindLate(instance);
   if (service === undefined) {
     throw new LockConfigurationError([
-      `${describeMethod(instance, lock.key)} has no LockService, so it did not run: Nest did not make its instance, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()`,
+      `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()`,
     ]);
   }
   return service;
+}
+
+/** How far down the stack a constructor is looked for. */
+const DEEPEST_CONSTRUCTOR = 50;
+
+/** @throws LockConfigurationError when a constructor of the instance is under way, as the stack says */
+function refuseConstructing({ key }: MethodLock, instance: object): void {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = DEEPEST_CONSTRUCTOR;
+  const { stack = '' } = new Error();
+  Error.stackTraceLimit = stackTraceLimit;
+  const classes = new Set<string>();
+  for (
+    let each: object | null = Reflect.getPrototypeOf(instance);
+    each !== null;
+    each = Reflect.getPrototypeOf(each)
+  ) {
+    classes.add(describeClass(each));
+  }
+  for (const [, name = ''] of stack.matchAll(/^ +at new (?:.*\.)?(\S+) \(/gm)) {
+    if (classes.has(name)) {
+      throw new LockConfigurationError([
+        `${describeMethod(instance, key)} was called in the constructor of ${name}, where Nest has not injected the LockService yet, so it did not run: call it in onModuleInit() or later`,
+      ]);
+    }
+  }
 }
 
 function fillIn(

@@ -16,6 +16,7 @@ import {
   findBoundLocks,
   findInterceptorLock,
 } from './interceptor-lock.metadata.js';
+import { addInstanceFinder } from './late-binding.js';
 import { bindLockService, needsLockService } from './lock-service.binding.js';
 import {
   describeClass,
@@ -28,6 +29,7 @@ import {
 } from './method-lock.metadata.js';
 import {
   isSchedulerRegistry,
+  isSchedulerRegistryClass,
   type SchedulerRegistry,
 } from './scheduler-ticks.js';
 
@@ -68,7 +70,9 @@ export class LockedMethodExplorer {
   constructor(
     private readonly discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
-  ) {}
+  ) {
+    addInstanceFinder(this);
+  }
 
   /**
    * Goes through the controllers and providers that see `service`: an application may have more than
@@ -86,9 +90,12 @@ export class LockedMethodExplorer {
     const interceptors: FoundInterceptor[] = [];
 
     for (const provided of this.findProvidedClasses()) {
-      faults.push(...this.findStrayParameters(provided.prototype));
-      const isDecorated = needsLockService(provided.prototype);
-      const bound = this.findInterceptors(provided);
+      const read = this.read(provided);
+      if (read === undefined) {
+        continue;
+      }
+      const { isDecorated, bound } = read;
+      faults.push(...read.strayParameters);
       if (!isDecorated && bound.length === 0) {
         continue;
       }
@@ -97,7 +104,7 @@ export class LockedMethodExplorer {
         for (const instance of isDecorated ? provided.instances : []) {
           bindLockService(instance, service);
         }
-        found.push(...this.findLocks(provided));
+        found.push(...read.locks);
         interceptors.push(...bound);
       } else if (visible === undefined && isDecorated) {
         // Of a class that Nest injects, and of interceptors, Nest itself has said so before.
@@ -137,16 +144,33 @@ export class LockedMethodExplorer {
   findSchedulers(): SchedulerRegistry[] {
     return this.discovery
       .getProviders()
+      .filter(({ token, metatype }) =>
+        [token, metatype].some(isSchedulerRegistryClass),
+      )
       .map(({ instance }): unknown => instance)
       .filter(isSchedulerRegistry);
   }
 
-  private *findProvidedClasses(): Iterable<ProvidedClass> {
-    const wrappers = [
+  /**
+   * The service for an instance that no pass has met: of a module that was loaded later, or before the
+   * application has started. Undefined if no module provides this very instance.
+   */
+  async findServiceOf(instance: object): Promise<LockService | undefined> {
+    const wrapper = this.findWrappers().find((each) =>
+      findInstances(each).includes(instance),
+    );
+    return wrapper?.host && findVisibleService(wrapper.host);
+  }
+
+  private findWrappers(): InstanceWrapper[] {
+    return [
       ...this.discovery.getControllers(),
       ...this.discovery.getProviders(),
     ];
-    for (const wrapper of wrappers) {
+  }
+
+  private *findProvidedClasses(): Iterable<ProvidedClass> {
+    for (const wrapper of this.findWrappers()) {
       const { host } = wrapper;
       // The provider behind a useExisting has a wrapper of its own.
       if (host === undefined || wrapper.isAlias) {
@@ -166,6 +190,20 @@ export class LockedMethodExplorer {
       for (const [prototype, instances] of classes) {
         yield { host, prototype, instances };
       }
+    }
+  }
+
+  /** Undefined for a Proxy that may not be looked at, in the place of an instance or of its prototype: it is none of ours. */
+  private read(provided: ProvidedClass) {
+    try {
+      return {
+        strayParameters: this.findStrayParameters(provided.prototype),
+        isDecorated: needsLockService(provided.prototype),
+        bound: this.findInterceptors(provided),
+        locks: this.findLocks(provided),
+      };
+    } catch {
+      return undefined;
     }
   }
 

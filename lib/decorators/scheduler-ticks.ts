@@ -32,16 +32,37 @@ interface Tick {
 const ticks = new AsyncLocalStorage<Tick>();
 const followed = new WeakSet<CronJob>();
 
-/** Whether this is the registry, known by what it can do: its class may come from any copy of its package. */
+const REGISTRY_METHODS = [
+  'getCronJobs',
+  'addCronJob',
+  'addInterval',
+  'addTimeout',
+];
+
+/** Whether this is the class of the registry, by which it is found before any provider is looked at. */
+export function isSchedulerRegistryClass(value: unknown): boolean {
+  try {
+    return typeof value === 'function' && isSchedulerRegistry(value.prototype);
+  } catch {
+    return false; // a Proxy that may not be looked at
+  }
+}
+
+/** Whether this is the registry: known by what it can do, since its class may come from any copy of its package. */
 export function isSchedulerRegistry(
-  instance: unknown,
-): instance is SchedulerRegistry {
-  const methods = ['getCronJobs', 'addCronJob', 'addInterval', 'addTimeout'];
-  return (
-    typeof instance === 'object' &&
-    instance !== null &&
-    methods.every((name) => typeof Reflect.get(instance, name) === 'function')
-  );
+  value: unknown,
+): value is SchedulerRegistry {
+  try {
+    return (
+      typeof value === 'object' &&
+      value !== null &&
+      REGISTRY_METHODS.every(
+        (name) => typeof Reflect.get(value, name) === 'function',
+      )
+    );
+  } catch {
+    return false; // a Proxy that may not be looked at
+  }
 }
 
 /**

@@ -4,12 +4,20 @@ import {
   Get,
   Inject,
   Injectable,
+  Module,
   Scope,
   type Provider,
 } from '@nestjs/common';
-import { ContextIdFactory, ModuleRef } from '@nestjs/core';
+import {
+  ContextIdFactory,
+  LazyModuleLoader,
+  ModuleRef,
+  ModulesContainer,
+} from '@nestjs/core';
+import { ScheduleModule } from '@nestjs/schedule';
 import { describe, expect, it } from 'vitest';
 import { currentLock, WithLeaseLock } from '../../lib/index.js';
+import { LockedMethodExplorer } from '../../lib/decorators/locked-method.explorer.js';
 import { startLockApp } from './lock-app.js';
 
 class Job {
@@ -245,8 +253,49 @@ const forbid = (): never => {
   throw new Error('do not touch');
 };
 
+/** Every trap there is throws. */
+const forbidding: ProxyHandler<object> = Object.fromEntries(
+  [
+    'apply',
+    'construct',
+    'defineProperty',
+    'deleteProperty',
+    'get',
+    'getOwnPropertyDescriptor',
+    'getPrototypeOf',
+    'has',
+    'isExtensible',
+    'ownKeys',
+    'preventExtensions',
+    'set',
+    'setPrototypeOf',
+  ].map((trap) => [trap, forbid]),
+);
+
+/**
+ * As the strict proxy providers of nestjs-cls 5 and 6: outside of a request each property throws, but for
+ * those that every object has, and those that Nest asks for.
+ */
+function makeStrictProxy(target: object = {}): object {
+  return new Proxy(target, {
+    get: (from, key) =>
+      OF_NEST.has(key) || key in from ? Reflect.get(from, key) : forbid(),
+  });
+}
+
+/** The properties that Nest asks each provider for. */
+const OF_NEST = new Set<string | symbol>([
+  ...Object.getOwnPropertyNames(Object.prototype),
+  'then',
+  'onModuleInit',
+  'onApplicationBootstrap',
+  'onModuleDestroy',
+  'beforeApplicationShutdown',
+  'onApplicationShutdown',
+]);
+
 describe('a provider that is not what it seems', () => {
-  it('does not disturb the startup', async () => {
+  it('does not disturb the startup, and is not touched', async () => {
     let touched = false;
     class Lazy {
       get expensive() {
@@ -254,6 +303,10 @@ describe('a provider that is not what it seems', () => {
         return 1;
       }
     }
+    const touch = (_: object, key: string | symbol): undefined => {
+      touched ||= !OF_NEST.has(key);
+      return undefined;
+    };
     const values = {
       undefined,
       null: null,
@@ -262,13 +315,19 @@ describe('a provider that is not what it seems', () => {
       'no prototype': Object.create(null),
       'a class': Job,
       'an array': [new Job()],
-      'a forbidding Proxy': new Proxy(
+      'a Proxy that tells': new Proxy({}, { get: touch, has: forbid }),
+      'a Proxy that may not be looked at': new Proxy(
         {},
-        {
-          getPrototypeOf: forbid,
-          has: forbid,
-        },
+        { getPrototypeOf: forbid, has: forbid },
       ),
+      'a strict Proxy': makeStrictProxy(),
+      'a strict Proxy of what is no class': makeStrictProxy(
+        Object.create(null),
+      ),
+      'a Proxy of an object whose prototype may not be looked at':
+        makeStrictProxy(
+          Object.create(new Proxy({}, { ...forbidding, get: undefined })),
+        ),
       'a getter': new Lazy(),
     };
     await using fixture = await startLockApp({
@@ -282,5 +341,147 @@ describe('a provider that is not what it seems', () => {
     });
     expect(await fixture.app.get(Job).run()).toBe('job');
     expect(touched).toBe(false);
+  });
+
+  it('is not touched before the pass, whatever its traps do', async () => {
+    // Nest itself would touch it, so it is put in the place of a provider when Nest has done so.
+    await using fixture = await startLockApp({
+      imports: [ScheduleModule.forRoot()],
+      providers: [Job, { provide: TOKEN, useFactory: () => new Config() }],
+    });
+    const [wrapper] = Array.from(
+      fixture.app.get(ModulesContainer).values(),
+      ({ providers }) => providers.get(TOKEN),
+    ).filter((each) => each !== undefined);
+    const { instance } = wrapper!;
+    wrapper!.instance = new Proxy({}, forbidding);
+    const explorer = fixture.app.get(LockedMethodExplorer, { strict: false });
+    await explorer.explore(fixture.locks, {});
+    expect(explorer.findSchedulers()).toHaveLength(1);
+    await expect(new Job().run()).rejects.toThrow('has no LockService');
+    wrapper!.instance = instance;
+  });
+
+  it('runs locked, if it is a strict Proxy of an instance of ours', async () => {
+    await using fixture = await startLockApp({
+      providers: [
+        { provide: TOKEN, useFactory: () => makeStrictProxy(new Job()) },
+      ],
+    });
+    expect(await fixture.app.get<Job>(TOKEN).run()).toBe('job');
+  });
+});
+
+describe('a provider that comes after the start', () => {
+  @Module({
+    providers: [
+      { provide: TOKEN, useFactory: () => new Job() },
+      { provide: 'class', useClass: Job },
+      {
+        provide: 'transient',
+        useFactory: () => new Job(),
+        scope: Scope.TRANSIENT,
+      },
+      {
+        provide: 'user',
+        inject: ['transient'],
+        useFactory: (job: Job) => ({ job }),
+      },
+    ],
+  })
+  class LateModule {
+    readonly isLate = true;
+  }
+
+  it('in a module that is loaded lazily runs locked', async () => {
+    await using fixture = await startLockApp({});
+    const late = await fixture.app.get(LazyModuleLoader).load(() => LateModule);
+    expect(await late.get<Job>(TOKEN).run()).toBe('job');
+    expect(await late.get<Job>('class').run()).toBe('job');
+    expect(await late.get<{ job: Job }>('user').job.run()).toBe('job');
+    expect(await late.get<Job>(TOKEN).run()).toBe('job');
+  });
+
+  it('runs locked in the application that loads it, of several', async () => {
+    await using first = await startLockApp({});
+    await using second = await startLockApp({});
+    const late = await second.app.get(LazyModuleLoader).load(() => LateModule);
+    await late.get<Job>(TOKEN).run();
+    expect(first.server.requests.count()).toBe(0);
+    expect(second.server.requests.count({ name: 'job' })).toBeGreaterThan(0);
+  });
+
+  it('made by moduleRef.create() runs locked', async () => {
+    await using fixture = await startLockApp({});
+    const job = await fixture.app.get(ModuleRef).create(Job);
+    expect(await job.run()).toBe('job');
+  });
+
+  it('of a durable class runs locked, in each of its contexts', async () => {
+    await using fixture = await startLockApp({
+      providers: [
+        {
+          provide: TOKEN,
+          useClass: Job,
+          scope: Scope.REQUEST,
+          durable: true,
+        },
+      ],
+    });
+    for (const tenant of ['a', 'b']) {
+      const context = { id: tenant.length, payload: { tenant } };
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const job = await fixture.app.resolve<Job>(TOKEN, context);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await job.run()).toBe('job');
+    }
+  });
+
+  it('made by a durable useFactory says what to do, and runs locked when it does so', async () => {
+    const durable = { scope: Scope.REQUEST, durable: true };
+    await using fixture = await startLockApp({
+      providers: [
+        { provide: TOKEN, ...durable, useFactory: () => new Job() },
+        {
+          provide: 'created',
+          ...durable,
+          inject: [ModuleRef],
+          useFactory: (moduleRef: ModuleRef) => moduleRef.create(Job),
+        },
+      ],
+    });
+    await expect((await fixture.app.resolve<Job>(TOKEN)).run()).rejects.toThrow(
+      'or by a useFactory with a scope',
+    );
+    expect(await (await fixture.app.resolve<Job>('created')).run()).toBe('job');
+  });
+
+  it('made by a useFactory, whose method another calls in onModuleInit, runs locked', async () => {
+    @Injectable()
+    class Eager {
+      result = '';
+
+      constructor(@Inject(TOKEN) private readonly job: Job) {}
+
+      async onModuleInit() {
+        this.result = await this.job.run();
+      }
+    }
+    await using fixture = await startLockApp({
+      providers: [Eager, { provide: TOKEN, useFactory: () => new Job() }],
+    });
+    expect(fixture.app.get(Eager).result).toBe('job');
+  });
+
+  it('is called in its constructor: does not run, and says why', async () => {
+    @Injectable()
+    class Impatient extends Job {
+      readonly refusal = this.run().catch(String);
+    }
+    await using fixture = await startLockApp({ providers: [Impatient] });
+    expect(await fixture.app.get(Impatient).refusal).toContain(
+      'Impatient.run was called in the constructor of Impatient, where Nest has not injected the LockService yet, so it did not run: call it in onModuleInit() or later',
+    );
+    expect(await fixture.app.get(Impatient).run()).toBe('job');
   });
 });

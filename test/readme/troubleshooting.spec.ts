@@ -185,6 +185,17 @@ const MISTAKES: Record<string, () => Promise<unknown>> = {
   },
 
   'makes an instance by hand': () => new Jobs().throws(),
+  'calls a method in the constructor': async () => {
+    @Injectable()
+    class Impatient extends Jobs {
+      readonly done = this.throws();
+    }
+    const module = await Test.createTestingModule({
+      imports: [K8sLockModule.forRoot({ verifyAtStartup: false })],
+      providers: [Impatient],
+    }).compile();
+    return module.get(Impatient).done;
+  },
   'does not import the module': () =>
     Test.createTestingModule({ providers: [Jobs] }).compile(),
   'provides a mock that runs nothing': async () => {

@@ -1,0 +1,35 @@
+/** Finds the LockService of an instance that has none yet, in the application that provides it. */
+import type { LockService } from '../lock.service.js';
+import { bindLockService } from './lock-service.binding.js';
+
+/** Knows the providers of one application. */
+export interface InstanceFinder {
+  findServiceOf(instance: object): Promise<LockService | undefined>;
+}
+
+/** Of all applications of the process that are still in use. An instance without a service leads to none. */
+const finders = new Set<WeakRef<InstanceFinder>>();
+
+export function addInstanceFinder(finder: InstanceFinder): void {
+  finders.add(new WeakRef(finder));
+}
+
+/** Undefined if no application provides this very instance. */
+export async function bindLate(
+  instance: object,
+): Promise<LockService | undefined> {
+  for (const reference of finders) {
+    const finder = reference.deref();
+    if (finder === undefined) {
+      finders.delete(reference);
+      continue;
+    }
+    // oxlint-disable-next-line no-await-in-loop -- the first that knows it
+    const service = await finder.findServiceOf(instance);
+    if (service !== undefined) {
+      bindLockService(instance, service);
+      return service;
+    }
+  }
+  return undefined;
+}
