@@ -42,7 +42,10 @@ const calls = {
 
   /** Does what needs client-node. */
   async inspectWithout(): Promise<string> {
-    return inspect();
+    const { LockError } = await import('nestjs-k8s-lock');
+    return inspect().catch((error: unknown) => {
+      throw error instanceof LockError ? new Error(error.explanation) : error;
+    });
   },
 };
 
