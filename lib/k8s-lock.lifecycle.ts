@@ -72,7 +72,9 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   private beginShutdown(): void {
     this.closing.abort();
     this.delays.forEach(clearTimeout);
-    this.locks.beginShutdown();
+    if (LockService.isGenuine(this.locks)) {
+      this.locks.beginShutdown();
+    }
   }
 
   private followSchedulers(found: readonly StaticLock[]): void {
