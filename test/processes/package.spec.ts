@@ -9,6 +9,13 @@ vi.setConfig(PATIENCE);
 
 const CYCLES = 1_000;
 
+it('is one instance for import and require, also when Nest is imported at the same time', async () => {
+  await using importer = await TestProcess.start<ImporterCalls>(
+    'test/processes/programs/importer',
+  );
+  expect(await importer.call('findTwins')).toEqual([]);
+});
+
 it('does not load @kubernetes/client-node before it is needed', async () => {
   await using importer = await TestProcess.start<ImporterCalls>(
     'test/processes/programs/importer',
