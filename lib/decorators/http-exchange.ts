@@ -9,7 +9,13 @@ import {
   runFor,
   type Caller,
 } from '../lock/caller.js';
-import { answersByItself, isEventStream } from './route.metadata.js';
+import type { MethodLock } from './method-lock.metadata.js';
+import {
+  answersByItself,
+  isEventStream,
+  isRoute,
+  isSameRoute,
+} from './route.metadata.js';
 
 /** As much of Node's ServerResponse as is used. */
 interface ServerResponse {
@@ -106,16 +112,32 @@ export class HttpExchange implements Caller {
     }
   }
 
-  isRoutedTo(handler: object | undefined): boolean {
-    return handler !== undefined && this.route?.getHandler() === handler;
+  /**
+   * Whether the handler is the method with this lock: known by its class and key, since tracers put
+   * another function in its place.
+   */
+  isRoutedTo({ prototype, key }: MethodLock): boolean {
+    const { route } = this;
+    if (route === undefined) {
+      return false;
+    }
+    const controller: object = route.getClass().prototype;
+    const declared = findMethod(controller, key);
+    if (declared?.prototype !== prototype) {
+      return false; // of another class, or overridden
+    }
+    const routed = findKey(controller, route.getHandler());
+    // A function without name and metadata in its place: then the first route of the class that is called.
+    return routed === undefined ? isRoute(declared.method) : routed === key;
   }
 
   /**
    * The handler is not called: the answer is 204, without a body.
    *
+   * @param key of the handler in its class, where it is known
    * @returns what Nest is to get in place of the handler's result
    */
-  skip(): Observable<never> | undefined {
+  skip(key?: string | symbol): Observable<never> | undefined {
     const { adapter, response, route } = this;
     if (route === undefined) {
       return undefined;
@@ -123,7 +145,9 @@ export class HttpExchange implements Caller {
     const handler = route.getHandler();
     if (!adapter.isHeadersSent(response)) {
       adapter.status(response, HttpStatus.NO_CONTENT);
-      if (answersByItself(route.getClass(), handler.name)) {
+      const controller = route.getClass();
+      const routed = key ?? findKey(controller.prototype, handler);
+      if (routed !== undefined && answersByItself(controller, routed)) {
         adapter.reply(response, undefined, HttpStatus.NO_CONTENT);
       }
     }
@@ -163,5 +187,48 @@ export class HttpExchange implements Caller {
       }
       return writeHead(status, ...rest);
     };
+  }
+}
+
+/** A method as a class has it, and the prototype that declares it. Calls no accessors. */
+function findMethod(
+  controller: object,
+  key: string | symbol,
+): { prototype: object; method: object } | undefined {
+  for (const prototype of chainOf(controller)) {
+    const descriptor = Object.getOwnPropertyDescriptor(prototype, key);
+    if (descriptor !== undefined) {
+      const method: unknown = descriptor.value;
+      return typeof method === 'function' ? { prototype, method } : undefined;
+    }
+  }
+  return undefined;
+}
+
+/** The key of a handler in its class: by the function itself, else by what a function in its place has of it: its path, or its name. */
+function findKey(
+  controller: object,
+  handler: Function,
+): string | symbol | undefined {
+  const methods = Array.from(chainOf(controller)).flatMap((prototype) =>
+    Reflect.ownKeys(prototype).flatMap((key) => {
+      const method = findMethod(prototype, key)?.method;
+      return method === undefined ? [] : [{ key, method }];
+    }),
+  );
+  const found =
+    methods.find(({ method }) => method === handler) ??
+    methods.find(({ method }) => isSameRoute(method, handler)) ??
+    methods.find(({ key }) => key === handler.name);
+  return found?.key;
+}
+
+function* chainOf(prototype: object): Iterable<object> {
+  for (
+    let each: object | null = prototype;
+    each !== null;
+    each = Reflect.getPrototypeOf(each)
+  ) {
+    yield each;
   }
 }

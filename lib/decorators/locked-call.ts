@@ -13,7 +13,6 @@ import {
   checkName,
   describeClass,
   describeMethod,
-  findFinalMethod,
   findLockParameters,
   findOnLocked,
   isInnermost,
@@ -55,7 +54,7 @@ async function call(
   const goOn = isInnermost(lowest) ? undefined : keepTick();
   const exchange = currentExchange();
   const skipped = (): unknown =>
-    exchange?.isRoutedTo(findFinalMethod(lowest)) ? exchange.skip() : undefined;
+    exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
   const work = (held: unknown): unknown => {
     const run = (): unknown =>
       Reflect.apply(method, instance, fillIn(lowest, args, held));
