@@ -6,12 +6,16 @@ import {
   type OnApplicationShutdown,
   type OnModuleInit,
 } from '@nestjs/common';
-import { catchUp, isJobOf, type CatchUp } from './decorators/catch-up.js';
+import { catchUp, type CatchUp } from './decorators/catch-up.js';
 import {
   LockedMethodExplorer,
+  type Explored,
   type StaticLock,
 } from './decorators/locked-method.explorer.js';
-import { followScheduler, type CronJob } from './decorators/scheduler-ticks.js';
+import type { CronTime } from './decorators/planned-fires.js';
+import { describeShortPeriod } from './decorators/schedule-warnings.js';
+import { isMethod, ScheduledMethods } from './decorators/scheduled-methods.js';
+import { followScheduler } from './decorators/scheduler-ticks.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockLog } from './lock-log.js';
 import { LockConfigurationError, LockError } from './lock.errors.js';
@@ -42,7 +46,9 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
 
   /** All of it comes before onApplicationBootstrap, in which schedulers start. */
   async onModuleInit(): Promise<void> {
-    const found = await this.explorer.explore(this.locks, this.options.lock);
+    const { lock: defaults } = this.options;
+    const explored = await this.explorer.explore(this.locks, defaults);
+    const found = explored.locks;
     if (!LockService.isGenuine(this.locks)) {
       return; // a test provides something in its place
     }
@@ -52,7 +58,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
       complete: () => log.end(),
     });
     await this.verify(found);
-    this.followSchedulers(found);
+    this.followSchedulers(explored);
     for (const { name, isObserved, options } of found) {
       this.locks.fixedNames.add(name);
       if (isObserved) {
@@ -77,14 +83,29 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     }
   }
 
-  private followSchedulers(found: readonly StaticLock[]): void {
-    const missed = new Set(found.flatMap((lock) => lock.catchUp ?? []));
-    for (const registry of this.explorer.findSchedulers()) {
-      followScheduler(registry, (jobName, job) => {
+  private followSchedulers({ locks, scheduled }: Explored): void {
+    const registries = this.explorer.findSchedulers();
+    if (scheduled.length > 0 && registries.length === 0) {
+      this.logger.warn(
+        `ScheduleModule.forRoot() of @nestjs/schedule is not imported, so that nothing calls ${[...new Set(scheduled.map(({ label }) => label))].join(', ')}`,
+      );
+    }
+    const missed = new Set(locks.flatMap((lock) => lock.catchUp ?? []));
+    const methods =
+      registries.length > 0 ? this.explorer.findScheduledMethods() : [];
+    for (const registry of registries) {
+      const known = new ScheduledMethods(methods);
+      followScheduler(registry, known, ({ method, plan, cronTime }) => {
+        const all = scheduled.filter((lock) => isMethod(lock, method));
+        for (const warning of all.flatMap(
+          (lock) => describeShortPeriod(lock, plan) ?? [],
+        )) {
+          this.logger.warn(warning);
+        }
         for (const each of missed) {
-          if (isJobOf(each, jobName, job)) {
+          if (cronTime && isMethod(each.method, method)) {
             missed.delete(each);
-            this.catchUp(each, job);
+            this.catchUp(each, cronTime);
           }
         }
       });
@@ -92,23 +113,23 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   }
 
   /** The job fires from now on, or after its initial delay. */
-  private catchUp(missed: CatchUp, job: CronJob): void {
-    const { disabled, initialDelay = 0 } = missed.cron;
+  private catchUp(missed: CatchUp, cronTime: CronTime): void {
+    const { schedule } = missed.method;
+    const { disabled = false, initialDelay = 0 } =
+      schedule.type === 'cron' ? schedule.options : {};
     if (disabled) {
       return;
     }
     const delay = setTimeout(() => {
       this.delays.delete(delay);
       const { signal } = this.closing;
-      catchUp(this.locks, missed, job.cronTime, signal).catch(
-        (error: unknown) => {
-          const isCut = error instanceof Error && error.cause === signal.reason;
-          if (!signal.aborted || !isCut) {
-            // As the scheduler does with what its jobs throw.
-            this.logger.error(error);
-          }
-        },
-      );
+      catchUp(this.locks, missed, cronTime, signal).catch((error: unknown) => {
+        const isCut = error instanceof Error && error.cause === signal.reason;
+        if (!signal.aborted || !isCut) {
+          // As the scheduler does with what its jobs throw.
+          this.logger.error(error);
+        }
+      });
     }, initialDelay);
     this.delays.add(delay);
   }

@@ -12,6 +12,7 @@ import {
 } from './k8s-lock.options.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
+import type { StoredLease } from './kube/lease-store.js';
 import {
   LockConfigurationError,
   quote,
@@ -24,7 +25,7 @@ import {
 } from './lock.events.js';
 import { insistenceOf } from './lock/patience.js';
 import { currentLabel } from './lock/caller.js';
-import { readClaim, type Claim, type ClaimState } from './lock/claim.js';
+import type { Claim } from './lock/claim.js';
 import { systemClock } from './lock/clock.js';
 import { findEnclosingLock, runUnderLock } from './lock/current-lock.js';
 import type { LeaseLock } from './lock/lease-lock.js';
@@ -298,16 +299,15 @@ export class LockService {
   }
 
   /**
-   * @internal Reads which fire was claimed last, and what became of it; undefined if none ever was.
+   * @internal Reads the record of a lock; it also says which fire was claimed last.
    * @throws LockBackendError
    */
-  async findLastClaim(
+  async readRecord(
     name: string,
     options: LockOptions,
-  ): Promise<{ at: number; state: ClaimState } | undefined> {
+  ): Promise<StoredLease | null> {
     const { lock } = await this.prepare(name, options);
-    const lease = await this.engine.read(lock);
-    return lease ? readClaim(lease) : undefined;
+    return this.engine.read(lock);
   }
 
   /**

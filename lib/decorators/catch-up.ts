@@ -3,31 +3,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { FINAL_REASONS, LockBackendError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
+import { judgeClaim, readClaim } from '../lock/claim.js';
 import { fireAt, planOfCron, type CronTime } from './planned-fires.js';
-import type { CronOptions } from './schedule.metadata.js';
-import { callForFire, type CronJob } from './scheduler-ticks.js';
+import type { ScheduledMethod } from './scheduled-methods.js';
+import { callForFire } from './scheduler-ticks.js';
 
 /** A method whose missed fires are made up for. */
 export interface CatchUp {
   readonly lockName: string;
   readonly options: LockOptions;
   readonly retry: boolean;
-  readonly cron: CronOptions;
+  readonly method: ScheduledMethod;
   /** Calls the method, as the scheduler does. */
   readonly call: () => unknown;
-}
-
-/** Whether this is the job of the method, or one with the same times, which will do. */
-export function isJobOf(
-  { cron }: CatchUp,
-  name: string,
-  { cronTime }: CronJob,
-): boolean {
-  return cron.name === undefined
-    ? cronTime.source === cron.cronTime &&
-        (cron.timeZone ?? cronTime.timeZone) === cronTime.timeZone &&
-        (cron.utcOffset ?? cronTime.utcOffset) === cronTime.utcOffset
-    : cron.name === name;
 }
 
 /** Milliseconds between two looks at the record, when the first of them fails. */
@@ -42,17 +30,17 @@ const RETRY_INTERVAL = 1_000;
  */
 export async function catchUp(
   locks: LockService,
-  { lockName, options, retry, call }: CatchUp,
+  { lockName, options, retry, method, call }: CatchUp,
   cronTime: CronTime,
   closing: AbortSignal,
 ): Promise<void> {
   const plan = planOfCron(cronTime);
   const now = Date.now();
-  const missed = plan.last(now);
+  const fire = fireAt(plan, now);
   const lastTry = plan.next(now) - RETRY_INTERVAL;
-  const find = async (): ReturnType<LockService['findLastClaim']> => {
+  const find = async (): ReturnType<LockService['readRecord']> => {
     try {
-      return await locks.findLastClaim(lockName, options);
+      return await locks.readRecord(lockName, options);
     } catch (error) {
       if (!isPassing(error) || closing.aborted || Date.now() > lastTry) {
         throw error;
@@ -61,19 +49,14 @@ export async function catchUp(
       return find();
     }
   };
-  const claimed = await find();
-  if (missed === undefined || claimed === undefined) {
+  const lease = await find();
+  if (fire === undefined || !lease || readClaim(lease) === undefined) {
     return;
   }
-  const isMissed =
-    claimed.at < missed ||
-    (claimed.at === missed &&
-      (claimed.state === 'open' ||
-        claimed.state === 'claimed' ||
-        (claimed.state === 'begun' && retry)));
-  if (isMissed) {
-    const latest = fireAt(plan, now)?.latest ?? missed;
-    await callForFire({ at: missed, latest }, call);
+  const claim = { ...fire, retry, ownIdentities: new Set<string>() };
+  // Whether its holder is alive is for the call to find out.
+  if (judgeClaim(claim, lease, undefined).state !== 'settled') {
+    await callForFire(method, fire, call);
   }
 }
 

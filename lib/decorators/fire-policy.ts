@@ -1,70 +1,76 @@
 /** Which decorated methods run once per fire, and for which fire a call of one is. */
+import { Logger } from '@nestjs/common';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { quote } from '../lock.errors.js';
 import type { Claim } from '../lock/claim.js';
 import { findFireOptionFaults } from './fire.options.js';
 import {
-  findFinalMethod,
+  describeMethod,
   isInnermost,
   type MethodLock,
 } from './method-lock.metadata.js';
-import { fireAt, planOfInterval } from './planned-fires.js';
-import {
-  findSchedule,
-  type CronOptions,
-  type Schedule,
-} from './schedule.metadata.js';
-import { currentFire } from './scheduler-ticks.js';
+import { findSchedule, type Schedule } from './schedule.metadata.js';
+import { currentFire, currentFireOf } from './scheduler-ticks.js';
 
 /** How the fires of one method are claimed. */
 export interface FirePolicy {
-  readonly schedule: Schedule;
+  /** Undefined for a method that only others call. */
+  readonly schedule: Schedule | undefined;
   /** Run a fire again whose work did not end. */
   readonly retry: boolean;
 }
 
 /**
  * Undefined = a call is only kept from overlapping others. Only known once every decorator has run:
- * `@Cron` may stand above.
+ * `@Cron` may stand above, or on an override that calls `super`.
+ *
+ * @param target the instance whose method is called, or the prototype of its class
  */
-export function findFirePolicy(lock: MethodLock): FirePolicy | undefined {
-  const schedule = findScheduleOf(lock);
+export function findFirePolicy(
+  lock: MethodLock,
+  target: object,
+): FirePolicy | undefined {
+  const schedule = findSchedule(target, lock.key);
   const isOnByDefault =
-    schedule?.type === 'cron' &&
-    typeof lock.name === 'string' &&
-    isInnermost(lock);
-  const isOn = lock.fire.oncePerFire ?? isOnByDefault;
-  return isOn && schedule !== undefined
+    schedule !== undefined && schedule.type !== 'once' && isInnermost(lock);
+  return (lock.fire.oncePerFire ?? isOnByDefault)
     ? { schedule, retry: lock.fire.onFailure === 'retry' }
     : undefined;
 }
 
-/** What a call of the method at this moment is to claim; undefined = nothing, since it is a call by hand. */
-export function findClaim(lock: MethodLock): Claim | undefined {
-  const policy = findFirePolicy(lock);
+const logger = new Logger('K8sLockModule');
+/** The locks of which it was told that a call had no fire. */
+const told = new WeakSet<MethodLock>();
+
+/**
+ * What a call of the method at this moment is to claim; undefined = nothing. A scheduled method claims
+ * its own fires only, and another one those for which it is called from a scheduled one.
+ */
+export function findClaim(
+  lock: MethodLock,
+  instance: object,
+): Claim | undefined {
+  const policy = findFirePolicy(lock, instance);
   if (policy === undefined) {
     return undefined;
   }
-  const { schedule, retry } = policy;
-  // The scheduler calls a method under @Interval without a trace: no call of one counts as by hand.
-  const fire =
-    schedule.type === 'interval'
-      ? fireAt(planOfInterval(schedule.period), Date.now())
-      : currentFire();
-  return fire && { ...fire, retry, ownIdentities: new Set() };
-}
-
-/** The `@Cron` of a method whose missed fires are made up for. */
-export function findCatchUp(lock: MethodLock): CronOptions | undefined {
-  const schedule = findFirePolicy(lock)?.schedule;
-  return schedule?.type === 'cron' && lock.fire.catchUp === true
-    ? schedule.options
-    : undefined;
+  const prototype: object = Reflect.getPrototypeOf(instance) ?? instance;
+  const { key } = lock;
+  const fire = policy.schedule
+    ? currentFireOf({ prototype, key })
+    : currentFire();
+  if (fire === undefined && policy.schedule === undefined && !told.has(lock)) {
+    told.add(lock);
+    logger.warn(
+      `${describeMethod(prototype, key)} has oncePerFire: true, and was called for no fire that is known: not from a method under @Cron or @Interval, nor from a job of the SchedulerRegistry, or after the promise had settled for which the scheduler waits. Such a call claims nothing and runs whenever the lock is to be had`,
+    );
+  }
+  return fire && { ...fire, retry: policy.retry, ownIdentities: new Set() };
 }
 
 /** What is wrong with how the fires of a method are shared out. `defaults`: the options of the module. */
 export function findFireFaults(
-  lock: MethodLock,
+  { lock, prototype }: Pick<FoundLock, 'lock' | 'prototype'>,
   defaults: LockOptions,
 ): string[] {
   const { fire } = lock;
@@ -72,14 +78,10 @@ export function findFireFaults(
   if (faults.length > 0) {
     return faults;
   }
-  const schedule = findScheduleOf(lock);
-  if (
-    fire.oncePerFire &&
-    schedule?.type !== 'cron' &&
-    schedule?.type !== 'interval'
-  ) {
+  const schedule = findSchedule(prototype, lock.key);
+  if (fire.oncePerFire && schedule?.type === 'once') {
     return [
-      'oncePerFire is for methods under @Cron or @Interval: other calls have no planned time',
+      'oncePerFire can not be had under @Timeout: each pod counts from its own start, so that its call is planned for no time that others know',
     ];
   }
   if (fire.oncePerFire && !isInnermost(lock)) {
@@ -87,7 +89,7 @@ export function findFireFaults(
       'oncePerFire is for the lowest @WithLeaseLock() of a method, the one that decides whether it runs',
     ];
   }
-  if (findFirePolicy(lock) === undefined) {
+  if (findFirePolicy(lock, prototype) === undefined) {
     return [
       ...(fire.onFailure === undefined ? [] : ['onFailure']),
       ...(fire.catchUp ? ['catchUp'] : []),
@@ -111,30 +113,56 @@ export function findFireFaults(
 /** A lock as it was found: once for each class that has the method, be it inherited. */
 export interface FoundLock {
   readonly lock: MethodLock;
+  /** That of the class. */
+  readonly prototype: object;
   /** `Class.method`. */
   readonly label: string;
+  /** The name of the module that provides the class. */
+  readonly module: string;
   /** One of the class's instances, if there are any at startup. */
   readonly instance: object | undefined;
 }
 
-/** The locks under which more than one method claims its fires, so that one would be skipped for the other. */
-export function findSharedFires(found: readonly FoundLock[]): string[] {
-  const labels = new Map<string, Set<string>>();
-  for (const { lock, label } of found) {
-    if (typeof lock.name === 'string' && findFirePolicy(lock)) {
-      const id = `${quote(lock.name)}${lock.options.namespace ? ` in ${lock.options.namespace}` : ''}`;
-      labels.set(id, (labels.get(id) ?? new Set()).add(label));
+/**
+ * The locks under which more than one method claims its fires, so that one would be skipped for the other.
+ *
+ * @param locate which Lease the lock is
+ */
+export async function findSharedFires(
+  found: readonly FoundLock[],
+  locate: (lock: MethodLock) => Promise<string>,
+): Promise<string[]> {
+  const claimers = new Map<string, FoundLock[]>();
+  for (const each of found) {
+    const { lock, prototype } = each;
+    if (
+      typeof lock.name === 'string' &&
+      findFirePolicy(lock, prototype)?.schedule
+    ) {
+      // oxlint-disable-next-line no-await-in-loop -- nothing is sent
+      const lease = await locate(lock);
+      const others = claimers.get(lease) ?? [];
+      // A class that several modules provide is one.
+      if (!others.some((other) => isSameMethod(other, each))) {
+        claimers.set(lease, [...others, each]);
+      }
     }
   }
-  return [...labels]
-    .filter(([, methods]) => methods.size > 1)
-    .map(
-      ([id, methods]) =>
-        `${[...methods].join(' and ')} would skip each other's fires, since they have the same lock ${id}: give each a name of its own, or set oncePerFire: false`,
-    );
+  return [...claimers.values()]
+    .filter((methods) => methods.length > 1)
+    .map((methods) => {
+      const { lock } = methods[0]!;
+      const labels = methods.map((method) =>
+        methods.some(
+          (other) => other !== method && other.label === method.label,
+        )
+          ? `${method.label} of ${method.module}`
+          : method.label,
+      );
+      return `${labels.join(' and ')} would skip each other's fires, since they have the same lock ${quote(String(lock.name))}: give each lock a name of its own, or set oncePerFire: false`;
+    });
 }
 
-function findScheduleOf(lock: MethodLock): Schedule | undefined {
-  const method = findFinalMethod(lock);
-  return method && findSchedule(method);
+function isSameMethod(one: FoundLock, other: FoundLock): boolean {
+  return one.prototype === other.prototype && one.lock.key === other.lock.key;
 }

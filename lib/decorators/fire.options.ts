@@ -15,9 +15,10 @@ export type OnFailure =
 export interface FireOptions {
   /**
    * Run each planned fire time once in the cluster, even where the clocks of the pods differ. Default
-   * true under `@Cron` with a fixed name, else false. May be set to true under `@Cron` with a function
-   * for the name, and under `@Interval`, whose planned times then are the whole multiples of the
-   * interval since 1970.
+   * true under `@Cron` and `@Interval`, else false. The planned times of an interval are its whole
+   * multiples since 1970. On a method that only others call, true makes it run once for each fire of the
+   * scheduled method, or job of the `SchedulerRegistry`, that calls it. Where a call is for no fire (by
+   * hand, for a request) it runs whenever the lock is to be had. Not for `@Timeout`.
    */
   oncePerFire?: boolean;
   /** What becomes of a fire that was begun and did not end. Needs `oncePerFire`. Default `'leave'`. */

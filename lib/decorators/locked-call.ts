@@ -15,11 +15,9 @@ import {
   describeMethod,
   findLockParameters,
   findOnLocked,
-  isInnermost,
   type LockedMethod,
   type MethodLock,
 } from './method-lock.metadata.js';
-import { keepTick } from './scheduler-ticks.js';
 import { runOnStandIn } from './stand-in.js';
 
 /** Calls the method under its locks; without a LockService it rejects, and never runs the method unlocked. */
@@ -49,17 +47,12 @@ async function call(
   if (bound === undefined) {
     refuseConstructing(lowest, owner);
   }
-  const wishes = locks.map((lock) => makeWish(lock, instance, args));
-  // As the claim of a wish, it is of the moment of the call: nothing may be awaited before.
-  const goOn = isInnermost(lowest) ? undefined : keepTick();
+  const wishes = locks.map((lock) => makeWish(lock, owner, args));
   const exchange = currentExchange();
   const skipped = (): unknown =>
     exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
-  const work = (held: unknown): unknown => {
-    const run = (): unknown =>
-      Reflect.apply(method, instance, fillIn(lowest, args, held));
-    return goOn ? goOn(run) : run();
-  };
+  const work = (held: unknown): unknown =>
+    Reflect.apply(method, instance, fillIn(lowest, args, held));
   const service = bound ?? (await requireLateService(lowest, owner));
   if (!LockService.isGenuine(service)) {
     const describe = (): string => describeMethod(lowest.prototype, lowest.key);
@@ -70,7 +63,7 @@ async function call(
 
 function makeWish(
   lock: MethodLock,
-  instance: unknown,
+  instance: object,
   args: readonly unknown[],
 ): LockWish {
   const name: unknown =
@@ -79,9 +72,9 @@ function makeWish(
       : lock.name;
   return {
     name: checkName(name, () => describeMethod(lock.prototype, lock.key)),
-    onLocked: findOnLocked(lock),
+    onLocked: findOnLocked(lock, instance),
     options: lock.options,
-    claim: findClaim(lock),
+    claim: findClaim(lock, instance),
   };
 }
 

@@ -6,7 +6,6 @@ import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
 import type { CatchUp } from './catch-up.js';
 import {
-  findCatchUp,
   findFireFaults,
   findFirePolicy,
   findSharedFires,
@@ -21,12 +20,16 @@ import { bindLockService, needsLockService } from './lock-service.binding.js';
 import {
   describeClass,
   describeMethod,
+  findDeclarer,
   findLockFaults,
   findLockParameters,
   findMethodLocks,
   findOnLocked,
   type DeclaredLock,
+  type MethodLock,
 } from './method-lock.metadata.js';
+import { findSchedule } from './schedule.metadata.js';
+import type { ScheduledMethod } from './scheduled-methods.js';
 import {
   isSchedulerRegistry,
   isSchedulerRegistryClass,
@@ -44,6 +47,23 @@ export interface StaticLock {
   readonly options: LockOptions;
   /** How its missed fires are made up for, if they are. */
   readonly catchUp: CatchUp | undefined;
+}
+
+/** A scheduled method with a lock. */
+export interface ScheduledLock {
+  /** `Class.method`. */
+  readonly label: string;
+  readonly prototype: object;
+  readonly key: string | symbol;
+  /** Milliseconds. */
+  readonly minHold: number;
+}
+
+/** What there is to know before the first call. */
+export interface Explored {
+  /** The locks with fixed names. */
+  readonly locks: readonly StaticLock[];
+  readonly scheduled: readonly ScheduledLock[];
 }
 
 /** A lock of an interceptor, as it was found: once for each place where that one is bound. */
@@ -78,13 +98,12 @@ export class LockedMethodExplorer {
    * Goes through the controllers and providers that see `service`: an application may have more than
    * one, each with a pass of its own. Never wraps anything.
    *
-   * @returns the locks whose names are known before the first call
    * @throws LockConfigurationError that names every fault of every method
    */
   async explore(
     service: LockService,
     defaults: LockOptions,
-  ): Promise<StaticLock[]> {
+  ): Promise<Explored> {
     const faults: string[] = [];
     const found: FoundLock[] = [];
     const interceptors: FoundInterceptor[] = [];
@@ -114,11 +133,12 @@ export class LockedMethodExplorer {
       }
     }
 
-    for (const { lock, label } of found) {
+    for (const each of found) {
+      const { lock, label } = each;
       faults.push(
         ...[
           ...findLockFaults(lock, defaults),
-          ...findFireFaults(lock, defaults),
+          ...findFireFaults(each, defaults),
         ].map((fault) => `${label}: ${fault}`),
       );
     }
@@ -127,17 +147,53 @@ export class LockedMethodExplorer {
         ...findLockFaults(lock, defaults).map((fault) => `${label}: ${fault}`),
       );
     }
-    faults.push(...findSharedFires(found));
+    if (faults.length === 0) {
+      const locate = makeLocator(service, defaults);
+      faults.push(...(await findSharedFires(found, locate)));
+    }
     if (faults.length > 0) {
       throw new LockConfigurationError([...new Set(faults)]);
     }
-    // The first class that has the method stands for those that inherit it.
-    return [
-      ...found.filter(isFirstOfItsLock).flatMap(describeStaticLock),
-      ...interceptors
-        .filter(isFirstOfItsLock)
-        .flatMap(describeStaticInterceptor),
-    ];
+    return {
+      // The first class that has the method stands for those that inherit it.
+      locks: [
+        ...found.filter(isFirstOfItsLock).flatMap(describeStaticLock),
+        ...interceptors
+          .filter(isFirstOfItsLock)
+          .flatMap(describeStaticInterceptor),
+      ],
+      scheduled: found
+        .filter(({ lock, prototype }) => findSchedule(prototype, lock.key))
+        .map(({ lock, prototype, label }) => ({
+          label,
+          prototype,
+          key: lock.key,
+          minHold: lock.options.minHold ?? defaults.minHold ?? 0,
+        })),
+    };
+  }
+
+  /** The methods that the scheduler calls again and again, in the order in which it registers them. */
+  findScheduledMethods(): ScheduledMethod[] {
+    return this.findWrappers().flatMap((wrapper) => {
+      const instance: unknown = wrapper.instance;
+      if (typeof instance !== 'object' || instance === null) {
+        return [];
+      }
+      const prototype = findPrototype(instance);
+      return prototype === null || !wrapper.isDependencyTreeStatic()
+        ? []
+        : this.findSchedules(prototype);
+    });
+  }
+
+  private findSchedules(prototype: object): ScheduledMethod[] {
+    return this.findMethods(prototype).flatMap(([key]) => {
+      const schedule = findSchedule(prototype, key);
+      return schedule === undefined || schedule.type === 'once'
+        ? []
+        : [{ prototype, key, schedule }];
+    });
   }
 
   /** The registries of @nestjs/schedule: one for each of its modules that the application imports. */
@@ -207,12 +263,18 @@ export class LockedMethodExplorer {
     }
   }
 
-  private findLocks({ prototype, instances }: ProvidedClass): FoundLock[] {
+  private findLocks({
+    host,
+    prototype,
+    instances,
+  }: ProvidedClass): FoundLock[] {
     const [instance] = instances;
-    return this.findMethods(prototype).flatMap(([key, method]) =>
-      findMethodLocks(method).map((lock) => ({
+    return this.findMethods(prototype).flatMap(([key]) =>
+      findMethodLocks(prototype, key).map((lock) => ({
         lock,
+        prototype,
         label: describeMethod(prototype, key),
+        module: host.name,
         instance,
       })),
     );
@@ -250,9 +312,9 @@ export class LockedMethodExplorer {
   private findStrayParameters(prototype: object): string[] {
     return [...this.findMethods(prototype)]
       .filter(
-        ([key, method]) =>
-          findMethodLocks(method).length === 0 &&
-          findLockParameters(findDeclarer(prototype, key), key).length > 0,
+        ([key]) =>
+          findMethodLocks(prototype, key).length === 0 &&
+          findLockParameters(findDeclarer(prototype, key)!, key).length > 0,
       )
       .map(
         ([key]) =>
@@ -286,11 +348,21 @@ function findPrototype(instance: object): object | null {
   }
 }
 
-/** Where in a chain of prototypes a method comes from. */
-function findDeclarer(prototype: object, key: string): object {
-  return Object.hasOwn(prototype, key)
-    ? prototype
-    : findDeclarer(Reflect.getPrototypeOf(prototype)!, key);
+/** Tells which Lease a lock is, as far as that is known: without a cluster, calls will say so. */
+function makeLocator(
+  service: LockService,
+  defaults: LockOptions,
+): (lock: MethodLock) => Promise<string> {
+  return async ({ name, options }) => {
+    const place = LockService.isGenuine(service)
+      ? await service.locate(String(name), options).catch(() => undefined)
+      : undefined;
+    const { namespace, leaseName } = place ?? {
+      namespace: options.namespace ?? defaults.namespace,
+      leaseName: name,
+    };
+    return JSON.stringify([namespace, leaseName]);
+  };
 }
 
 /** Undefined when the providers of this module see none: the only way in which making the probe fails. */
@@ -305,25 +377,30 @@ async function findVisibleService(
   }
 }
 
-function describeStaticLock({ lock, instance }: FoundLock): StaticLock[] {
-  const { name, key, options } = lock;
+function describeStaticLock({
+  lock,
+  prototype,
+  instance,
+}: FoundLock): StaticLock[] {
+  const { name, key, options, fire } = lock;
   if (typeof name !== 'string') {
     return [];
   }
-  const cron = findCatchUp(lock);
-  const policy = findFirePolicy(lock);
+  const policy = findFirePolicy(lock, prototype);
+  const schedule = policy?.schedule;
   return [
     {
       name,
-      isObserved: findOnLocked(lock) === 'skip' || policy !== undefined,
+      isObserved:
+        findOnLocked(lock, prototype) === 'skip' || policy !== undefined,
       options,
       catchUp:
-        cron && policy && instance
+        fire.catchUp && policy && schedule?.type === 'cron' && instance
           ? {
               lockName: name,
               options,
               retry: policy.retry,
-              cron,
+              method: { prototype, key, schedule },
               call: () =>
                 Reflect.apply(Reflect.get(instance, key), instance, []),
             }

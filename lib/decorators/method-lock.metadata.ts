@@ -49,22 +49,38 @@ export function findLockedMethod(wrapper: object): LockedMethod | undefined {
   return lockedMethods.get(wrapper);
 }
 
-/** Adds a lock to those that a wrapped method took over from the method below it. */
-export function addMethodLock(method: object, lock: MethodLock): void {
+/** Adds a lock to those of the decorators below it, on the class: other decorators may put any function on the prototype. */
+export function addMethodLock(lock: MethodLock): void {
+  const { prototype, key } = lock;
   Reflect.defineMetadata(
     METHOD_LOCKS,
-    [lock, ...findMethodLocks(method)],
-    method,
+    [lock, ...findMethodLocks(prototype, key)],
+    prototype,
+    key,
   );
 }
 
-/** The locks of a method, outermost first; none if it isn't decorated. */
-export function findMethodLocks(method: object): readonly MethodLock[] {
-  const locks: readonly MethodLock[] | undefined = Reflect.getMetadata(
-    METHOD_LOCKS,
-    method,
-  );
+/** The locks of a method, outermost first; none if it isn't decorated where it is declared. */
+export function findMethodLocks(
+  prototype: object,
+  key: string | symbol,
+): readonly MethodLock[] {
+  const declarer = findDeclarer(prototype, key);
+  const locks: readonly MethodLock[] | undefined =
+    declarer && Reflect.getOwnMetadata(METHOD_LOCKS, declarer, key);
   return locks ?? [];
+}
+
+/** Where in a chain of prototypes a method comes from. */
+export function findDeclarer(
+  prototype: object,
+  key: string | symbol,
+): object | undefined {
+  let declarer: object | null = prototype;
+  while (declarer !== null && !Object.hasOwn(declarer, key)) {
+    declarer = Reflect.getPrototypeOf(declarer);
+  }
+  return declarer ?? undefined;
 }
 
 export function addLockParameter(
@@ -95,20 +111,17 @@ export function findLockParameters(
 
 /**
  * What a call does when the lock is taken. Only known once every decorator has run, because `@Cron`
- * may stand above `@WithLeaseLock`: so it looks at the method that the class has in the end.
+ * may stand above `@WithLeaseLock`, or on an override that calls `super`.
+ *
+ * @param target the instance whose method is called, or the prototype of its class
  */
-export function findOnLocked(lock: MethodLock): OnLocked {
-  if (lock.onLocked !== undefined) {
-    return lock.onLocked;
-  }
-  const method = findFinalMethod(lock);
-  return method && findSchedule(method) ? 'skip' : 'wait';
+export function findOnLocked(lock: MethodLock, target: object): OnLocked {
+  return lock.onLocked ?? (findSchedule(target, lock.key) ? 'skip' : 'wait');
 }
 
 /** Whether it is the lock of the lowest decorator of the method. */
 export function isInnermost(lock: MethodLock): boolean {
-  const method = findFinalMethod(lock);
-  return method !== undefined && findMethodLocks(method).at(-1) === lock;
+  return findMethodLocks(lock.prototype, lock.key).at(-1) === lock;
 }
 
 /** The method as all its decorators have left it. */

@@ -1,6 +1,7 @@
 /** What `@Cron`, `@Interval` and `@Timeout` leave on a method. Only names are known here: @nestjs/schedule need not be installed. */
 
 const SCHEDULER_TYPE = 'SCHEDULER_TYPE';
+const SCHEDULER_NAME = 'SCHEDULER_NAME';
 const CRON_OPTIONS = 'SCHEDULE_CRON_OPTIONS';
 const INTERVAL_OPTIONS = 'SCHEDULE_INTERVAL_OPTIONS';
 
@@ -23,11 +24,27 @@ export interface CronOptions {
 export type Schedule =
   | { readonly type: 'cron'; readonly options: CronOptions }
   /** `period` in milliseconds. */
-  | { readonly type: 'interval'; readonly period: number }
+  | {
+      readonly type: 'interval';
+      readonly period: number;
+      readonly name: string | undefined;
+    }
   | { readonly type: 'once' };
 
-/** Undefined for a method that no scheduler calls. */
-export function findSchedule(method: object): Schedule | undefined {
+/**
+ * Undefined for a method that no scheduler calls. Like the scheduler, it looks at the method as all
+ * decorators have left it.
+ *
+ * @param target an instance, or the prototype of its class
+ */
+export function findSchedule(
+  target: object,
+  key: string | symbol,
+): Schedule | undefined {
+  const method: unknown = Reflect.get(target, key);
+  if (typeof method !== 'function') {
+    return undefined;
+  }
   switch (Reflect.getMetadata(SCHEDULER_TYPE, method)) {
     case undefined:
       return undefined;
@@ -38,7 +55,8 @@ export function findSchedule(method: object): Schedule | undefined {
       };
     case INTERVAL: {
       const { timeout } = Reflect.getMetadata(INTERVAL_OPTIONS, method);
-      return { type: 'interval', period: timeout };
+      const name = Reflect.getMetadata(SCHEDULER_NAME, method);
+      return { type: 'interval', period: timeout, name };
     }
     default:
       return { type: 'once' };

@@ -3,13 +3,27 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   fireAt,
   planOfCron,
+  planOfInterval,
   type CronTime,
   type Fire,
+  type Plan,
 } from './planned-fires.js';
+import {
+  isMethod,
+  type ScheduledMethod,
+  type ScheduledMethods,
+} from './scheduled-methods.js';
+
+/** Where a `CronJob` has what it calls. */
+const CALLBACKS = '_callbacks';
+/** Where a timer of Node.js has what it calls, and the milliseconds between two calls. */
+const CALLBACK = '_onTimeout';
+const PERIOD = '_repeat';
 
 /** As much of the `CronJob` of the package `cron` as is used. */
 export interface CronJob {
   readonly cronTime: CronTime;
+  readonly [CALLBACKS]?: unknown;
   /** A new object each time that the job fires by itself. */
   lastDate(): Date | null;
   /** Is also called by each fire, for the next one, before that fire's own `fireOnTick`. */
@@ -17,20 +31,38 @@ export interface CronJob {
   fireOnTick(...args: unknown[]): unknown;
 }
 
+/** As much of a timer of Node.js as is used; a faked one may have none of it. */
+interface Timer {
+  [CALLBACK]?: unknown;
+  readonly [PERIOD]?: unknown;
+}
+
 /** As much of the SchedulerRegistry of @nestjs/schedule as is used. */
 export interface SchedulerRegistry {
   getCronJobs(): ReadonlyMap<string, CronJob>;
   addCronJob(name: string, job: CronJob): void;
+  getIntervals(): readonly string[];
+  getInterval(name: string): Timer;
+  addInterval(name: string, timer: Timer): void;
 }
 
-/** One call of the scheduler: open while its method is being called, and over when that has returned. */
+/** One call of the scheduler, in the async context of all that it leads to. */
 interface Tick {
-  isOpen: boolean;
+  /** The method that the scheduler calls; undefined for what the application has added to its registry. */
+  readonly method: ScheduledMethod | undefined;
   readonly fire: () => Fire | undefined;
+  /** How many of the promises for which the scheduler waits are not settled. */
+  waiting: number;
+  /** Whether the lock of the method was reached. */
+  isReached: boolean;
 }
+
+type Callback = (this: unknown, ...args: unknown[]) => unknown;
 
 const ticks = new AsyncLocalStorage<Tick>();
-const followed = new WeakSet<CronJob>();
+const followed = new WeakSet<object>();
+/** The methods under `@Interval` whose timer can't be followed: a call by hand can't be told from one of theirs. */
+const unfollowed: ScheduledMethod[] = [];
 
 const REGISTRY_METHODS = [
   'getCronJobs',
@@ -65,33 +97,76 @@ export function isSchedulerRegistry(
   }
 }
 
+/** What a method is called by. */
+export interface FollowedJob {
+  readonly method: ScheduledMethod;
+  readonly plan: Plan;
+  /** Undefined for an interval. */
+  readonly cronTime?: CronTime;
+}
+
 /**
- * Follows all jobs of a registry, now and later, and calls back for each. That a call comes from a job
- * shows in nothing that the method gets to see, so `fireOnTick` is wrapped, as the registry does itself.
+ * Follows all jobs and intervals of a registry, now and later, and calls back for each that is a
+ * method's. That a call comes from one of them shows in nothing that the method gets to see, so what
+ * they call is wrapped, as the registry does itself.
  */
 export function followScheduler(
   registry: SchedulerRegistry,
-  onJob: (name: string, job: CronJob) => void,
+  methods: ScheduledMethods,
+  onJob: (job: FollowedJob) => void,
 ): void {
   const follow = (name: string, job: CronJob): void => {
-    followJob(job);
-    onJob(name, job);
+    const { cronTime } = job;
+    const method = methods.ofCronJob(name, cronTime);
+    followJob(job, method);
+    if (method) {
+      onJob({ method, plan: planOfCron(cronTime), cronTime });
+    }
+  };
+  const followInterval = (name: string, timer: Timer): void => {
+    const method = methods.ofInterval(name);
+    const period =
+      method?.schedule.type === 'interval'
+        ? method.schedule.period
+        : timer[PERIOD];
+    if (typeof period !== 'number') {
+      return;
+    }
+    const plan = planOfInterval(period);
+    followTimer(timer, plan, method);
+    if (method) {
+      onJob({ method, plan });
+    }
   };
   const addCronJob = registry.addCronJob.bind(registry);
   registry.addCronJob = (name, job) => {
     addCronJob(name, job);
     follow(name, job);
   };
+  const addInterval = registry.addInterval.bind(registry);
+  registry.addInterval = (name, timer) => {
+    addInterval(name, timer);
+    followInterval(name, timer);
+  };
   for (const [name, job] of registry.getCronJobs()) {
     follow(name, job);
   }
+  for (const name of registry.getIntervals()) {
+    followInterval(name, registry.getInterval(name));
+  }
 }
 
-function followJob(job: CronJob): void {
+function followJob(job: CronJob, method: ScheduledMethod | undefined): void {
   if (followed.has(job)) {
     return; // an application with two LockServices
   }
   followed.add(job);
+  const all = job[CALLBACKS];
+  if (Array.isArray(all)) {
+    all.forEach((call, index, callbacks) => {
+      callbacks[index] = keepingTick(call);
+    });
+  }
   const fireOnTick = job.fireOnTick.bind(job);
   const start = job.start.bind(job);
   let lastDate = job.lastDate();
@@ -108,44 +183,119 @@ function followJob(job: CronJob): void {
     }
   };
   job.fireOnTick = (...args) => {
-    const now = Date.now();
+    const { cronTime } = job;
     const date = job.lastDate();
     const isByHand = date === lastDate && !isOwed;
     lastDate = date;
     isOwed &&= isStarting;
     const fire = (): unknown => fireOnTick(...args);
-    return isByHand
+    // The moment at which the job found itself due: what it did since took its time.
+    return isByHand || date === null
       ? ticks.exit(fire)
-      : runInTick(() => fireAt(planOfCron(job.cronTime), now), fire);
+      : runInTick(
+          method,
+          () => fireAt(planOfCron(cronTime), date.getTime()),
+          fire,
+        );
   };
 }
 
-/** Calls as the scheduler does, for this fire. */
-export function callForFire<T>(fire: Fire, call: () => T): T {
-  return runInTick(() => fire, call);
+function followTimer(
+  timer: Timer,
+  plan: Plan,
+  method: ScheduledMethod | undefined,
+): void {
+  if (followed.has(timer)) {
+    return;
+  }
+  followed.add(timer);
+  const call = timer[CALLBACK];
+  if (isCallback(call)) {
+    timer[CALLBACK] = function (this: unknown, ...args: unknown[]) {
+      const now = Date.now();
+      const work = keepingTick(call).bind(this, ...args);
+      return runInTick(method, () => fireAt(plan, now), work);
+    };
+  } else if (method) {
+    unfollowed.push(method);
+  }
 }
 
-/** The fire for which the scheduler is calling at this very moment; undefined for a call by hand. */
-export function currentFire(): Fire | undefined {
-  const tick = ticks.getStore();
-  return tick?.isOpen ? tick.fire() : undefined;
+/** Calls as the scheduler calls the method, for this fire. */
+export function callForFire(
+  method: ScheduledMethod,
+  fire: Fire,
+  call: () => unknown,
+): unknown {
+  return runInTick(method, () => fire, keepingTick(call));
 }
 
 /**
- * For a call that goes on later: returns what goes on with it as a call of the scheduler, if it is
- * one now.
+ * The fire for which the scheduler is calling this method; undefined for a call by hand, and for one
+ * from within the call of another method. It lasts until the promise has settled for which the
+ * scheduler waits, and beyond that for the first call of the method: a decorator in between may let
+ * go of the promise.
  */
-export function keepTick(): <T>(call: () => T) => T {
+export function currentFireOf(
+  method: Pick<ScheduledMethod, 'prototype' | 'key'>,
+): Fire | undefined {
   const tick = ticks.getStore();
-  return tick?.isOpen ? (call) => runInTick(tick.fire, call) : (call) => call();
+  if (tick?.method !== undefined && isMethod(tick.method, method)) {
+    const isInTime = tick.waiting > 0 || !tick.isReached;
+    tick.isReached = true;
+    return isInTime ? tick.fire() : undefined;
+  }
+  const { schedule } = unfollowed.find((each) => isMethod(each, method)) ?? {};
+  return schedule?.type === 'interval'
+    ? fireAt(planOfInterval(schedule.period), Date.now())
+    : undefined;
 }
 
-function runInTick<T>(fire: Tick['fire'], call: () => T): T {
-  const tick: Tick = { isOpen: true, fire };
+/** The fire for which the scheduler is calling, whatever it calls. */
+export function currentFire(): Fire | undefined {
+  const tick = ticks.getStore();
+  return tick && tick.waiting > 0 ? tick.fire() : undefined;
+}
+
+function runInTick<T>(
+  method: ScheduledMethod | undefined,
+  fire: Tick['fire'],
+  call: () => T,
+): T {
+  const tick: Tick = { method, fire, waiting: 1, isReached: false };
   try {
     return ticks.run(tick, call);
   } finally {
-    // What the method does later is no call of the scheduler.
-    tick.isOpen = false;
+    tick.waiting -= 1;
   }
+}
+
+/** A tick lasts as long as what the scheduler calls in it. */
+function keepingTick<T>(call: T): T | Callback {
+  return !isCallback(call)
+    ? call
+    : function (this: unknown, ...args: unknown[]) {
+        const tick = ticks.getStore();
+        const result: unknown = Reflect.apply(call, this, args);
+        if (tick && isThenable(result)) {
+          tick.waiting += 1;
+          const settle = (): void => {
+            tick.waiting -= 1;
+          };
+          result.then(settle, settle);
+        }
+        return result;
+      };
+}
+
+function isCallback(value: unknown): value is Callback {
+  return typeof value === 'function';
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof Reflect.get(value, 'then') === 'function'
+  );
 }

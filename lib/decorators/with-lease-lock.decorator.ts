@@ -189,7 +189,7 @@ export function WithLeaseLock<
     };
     takeOver(method, wrapper);
     addLockedMethod(wrapper, locked);
-    addMethodLock(wrapper, lock);
+    addMethodLock(lock);
     requestLockService(target);
     descriptor!.value = wrapper;
   };

@@ -87,6 +87,13 @@ export class CronPod implements AsyncDisposable {
     return end;
   }
 
+  /** Calls what the timer of an interval calls, as Node.js does. */
+  async tickInterval(name: string): Promise<void> {
+    const timer: Record<'_onTimeout', () => unknown> =
+      this.registry.getInterval(name);
+    await timer['_onTimeout']();
+  }
+
   /** The end of the next call. */
   next(): Promise<CallEnd> {
     return firstValueFrom(this.fixture.locks.events$.pipe(filter(isEnd)));

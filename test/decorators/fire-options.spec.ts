@@ -33,13 +33,8 @@ describe('what makes no sense keeps the application from starting', () => {
   it.each<[Record<string, unknown>, MethodDecorator[], string]>([
     [
       { oncePerFire: true },
-      [],
-      'oncePerFire is for methods under @Cron or @Interval',
-    ],
-    [
-      { oncePerFire: true },
       [Timeout(100_000)],
-      'oncePerFire is for methods under @Cron or @Interval',
+      'oncePerFire can not be had under @Timeout: each pod counts from its own start',
     ],
     [
       { oncePerFire: 'yes' },
@@ -58,19 +53,31 @@ describe('what makes no sense keeps the application from starting', () => {
     ],
     [
       { onFailure: 'retry' },
-      [Interval(100_000)],
+      [],
       'onFailure needs oncePerFire, which is off here',
     ],
     [
-      { oncePerFire: true, catchUp: true },
+      { onFailure: 'retry' },
+      [Timeout(100_000)],
+      'onFailure needs oncePerFire, which is off here',
+    ],
+    [
+      { catchUp: true },
       [Interval(100_000)],
       'catchUp is for @Cron with a fixed lock name',
     ],
     [
-      { deleteOnRelease: true },
-      [daily],
-      'deleteOnRelease can not be used with oncePerFire',
+      { oncePerFire: true, catchUp: true },
+      [],
+      'catchUp is for @Cron with a fixed lock name',
     ],
+    ...[daily, Interval(100_000)].map(
+      (schedule): [Record<string, unknown>, MethodDecorator[], string] => [
+        { deleteOnRelease: true },
+        [schedule],
+        'deleteOnRelease can not be used with oncePerFire',
+      ],
+    ),
   ])('%j', async (options, decorators, fault) => {
     await expect(startWith(options, decorators)).rejects.toThrow(
       `Job.run: ${fault}`,

@@ -91,12 +91,6 @@ class Jobs {
   async dynamic() {
     await work('dynamic');
   }
-
-  @Cron(YEARLY, { ...UTC, name: 'dynamic-once' })
-  @WithLeaseLock(() => 'dynamic-once', { oncePerFire: true })
-  async dynamicOnce() {
-    await work('dynamic-once');
-  }
 }
 
 let server: LeaseApiServer;
@@ -148,9 +142,9 @@ describe('a planned fire', () => {
     expect(work).toHaveBeenCalledOnce();
   });
 
-  it('is run by each pod where that is switched off, and under a name that only a call knows', async () => {
+  it('is run by each pod where that is switched off', async () => {
     await using pods = await startTwo();
-    for (const job of ['careless', 'dynamic']) {
+    for (const job of ['careless']) {
       work.mockClear();
       for (const pod of [pods.one, pods.two]) {
         // oxlint-disable-next-line no-await-in-loop -- one after the other
@@ -164,7 +158,7 @@ describe('a planned fire', () => {
     }
   });
 
-  it.each(['dynamic-once', 'throwing', 'waiting'])(
+  it.each(['dynamic', 'throwing', 'waiting'])(
     'is skipped without an error, whatever the policy: %s',
     async (job) => {
       await using pods = await startTwo();
@@ -354,6 +348,30 @@ describe('a job that finds its next fire due as well', () => {
 });
 
 describe('a call by hand', () => {
+  it('of an interval is for no slot', async () => {
+    class Often {
+      @Interval('often', 3_600_000)
+      @WithLeaseLock('often')
+      async run() {
+        await work('often');
+      }
+    }
+    await using pod = await CronPod.start(server, Often);
+    await pod.tickInterval('often');
+    await pod.get(Often).run();
+    await pod.tickInterval('often');
+    expect(
+      pod.ends.map((end) => [
+        end.type,
+        'fire' in end && end.fire !== undefined,
+      ]),
+    ).toEqual([
+      ['executed', true],
+      ['executed', false],
+      ['skipped', true],
+    ]);
+  });
+
   it('runs, whichever fires were run', async () => {
     await using pods = await startTwo();
     const report = () => pods.one.get(Jobs).report();
@@ -424,7 +442,7 @@ describe('fires of a timer', () => {
   it('under @Interval are each for a whole multiple of it, and no two for the same', async () => {
     class Often {
       @Interval(200)
-      @WithLeaseLock('often', { oncePerFire: true })
+      @WithLeaseLock('often')
       async run() {
         await work('often');
       }
@@ -457,8 +475,8 @@ describe('a slot of @Interval', () => {
   const MINUTE = 60_000;
 
   class EveryMinute {
-    @Interval(MINUTE)
-    @WithLeaseLock('every-minute', { oncePerFire: true })
+    @Interval('every-minute', MINUTE)
+    @WithLeaseLock('every-minute')
     async run() {
       await work('every-minute');
     }
@@ -468,7 +486,6 @@ describe('a slot of @Interval', () => {
     vi.useRealTimers();
   });
 
-  // No call of such a method is one by hand: these are as good as those of its timer, which drifts.
   it('is run once if a pod calls in it, whichever does, and left out if none does', async () => {
     const pods = [
       await CronPod.start(server, EveryMinute),
@@ -501,7 +518,9 @@ describe('a slot of @Interval', () => {
       vi.setSystemTime(slot + 10_000);
       work.mockClear();
       const before = pods.map(({ ends }) => ends.length);
-      const calls = callers.map((pod) => pods[pod]!.get(EveryMinute).run());
+      const calls = callers.map((pod) =>
+        pods[pod]!.tickInterval('every-minute'),
+      );
       // oxlint-disable-next-line no-await-in-loop -- one slot after the other
       await Promise.all(calls);
       const ends = pods.flatMap((pod, number) =>

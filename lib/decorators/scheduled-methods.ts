@@ -1,0 +1,76 @@
+/** Which method a job of the scheduler is for: nothing that the scheduler registers says so, but it registers them in a known order. */
+import type { CronTime } from './planned-fires.js';
+import type { Schedule } from './schedule.metadata.js';
+
+/** A method that the scheduler calls again and again. */
+export interface ScheduledMethod {
+  /** That of the class of the instance: not where the method is declared, if it is inherited. */
+  readonly prototype: object;
+  readonly key: string | symbol;
+  readonly schedule: Exclude<Schedule, { type: 'once' }>;
+}
+
+export function isMethod(
+  { prototype, key }: Pick<ScheduledMethod, 'prototype' | 'key'>,
+  other: Pick<ScheduledMethod, 'prototype' | 'key'>,
+): boolean {
+  return prototype === other.prototype && key === other.key;
+}
+
+/** The name that @nestjs/schedule gives to a job without one. */
+const MADE_UP = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/;
+
+/** Recognises the jobs of one scheduler. */
+export class ScheduledMethods {
+  private readonly methods: ScheduledMethod[];
+
+  /** @param methods in the order in which the scheduler goes through them */
+  constructor(methods: readonly ScheduledMethod[]) {
+    this.methods = [...methods];
+  }
+
+  /** Undefined for a job that the application has added by itself. */
+  ofCronJob(name: string, time: CronTime): ScheduledMethod | undefined {
+    return this.find('cron', name, ({ schedule }) => {
+      if (schedule.type !== 'cron') {
+        return false;
+      }
+      const { cronTime, timeZone, utcOffset } = schedule.options;
+      return (
+        typeof time.source !== 'string' ||
+        (time.source === cronTime &&
+          (timeZone ?? time.timeZone) === time.timeZone &&
+          (utcOffset ?? time.utcOffset) === time.utcOffset)
+      );
+    });
+  }
+
+  /** Undefined for an interval that the application has added by itself. */
+  ofInterval(name: string): ScheduledMethod | undefined {
+    return this.find('interval', name, () => true);
+  }
+
+  private find(
+    type: 'cron' | 'interval',
+    name: string,
+    fits: (method: ScheduledMethod) => boolean,
+  ): ScheduledMethod | undefined {
+    const isOfType = ({ schedule }: ScheduledMethod): boolean =>
+      schedule.type === type;
+    // A job that is deleted, and added again with other times, has its name.
+    const named = this.methods.findLast(
+      (method) => isOfType(method) && nameOf(method) === name,
+    );
+    if (named !== undefined || !MADE_UP.test(name)) {
+      return named;
+    }
+    const index = this.methods.findIndex(
+      (method) => isOfType(method) && !nameOf(method) && fits(method),
+    );
+    return index < 0 ? undefined : this.methods.splice(index, 1)[0];
+  }
+}
+
+function nameOf({ schedule }: ScheduledMethod): string | undefined {
+  return schedule.type === 'cron' ? schedule.options.name : schedule.name;
+}

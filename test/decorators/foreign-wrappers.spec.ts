@@ -1,0 +1,497 @@
+/** Once per fire holds whatever stands between the scheduler and the lock: other people's decorators, other providers, super, and jobs that the application adds itself. */
+import { Inject, Injectable, Logger, Module, type Type } from '@nestjs/common';
+import { Cron, Interval, Timeout } from '@nestjs/schedule';
+import { createRequire } from 'node:module';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { WithLeaseLock } from '../../lib/index.js';
+import { LeaseApiServer } from '../../lib/testing/index.js';
+import { claimOf, CronPod, UTC, YEARLY, type CallEnd } from './cron-pods.js';
+import {
+  decorateMethod,
+  permute,
+  startLockApp,
+  WarningLog,
+} from './lock-app.js';
+
+const { CronJob } = createRequire(
+  createRequire(import.meta.url).resolve('@nestjs/schedule'),
+)('cron');
+
+const work = vi.fn<() => unknown>();
+
+let server: LeaseApiServer;
+beforeEach(async () => {
+  server = await LeaseApiServer.start();
+});
+afterEach(async () => {
+  vi.resetAllMocks();
+  await server.stop();
+});
+
+type Wrap = (call: () => unknown) => unknown;
+
+/** A decorator that replaces the method, as those of other packages do. */
+function wrapping(wrap: Wrap, copiesMetadata: boolean): MethodDecorator {
+  return (_target, _key, descriptor) => {
+    const original: unknown = descriptor.value;
+    if (typeof original !== 'function') {
+      throw new Error('not a method');
+    }
+    const wrapper = function (this: unknown, ...args: unknown[]): unknown {
+      return wrap(() => Reflect.apply(original, this, args));
+    };
+    if (copiesMetadata) {
+      for (const key of Reflect.getMetadataKeys(original)) {
+        const value: unknown = Reflect.getMetadata(key, original);
+        Reflect.defineMetadata(key, value, wrapper);
+      }
+    }
+    Object.assign(descriptor, { value: wrapper });
+  };
+}
+
+const WRAPS: Record<string, Wrap> = {
+  'calls at once': (call) => call(),
+  'awaits first': async (call) => {
+    await nextTurn();
+    return call();
+  },
+  'lets go of the promise': (call) => {
+    setImmediate(call);
+  },
+};
+
+/** Fires the job in each of three replicas, one after the other, and resolves with what came of it. */
+async function fireInAll(
+  classes: readonly Type[],
+  job = 'job',
+): Promise<string[]> {
+  const pods = await Promise.all(
+    Array.from({ length: 3 }, () => CronPod.start(server, ...classes)),
+  );
+  const ends: CallEnd[] = [];
+  for (const pod of pods) {
+    // oxlint-disable-next-line no-await-in-loop -- the clocks of the later ones are late
+    ends.push(await pod.tick(job));
+    // oxlint-disable-next-line no-await-in-loop
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+  }
+  await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
+  return ends.map((end) =>
+    'reason' in end ? `${end.type} ${end.reason}` : end.type,
+  );
+}
+
+function isFree(): boolean {
+  return server.leases('default').every(({ spec }) => !spec?.holderIdentity);
+}
+
+const ONCE = ['executed', 'skipped fire-claimed', 'skipped fire-claimed'];
+
+describe.each(Object.entries(WRAPS))('a decorator that %s', (_, wrap) => {
+  it.each([true, false])(
+    'in any place, copying metadata: %s',
+    async (copiesMetadata) => {
+      const cron = Cron(YEARLY, { ...UTC, name: 'job' });
+      const lock = WithLeaseLock('lock') as MethodDecorator;
+      const orders = permute(['cron', 'lock', 'wrapper']).filter(
+        // Without its metadata no scheduler finds the method below.
+        (order) =>
+          copiesMetadata || order.indexOf('cron') < order.indexOf('wrapper'),
+      );
+      for (const order of orders) {
+        class Jobs {
+          async run() {
+            work();
+          }
+        }
+        const decorators = order.map(
+          (name) =>
+            ({ cron, lock, wrapper: wrapping(wrap, copiesMetadata) })[name]!,
+        );
+        decorateMethod(Jobs.prototype, 'run', decorators);
+        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        expect([order, await fireInAll([Jobs])]).toEqual([order, ONCE]);
+        expect(work).toHaveBeenCalledOnce();
+        work.mockClear();
+        // oxlint-disable-next-line no-await-in-loop
+        await server.stop();
+        // oxlint-disable-next-line no-await-in-loop
+        server = await LeaseApiServer.start();
+      }
+    },
+  );
+});
+
+describe('behind a decorator that copies nothing', () => {
+  const opaque = wrapping((call) => call(), false);
+
+  it('the options are checked, and catchUp is in force', async () => {
+    class Faulty {
+      @Cron(YEARLY)
+      @opaque
+      @WithLeaseLock('lock', { onFailure: 'retry', oncePerFire: false })
+      async run() {}
+    }
+    await expect(CronPod.start(server, Faulty)).rejects.toThrow(
+      'Faulty.run: onFailure needs oncePerFire, which is off here',
+    );
+    const jobs = (catchUp: boolean, cronTime: string): Type => {
+      class Jobs {
+        @Cron(cronTime, { ...UTC, name: 'job' })
+        @opaque
+        @WithLeaseLock('lock', { catchUp })
+        async run() {
+          work();
+        }
+      }
+      return Jobs;
+    };
+    {
+      await using pod = await CronPod.start(server, jobs(false, YEARLY));
+      await pod.tick('job');
+    }
+    await using late = await CronPod.start(server, jobs(true, '0 * * * *'));
+    expect((await late.firstEnd()).type).toBe('executed');
+    expect(work).toHaveBeenCalledTimes(2);
+  });
+
+  it('a fire that was cut short is run again under onFailure: retry', async () => {
+    class Jobs {
+      @Cron(YEARLY, { ...UTC, name: 'job' })
+      @opaque
+      @WithLeaseLock('lock', { onFailure: 'retry' })
+      async run() {
+        await work();
+      }
+    }
+    {
+      work.mockReturnValueOnce(new Promise(() => undefined));
+      await using pod = await CronPod.start(server, Jobs);
+      void pod.tick('job').catch(() => undefined);
+      await vi.waitFor(() => expect(work).toHaveBeenCalledOnce());
+    }
+    await using next = await CronPod.start(server, Jobs);
+    expect((await next.tick('job')).type).toBe('executed');
+  });
+});
+
+describe('a locked method that a scheduled one calls', () => {
+  @Injectable()
+  class Mailer {
+    @WithLeaseLock('lock', { oncePerFire: true })
+    async send() {
+      work();
+    }
+  }
+
+  @Injectable()
+  class Jobs {
+    constructor(@Inject(Mailer) private readonly mailer: Mailer) {}
+
+    @Cron(YEARLY, { ...UTC, name: 'job' })
+    async run() {
+      await nextTurn();
+      await this.mailer.send();
+    }
+
+    @Cron(YEARLY, { ...UTC, name: 'detached' })
+    async detach() {
+      setImmediate(() => void this.mailer.send());
+    }
+  }
+
+  it('of another provider, runs once with oncePerFire: true', async () => {
+    expect(await fireInAll([Jobs, Mailer])).toEqual(ONCE);
+  });
+
+  it('by hand, or after the call of the scheduler has ended, runs and is told of once', async () => {
+    using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    await using pod = await CronPod.start(server, Jobs, Mailer);
+    await pod.get(Mailer).send();
+    const detached = await pod.tick('detached');
+    expect(detached.type).toBe('executed');
+    expect(detached).not.toHaveProperty('fire');
+    expect(work).toHaveBeenCalledTimes(2);
+    expect(
+      warn.mock.calls.filter(([text]) =>
+        String(text).startsWith('Mailer.send has oncePerFire: true'),
+      ),
+    ).toHaveLength(1);
+  });
+
+  it('of its base class, by super, runs once', async () => {
+    class Base {
+      @WithLeaseLock('lock')
+      async run() {
+        work();
+      }
+    }
+    class Derived extends Base {
+      @Cron(YEARLY, { ...UTC, name: 'job' })
+      override async run() {
+        await nextTurn();
+        await super.run();
+      }
+    }
+    expect(await fireInAll([Derived])).toEqual(ONCE);
+  });
+
+  it('for a job that the application adds, runs once with oncePerFire: true', async () => {
+    const pods = [
+      await CronPod.start(server, Mailer),
+      await CronPod.start(server, Mailer),
+    ];
+    for (const pod of pods) {
+      pod.registry.addCronJob(
+        'mine',
+        new CronJob(YEARLY, () => pod.get(Mailer).send(), null, false, 'UTC'),
+      );
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await pod.tick('mine');
+      // oxlint-disable-next-line no-await-in-loop
+      await vi.waitFor(() => expect(isFree()).toBe(true));
+    }
+    await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
+    expect(work).toHaveBeenCalledOnce();
+  });
+
+  it('for an interval that the application adds, runs once with oncePerFire: true', async () => {
+    await using pod = await CronPod.start(server, Mailer);
+    const timer = setInterval(() => void pod.get(Mailer).send(), 3_600_000);
+    pod.registry.addInterval('mine', timer);
+    await pod.tickInterval('mine');
+    await pod.tickInterval('mine');
+    expect(work).toHaveBeenCalledOnce();
+  });
+});
+
+describe('a tick belongs to its job', () => {
+  it('and is none of another scheduled method that it calls', async () => {
+    class Jobs {
+      @Cron(YEARLY, { ...UTC, name: 'job' })
+      @WithLeaseLock('lock')
+      async run() {
+        work();
+      }
+
+      @Cron('0 0 * * *', { ...UTC, name: 'other' })
+      async other() {
+        await this.run();
+      }
+    }
+    await using pod = await CronPod.start(server, Jobs);
+    for (const job of ['other', 'other', 'job']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect((await pod.tick(job)).type).toBe('executed');
+      // oxlint-disable-next-line no-await-in-loop
+      await vi.waitFor(() => expect(isFree()).toBe(true));
+      expect(claimOf(server, 'lock') === undefined).toBe(job === 'other');
+    }
+  });
+
+  it('also where several jobs with the same times have no name', async () => {
+    class Jobs {
+      @Cron(YEARLY, UTC)
+      @WithLeaseLock('one')
+      async one() {
+        work();
+      }
+
+      @Cron(YEARLY, UTC)
+      async unlocked() {}
+
+      @Cron(YEARLY, UTC)
+      @WithLeaseLock('two')
+      async two() {
+        await this.one();
+      }
+    }
+    await using pod = await CronPod.start(server, Jobs);
+    const names = [...pod.registry.getCronJobs().keys()];
+    const callOf = new Map<string, string>();
+    for (const name of [names[2]!, names[0]!]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const end = await pod.tick(name);
+      callOf.set(
+        name,
+        `${end.name} ${'fire' in end && end.fire !== undefined}`,
+      );
+      // oxlint-disable-next-line no-await-in-loop
+      await vi.waitFor(() => expect(isFree()).toBe(true));
+    }
+    expect([...callOf.values()]).toEqual(['one false', 'one true']);
+    expect(claimOf(server, 'two')).toMatch(/ done$/);
+  });
+
+  it('and a job that has got its times anew by deleting it is still the one of its method', async () => {
+    class Jobs {
+      @Cron(YEARLY, { ...UTC, name: 'job' })
+      @WithLeaseLock('lock')
+      async run() {
+        work();
+      }
+    }
+    await using pod = await CronPod.start(server, Jobs);
+    pod.registry.deleteCronJob('job');
+    pod.registry.addCronJob(
+      'job',
+      new CronJob('0 0 2 1 *', () => pod.get(Jobs).run(), null, false, 'UTC'),
+    );
+    expect(await pod.tick('job')).toMatchObject({ fire: expect.any(Date) });
+  });
+});
+
+describe('a call by hand of a job that has fired', () => {
+  class Jobs {
+    @Cron(YEARLY, { ...UTC, name: 'job' })
+    @WithLeaseLock('lock')
+    async run() {
+      work();
+    }
+  }
+
+  it('is no second call of the scheduler', async () => {
+    await using pod = await CronPod.start(server, Jobs);
+    await pod.tick('job');
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+    const end = pod.next();
+    void pod.job('job').fireOnTick();
+    expect((await end).type).toBe('executed');
+    expect(await end).not.toHaveProperty('fire');
+  });
+
+  it('nor is it after two fires with one date', async () => {
+    await using pod = await CronPod.start(server, Jobs);
+    const job = pod.job('job');
+    void job.stop();
+    using getTimeout = vi
+      .spyOn(job.cronTime, 'getTimeout')
+      .mockReturnValueOnce(-1)
+      .mockReturnValue(60_000);
+    job.lastExecution = new Date();
+    job.start();
+    void job.fireOnTick();
+    await vi.waitFor(() => expect(pod.ends).toHaveLength(2));
+    expect(getTimeout).toHaveBeenCalled();
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+    const end = pod.next();
+    void job.fireOnTick();
+    expect((await end).type).toBe('executed');
+    expect(await end).not.toHaveProperty('fire');
+  });
+});
+
+/** A module of this name, with a class of its own whose name is always the same. */
+function makeModule(name: string): Type {
+  class Report {
+    @Cron(YEARLY)
+    @WithLeaseLock('lock')
+    async run() {}
+  }
+  @Module({ providers: [Report] })
+  class Feature {
+    readonly module = name;
+  }
+  Object.defineProperty(Feature, 'name', { value: name });
+  return Feature;
+}
+
+describe('at the start', () => {
+  it('two classes with one name on one lock are refused, each with its module', async () => {
+    const start = startLockApp(
+      { imports: [makeModule('Sales'), makeModule('Stock')] },
+      { server },
+    );
+    await expect(start).rejects.toThrow(
+      `Report.run of Sales and Report.run of Stock would skip each other's fires`,
+    );
+  });
+
+  it('one Lease is one lock, however it is written', async () => {
+    class Jobs {
+      @Cron(YEARLY)
+      @WithLeaseLock('same')
+      async a() {}
+
+      @Interval(60_000)
+      @WithLeaseLock('same', { namespace: 'jobs' })
+      async b() {}
+    }
+    const start = startLockApp(
+      { providers: [Jobs] },
+      { server, lock: { namespace: 'jobs' } },
+    );
+    await expect(start).rejects.toThrow(
+      `Jobs.a and Jobs.b would skip each other's fires`,
+    );
+  });
+
+  it('a class that two modules provide is one', async () => {
+    class Jobs {
+      @Cron(YEARLY)
+      @WithLeaseLock('same')
+      async run() {}
+    }
+    @Module({ providers: [Jobs] })
+    class Other {}
+    await using app = await startLockApp(
+      { imports: [Other], providers: [Jobs] },
+      { server },
+    );
+    expect(app.app.get(Jobs)).toBeInstanceOf(Jobs);
+  });
+
+  it('warns of a minHold that is not shorter than a period', async () => {
+    class Jobs {
+      @Cron('0 45 1,2 * * *', { ...UTC, name: 'cron' })
+      @WithLeaseLock('cron', { minHold: 3_600_000 })
+      async cron() {}
+
+      @Interval('interval', 10_000)
+      @WithLeaseLock('interval', { minHold: 9_500 })
+      async interval() {}
+
+      @Cron('0 45 1,2 * * *', { ...UTC, name: 'shorter' })
+      @WithLeaseLock('shorter', { minHold: 3_599_000 })
+      async shorter() {}
+    }
+    using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    await using pod = await CronPod.start(server, Jobs);
+    expect(pod.ends).toEqual([]);
+    const warnings = warn.mock.calls.map(([text]) => String(text));
+    expect(warnings.filter((text) => text.includes('minHold'))).toEqual([
+      expect.stringContaining(
+        'Jobs.interval: minHold (9500 ms) is not shorter than the 10000 ms',
+      ),
+      expect.stringContaining(
+        'Jobs.cron: minHold (3600000 ms) is not shorter than the 3600000 ms',
+      ),
+    ]);
+  });
+
+  it('warns of scheduled methods where nothing calls them', async () => {
+    class Jobs {
+      @Cron(YEARLY)
+      @WithLeaseLock('a')
+      async a() {}
+
+      @Timeout(60_000)
+      @WithLeaseLock('b')
+      async b() {}
+
+      @WithLeaseLock('c')
+      async c() {}
+    }
+    const logger = new WarningLog();
+    await using app = await startLockApp(
+      { providers: [Jobs] },
+      { server, logger },
+    );
+    expect(app.app.get(Jobs)).toBeInstanceOf(Jobs);
+    expect(await logger.next('ScheduleModule')).toMatch(
+      /nothing calls Jobs\.a, Jobs\.b$/,
+    );
+  });
+});
