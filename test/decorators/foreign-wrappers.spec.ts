@@ -261,8 +261,13 @@ describe('a locked method that a scheduled one calls', () => {
     await using pod = await CronPod.start(server, Mailer);
     const timer = setInterval(() => void pod.get(Mailer).send(), 3_600_000);
     pod.registry.addInterval('mine', timer);
-    await pod.tickInterval('mine');
-    await pod.tickInterval('mine');
+    const first = pod.next();
+    void pod.tickInterval('mine');
+    expect((await first).type).toBe('executed');
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+    const second = pod.next();
+    void pod.tickInterval('mine');
+    expect((await second).type).toBe('skipped');
     expect(work).toHaveBeenCalledOnce();
   });
 });
