@@ -2,6 +2,7 @@
 import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import type { LockService } from '../lock.service.js';
 import type { Claim } from '../lock/claim.js';
+import { anyOf } from '../lock/abort-signals.js';
 import { runUnderLock } from '../lock/current-lock.js';
 import { giveBack, JoinedLock, type LockHandle } from '../lock/lock-handle.js';
 
@@ -39,12 +40,9 @@ export async function enterAll(
         ...Array.from(taken.values(), (lock) => lock.signal),
       );
       // oxlint-disable-next-line no-await-in-loop -- in their order
-      const lock = await service.enter(
-        name,
-        onLocked,
-        { ...options, signal: until },
-        claim,
-      );
+      const lock = await service
+        .enter(name, onLocked, { ...options, signal: until.signal }, claim)
+        .finally(until.end);
       if (lock === undefined) {
         return undefined;
       }
@@ -79,14 +77,6 @@ export function runUnderAll<T>(
     (inner, lock) => () => runUnderLock(lock, inner),
     () => work(joined),
   )();
-}
-
-/** Aborts with the first of them. */
-export function anyOf(
-  ...signals: readonly (AbortSignal | undefined)[]
-): AbortSignal | undefined {
-  const given = signals.filter((signal) => signal !== undefined);
-  return given.length > 1 ? AbortSignal.any(given) : given[0];
 }
 
 async function inOrder(

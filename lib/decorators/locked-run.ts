@@ -22,9 +22,9 @@ import { acquireAndBegin } from '../lock/begin-work.js';
 import { currentCaller } from '../lock/caller.js';
 import type { Claim } from '../lock/claim.js';
 import { systemClock } from '../lock/clock.js';
+import { anyOf } from '../lock/abort-signals.js';
 import { giveBack, type LockHandle } from '../lock/lock-handle.js';
 import {
-  anyOf,
   enterAll,
   releaseAll,
   runUnderAll,
@@ -60,8 +60,8 @@ export class LockedRun {
   ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.gone);
     return acquireAndBegin(systemClock, this.claim, () =>
-      enterAll(this.service, this.wishes, until),
-    );
+      enterAll(this.service, this.wishes, until.signal),
+    ).finally(until.end);
   }
 
   /** What the lowest lock claims. */

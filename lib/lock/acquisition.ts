@@ -18,6 +18,7 @@ import { randomUUID } from 'node:crypto';
 import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
+import { onAbort } from './abort-signals.js';
 import { WorkClaimedError, type Claim } from './claim.js';
 import { deadlineOf, type Acquisition } from './hold.js';
 import type { LeaseCell } from './lease-cell.js';
@@ -113,11 +114,11 @@ export class LockAttempt implements LinedUpCall {
   async run(signal?: AbortSignal): Promise<Acquisition> {
     const { waitTimeout } = this.options;
     const { clock } = this.context;
-    const onAbort = (): void => this.stop(signal?.reason);
     if (signal?.aborted) {
-      onAbort();
+      this.stop(signal.reason);
     }
-    signal?.addEventListener('abort', onAbort, { once: true });
+    const stopListening =
+      signal && onAbort(signal, () => this.stop(signal.reason));
     const cancelTimeout =
       this.patience.waits && waitTimeout !== undefined
         ? clock.schedule(clock.now() + waitTimeout, () => this.timeIsUp())
@@ -137,7 +138,7 @@ export class LockAttempt implements LinedUpCall {
       throw this.cancel.signal.aborted ? this.cancel.signal.reason : error;
     } finally {
       cancelTimeout?.();
-      signal?.removeEventListener('abort', onAbort);
+      stopListening?.();
     }
   }
 
@@ -369,6 +370,7 @@ export class LockAttempt implements LinedUpCall {
     const isTimeout = this.insistence === 'wait';
     return new LockNotAcquiredError(this.lock, isTimeout ? 'timeout' : 'held', {
       holder,
+      isOwnProcess: holder !== undefined && holder === this.cell.holder,
       since: heldSince(this.cell.observation.lease),
       waited: this.waited,
       retryInterval: this.options.retryInterval,

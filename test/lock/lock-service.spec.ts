@@ -382,6 +382,26 @@ describe('messages', () => {
     expect(told).toContain(name);
   });
 
+  it('say that the holder is this process, which may wait for itself', async () => {
+    const name = newName();
+    const [service, other] = [await api.service(), await api.service()];
+    await using _ = await service.acquire(name);
+    for (const options of [{ waitTimeout: 20 }, { waitTimeout: 0 }]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const error = await failure(service.acquire(name, options));
+      expect(error.message).toContain(
+        'it is held by another call of this process',
+      );
+      expect(error).toMatchObject({
+        isOwnProcess: true,
+        explanation: expect.stringContaining('it waits for itself'),
+      });
+    }
+    const foreign = await failure(other.acquire(name, { waitTimeout: 20 }));
+    expect(foreign).toMatchObject({ isOwnProcess: false });
+    expect(foreign.message).toContain('another request or process');
+  });
+
   it('escape control characters, of the lock’s name and of the holder', async () => {
     const service = await api.service();
     const name = 'a\nb\u001B[31m\u202Ec';
