@@ -91,10 +91,10 @@ export interface LeaseLockDecorator<
  * that Nest calls. A skipped call resolves with undefined. The method's own error comes through
  * unchanged. Losing the lock does not end the method: it aborts the lock's `signal`.
  *
- * **Under `@Cron`** with a fixed name each planned fire time is run once in the cluster
+ * **Under `@Cron` and `@Interval`** each planned fire time is run once in the cluster
  * (`oncePerFire`), whatever the clocks of the pods do within half the period, and a fire whose pod
  * dies in the middle is not run again (`onFailure: 'leave'`). A call by hand is for no fire: it runs
- * whenever the lock is to be had.
+ * whenever the lock is to be had. Under `@Timeout` the method runs once in each pod.
  *
  * **The order** among `@Cron`, `@Get`, `@UseGuards`, `@OnEvent`, … does not matter.
  *
@@ -109,8 +109,8 @@ export interface LeaseLockDecorator<
  * (`LockNotAcquiredError` with reason `'cancelled'`), and a skipped route answers 204.
  *
  * Default options: those of the module; `onLocked` is `'skip'` under `@Cron`, `@Interval` and
- * `@Timeout`, else `'wait'` for up to 10 000 ms; `oncePerFire` is true under `@Cron` with a fixed name.
- * All durations are in milliseconds.
+ * `@Timeout`, else `'wait'` for up to 10 000 ms; `oncePerFire` is true under `@Cron` and
+ * `@Interval`. All durations are in milliseconds.
  *
  * @throws LockConfigurationError at decoration: on a static method, an accessor or a generator. At
  * startup: for options that are wrong. From a call: when the name is not a non-empty string, or when
