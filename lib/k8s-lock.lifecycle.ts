@@ -16,14 +16,13 @@ import type { CronTime } from './decorators/planned-fires.js';
 import { describeShortPeriod } from './decorators/schedule-warnings.js';
 import { isMethod, ScheduledMethods } from './decorators/scheduled-methods.js';
 import { followScheduler } from './decorators/scheduler-ticks.js';
+import { ModulesContainer } from '@nestjs/core';
+import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockLog } from './lock-log.js';
 import { LockConfigurationError, LockError } from './lock.errors.js';
 import { LockService } from './lock.service.js';
 import { ShutdownHook } from './shutdown.module.js';
-
-/** The token of the {@link ResolvedModuleOptions}. */
-export const RESOLVED_OPTIONS = Symbol('K8S_LOCK_RESOLVED_OPTIONS');
 
 const ROLE_RULE =
   '{ apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, update] }';
@@ -40,6 +39,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     private readonly explorer: LockedMethodExplorer,
     @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedModuleOptions,
     @Inject(ShutdownHook) shutdown: ShutdownHook,
+    private readonly modules: ModulesContainer,
   ) {
     shutdown.onShutdown(() => this.beginShutdown());
   }
@@ -57,6 +57,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
       next: (event) => log.note(event),
       complete: () => log.end(),
     });
+    this.warnOfGlobalModules();
     await this.verify(found);
     this.followSchedulers(explored);
     for (const { name, isObserved, options } of found) {
@@ -72,6 +73,13 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   async onApplicationShutdown(): Promise<void> {
     if (LockService.isGenuine(this.locks)) {
       await this.locks.shutdown();
+    }
+  }
+
+  private warnOfGlobalModules(): void {
+    const warning = describeGlobalModules(this.modules, this.options);
+    if (warning !== undefined) {
+      this.logger.warn(warning);
     }
   }
 
@@ -152,10 +160,14 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
 
   private async requireRights(found: readonly StaticLock[]): Promise<void> {
     const missing = await this.locks.findMissingRights(found);
+    const faults = await this.locks.findMissingNamespaces(found);
     if (missing.length > 0) {
-      throw new LockConfigurationError([
+      faults.push(
         `the Kubernetes API does not grant what locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
-      ]);
+      );
+    }
+    if (faults.length > 0) {
+      throw new LockConfigurationError(faults);
     }
   }
 }

@@ -9,7 +9,8 @@ import { APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { followExchanges } from './decorators/http-exchange.js';
 import { LockedMethodExplorer } from './decorators/locked-method.explorer.js';
 import { RouteGuard } from './decorators/route.guard.js';
-import { K8sLockLifecycle, RESOLVED_OPTIONS } from './k8s-lock.lifecycle.js';
+import { RESOLVED_OPTIONS } from './global-modules.js';
+import { K8sLockLifecycle } from './k8s-lock.lifecycle.js';
 import {
   ConfigurableModuleClass,
   IS_CONFIGURED,

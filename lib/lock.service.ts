@@ -12,6 +12,7 @@ import {
 } from './k8s-lock.options.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
+import { LeaseStoreError } from './kube/lease-store.js';
 import type { StoredLease } from './kube/lease-store.js';
 import {
   LockConfigurationError,
@@ -319,6 +320,38 @@ export class LockService {
   async observe(name: string, options: LockOptions): Promise<void> {
     const { lock } = await this.prepare(name, options);
     this.engine.observe(lock);
+  }
+
+  /**
+   * Asks the API server whether the namespaces exist in which locks are to be created: one sentence for
+   * each that does not.
+   *
+   * @internal
+   */
+  async findMissingNamespaces(
+    known: readonly { name: string; options: LockOptions }[],
+  ): Promise<string[]> {
+    const namespaces = new Set<string>();
+    for (const { name, options } of [{ name: 'any', options: {} }, ...known]) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other will do
+      const { resolved } = await this.prepare(name, options);
+      if (resolved.createLease) {
+        namespaces.add(resolved.namespace);
+      }
+    }
+    const timeout = this.#options.requestTimeout;
+    const faults = await Promise.all(
+      Array.from(namespaces, (namespace) =>
+        this.store.tryCreation(namespace, { timeout }).then(
+          () => [],
+          (error: unknown) =>
+            error instanceof LeaseStoreError && error.reason === 'not-found'
+              ? [error.message]
+              : [], // a policy, say: the first call will tell
+        ),
+      ),
+    );
+    return faults.flat();
   }
 
   /**

@@ -13,6 +13,8 @@ export interface ApiStatus {
   readonly retryAfterSeconds?: number;
   /** Whether the API server says that the user may not do this: a right is missing. */
   readonly isMissingRight?: boolean;
+  /** Whether the answer was not read, so that it is not known what it says. */
+  readonly isUnread?: boolean;
   /** What else it says against the request: the words of a quota, of a policy or of an admission webhook. */
   readonly objection?: string;
 }

@@ -144,6 +144,9 @@ function adviceFor(
       if (status.causes.includes('NamespaceTerminating')) {
         return `The namespace ${namespace} is being deleted: nothing can be created in it.`;
       }
+      if (status.isUnread) {
+        return `Its reason was not read. If a right is missing: ${grant(operation)}.`;
+      }
       return status.isMissingRight
         ? `${grant(operation)}.`
         : objectionOf(status, 'It gives no reason');

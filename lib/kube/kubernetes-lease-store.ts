@@ -115,6 +115,28 @@ export class KubernetesLeaseStore implements LeaseStore {
     return this.#read(operation, answer, (value) => toStoredLease(value, key));
   }
 
+  /**
+   * Asks the API server for the creation of a Lease in this namespace, without one (`dryRun`): who may
+   * create one may have named a namespace that does not exist.
+   */
+  async tryCreation(
+    namespace: string,
+    options?: RequestOptions,
+  ): Promise<void> {
+    const key = { namespace, name: 'nestjs-k8s-lock-check' };
+    const operation = this.#operation('create', key, options);
+    const answer = await this.#send(
+      operation,
+      {
+        method: 'POST',
+        path: `${pathOf({ namespace })}?dryRun=All`,
+        body: bodyOf(key, { metadata: { name: key.name } }),
+      },
+      options,
+    );
+    if (!isSuccess(answer)) throw failureOfAnswer(operation, answer);
+  }
+
   async replace(
     key: LeaseKey,
     lease: StoredLease,

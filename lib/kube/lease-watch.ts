@@ -169,7 +169,7 @@ export class LeaseWatch {
       response.destroy();
       const answer: Answer = { status, headers, body: undefined };
       if (status === 410) return this.#expired();
-      throw failureOfAnswer(operation, answer);
+      throw failureOfAnswer(operation, answer, { causes: [], isUnread: true });
     }
     return this.#read(operation, response);
   }

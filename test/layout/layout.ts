@@ -37,7 +37,7 @@ const LAYERS: readonly { name: string; files: RegExp }[] = [
   {
     name: 'module',
     files:
-      /^(k8s-lock\.(module|module-definition|lifecycle)|shutdown\.module|lock-log)\.ts$/,
+      /^(k8s-lock\.(module|module-definition|lifecycle)|shutdown\.module|lock-log|global-modules)\.ts$/,
   },
   { name: 'index', files: /^index\.ts$/ },
 ];

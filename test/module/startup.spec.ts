@@ -1,12 +1,14 @@
 /** What the module does before the application is ready: observation and the first check. */
-import { Injectable } from '@nestjs/common';
-import { Cron, Interval } from '@nestjs/schedule';
+import { Injectable, Module } from '@nestjs/common';
+import { Cron, Interval, ScheduleModule } from '@nestjs/schedule';
 import { describe, expect, it } from 'vitest';
 import {
+  K8sLockModule,
   LockBackendError,
   LockConfigurationError,
   LockService,
   WithLeaseLock,
+  type KubeConfigLike,
 } from '../../lib/index.js';
 import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
@@ -170,5 +172,100 @@ describe('the first check', () => {
     );
     await fixture.app.get(Jobs).waiting();
     expect(fixture.server.requests.count(REVIEW)).toBe(0);
+  });
+});
+
+const startServer = () =>
+  LeaseApiServer.start({ namespaces: new Map([['default', 'Active']]) });
+
+const makeLibrary = (kubeConfig: KubeConfigLike, isGlobal: boolean) => {
+  @Module({
+    imports: [
+      K8sLockModule.forRoot({
+        kubeConfig,
+        namespace: 'of-library',
+        verifyAtStartup: false,
+        isGlobal,
+      }),
+    ],
+  })
+  class LibraryModule {
+    readonly isLibrary = true;
+  }
+  return LibraryModule;
+};
+
+describe('a namespace that does not exist', () => {
+  it("keeps the application from starting under 'require', and no Lease is made to find out", async () => {
+    await using server = await startServer();
+    await expect(
+      startLockApp(
+        {},
+        { server, lock: { verifyAtStartup: 'require', namespace: 'nowhere' } },
+      ),
+    ).rejects.toThrow('The namespace nowhere does not exist: create it');
+    await using _ = await startLockApp(
+      {},
+      { server, lock: { verifyAtStartup: 'require' } },
+    );
+    expect(
+      server.lease({ namespace: 'default', name: 'nestjs-k8s-lock-check' }),
+    ).toBeUndefined();
+  });
+
+  it('of a decorator keeps it from starting, too', async () => {
+    class Elsewhere {
+      @WithLeaseLock('job', { namespace: 'elsewhere' })
+      async run() {}
+    }
+    await using server = await startServer();
+    await expect(
+      startLockApp(
+        { providers: [Elsewhere] },
+        { server, lock: { verifyAtStartup: 'require' } },
+      ),
+    ).rejects.toThrow('The namespace elsewhere does not exist');
+  });
+
+  it("is a warning under 'warn'", async () => {
+    await using server = await startServer();
+    const logger = new WarningLog();
+    await using _ = await startLockApp(
+      {},
+      {
+        server,
+        logger,
+        lock: { verifyAtStartup: 'warn', namespace: 'nowhere' },
+      },
+    );
+    expect(await logger.next('nowhere')).toContain('does not exist');
+  });
+});
+
+describe('two global modules', () => {
+  it('are warned of once, with those that import them and their namespaces', async () => {
+    await using server = await LeaseApiServer.start();
+    const library = makeLibrary(await server.kubeConfig(), true);
+    const logger = new WarningLog();
+    await using _ = await startLockApp(
+      { imports: [library, ScheduleModule.forRoot()] },
+      { server, logger, lock: { namespace: 'of-app' } },
+    );
+    expect(logger.warnings).toEqual([
+      expect.stringMatching(
+        /^K8sLockModule is imported as global 2 times, by \w+ \(namespace: of-app\) and by LibraryModule \(namespace: of-library\): .*isGlobal: false/,
+      ),
+    ]);
+  });
+
+  it('are fine where only one is global', async () => {
+    await using server = await LeaseApiServer.start();
+    const library = makeLibrary(await server.kubeConfig(), false);
+    const logger = new WarningLog();
+    await using _ = await startLockApp(
+      { imports: [library] },
+      { server, logger, lock: { namespace: 'of-app' } },
+    );
+    expect(logger.warnings).toEqual([]);
   });
 });

@@ -1,0 +1,51 @@
+/** Warns of an application that makes K8sLockModule global more than once: which LockService a third module gets is chance. */
+import type { ModulesContainer } from '@nestjs/core';
+import type { ResolvedModuleOptions } from './k8s-lock.options.js';
+
+type Module =
+  ReturnType<ModulesContainer['values']> extends Iterable<infer T> ? T : never;
+
+/** The token of the {@link ResolvedModuleOptions}. */
+export const RESOLVED_OPTIONS = Symbol('K8S_LOCK_RESOLVED_OPTIONS');
+
+/** Undefined if there is one at most, or `options` are not those of the first: one of them warns. */
+export function describeGlobalModules(
+  modules: ModulesContainer,
+  options: ResolvedModuleOptions,
+): string | undefined {
+  const all = Array.from(modules.values());
+  const globals = all.filter(
+    ({ isGlobal, providers }) => isGlobal && providers.has(RESOLVED_OPTIONS),
+  );
+  const [first] = globals;
+  if (
+    first === undefined ||
+    globals.length < 2 ||
+    optionsOf(first) !== options
+  ) {
+    return undefined;
+  }
+  const described = globals.map((module) => {
+    const importers = all
+      .filter((each) => isImporter(each, module))
+      .map(({ name }) => name);
+    const namespace = optionsOf(module)?.lock.namespace ?? 'found';
+    return `by ${importers.join(', ') || 'an unknown module'} (namespace: ${namespace})`;
+  });
+  return `K8sLockModule is imported as global ${globals.length} times, ${described.join(' and ')}: which of their LockServices another module gets is chance. Set isGlobal: false in all but one, such as in libraries`;
+}
+
+/** Nest adds global modules to the imports of all modules, after those that they have by themselves. */
+function isImporter(importer: Module, module: Module): boolean {
+  const imports = Array.from(importer.imports);
+  const firstAdded = imports.findIndex(
+    ({ name }) => name === 'InternalCoreModule',
+  );
+  const index = imports.indexOf(module);
+  return index >= 0 && (firstAdded < 0 || index < firstAdded);
+}
+
+function optionsOf(module: Module): ResolvedModuleOptions | undefined {
+  return module.getProviderByKey<ResolvedModuleOptions>(RESOLVED_OPTIONS)
+    ?.instance;
+}
