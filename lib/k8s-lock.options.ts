@@ -173,6 +173,19 @@ export const POSITIVE: Rule = [
   'must be a number of milliseconds greater than 0',
   (value) => isMilliseconds(value) && value > 0,
 ];
+/** An interval or a time-out in which a request and its answer fit, or that keeps no processor busy. */
+const atLeast = (least: number): Rule => [
+  `must be a number of milliseconds, ${least} or more`,
+  (value) => isMilliseconds(value) && value >= least,
+];
+/** Milliseconds between two requests of one kind about one lock. */
+const SHORTEST_INTERVAL = 10;
+/** Milliseconds in which an API server is asked to answer. */
+const SHORTEST_REQUEST_TIMEOUT = 100;
+/** Milliseconds for which a lock can be held at least: the acquiring write takes a part of it. */
+const SHORTEST_HOLD = 100;
+/** Milliseconds that remain for a renewal before the lock is lost. */
+const SHORTEST_RENEWAL = 50;
 export const NOT_NEGATIVE: Rule = [
   'must be a number of milliseconds, 0 or more',
   isMilliseconds,
@@ -199,11 +212,11 @@ const LOCK_RULES: Record<keyof LockOptions, Rule> = {
         value < LONGEST_LEASE_DURATION),
   ],
   autoRenew: BOOLEAN,
-  renewInterval: POSITIVE,
+  renewInterval: atLeast(SHORTEST_INTERVAL),
   safetyMargin: NOT_NEGATIVE,
   maxHold: POSITIVE,
   minHold: NOT_NEGATIVE,
-  retryInterval: POSITIVE,
+  retryInterval: atLeast(SHORTEST_INTERVAL),
   waitTimeout: NOT_NEGATIVE,
   createLease: BOOLEAN,
   deleteOnRelease: BOOLEAN,
@@ -230,7 +243,7 @@ const MODULE_RULES: Record<keyof K8sLockModuleOptions, Rule> = {
     (value) =>
       typeof value === 'string' && /^([a-z0-9][-.a-z0-9]{0,199})?$/.test(value),
   ],
-  requestTimeout: POSITIVE,
+  requestTimeout: atLeast(SHORTEST_REQUEST_TIMEOUT),
   shutdownTimeout: NOT_NEGATIVE,
   verifyAtStartup: [
     "must be 'warn', 'require' or false",
@@ -418,13 +431,14 @@ function findContradictions(
     complete(options);
   const found: string[] = [];
   if (leaseDuration !== 'infinite') {
-    if (safetyMargin >= leaseDuration) {
+    const hold = leaseDuration - safetyMargin;
+    if (hold < SHORTEST_HOLD) {
       found.push(
-        `safetyMargin must be less than leaseDuration (${leaseDuration}), not ${safetyMargin}`,
+        `safetyMargin must be at most leaseDuration - ${SHORTEST_HOLD} (${leaseDuration - SHORTEST_HOLD}), not ${safetyMargin}: the lock would be lost before it is acquired`,
       );
-    } else if (autoRenew && renewInterval >= leaseDuration - safetyMargin) {
+    } else if (autoRenew && renewInterval > hold - SHORTEST_RENEWAL) {
       found.push(
-        `renewInterval must be less than leaseDuration - safetyMargin (${leaseDuration - safetyMargin}), not ${renewInterval}: the lock would be lost before its first renewal`,
+        `renewInterval must be at most leaseDuration - safetyMargin - ${SHORTEST_RENEWAL} (${hold - SHORTEST_RENEWAL}), not ${renewInterval}: the lock would be lost before its first renewal`,
       );
     }
   }

@@ -119,7 +119,8 @@ export class LockService {
    *
    * @param name any string; one that is not legal for a Lease is encoded
    * @throws LockNotAcquiredError when `waitTimeout` (milliseconds) is over or the application closes
-   * @throws LockBackendError when the API server refuses, or can't be reached until `waitTimeout`
+   * @throws LockBackendError when the API server refuses, or can't be reached until `waitTimeout`, or
+   * answers too late for a lock that could be held
    * @throws LockConfigurationError for options that are wrong, or without a cluster
    * @throws the reason of `options.signal` when that aborts
    * @example
@@ -135,12 +136,15 @@ export class LockService {
   }
 
   /**
-   * Acquires a lock if nobody holds it, and answers at once from what is known: a record that this
-   * process meets for the first time counts as held if it names a holder, even one that has died.
+   * Acquires a lock if nobody holds it, and answers from what is known: a record that this process
+   * meets for the first time counts as held if it names a holder, even one that has died. Where another
+   * call of this process is just asking for the lock, it waits for what that one learns, for
+   * `requestTimeout` at most.
    *
    * @returns undefined when somebody else holds it, in this process or in another
    * @throws LockNotAcquiredError when the application closes
-   * @throws LockBackendError when the API server refuses or can't be reached
+   * @throws LockBackendError when the API server refuses, can't be reached, or answers too late for a
+   * lock that could be held
    * @throws LockConfigurationError for options that are wrong, or without a cluster
    * @throws the reason of `options.signal` when that aborts
    * @example
@@ -223,7 +227,7 @@ export class LockService {
 
   /**
    * Reads the state of all locks of a namespace: of the Leases that this package has created, or that
-   * carry its label, and of those that it holds.
+   * carry its label, and of those that it has ever held.
    *
    * @throws LockBackendError, LockConfigurationError
    */

@@ -3,7 +3,11 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { Injectable } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { K8sLockModule, LockService, WithLeaseLock } from 'nestjs-k8s-lock';
-import type { LeaseStore, StoredLease } from '../../lib/kube/lease-store.js';
+import {
+  make,
+  type LeaseStore,
+  type StoredLease,
+} from '../../lib/kube/lease-store.js';
 import { answer, monotonic } from '../../test/processes/programs/calls.js';
 import { inTurns, timeOf, type Samples } from './in-turns.js';
 
@@ -30,10 +34,11 @@ class Writes {
 
   observe(): void {
     store.replace = async (key, lease, options) => {
+      const made = make(lease);
       const before = monotonic();
-      const written = await this.send(key, lease, options);
+      const written = await this.send(key, made, options);
       this.time += monotonic() - before;
-      this.leases.push(lease);
+      this.leases.push(made);
       return written;
     };
   }
@@ -102,10 +107,11 @@ const calls = {
    */
   answeredAtOnce(rounds: number): Promise<Samples> {
     store.replace = async (_, lease) => {
-      const version = BigInt(lease.metadata.resourceVersion) + 1n;
+      const made = make(lease);
+      const version = BigInt(made.metadata.resourceVersion) + 1n;
       return {
-        ...lease,
-        metadata: { ...lease.metadata, resourceVersion: String(version) },
+        ...made,
+        metadata: { ...made.metadata, resourceVersion: String(version) },
       };
     };
     return inTurns(

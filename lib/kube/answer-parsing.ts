@@ -84,13 +84,18 @@ function checkLease(
   checkSpec(lease.spec);
 }
 
-/** The items of a list of Leases, and the version of the whole. */
+/** A page of a list of Leases: its items, the version of the whole, and where it goes on if it does. */
 export function toLeaseList(
   value: unknown,
   namespace: string,
-): { leases: StoredLease[]; resourceVersion: string } {
+): {
+  leases: StoredLease[];
+  resourceVersion: string;
+  continuation: string | undefined;
+} {
   const list = fieldsOf(value, 'the list');
-  const { resourceVersion } = fieldsOf(list.metadata, 'metadata');
+  const metadata = fieldsOf(list.metadata, 'metadata');
+  const { resourceVersion } = metadata;
   if (typeof resourceVersion !== 'string') {
     throw new UnreadableAnswer('metadata.resourceVersion is not a string');
   }
@@ -98,7 +103,21 @@ export function toLeaseList(
   const items = list.items ?? [];
   if (!Array.isArray(items)) throw new UnreadableAnswer('items is not a list');
   const leases = items.map((item) => toStoredLease(item, { namespace }));
-  return { leases, resourceVersion };
+  return { leases, resourceVersion, continuation: tokenIn(metadata) };
+}
+
+/** Where a list goes on whose version is gone, if the API server says so in its refusal. */
+export function continuationOf(body: string | undefined): string | undefined {
+  try {
+    return tokenIn(fieldsOf(parseObject(body).metadata, 'metadata'));
+  } catch (error) {
+    if (error instanceof UnreadableAnswer) return undefined;
+    throw error;
+  }
+}
+
+function tokenIn({ continue: token }: Fields): string | undefined {
+  return typeof token === 'string' && token !== '' ? token : undefined;
 }
 
 /** Reads a Status; of anything else, nothing. */

@@ -3,6 +3,7 @@ import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
 import { ProxyAgents } from './proxy-agents.js';
+import { MOST_REQUESTS } from './request-queue.js';
 
 /** What secures a connection, as client-node leaves it in the options of a request. */
 export type TlsMaterial = Record<string, unknown>;
@@ -22,11 +23,6 @@ export interface Pools {
   readonly watches: http.Agent;
 }
 
-/**
- * Requests that may be under way at once; more wait their turn. Enough for hundreds of locks (an
- * API server answers within milliseconds), few enough not to flood it after an outage.
- */
-const MAX_REQUESTS = 32;
 /** Below the 90 s after which an API server closes an idle connection, and most load balancers' limit. */
 const IDLE_TIMEOUT = 45_000;
 const TCP_KEEP_ALIVE = 15_000;
@@ -112,8 +108,8 @@ export class ConnectionPools {
     };
     return {
       requests: open({
-        maxSockets: MAX_REQUESTS,
-        maxFreeSockets: MAX_REQUESTS,
+        maxSockets: MOST_REQUESTS,
+        maxFreeSockets: MOST_REQUESTS,
       }),
       watches: open({}),
     };

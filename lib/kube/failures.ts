@@ -60,6 +60,18 @@ export function failureOfContent(
   );
 }
 
+/** The pages of a list do not end. */
+export function failureOfList(
+  operation: Operation,
+  { status }: Answer,
+): LeaseStoreError {
+  return new LeaseStoreError(
+    'server',
+    `${could(operation)}: page after page came (the last with ${status}), and nothing new on them. Check what stands between this process and the API server.`,
+    { status },
+  );
+}
+
 /** No answer came. */
 export function failureOfExchange(
   operation: Operation,

@@ -6,6 +6,7 @@
  * configuration is found, every call rejects with KubeConfigurationError instead of LeaseStoreError.
  */
 import {
+  continuationOf,
   isMissingLease,
   parseObject,
   statusOf,
@@ -19,6 +20,7 @@ import {
   failureOfContent,
   failureOfExchange,
   failureOfInput,
+  failureOfList,
   type Operation,
 } from './failures.js';
 import {
@@ -28,16 +30,19 @@ import {
   type KubeConfigSource,
 } from './kube-config.js';
 import { KubeTransport } from './kube-transport.js';
-import type {
-  Lease,
-  LeaseKey,
-  LeaseObserver,
-  LeaseStore,
-  LeaseVerb,
-  RequestOptions,
-  StoredLease,
+import {
+  make,
+  type Lease,
+  type LeaseKey,
+  type LeaseObserver,
+  type LeaseStore,
+  type LeaseVerb,
+  type Made,
+  type RequestOptions,
+  type StoredLease,
 } from './lease-store.js';
 import { LeaseWatch, type WatchTiming } from './lease-watch.js';
+import { RequestQueue } from './request-queue.js';
 import { reportRequest, type RequestSink } from './request-report.js';
 
 export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
@@ -51,8 +56,12 @@ export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
 
 /** etcd takes no object over 1.5 MiB. */
 const MAX_LEASE_BYTES = 3 * 1024 * 1024;
-/** About ten thousand Leases. */
-const MAX_LIST_BYTES = 32 * 1024 * 1024;
+/** Of one page of a list. */
+const MAX_PAGE_BYTES = 32 * 1024 * 1024;
+/** Leases on a page. */
+const PAGE_SIZE = 500;
+/** How often in a row a list may be read anew, or get a page without a Lease that is new, before it fails. */
+const MOST_VAIN_PAGES = 10;
 
 const NAMESPACE = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const NAME =
@@ -62,6 +71,7 @@ export class KubernetesLeaseStore implements LeaseStore {
   /** Truly private, for the credentials in it: a lock leads here, and locks get logged. */
   readonly #options: KubernetesLeaseStoreOptions;
   readonly #transport: KubeTransport;
+  readonly #queue = new RequestQueue();
   readonly #watches = new Set<LeaseWatch>();
   #closed = false;
 
@@ -87,7 +97,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     const operation = this.#operation('get', key, options);
     const answer = await this.#send(
       operation,
-      { method: 'GET', path: pathOf(key) },
+      () => ({ method: 'GET', path: pathOf(key) }),
       options,
     );
     if (answer.status === 404 && isMissingLease(statusOf(answer.body))) {
@@ -98,17 +108,20 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   async create(
     key: LeaseKey,
-    lease: Lease,
+    lease: Made<Lease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
     const operation = this.#operation('create', key, options);
-    const { uid: _, resourceVersion: __, ...metadata } = lease.metadata;
     const answer = await this.#send(
       operation,
-      {
-        method: 'POST',
-        path: pathOf({ namespace: key.namespace }),
-        body: bodyOf(key, { ...lease, metadata }),
+      () => {
+        const made = make(lease);
+        const { uid: _, resourceVersion: __, ...metadata } = made.metadata;
+        return {
+          method: 'POST',
+          path: pathOf({ namespace: key.namespace }),
+          body: bodyOf(key, { ...made, metadata }),
+        };
       },
       options,
     );
@@ -139,14 +152,17 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   async replace(
     key: LeaseKey,
-    lease: StoredLease,
+    lease: Made<StoredLease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
     const operation = this.#operation('update', key, options);
-    checkPrecondition(operation, lease.metadata);
     const answer = await this.#send(
       operation,
-      { method: 'PUT', path: pathOf(key), body: bodyOf(key, lease) },
+      () => {
+        const made = make(lease);
+        checkPrecondition(operation, made.metadata);
+        return { method: 'PUT', path: pathOf(key), body: bodyOf(key, made) };
+      },
       options,
     );
     return this.#read(operation, answer, (value) => toStoredLease(value, key));
@@ -156,13 +172,13 @@ export class KubernetesLeaseStore implements LeaseStore {
     key: LeaseKey,
     precondition: { uid: string; resourceVersion: string },
     options?: RequestOptions,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const operation = this.#operation('delete', key, options);
     checkPrecondition(operation, precondition);
     const { uid, resourceVersion } = precondition;
     const answer = await this.#send(
       operation,
-      {
+      () => ({
         method: 'DELETE',
         path: pathOf(key),
         body: JSON.stringify({
@@ -170,30 +186,72 @@ export class KubernetesLeaseStore implements LeaseStore {
           kind: 'DeleteOptions',
           preconditions: { uid, resourceVersion },
         }),
-      },
+      }),
       options,
     );
-    if (isSuccess(answer)) return;
     // Gone already: what was asked for is so.
-    if (answer.status === 404 && isMissingLease(statusOf(answer.body))) return;
-    throw failureOfAnswer(operation, answer);
+    if (answer.status === 404 && isMissingLease(statusOf(answer.body))) {
+      return true;
+    }
+    // Of a Lease that is gone it answers with a Status, of one that stays with the Lease.
+    return this.#read(operation, answer, ({ kind }) => kind === 'Status');
   }
 
   async list(
     namespace: string,
     options?: RequestOptions,
   ): Promise<StoredLease[]> {
-    const operation = this.#operation('list', { namespace }, options);
-    const answer = await this.#send(
-      operation,
-      { method: 'GET', path: pathOf({ namespace }) },
+    const found = new Map<string, StoredLease>();
+    let token: string | undefined;
+    let limit = PAGE_SIZE;
+    for (let vain = 0; ;) {
+      // oxlint-disable-next-line no-await-in-loop -- a page tells where the next one begins
+      const answer = await this.#listPage(namespace, { limit, token }, options);
+      const operation = this.#operation('list', { namespace }, options);
+      const before = found.size;
+      if (answer.body === undefined && limit > 1) {
+        limit = Math.ceil(limit / 10); // very large Leases
+        continue;
+      }
+      if (answer.status === 410 && token !== undefined) {
+        // The version of the first page is gone: the list goes on from where it is, or begins anew.
+        token = continuationOf(answer.body);
+      } else {
+        const page = this.#read(operation, answer, (value) =>
+          toLeaseList(value, namespace),
+        );
+        for (const lease of page.leases) {
+          found.set(lease.metadata.name, lease);
+        }
+        token = page.continuation;
+        if (token === undefined) {
+          return Array.from(found.values());
+        }
+      }
+      vain = found.size > before ? 0 : vain + 1;
+      if (vain >= MOST_VAIN_PAGES) {
+        throw failureOfList(operation, answer);
+      }
+    }
+  }
+
+  #listPage(
+    namespace: string,
+    { limit, token }: { limit: number; token: string | undefined },
+    options: RequestOptions | undefined,
+  ): Promise<Answer> {
+    const query = new URLSearchParams({ limit: String(limit) });
+    if (token !== undefined) {
+      query.set('continue', token);
+    }
+    return this.#send(
+      this.#operation('list', { namespace }, options),
+      () => ({
+        method: 'GET',
+        path: `${pathOf({ namespace })}?${query.toString()}`,
+      }),
       options,
-      MAX_LIST_BYTES,
-    );
-    return this.#read(
-      operation,
-      answer,
-      (value) => toLeaseList(value, namespace).leases,
+      MAX_PAGE_BYTES,
     );
   }
 
@@ -236,7 +294,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     };
     const answer = await this.#send(
       operation,
-      {
+      () => ({
         method: 'POST',
         path: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
         body: JSON.stringify({
@@ -244,7 +302,7 @@ export class KubernetesLeaseStore implements LeaseStore {
           kind: 'SelfSubjectAccessReview',
           spec: { resourceAttributes },
         }),
-      },
+      }),
       options,
     );
     return this.#read(operation, answer, (value) => {
@@ -257,6 +315,7 @@ export class KubernetesLeaseStore implements LeaseStore {
   close(): void {
     this.#closed = true;
     for (const watch of this.#watches) watch.close();
+    this.#queue.close();
     this.#transport.close();
   }
 
@@ -278,18 +337,20 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   async #send(
     operation: Operation,
-    call: Pick<Call, 'method' | 'path' | 'body'>,
-    options: RequestOptions = {},
+    /** Called in the moment in which it is sent. */
+    makeCall: () => Pick<Call, 'method' | 'path' | 'body'>,
+    { signal, priority = 'look' }: RequestOptions = {},
     maxBytes = MAX_LEASE_BYTES,
   ): Promise<Answer> {
-    const sent = {
-      ...call,
-      timeout: operation.timeout,
-      signal: options.signal,
-    };
+    const limits = { timeout: operation.timeout, signal };
     try {
       return await reportRequest(this.#options.requests, operation, () =>
-        this.#transport.exchange(sent, maxBytes),
+        this.#queue.run(priority, limits, (timeout) =>
+          this.#transport.exchange(
+            { ...makeCall(), timeout, signal },
+            maxBytes,
+          ),
+        ),
       );
     } catch (error) {
       if (!(error instanceof ExchangeError)) throw error;

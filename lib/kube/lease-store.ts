@@ -48,8 +48,23 @@ export interface LeaseKey {
 export interface RequestOptions {
   /** Gives the request up. The write it carried may still land. */
   signal?: AbortSignal;
-  /** Milliseconds until the request counts as failed with reason `timeout`. */
+  /** Milliseconds until the request counts as failed with reason `timeout`, its wait to be sent included. */
   timeout?: number;
+  /** What it is for, which decides when it is sent if many are under way. Default `look`. */
+  priority?: RequestPriority;
+}
+
+/** The first is sent first. */
+export type RequestPriority = 'renew' | 'release' | 'acquire' | 'look';
+
+/**
+ * What a write carries, or what makes it in the moment in which the request is sent: it may have waited
+ * for others, and the times in the record must not be older than that.
+ */
+export type Made<T> = T | (() => T);
+
+export function make<T extends object>(made: Made<T>): T {
+  return typeof made === 'function' ? made() : made;
 }
 
 /** What a watch reports. A watch is a hint: it may lag, repeat or miss changes, and it never decides. */
@@ -105,8 +120,8 @@ export type LeaseVerb =
   'get' | 'create' | 'update' | 'delete' | 'watch' | 'list';
 
 /**
- * Stores Leases. Each call is exactly one request, is never repeated by the store, and rejects with
- * {@link LeaseStoreError}, or with what keeps the store from knowing its API server.
+ * Stores Leases. Each call is exactly one request (a list: one a page), is never repeated by the store,
+ * and rejects with {@link LeaseStoreError}, or with what keeps the store from knowing its API server.
  */
 export interface LeaseStore {
   /** The namespace to use where none is configured: the context's, the pod's own, else `default`. */
@@ -121,7 +136,7 @@ export interface LeaseStore {
   /** Creates a Lease (POST); `conflict` when it exists. */
   create(
     key: LeaseKey,
-    lease: Lease,
+    lease: Made<Lease>,
     options?: RequestOptions,
   ): Promise<StoredLease>;
 
@@ -131,16 +146,20 @@ export interface LeaseStore {
    */
   replace(
     key: LeaseKey,
-    lease: StoredLease,
+    lease: Made<StoredLease>,
     options?: RequestOptions,
   ): Promise<StoredLease>;
 
-  /** Deletes a Lease, if it still has this uid and resourceVersion. */
+  /**
+   * Deletes a Lease, if it still has this uid and resourceVersion.
+   *
+   * @returns whether it is gone; if not, it has finalizers that keep it
+   */
   delete(
     key: LeaseKey,
     precondition: { uid: string; resourceVersion: string },
     options?: RequestOptions,
-  ): Promise<void>;
+  ): Promise<boolean>;
 
   /** All Leases of a namespace. */
   list(namespace: string, options?: RequestOptions): Promise<StoredLease[]>;

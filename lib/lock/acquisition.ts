@@ -9,13 +9,19 @@
  * 5. free, expired, or gone: after a moment that keeps contenders apart, write this acquisition's
  *    identity (R7), and its claim, by compare-and-swap (R1)
  * 6. it succeeded: held since the moment at which the write was SENT (R8)
- * 7. conflict: somebody else wrote first: 2
- * 8. the outcome is unknown: 2. If the record names this identity, it landed: 5 writes it once more,
- *    for a deadline that is known. If this acquisition ends before that is known, it withdraws.
- * 9. any other failure: try again later (2) while there is time, unless trying can't help
+ * 7. conflict: somebody else wrote first: 2. If the record shows that nobody did, it is a failure: 9
+ * 8. the outcome is unknown, or the answer came after the deadline: 9, then 2. If the record names this
+ *    identity, it landed: 5 writes it once more, for a deadline that is known. If that fails in the same
+ *    way, or this acquisition ends before, it withdraws: nobody is kept out by a lock that nobody has.
+ * 9. any failure: report it and try again later (2) while there is time, unless trying can't help
  */
 import { randomUUID } from 'node:crypto';
-import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
+import {
+  LeaseStoreError,
+  type RequestOptions,
+  type RequestPriority,
+  type StoredLease,
+} from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { onAbort } from './abort-signals.js';
@@ -24,12 +30,15 @@ import { deadlineOf, type Acquisition } from './hold.js';
 import type { LeaseCell } from './lease-cell.js';
 import {
   backoff,
+  grantedWish,
   isFinal,
   pause,
   refuseCoordinated,
+  refuseGoing,
   refuseMissing,
   reportFailure,
   toBackendError,
+  unlessAborted,
   type LockContext,
 } from './lock-context.js';
 import { heldSince } from './lock-state.js';
@@ -60,9 +69,13 @@ export class LockAttempt implements LinedUpCall {
   private conflicts = 0;
   private timesLate = 0;
   private mayBeCreatedLate = false;
-  private lastFailure: unknown;
-  /** A write of this acquisition whose outcome is unknown: the resourceVersion that it was based on. */
+  /** The version that a write was based on which met a conflict, and the error. */
+  private conflict:
+    { basedOn: string | undefined; error: LeaseStoreError } | undefined;
+  /** A write of this acquisition that may leave the record taken: the resourceVersion that it was based on. */
   private unsettled: { basedOn: string | undefined } | undefined;
+  /** How many such writes in a row. */
+  private timesUnsettled = 0;
 
   constructor(
     private readonly context: LockContext,
@@ -124,8 +137,9 @@ export class LockAttempt implements LinedUpCall {
         ? clock.schedule(clock.now() + waitTimeout, () => this.timeIsUp())
         : undefined;
     try {
-      await waitInLine(this.cell, this, this.cancel.signal);
+      await waitInLine(this.cell, this, this.context, this.cancel.signal);
       this.hasTurn = true;
+      this.cell.beginTurn();
       try {
         return await this.contend();
       } catch (error) {
@@ -187,8 +201,8 @@ export class LockAttempt implements LinedUpCall {
     // Neither a refusal nor a watch that may be dead is to be believed for ever; what expires is
     // settled by time.
     const isForever = !verdict.takeable && verdict.expiresAt === undefined;
-    const isInDoubt = this.pollAt === 0 && (isForever || this.mustRefuse);
-    if (this.mustLook || !isKnown || isInDoubt) {
+    const isInDoubt = this.pollAt === 0 && isForever;
+    if (this.mustLook || !isKnown || isInDoubt || this.mustRefuse) {
       await this.look();
     }
     const { lease } = cell.observation;
@@ -205,9 +219,8 @@ export class LockAttempt implements LinedUpCall {
   }
 
   private async look(): Promise<void> {
-    const lease = await this.cell.look(this.requestOptions());
+    const lease = await this.cell.look(this.requestOptions('look'));
     this.mustLook = false;
-    this.lastFailure = undefined;
     const { clock } = this.context;
     const jitter = 0.8 + clock.random() * 0.4;
     this.pollAt = clock.now() + this.options.retryInterval * jitter;
@@ -218,6 +231,26 @@ export class LockAttempt implements LinedUpCall {
     ) {
       this.unsettled = undefined; // overtaken: it can't land any more
     }
+    this.checkConflict(lease);
+  }
+
+  /** Step 7. @throws LeaseStoreError when the record does not show that somebody else was faster */
+  private checkConflict(lease: StoredLease | null): void {
+    const { conflict, tenure } = this;
+    this.conflict = undefined;
+    const version = lease?.metadata.resourceVersion;
+    const isOurs = lease?.spec?.holderIdentity === tenure.identity;
+    if (conflict && (isOurs || version === conflict.basedOn)) {
+      if (isOurs) {
+        this.leaveUnsettled(version);
+      }
+      throw conflict.error;
+    }
+  }
+
+  private leaveUnsettled(basedOn: string | undefined): void {
+    this.unsettled = { basedOn };
+    this.timesUnsettled += 1;
   }
 
   /** Step 4: the lock is taken. */
@@ -231,6 +264,8 @@ export class LockAttempt implements LinedUpCall {
       throw this.notAcquired(holder);
     }
     this.waiting();
+    this.cell.metHolder();
+    this.failures = 0;
     this.stopWatching ??= this.cell.keepWatched();
     const pollAt = patience.isQuiet ? Infinity : this.pollAt;
     const until = Math.min(expiresAt, pollAt);
@@ -271,24 +306,30 @@ export class LockAttempt implements LinedUpCall {
     }
     this.patience.refuseClaimed();
     const lease = cell.observation.lease ?? undefined;
-    const sentAt = clock.now();
+    refuseGoing(this.lock, lease);
+    let sentAt = clock.now();
     let written: StoredLease;
     try {
-      const options = this.requestOptions();
-      written = await takeRecord(this.context, cell, tenure, options);
+      const options = this.requestOptions('acquire');
+      written = await takeRecord(this.context, cell, tenure, options, () => {
+        sentAt = clock.now();
+      });
+      this.refuseLate(sentAt);
     } catch (error) {
       if (!(error instanceof LeaseStoreError)) {
         throw error;
       }
       this.mustLook = true;
+      const basedOn = lease?.metadata.resourceVersion;
       if (error.ambiguous) {
-        this.unsettled = { basedOn: lease?.metadata.resourceVersion };
+        this.leaveUnsettled(basedOn);
         this.mayBeCreatedLate ||= lease === undefined;
       }
       const isOvertaken =
         error.reason === 'conflict' ||
         (error.reason === 'not-found' && lease !== undefined);
       if (!isOvertaken) throw error;
+      this.conflict = { basedOn, error };
       this.conflicts += 1;
       if (!this.patience.waits && this.conflicts > MOST_CONFLICTS) {
         throw this.notAcquired();
@@ -297,17 +338,11 @@ export class LockAttempt implements LinedUpCall {
       if (this.hasWaited || this.conflicts > 1) cell.widen();
       return undefined;
     }
-    cell.see(written);
     if (written.spec?.holderIdentity !== tenure.identity) {
       return undefined; // created free, to be taken now by comparison
     }
     cell.narrow();
     cell.settleHandover = undefined;
-    if (clock.now() >= deadlineOf(sentAt, this.options)) {
-      // The answer took so long that the lock is lost already: it takes another write to hold it.
-      this.unsettled = { basedOn: written.metadata.resourceVersion };
-      return undefined;
-    }
     return {
       identity: tenure.identity,
       lease: written,
@@ -317,12 +352,26 @@ export class LockAttempt implements LinedUpCall {
     };
   }
 
+  /** @throws LeaseStoreError when the lock would be lost already, the answer took so long */
+  private refuseLate(sentAt: number): void {
+    const now = this.context.clock.now();
+    const deadline = deadlineOf(sentAt, this.options);
+    if (now >= deadline) {
+      throw new LeaseStoreError(
+        'timeout',
+        `The lock can't be held: the API server took ${Math.round(now - sentAt)} ms to answer, and a holder gives up by itself after ${deadline - sentAt} ms (leaseDuration - safetyMargin). Use a longer leaseDuration.`,
+        { ambiguous: true },
+      );
+    }
+  }
+
   /** Step 9; also the way out when cancelled. */
   private async recover(error: unknown): Promise<void> {
     this.cancel.signal.throwIfAborted();
     if (!(error instanceof LeaseStoreError)) {
       throw error;
     }
+    this.cell.fail(error);
     const { timeLeft, waits } = this.patience;
     const mayTryAgain =
       !isFinal(error) &&
@@ -334,29 +383,41 @@ export class LockAttempt implements LinedUpCall {
       throw toBackendError(error, this.lock);
     }
     this.failures += 1;
-    this.lastFailure = error;
     this.mustLook = true;
     reportFailure(this.context, this.lock, 'acquire', error);
+    if (this.timesUnsettled > 1) {
+      await unlessAborted(this.withdraw(), this.cancel.signal);
+    }
     const { clock } = this.context;
-    // Retry-After does not make a call last longer than it may: a try takes its last look soon.
-    const asked = Math.min(error.retryAfter ?? 0, timeLeft);
-    const delay = Math.max(backoff(clock, this.failures), asked);
+    const delay = Math.max(
+      backoff(clock, this.failures),
+      grantedWish(error, timeLeft),
+    );
     await pause(clock, delay, this.cancel.signal);
   }
 
-  /** Ends the turn without the lock, and makes sure that no write of unknown outcome leaves it taken. */
+  /** Ends the turn without the lock. */
   private abandon(): void {
-    if (this.unsettled) {
-      this.context.background(
-        withdraw(this.context, this.cell, this.lock, {
-          identity: this.tenure.identity,
-          basedOn: this.unsettled.basedOn,
-          leaseDuration: this.options.leaseDuration,
-          closed: this.engine.closed,
-        }),
-      );
-    }
+    void this.withdraw();
     this.cell.leave();
+  }
+
+  /** Makes sure that no write of this acquisition leaves the record taken. */
+  private withdraw(): Promise<void> {
+    const { context, unsettled } = this;
+    this.unsettled = undefined;
+    this.timesUnsettled = 0;
+    if (unsettled === undefined) {
+      return Promise.resolve();
+    }
+    const withdrawn = withdraw(context, this.cell, this.lock, {
+      identity: this.tenure.identity,
+      basedOn: unsettled.basedOn,
+      leaseDuration: this.options.leaseDuration,
+      closed: this.engine.closed,
+    });
+    context.background(withdrawn);
+    return withdrawn;
   }
 
   waiting(): void {
@@ -383,18 +444,39 @@ export class LockAttempt implements LinedUpCall {
       if (!this.hasTurn) {
         judgeFromBehind(this.cell, this);
       }
-    } else if (this.lastFailure !== undefined && this.mustLook) {
-      this.stop(toBackendError(this.lastFailure, this.lock));
     } else {
-      const holder = verdict.takeable ? undefined : verdict.holder;
-      this.stop(this.notAcquired(holder));
+      this.stop(this.outOfTime());
     }
   }
 
-  private requestOptions(): { signal: AbortSignal; timeout: number } {
+  outOfTime(): unknown {
+    const { cell, patience } = this;
+    const { verdict } = patience;
+    if (cell.holder !== undefined) {
+      return this.notAcquired(cell.holder);
+    }
+    if (cell.failure !== undefined) {
+      return toBackendError(cell.failure, this.lock);
+    }
+    if (!verdict.takeable) {
+      return this.notAcquired(verdict.holder);
+    }
+    return cell.isAsking
+      ? toBackendError(
+          new LeaseStoreError(
+            'timeout',
+            `nobody is known to hold it, and no answer came from the API server within ${Math.round(this.waited)} ms.`,
+          ),
+          this.lock,
+        )
+      : this.notAcquired();
+  }
+
+  private requestOptions(priority: RequestPriority): RequestOptions {
     return {
       signal: this.cancel.signal,
       timeout: this.context.requestTimeout,
+      priority,
     };
   }
 }

@@ -9,7 +9,7 @@ import {
   reportFailure,
   type LockContext,
 } from './lock-context.js';
-import { park, release } from './record.js';
+import { hasFinalizers, park, release } from './record.js';
 
 export interface Ending {
   /** Whose record: it is touched as long as it names this holder, and not a moment longer. */
@@ -20,7 +20,7 @@ export interface Ending {
   readonly takenUntil?: number;
   /** What became of the work that was claimed with the lock, if any. */
   readonly claim: ClaimEnd;
-  /** Delete the Lease rather than mark it free, unless it remembers planned work. */
+  /** Delete the Lease rather than mark it free, unless it remembers planned work, or would stay. */
   readonly remove: boolean;
   /** The engine is closed: give up. */
   readonly closed: AbortSignal;
@@ -34,7 +34,11 @@ export async function freeRecord(
   ending: Ending,
 ): Promise<void> {
   const { clock, requestTimeout } = context;
-  const options = { timeout: requestTimeout, signal: ending.closed };
+  const options = {
+    timeout: requestTimeout,
+    signal: ending.closed,
+    priority: 'release',
+  } as const;
   const isOurs = (
     lease: StoredLease | null | undefined,
   ): lease is StoredLease => lease?.spec?.holderIdentity === ending.identity;
@@ -47,10 +51,14 @@ export async function freeRecord(
         lease = await cell.look(options);
         mustLook = false;
       }
-      if (isOurs(lease)) {
-        await writeEnd(context, cell, lease, { ...ending, remove });
+      if (
+        !isOurs(lease) ||
+        (await writeEnd(context, cell, lease, { ...ending, remove }))
+      ) {
+        return;
       }
-      return;
+      mustLook = true;
+      remove = false;
     } catch (error) {
       if (ending.closed.aborted || !(error instanceof LeaseStoreError)) {
         return;
@@ -63,9 +71,11 @@ export async function freeRecord(
         remove = false;
         continue;
       }
-      const delay = delayOfRetry(context, lock, error, failures);
+      const { giveUpAt } = ending;
+      const retry = { failures, giveUpAt };
+      const delay = delayOfRetry(context, lock, error, retry);
       if (delay > 0) {
-        if (clock.now() + delay >= ending.giveUpAt) {
+        if (clock.now() + delay >= giveUpAt) {
           return;
         }
         await pause(clock, delay, ending.closed).catch(() => undefined);
@@ -74,22 +84,28 @@ export async function freeRecord(
   }
 }
 
+/** @returns false when the Lease that was deleted is still there */
 async function writeEnd(
-  { store, clock, requestTimeout }: LockContext,
+  { clock, requestTimeout }: LockContext,
   cell: LeaseCell,
   found: StoredLease,
   { takenUntil = 0, claim, remove, closed }: Ending,
-): Promise<void> {
+): Promise<boolean> {
   const lease = endClaim(found, claim);
-  const options = { timeout: requestTimeout, signal: closed };
-  const rest = takenUntil - clock.now();
-  if (rest > 0) {
-    cell.see(await store.replace(cell.key, park(lease, rest, clock), options));
-  } else if (remove && readClaim(found) === undefined) {
-    const { uid, resourceVersion } = lease.metadata;
-    await store.delete(cell.key, { uid, resourceVersion }, options);
-    cell.seeAbsent();
-  } else {
-    cell.see(await store.replace(cell.key, release(lease), options));
+  const options = {
+    timeout: requestTimeout,
+    signal: closed,
+    priority: 'release',
+  } as const;
+  if (takenUntil > clock.now()) {
+    const rest = (): number => Math.max(1, takenUntil - clock.now());
+    await cell.replace(() => park(lease, rest(), clock), options);
+    return true;
   }
+  // A finalizer keeps a deleted Lease, which would go on naming its holder.
+  if (remove && readClaim(found) === undefined && !hasFinalizers(found)) {
+    return cell.delete(lease, options);
+  }
+  await cell.replace(() => release(lease), options);
+  return true;
 }

@@ -2,7 +2,11 @@
  * One acquisition, from the write that made it to its release: renewal, deadline (R8) and loss. Its
  * handles share it: the record is released when the last of them is.
  */
-import { LeaseStoreError, type StoredLease } from '../kube/lease-store.js';
+import {
+  LeaseStoreError,
+  type RequestOptions,
+  type StoredLease,
+} from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import {
   LockLostError,
@@ -15,7 +19,9 @@ import type { LeaseCell, RecordListener } from './lease-cell.js';
 import {
   atMost,
   backoff,
+  grantedWish,
   isFinal,
+  isFirstConflict,
   pause,
   reportFailure,
   toBackendError,
@@ -77,7 +83,7 @@ export class Hold implements RecordListener {
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
   private mustLook = false;
-  private cancelRenewal: (() => void) | undefined;
+  private cancelCheck: (() => void) | undefined;
   private cancelDeadline: (() => void) | undefined;
   private readonly cancelMaxHold: (() => void) | undefined;
 
@@ -102,7 +108,7 @@ export class Hold implements RecordListener {
     this.lastSentAt = acquisition.sentAt;
     this.stopListening = cell.listen(this);
     this.armDeadline();
-    this.scheduleRenewal();
+    this.scheduleCheck();
     if (options.maxHold !== undefined) {
       this.cancelMaxHold = this.later(this.acquiredAt + options.maxHold, () =>
         this.checkLimits(),
@@ -274,7 +280,7 @@ export class Hold implements RecordListener {
 
   private stop(): void {
     this.stopListening();
-    this.cancelRenewal?.();
+    this.cancelCheck?.();
     this.cancelDeadline?.();
     this.cancelMaxHold?.();
   }
@@ -296,21 +302,23 @@ export class Hold implements RecordListener {
     }
   }
 
-  private scheduleRenewal(
-    delay = this.lastSentAt +
-      this.options.renewInterval -
-      this.context.clock.now(),
-  ): void {
-    this.cancelRenewal?.();
-    if (this.options.autoRenew && this.isHeld) {
-      this.cancelRenewal = this.context.clock.schedule(
-        this.context.clock.now() + delay,
-        () => {
-          void this.inTurn(() => this.renewOnce());
-        },
-        { background: true },
-      );
+  /** By its next renewal, or without renewals by a look, the holder learns that the lock was taken away. */
+  private scheduleCheck(at = this.nextCheckAt): void {
+    this.cancelCheck?.();
+    if (this.isHeld) {
+      const check = this.options.autoRenew
+        ? () => this.renewOnce()
+        : () => this.verify();
+      this.cancelCheck = this.later(at, () => void this.inTurn(check));
     }
+  }
+
+  private get nextCheckAt(): number {
+    const { autoRenew, renewInterval, retryInterval } = this.options;
+    const { clock } = this.context;
+    return autoRenew
+      ? this.lastSentAt + renewInterval
+      : clock.now() + retryInterval * (0.8 + clock.random() * 0.2);
   }
 
   private async renewOnce(): Promise<void> {
@@ -320,7 +328,7 @@ export class Hold implements RecordListener {
     try {
       await this.writeRenewal();
       this.failures = 0;
-      this.scheduleRenewal();
+      this.scheduleCheck();
     } catch (error) {
       if (this.isHeld) {
         this.renewalFailed(error);
@@ -328,12 +336,27 @@ export class Hold implements RecordListener {
     }
   }
 
+  /** Looks whether it is held still, until a look has succeeded. */
   private async verify(): Promise<void> {
-    if (this.isHeld) {
-      try {
-        this.checkRecord(await this.cell.look(this.requestOptions()));
-      } catch {
-        this.mustLook = true; // the next renewal will
+    if (!this.isHeld) {
+      return;
+    }
+    const { context, options } = this;
+    try {
+      this.checkRecord(await this.cell.look(this.requestOptions()));
+      this.failures = 0;
+      this.mustLook = false;
+      this.scheduleCheck();
+    } catch (error) {
+      if (this.isHeld) {
+        this.mustLook = true;
+        this.failures += 1;
+        reportFailure(context, this.lock, 'watch', error);
+        const delay = Math.max(
+          backoff(context.clock, this.failures, options.retryInterval),
+          grantedWish(error, options.retryInterval),
+        );
+        this.scheduleCheck(context.clock.now() + delay);
       }
     }
   }
@@ -341,7 +364,7 @@ export class Hold implements RecordListener {
   private async writeRenewal(
     change: (lease: StoredLease) => StoredLease = (lease) => lease,
   ): Promise<void> {
-    const { clock, store } = this.context;
+    const { clock } = this.context;
     let lease = this.cell.observation.lease;
     if (this.mustLook || !lease) {
       lease = await this.cell.look(this.requestOptions());
@@ -350,13 +373,12 @@ export class Hold implements RecordListener {
     if (!this.isHeld || !this.checkRecord(lease)) {
       return;
     }
-    const sentAt = clock.now();
-    const written = await store.replace(
-      this.cell.key,
-      change(renew(lease, this.options.leaseDuration, clock)),
-      this.requestOptions(),
-    );
-    this.cell.see(written);
+    let sentAt = clock.now();
+    const current = lease;
+    await this.cell.replace(() => {
+      sentAt = clock.now();
+      return change(renew(current, this.options.leaseDuration, clock));
+    }, this.requestOptions());
     if (this.isHeld) {
       this.lastSentAt = sentAt;
       this.armDeadline();
@@ -374,29 +396,23 @@ export class Hold implements RecordListener {
     this.failures += 1;
     const delay = this.delayOfRetry(error, this.failures);
     if (this.deadline - this.context.clock.now() > LEAST_TIME_FOR_A_TRY) {
-      this.scheduleRenewal(delay);
+      this.scheduleCheck(this.context.clock.now() + delay);
     }
   }
 
   /** Reports a write that failed, and returns after how many milliseconds to try again. */
   private delayOfRetry(error: unknown, failures: number): number {
-    const { clock } = this.context;
-    const isConflict =
-      error instanceof LeaseStoreError && error.reason === 'conflict';
-    if (!isConflict) {
-      reportFailure(this.context, this.lock, 'renew', error);
+    if (isFirstConflict(error, failures)) {
+      return 0;
     }
-    const retryAfter =
-      error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
-    const delay =
-      isConflict && failures === 1
-        ? 0
-        : Math.max(
-            backoff(clock, failures, this.options.renewInterval),
-            retryAfter,
-          );
-    // The API server's wish to be left alone is granted as long as it does not cost the lock.
-    return Math.min(delay, (this.deadline - clock.now()) / 2);
+    const { clock } = this.context;
+    reportFailure(this.context, this.lock, 'renew', error);
+    const left = this.deadline - clock.now();
+    const delay = Math.max(
+      backoff(clock, failures, this.options.renewInterval),
+      grantedWish(error, left),
+    );
+    return Math.min(delay, left / 2);
   }
 
   /** One request about the record after the other. */
@@ -407,11 +423,12 @@ export class Hold implements RecordListener {
   }
 
   /** Each request leaves time for another one before the deadline. */
-  private requestOptions(): { timeout: number; signal: AbortSignal } {
+  private requestOptions(): RequestOptions {
     const { clock, requestTimeout } = this.context;
     return {
       timeout: Math.min(requestTimeout, (this.deadline - clock.now()) / 2),
       signal: this.ended.signal,
+      priority: 'renew',
     };
   }
 
@@ -419,8 +436,12 @@ export class Hold implements RecordListener {
     const { context, cell, options } = this;
     const { clock } = context;
     const stopWaitingAt = clock.now() + context.requestTimeout;
+    // The turn of a lock that was lost has ended with it: what the process shares is another caller's by now.
+    const hasTurn = this.loss === undefined;
     this.stop();
-    cell.holder = undefined;
+    if (hasTurn) {
+      cell.holder = undefined;
+    }
     context.emit({
       type: 'released',
       ...this.lock,
@@ -449,7 +470,7 @@ export class Hold implements RecordListener {
       cell.observation.endOf(this.holderIdentity, this.claimEnd);
     }
     if (
-      this.loss === undefined &&
+      hasTurn &&
       !mustStayTaken &&
       cell.queue.hasWaiters &&
       cell.handovers < MOST_HANDOVERS
@@ -458,13 +479,15 @@ export class Hold implements RecordListener {
       cell.handovers += 1;
       cell.settleHandover = () => context.background(finish());
     } else {
-      cell.turnOfOthers.begin(cell.handovers >= MOST_HANDOVERS);
-      cell.handovers = 0;
+      if (hasTurn) {
+        cell.turnOfOthers.begin(cell.handovers >= MOST_HANDOVERS);
+        cell.handovers = 0;
+      }
       const finished = finish();
       context.background(finished);
       await atMost(clock, stopWaitingAt - clock.now(), finished);
     }
-    if (this.loss === undefined) {
+    if (hasTurn) {
       cell.leave();
     }
     this.engine.onEnd();

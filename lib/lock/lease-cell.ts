@@ -1,12 +1,15 @@
 /** Everything that this process knows and does about one Lease, shared by all who want its lock. */
-import type {
-  LeaseKey,
-  LeaseStore,
-  RequestOptions,
-  StoredLease,
+import {
+  LeaseStoreError,
+  type Lease,
+  type LeaseKey,
+  type LeaseStore,
+  type RequestOptions,
+  type StoredLease,
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
 import { Observation, versionOf } from './observation.js';
+import { isStoredAs } from './record.js';
 import { TurnOfOthers } from './turn-of-others.js';
 import { TurnQueue } from './turn-queue.js';
 
@@ -18,8 +21,10 @@ const WIDEST_WINDOW = 1_000;
 export interface RecordListener {
   recordSeen(lease: StoredLease): void;
   recordGone(): void;
-  /** Whoever has the turn has acquired the lock. */
+  /** The caller that has the turn has acquired the lock. */
   lockTaken?(): void;
+  /** The caller that has the turn does not get on. */
+  turnFailed?(): void;
 }
 
 export class LeaseCell {
@@ -32,6 +37,11 @@ export class LeaseCell {
   handovers = 0;
   /** Releases the record of a holder that has handed over to a waiter, should that one give up. */
   settleHandover: (() => void) | undefined;
+  /** Why the caller that has the turn does not get on, if that is the latest that is known of the lock. */
+  failure: LeaseStoreError | undefined;
+  /** Whether the caller that has the turn waits for somebody who holds the lock. */
+  hasMetHolder = false;
+  private requests = 0;
   private readonly listeners = new Set<RecordListener>();
   private watch: { close(): void } | undefined;
   private watchers = 0;
@@ -52,6 +62,11 @@ export class LeaseCell {
     return (
       !this.queue.isOccupied && this.watchers === 0 && this.listeners.size === 0
     );
+  }
+
+  /** Whether a request about the record is under way. */
+  get isAsking(): boolean {
+    return this.requests > 0;
   }
 
   get isWatched(): boolean {
@@ -82,7 +97,7 @@ export class LeaseCell {
   async look(options: RequestOptions): Promise<StoredLease | null> {
     const { newest } = this.observation;
     const askedAt = this.clock.now();
-    const lease = await this.store.get(this.key, options);
+    const lease = await this.ask(this.store.get(this.key, options));
     if (lease === undefined) {
       this.seeAbsent({ askedAt });
       return null;
@@ -93,6 +108,87 @@ export class LeaseCell {
     }
     this.see(lease, { askedAt });
     return lease;
+  }
+
+  /**
+   * R1: puts what `make` makes in the place of the record that it is made from. It is called in the moment in
+   * which the request is sent.
+   *
+   * @throws LeaseStoreError
+   */
+  replace(
+    make: () => StoredLease,
+    options: RequestOptions,
+  ): Promise<StoredLease> {
+    return this.write(make, (made) =>
+      this.store.replace(this.key, made, options),
+    );
+  }
+
+  /** R1: creates the record. @throws LeaseStoreError */
+  create(make: () => Lease, options: RequestOptions): Promise<StoredLease> {
+    return this.write(make, (made) =>
+      this.store.create(this.key, made, options),
+    );
+  }
+
+  /** R9: deletes the record as it was seen, or throws. @returns whether it is gone */
+  async delete(lease: StoredLease, options: RequestOptions): Promise<boolean> {
+    const { uid, resourceVersion } = lease.metadata;
+    const isGone = await this.ask(
+      this.store.delete(this.key, { uid, resourceVersion }, options),
+    );
+    if (isGone) {
+      this.seeAbsent();
+    }
+    return isGone;
+  }
+
+  /** An answer that shows something else than what was written says nothing of what the record is now. */
+  private async write<T extends Lease>(
+    make: () => T,
+    send: (made: () => T) => Promise<StoredLease>,
+  ): Promise<StoredLease> {
+    let sent: T | undefined;
+    const written = await this.ask(send(() => (sent = make())));
+    if (sent === undefined || !isStoredAs(written, sent)) {
+      throw new LeaseStoreError(
+        'server',
+        `Can't write Lease ${this.key.namespace}/${this.key.name}: the API server answered with success, and with a record that is not the one that was written. Check what stands between this process and the API server, and which admission webhooks change Leases.`,
+        { ambiguous: true },
+      );
+    }
+    this.see(written);
+    return written;
+  }
+
+  private async ask<T>(request: Promise<T>): Promise<T> {
+    this.requests += 1;
+    try {
+      return await request;
+    } finally {
+      this.requests -= 1;
+    }
+  }
+
+  /** A caller has the turn: what is known is what those before it have learned. */
+  beginTurn(): void {
+    this.failure = undefined;
+    this.hasMetHolder = false;
+  }
+
+  /** The caller that has the turn has found that somebody holds the lock. */
+  metHolder(): void {
+    this.failure = undefined;
+    this.hasMetHolder = true;
+  }
+
+  /** The caller that has the turn does not get on. */
+  fail(error: LeaseStoreError): void {
+    this.failure = error;
+    for (const listener of this.listeners) {
+      listener.turnFailed?.();
+    }
   }
 
   /** Returns what ends it. */
@@ -144,9 +240,10 @@ export class LeaseCell {
     };
   }
 
-  /** Whoever has the turn has acquired the lock. */
+  /** The caller that has the turn has acquired the lock. */
   heldBy(identity: string): void {
     this.holder = identity;
+    this.failure = undefined;
     for (const listener of this.listeners) {
       listener.lockTaken?.();
     }

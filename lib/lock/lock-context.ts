@@ -11,7 +11,7 @@ import {
   type StoredLease,
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
-import { isCoordinated } from './record.js';
+import { isCoordinated, isGoing } from './record.js';
 
 /** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
 export const LONGEST_REQUEST = 60_000;
@@ -54,6 +54,19 @@ export function refuseCoordinated(
       message:
         'the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
     });
+  }
+}
+
+/** Throws, until it is gone, when the Lease was deleted: it would take a lock with it that is held on it. */
+export function refuseGoing(
+  { namespace, leaseName }: LockReference,
+  lease: StoredLease | undefined,
+): void {
+  if (lease && isGoing(lease)) {
+    throw new LeaseStoreError(
+      'conflict',
+      `Lease ${namespace}/${leaseName} was deleted, and stays until its finalizers are removed: it can't be held. See who has put them there (metadata.finalizers).`,
+    );
   }
 }
 
@@ -104,23 +117,44 @@ export function backoff(
   );
 }
 
+/** Milliseconds for which the API server is left alone at its wish (Retry-After), at most. */
+const LONGEST_WISH = 60_000;
+
+/**
+ * Milliseconds for which the API server is left alone at its wish. Of the milliseconds that are `left` to
+ * try, half remain, so that its wish does not cost what is tried.
+ */
+export function grantedWish(error: unknown, left: number): number {
+  const wish = error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
+  return Math.min(wish, LONGEST_WISH, left / 2);
+}
+
+/** Whether somebody wrote in between: the first time, a second look will do, and it is no failure. */
+export function isFirstConflict(error: unknown, failures: number): boolean {
+  return (
+    failures === 1 &&
+    error instanceof LeaseStoreError &&
+    error.reason === 'conflict'
+  );
+}
+
 /**
  * Reports that a record could not be given back, and returns after how many milliseconds to try
- * again. A first conflict is no failure: somebody wrote in between, and a second look will do.
+ * again; `giveUpAt` is the monotonic time at which that ends.
  */
 export function delayOfRetry(
   context: LockContext,
   lock: LockReference,
   error: LeaseStoreError,
-  failures: number,
+  { failures, giveUpAt }: { failures: number; giveUpAt: number },
 ): number {
-  const isConflict = error.reason === 'conflict';
-  if (!isConflict) {
-    reportFailure(context, lock, 'release', error);
+  if (isFirstConflict(error, failures)) {
+    return 0;
   }
-  return isConflict && failures === 1
-    ? 0
-    : Math.max(backoff(context.clock, failures), error.retryAfter ?? 0);
+  reportFailure(context, lock, 'release', error);
+  const { clock } = context;
+  const left = giveUpAt - clock.now();
+  return Math.max(backoff(clock, failures), grantedWish(error, left));
 }
 
 /** Resolves when `work` has, or after `delay`; the work goes on. */
@@ -132,6 +166,20 @@ export function atMost(
   return new Promise((resolve, reject) => {
     const cancel = clock.schedule(clock.now() + delay, resolve);
     void work.then(() => resolve(), reject).finally(cancel);
+  });
+}
+
+/** Resolves when `work` has; rejects with the signal's reason when that aborts first. The work goes on. */
+export function unlessAborted(
+  work: Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+    void work
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', stop));
   });
 }
 

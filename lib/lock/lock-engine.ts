@@ -112,7 +112,9 @@ export class LockEngine {
         onEnd: () => this.ended(hold),
       });
       this.holds.add(hold);
-      cell.heldBy(hold.holderIdentity);
+      if (hold.isHeld) {
+        cell.heldBy(hold.holderIdentity);
+      }
       if (this.closing.signal.aborted) {
         // Acquired in the very moment: shutdown() did not see it.
         await hold.giveUp();
@@ -154,8 +156,8 @@ export class LockEngine {
   }
 
   /**
-   * Reads the state of every Lease of the namespace that is a lock of this package. The name that a
-   * Lease says its lock has is believed if it leads to this very Lease: anybody may write it.
+   * Reads the state of every Lease of the namespace that is or was a lock of this package. The name that
+   * a Lease says its lock has is believed if it leads to this very Lease: anybody may write it.
    */
   async list(
     namespace: string,
@@ -180,9 +182,13 @@ export class LockEngine {
   async forceRelease(lock: LockReference): Promise<LockState | undefined> {
     const cell = this.cellOf(lock);
     return this.asUser(lock, async () => {
+      const options = {
+        ...this.requestOptions(),
+        priority: 'release',
+      } as const;
       let victim: string | undefined;
       for (let tries = 1; ; tries++) {
-        const lease = await cell.look(this.requestOptions());
+        const lease = await cell.look(options);
         refuseCoordinated(lock, lease);
         const standing = lease ? readStanding(lease) : undefined;
         if (!lease || !standing?.held) {
@@ -193,13 +199,7 @@ export class LockEngine {
           return undefined;
         }
         try {
-          cell.see(
-            await this.context.store.replace(
-              cell.key,
-              takeAway(lease),
-              this.requestOptions(),
-            ),
-          );
+          await cell.replace(() => takeAway(lease), options);
           return describeLock(lock, lease);
         } catch (error) {
           const isConflict =
@@ -282,7 +282,8 @@ export class LockEngine {
     const { store } = this.context;
     const namespace = await store.defaultNamespace();
     await this.asUser(undefined, () =>
-      store.mayI('get', { namespace }, { timeout }),
+      // What asks whether this process is well must not wait for those who only wait for locks.
+      store.mayI('get', { namespace }, { timeout, priority: 'release' }),
     );
   }
 

@@ -18,7 +18,7 @@ import type { Clock } from './clock.js';
  * that takes the lock over leaves it standing, and then it tells nothing.
  */
 export const ACQUIRED_AT = 'nestjs-k8s-lock/acquired-at';
-/** The lock's name as its user wrote it, where the Lease had to be named otherwise. */
+/** The lock's name as its user wrote it; that it is there tells that the Lease is a lock of this package. */
 export const LOCK_NAME = 'nestjs-k8s-lock/name';
 /** Whose work has ended, while the record stays taken for the rest of `minHold`. */
 const PARKED_BY = 'nestjs-k8s-lock/parked-by';
@@ -86,6 +86,22 @@ export function fingerprint(lease: Lease): string {
     spec.renewTime ?? null,
     spec.leaseTransitions ?? null,
   ]);
+}
+
+/**
+ * Whether the answer to a write shows what was written, in all that holders build on. A webhook may add to
+ * the rest; a cache, or a proxy, may answer with a record of before.
+ */
+export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
+  const { uid, resourceVersion } = sent.metadata;
+  return (
+    fingerprint(answer) === fingerprint(sent) &&
+    answer.metadata.annotations?.[CLAIM] ===
+      sent.metadata.annotations?.[CLAIM] &&
+    (uid === undefined || uid === answer.metadata.uid) &&
+    (resourceVersion === undefined ||
+      BigInt(resourceVersion) < BigInt(answer.metadata.resourceVersion))
+  );
 }
 
 /** What a holder writes. */
@@ -278,7 +294,7 @@ export function acquiredAt(lease: Lease): string | undefined {
   return holder === lease.spec?.holderIdentity ? time : undefined;
 }
 
-/** Whether this package has created the Lease, or holds it or was the last to. */
+/** Whether this package has created the Lease, or has ever held it. */
 export function isLock(lease: Lease): boolean {
   const { annotations, labels } = lease.metadata;
   return (
@@ -286,6 +302,18 @@ export function isLock(lease: Lease): boolean {
     annotations?.[ACQUIRED_AT] !== undefined ||
     annotations?.[LOCK_NAME] !== undefined
   );
+}
+
+/** Whether a Lease that is deleted stays until somebody else has done something. */
+export function hasFinalizers({ metadata }: Lease): boolean {
+  const { finalizers } = metadata;
+  return Array.isArray(finalizers) && finalizers.length > 0;
+}
+
+/** Whether the Lease was deleted, and is gone as soon as the last of its finalizers is. */
+export function isGoing({ metadata }: Lease): boolean {
+  const { deletionTimestamp } = metadata;
+  return deletionTimestamp !== undefined && deletionTimestamp !== null;
 }
 
 /** RFC 3339 with the six fraction digits that MicroTime needs. */
@@ -303,12 +331,11 @@ function freshMicroTime(last: string | null | undefined, clock: Clock): string {
 }
 
 function withTenure(
-  { name, annotations }: LeaseMetadata,
+  { annotations }: LeaseMetadata,
   tenure: Tenure,
   now: string,
 ): Record<string, string> {
   const {
-    [LOCK_NAME]: _name,
     [PARKED_BY]: _by,
     [PARKED_UNTIL]: _until,
     [WITHDRAWN]: _withdrawn,
@@ -317,9 +344,7 @@ function withTenure(
   return {
     ...others,
     [ACQUIRED_AT]: `${now} by ${tenure.identity}`,
-    ...(tenure.lockName === name
-      ? {}
-      : { [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_IN_ANNOTATION) }),
+    [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_IN_ANNOTATION),
     ...(tenure.claimed === undefined
       ? {}
       : { [CLAIM]: writeClaim(tenure.claimed, tenure.identity, 'claimed') }),

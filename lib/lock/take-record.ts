@@ -11,22 +11,35 @@ import type { LockContext } from './lock-context.js';
 import { createFree, createTaken, take, type Tenure } from './record.js';
 
 /**
- * Sends the write in the very turn in which it is called, based on the record as it is known then:
- * its caller has just judged that one. It is the release of a holder of this process, too, that is
- * known to have ended.
+ * Writes over the record as it is known in the very turn in which it is called: its caller has just
+ * judged that one. It is the release of a holder of this process, too, that is known to have ended.
  *
+ * @param onSend called in the moment in which the request is sent
  * @throws LeaseStoreError
  */
 export function takeRecord(
-  { store, clock }: LockContext,
+  { clock }: LockContext,
   cell: LeaseCell,
   tenure: Tenure,
   options: RequestOptions,
+  onSend: () => void,
 ): Promise<StoredLease> {
   const lease = cell.observation.settled;
+  const sending =
+    <T>(make: () => T) =>
+    () => {
+      onSend();
+      return make();
+    };
   return lease
-    ? store.replace(cell.key, take(lease, tenure, clock), options)
-    : store.create(cell.key, newRecord(cell.key, tenure, clock), options);
+    ? cell.replace(
+        sending(() => take(lease, tenure, clock)),
+        options,
+      )
+    : cell.create(
+        sending(() => newRecord(cell.key, tenure, clock)),
+        options,
+      );
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The wait of a call for its turn within this process: what it may learn before that. */
 import type { LeaseCell } from './lease-cell.js';
+import type { LockContext } from './lock-context.js';
 import type { Patience } from './patience.js';
 
 /** A call, as far as its place in the line goes. */
@@ -10,15 +11,18 @@ export interface LinedUpCall {
   /** Tells that the call waits. */
   waiting(): void;
   notAcquired(holder: string | undefined): Error;
+  /** Why it does not have the lock at the end of its time. */
+  outOfTime(): unknown;
 }
 
 /**
- * Resolves when it is the call's turn. Who does not wait goes at once, but for planned work: that stays
- * as long as whoever is before it may come away without the lock.
+ * Resolves when it is the call's turn. A call that does not wait stays until it is known whether anybody
+ * holds the lock; one for planned work as long as the caller before it may come away without the lock.
  */
 export async function waitInLine(
   cell: LeaseCell,
   call: LinedUpCall,
+  { clock, requestTimeout }: LockContext,
   signal: AbortSignal,
 ): Promise<void> {
   const { patience } = call;
@@ -27,26 +31,30 @@ export async function waitInLine(
   if (!cell.queue.isOccupied) {
     return cell.queue.enter(signal);
   }
-  if (!patience.isForPlannedWork) {
-    if (!patience.waits) {
-      throw call.notAcquired(cell.holder);
-    }
+  if (patience.waits && !patience.isForPlannedWork) {
     call.waiting();
     return cell.queue.enter(signal);
   }
-  const judge = (): void => judgeFromBehind(cell, call);
+  // Unless the call before it has met a holder, what is known is old news.
+  let isNews = patience.isForPlannedWork || cell.hasMetHolder;
+  const judge = (): void => judgeFromBehind(cell, call, isNews);
   judge();
   signal.throwIfAborted();
-  call.waiting();
+  isNews = true;
+  if (patience.isForPlannedWork) {
+    call.waiting();
+  }
   const unlisten = cell.listen({
     recordSeen: judge,
     recordGone: judge,
     lockTaken: judge,
+    turnFailed: judge,
   });
-  // Whoever is before it may wait for ever, while the API server fails.
-  const cancel = patience.whenOver(() =>
-    call.stop(call.notAcquired(undefined)),
-  );
+  // The caller before it may wait for ever, while the API server fails.
+  const giveUp = (): void => call.stop(call.outOfTime());
+  const cancel = patience.isForPlannedWork
+    ? patience.whenOver(giveUp)
+    : clock.schedule(clock.now() + requestTimeout, giveUp);
   try {
     await cell.queue.enter(signal);
   } finally {
@@ -55,18 +63,27 @@ export async function waitInLine(
   }
 }
 
-/** Planned work ends its wait as soon as it is clear that somebody else does it, or that it is to be left out. */
-export function judgeFromBehind(cell: LeaseCell, call: LinedUpCall): void {
+/**
+ * Planned work ends its wait as soon as it is clear that somebody else does it, or that it is to be left
+ * out; any other call as soon as somebody is known to hold the lock, or why that can't be known.
+ */
+export function judgeFromBehind(
+  cell: LeaseCell,
+  call: LinedUpCall,
+  isNews = true,
+): void {
   const { patience } = call;
   try {
     patience.refuseClaimed();
     const { verdict } = patience;
-    const holder = verdict.takeable ? undefined : verdict.holder;
-    const isLeftOut =
-      (cell.holder !== undefined && !patience.waits) ||
-      (!verdict.takeable && !patience.goOnFor(verdict));
-    if (isLeftOut) {
-      throw call.notAcquired(cell.holder ?? holder);
+    if (cell.holder !== undefined && !patience.waits) {
+      throw call.notAcquired(cell.holder);
+    }
+    if (cell.failure !== undefined && !patience.isForPlannedWork) {
+      throw call.outOfTime();
+    }
+    if (!verdict.takeable && isNews && !patience.goOnFor(verdict)) {
+      throw call.notAcquired(verdict.holder);
     }
   } catch (error) {
     call.stop(error);

@@ -31,26 +31,28 @@ export async function withdraw(
   lock: LockReference,
   { identity, basedOn, leaseDuration, closed }: Withdrawal,
 ): Promise<void> {
-  const { clock, store, requestTimeout } = context;
+  const { clock, requestTimeout } = context;
   const giveUpAt =
     leaseDuration === 'infinite'
       ? Infinity
       : clock.now() + Math.max(LONGEST_REQUEST, leaseDuration);
-  const options = { timeout: requestTimeout, signal: closed };
+  const options = {
+    timeout: requestTimeout,
+    signal: closed,
+    priority: 'release',
+  } as const;
   for (let failures = 0; clock.now() < giveUpAt && !closed.aborted;) {
     try {
       const lease = await cell.look(options);
       if (lease?.spec?.holderIdentity === identity) {
         const freed = takeAway(endClaim(lease, 'open'));
-        cell.see(await store.replace(cell.key, freed, options));
+        await cell.replace(() => freed, options);
       } else if (lease?.metadata.resourceVersion !== basedOn) {
         return; // somebody else wrote in between: it can't land any more
       } else if (lease === null) {
-        cell.see(await store.create(cell.key, createFree(cell.key), options));
+        await cell.create(() => createFree(cell.key), options);
       } else {
-        cell.see(
-          await store.replace(cell.key, invalidate(lease, identity), options),
-        );
+        await cell.replace(() => invalidate(lease, identity), options);
       }
       return;
     } catch (error) {
@@ -58,7 +60,8 @@ export async function withdraw(
         return;
       }
       failures += 1;
-      const delay = delayOfRetry(context, lock, error, failures);
+      const retry = { failures, giveUpAt };
+      const delay = delayOfRetry(context, lock, error, retry);
       if (delay > 0) {
         await pause(clock, delay, closed).catch(() => undefined);
       }

@@ -537,7 +537,7 @@ describe('404', () => {
     const body = statusObject(404, 'NotFound', { kind: 'leases', name: 'a' });
     await against(body, async (store) => {
       expect(await store.get(key)).toBeUndefined();
-      await expect(store.delete(key, precondition)).resolves.toBeUndefined();
+      await expect(store.delete(key, precondition)).resolves.toBe(true);
     });
   });
 

@@ -309,19 +309,19 @@ describe('the timeout', () => {
     await using api = await StubApi.start(silent);
     const store = storeFor(api, 60_000);
     const holdAll = new AbortController();
-    const holding = Array.from({ length: 32 }, () =>
+    const holding = Array.from({ length: 24 }, () =>
       store
         .replace(key, leaseNamed('a'), { signal: holdAll.signal })
         .catch((error: { ambiguous: boolean }) => error),
     );
-    await vi.waitFor(() => expect(api.received).toHaveLength(32));
+    await vi.waitFor(() => expect(api.received).toHaveLength(24));
     await expect(
       store.replace(key, leaseNamed('a'), { timeout: 100 }),
     ).rejects.toMatchObject({ reason: 'timeout', ambiguous: false });
-    expect(api.received).toHaveLength(32);
+    expect(api.received).toHaveLength(24);
     holdAll.abort();
     expect(await Promise.all(holding)).toEqual(
-      Array.from({ length: 32 }, () =>
+      Array.from({ length: 24 }, () =>
         expect.objectContaining({ reason: 'aborted', ambiguous: true }),
       ),
     );

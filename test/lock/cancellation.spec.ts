@@ -147,7 +147,8 @@ describe.each(Object.entries(PHASES))('a waiter that goes %s', (_, phase) => {
   });
 
   it('by its waitTimeout: rejects at that moment', async () => {
-    const { waiter, clock } = await inPhase({ waitTimeout: 3_000 });
+    const { waiter, clock, pod } = await inPhase({ waitTimeout: 3_000 });
+    pod.store.plan({ answeredAfter: Infinity }, ['get', 'create', 'update']);
     await clock.advance(3_000 - clock.elapsed - 1);
     expect(waiter.state).toBe('pending');
     await clock.advance(1);

@@ -11,7 +11,11 @@ import type {
   RequestOptions,
   StoredLease,
 } from '../../lib/kube/lease-store.js';
-import { LeaseStoreError } from '../../lib/kube/lease-store.js';
+import {
+  LeaseStoreError,
+  make,
+  type Made,
+} from '../../lib/kube/lease-store.js';
 import type { Clock } from '../../lib/lock/clock.js';
 import { ApiError } from '../../lib/testing/api-status.js';
 import { LeaseApi, type ApiRequest } from '../../lib/testing/lease-api.js';
@@ -25,6 +29,8 @@ export interface Fate {
   answeredAfter?: number;
   /** The connection breaks: before anything was sent, before the request was applied, or after it. */
   breaks?: 'unsent' | 'before' | 'after';
+  /** It is applied, and this is made of the answer. */
+  instead?: (lease: StoredLease) => StoredLease;
   /** It is not applied but refused. */
   refused?: {
     reason: LeaseStoreFailure;
@@ -156,10 +162,11 @@ export class MemoryLeaseStore implements LeaseStore {
 
   create(
     key: LeaseKey,
-    lease: Lease,
+    lease: Made<Lease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
-    const { request, sent } = writeOf({ ...key, name: undefined }, lease);
+    const keyOfAny = { ...key, name: undefined };
+    const { request, sent } = writeOf(keyOfAny, make(lease));
     return this.send(
       { verb: 'create', name: key.name, lease: sent },
       options,
@@ -169,10 +176,10 @@ export class MemoryLeaseStore implements LeaseStore {
 
   replace(
     key: LeaseKey,
-    lease: StoredLease,
+    lease: Made<StoredLease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
-    const { request, sent } = writeOf(key, lease);
+    const { request, sent } = writeOf(key, make(lease));
     return this.send(
       { verb: 'update', name: key.name, lease: sent },
       options,
@@ -184,23 +191,25 @@ export class MemoryLeaseStore implements LeaseStore {
     key: LeaseKey,
     precondition: { uid: string; resourceVersion: string },
     options?: RequestOptions,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const body = JSON.stringify({
       kind: 'DeleteOptions',
       apiVersion: 'v1',
       preconditions: precondition,
     });
     try {
-      await this.send(
+      const { kind } = await this.send<{ kind?: string }>(
         { verb: 'delete', name: key.name, precondition },
         options,
         () => this.api.delete(requestOf(key, body)),
       );
+      return kind === 'Status';
     } catch (error) {
       // Gone already: what was asked for is so.
       const isGone =
         error instanceof LeaseStoreError && error.reason === 'not-found';
       if (!isGone) throw error;
+      return true;
     }
   }
 
@@ -282,8 +291,10 @@ export class MemoryLeaseStore implements LeaseStore {
         if (breaks === 'before') return fail(broken);
         let answer: () => void;
         try {
-          const value: T = JSON.parse(apply().body);
-          answer = () => resolve(value);
+          const value = JSON.parse(apply().body);
+          const { instead } = fate;
+          const shown: T = instead ? instead(value) : value;
+          answer = () => resolve(shown);
         } catch (error) {
           answer = () => reject(refusal(what.verb, error));
         }

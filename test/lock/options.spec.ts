@@ -121,18 +121,18 @@ describe('a fault names the option, its value and the rule', () => {
       null,
     ],
     autoRenew: notBoolean,
-    renewInterval: notPositive,
+    renewInterval: [...notPositive, 1e-9, 9.9],
     safetyMargin: [-1, Number.NaN, Infinity, '5', null],
     maxHold: notPositive,
     minHold: [-1, Number.NaN, Infinity, '5', null],
-    retryInterval: notPositive,
+    retryInterval: [...notPositive, 1e-9, 9.9],
     waitTimeout: [-1, Number.NaN, Infinity, '5', null],
     createLease: notBoolean,
     deleteOnRelease: notBoolean,
     namespace: ['', 'Jobs', 'a.b', '-a', 'a-', 'a'.repeat(64), 7, null],
     clientId: ['', 'a b', 'ä', 'a\nb', 'a'.repeat(201), 7, null],
     namePrefix: ['-a', 'A', 'a_', 'a'.repeat(201), 7, null],
-    requestTimeout: notPositive,
+    requestTimeout: [...notPositive, 1e-9, 99],
     shutdownTimeout: [-1, Number.NaN, Infinity, '5', null],
     verifyAtStartup: [true, 'yes', null],
     inCluster: notBoolean,
@@ -160,6 +160,12 @@ describe('a fault names the option, its value and the rule', () => {
     ['the longest lease', { leaseDuration: LONGEST_LEASE_DURATION - 1_000 }],
     ['an infinite lease', { leaseDuration: 'infinite', renewInterval: 1e9 }],
     ['no margin', { safetyMargin: 0 }],
+    [
+      'a lock that is held for as little as can be',
+      { leaseDuration: 1_000, safetyMargin: 900, renewInterval: 50 },
+    ],
+    ['the shortest intervals', { renewInterval: 10, retryInterval: 10 }],
+    ['the shortest time-out', { requestTimeout: 100 }],
     ['no wait', { waitTimeout: 0 }],
     ['no prefix', { namePrefix: '' }],
     ['a long namespace', { namespace: 'a'.repeat(63) }],
@@ -175,12 +181,17 @@ describe('a fault names the option, its value and the rule', () => {
     [
       'safetyMargin',
       { leaseDuration: 2_000, safetyMargin: 2_000 },
-      'safetyMargin must be less than leaseDuration (2000), not 2000',
+      'safetyMargin must be at most leaseDuration - 100 (1900), not 2000: the lock would be lost before it is acquired',
+    ],
+    [
+      'safetyMargin',
+      { leaseDuration: 2_000, safetyMargin: 1_999.5, autoRenew: false },
+      'safetyMargin must be at most leaseDuration - 100 (1900), not 1999.5: the lock would be lost before it is acquired',
     ],
     [
       'renewInterval',
-      { leaseDuration: 2_000, renewInterval: 1_800 },
-      'renewInterval must be less than leaseDuration - safetyMargin (1800), not 1800: the lock would be lost before its first renewal',
+      { leaseDuration: 2_000, renewInterval: 1_799.9 },
+      'renewInterval must be at most leaseDuration - safetyMargin - 50 (1750), not 1799.9: the lock would be lost before its first renewal',
     ],
     [
       'minHold',
@@ -206,7 +217,7 @@ describe('a fault names the option, its value and the rule', () => {
   it('for a call that contradicts the module', () => {
     expect(() =>
       resolveLockOptions({ leaseDuration: 2_000 }, { renewInterval: 5_000 }),
-    ).toThrow('renewInterval must be less than');
+    ).toThrow('renewInterval must be at most');
   });
 
   it('for an option that does not exist, with those that do', () => {

@@ -211,7 +211,7 @@ describe('a fire that meets a holder', () => {
     await clock.advance(14_999);
     expect(call.state).toBe('pending');
     await clock.advance(1);
-    expect(call.reason).toMatchObject({ reason: 'held' });
+    expect(call.reason).toBeInstanceOf(LockBackendError);
     expect(first.state).toBe('pending');
   });
 

@@ -257,9 +257,11 @@ describe('an observed or waited-for lock that is freed by another process', () =
     const waiting = outcomeOf(pod.acquire());
     await settled();
     // Contention before: it now waits a moment, in which another process is faster.
-    pod.store.plan({ refused: { reason: 'conflict' } }, 'update', 3);
-    cluster.writeSpec({});
+    pod.store.plan({ appliedAfter: 1 }, 'update', 1);
+    cluster.writeSpec({ leaseTransitions: 0 });
     await settled();
+    cluster.writeSpec({ leaseTransitions: 1 });
+    await cluster.clock.advance(1);
     const sent = pod.store.requests.length;
     cluster.writeSpec(foreignSpec({ holderIdentity: 'faster' }));
     await cluster.clock.advance(100);

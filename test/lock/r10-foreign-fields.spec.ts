@@ -98,6 +98,7 @@ describe('R10 what others keep in a Lease', () => {
     expectKept();
     expect(cluster.lease()!.metadata.annotations).toEqual({
       ...original.annotations,
+      'nestjs-k8s-lock/name': 'job',
       'nestjs-k8s-lock/withdrawn': expect.stringMatching(/^pod_/),
     });
   });

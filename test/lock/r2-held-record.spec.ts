@@ -171,13 +171,14 @@ describe('R2 the record of a holder', () => {
     });
   });
 
-  it('names the lock as its user wrote it, where the Lease is named otherwise', async () => {
+  it('names the lock as its user wrote it', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
     await pod.acquire();
-    expect(cluster.lease()!.metadata.annotations).not.toHaveProperty([
-      'nestjs-k8s-lock/name',
-    ]);
+    expect(cluster.lease()!.metadata.annotations).toHaveProperty(
+      ['nestjs-k8s-lock/name'],
+      JOB,
+    );
 
     await pod.acquireAs('Order #7', 'order-7--0');
     expect(cluster.lease('order-7--0')!.metadata.annotations).toHaveProperty(

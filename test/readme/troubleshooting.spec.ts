@@ -157,7 +157,7 @@ const MISTAKES: Record<string, () => Promise<unknown>> = {
       { kind: 'hold', when: 'before' },
       { name: 'silent' },
     );
-    return await (await startPod({ requestTimeout: 20 })).inspect('silent');
+    return await (await startPod({ requestTimeout: 100 })).inspect('silent');
   },
   'relies on a Lease that is missing': () =>
     locks.acquire('missing', { createLease: false }),

@@ -75,7 +75,9 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'work that is done not recorded with minHold',
     rule: 'a claim says what became of the work',
     file: 'lock/free-record.ts',
-    replacements: [['park(lease, rest, clock)', 'park(found, rest, clock)']],
+    replacements: [
+      ['park(lease, rest(), clock)', 'park(found, rest(), clock)'],
+    ],
   },
   {
     name: 'work that is done not recorded by a handover',
@@ -152,7 +154,10 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     rule: 'waitTimeout',
     file: 'lock/waiting-line.ts',
     replacements: [
-      ['      (cell.holder !== undefined && !patience.waits) ||\n', ''],
+      [
+        'if (cell.holder !== undefined && !patience.waits) {',
+        'if (cell.holder !== undefined && !patience.isForPlannedWork) {',
+      ],
     ],
   },
 ];

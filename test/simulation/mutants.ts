@@ -21,8 +21,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/hold.ts',
     replacements: [
       [
-        'renew(lease, this.options.leaseDuration, clock),',
-        'renew({ ...lease, metadata: { ...lease.metadata, uid: undefined as never } }, this.options.leaseDuration, clock),',
+        'renew(current, this.options.leaseDuration, clock)',
+        'renew({ ...current, metadata: { ...current.metadata, uid: undefined as never } }, this.options.leaseDuration, clock)',
       ],
     ],
   },
@@ -36,7 +36,7 @@ export const MUTANTS: readonly Mutant[] = [
         '',
       ],
       [
-        '      this.conflicts += 1;\n',
+        '      this.conflict = { basedOn, error };\n      this.conflicts += 1;\n',
         '      await this.look();\n      return this.write();\n',
       ],
     ],
@@ -144,8 +144,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/withdrawal.ts',
     replacements: [
       [
-        '          await store.replace(cell.key, invalidate(lease, identity), options),\n',
-        '          lease,\n',
+        '        await cell.replace(() => invalidate(lease, identity), options);\n',
+        '        return;\n',
       ],
       [
         'import { createFree, invalidate, takeAway }',
@@ -212,8 +212,8 @@ export const MUTANTS: readonly Mutant[] = [
     replacements: [
       ['    this.stop();\n    this.ended.abort();\n', ''],
       [
-        'if (this.options.autoRenew && this.isHeld) {',
-        'if (this.options.autoRenew) {',
+        'this.cancelCheck?.();\n    if (this.isHeld) {',
+        'this.cancelCheck?.();\n    if (this.options.autoRenew) {',
       ],
       ['    if (!this.isHeld) {\n      return;\n    }\n    try {', '    try {'],
       ['if (!this.isHeld || !this.checkRecord(lease)) {', 'if (!lease) {'],
@@ -244,11 +244,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'Lease deleted whatever it has become',
     rule: 'R9',
-    file: 'lock/free-record.ts',
+    file: 'lock/lease-cell.ts',
     replacements: [
       [
-        'await store.delete(cell.key, { uid, resourceVersion }, options);',
-        'await store.delete(cell.key, { uid: undefined as never, resourceVersion: (uid, resourceVersion, undefined as never) }, options);',
+        'this.store.delete(this.key, { uid, resourceVersion }, options),',
+        'this.store.delete(this.key, { uid: undefined as never, resourceVersion: (uid, resourceVersion, undefined as never) }, options),',
       ],
     ],
   },

@@ -6,13 +6,15 @@ import {
   failureOfExchange,
   type Operation,
 } from '../../lib/kube/failures.js';
-import type {
-  Lease,
-  LeaseKey,
-  LeaseObserver,
-  LeaseStore,
-  RequestOptions,
-  StoredLease,
+import {
+  make,
+  type Lease,
+  type LeaseKey,
+  type LeaseObserver,
+  type LeaseStore,
+  type Made,
+  type RequestOptions,
+  type StoredLease,
 } from '../../lib/kube/lease-store.js';
 import { ApiError } from '../../lib/testing/api-status.js';
 import type { ApiModel, Author } from './api-model.js';
@@ -71,27 +73,25 @@ export class SimulatedStore implements LeaseStore {
 
   async create(
     key: LeaseKey,
-    lease: Lease,
+    lease: Made<Lease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
-    const {
-      uid: _uid,
-      resourceVersion: _version,
-      ...metadata
-    } = lease.metadata;
+    const made = make(lease);
+    const { uid: _uid, resourceVersion: _version, ...metadata } = made.metadata;
     return this.send('create', key, options, () =>
-      this.surroundings.api.create(this.author, key, { ...lease, metadata }),
+      this.surroundings.api.create(this.author, key, { ...made, metadata }),
     );
   }
 
   async replace(
     key: LeaseKey,
-    lease: StoredLease,
+    lease: Made<StoredLease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
-    this.surroundings.onReplace(key, lease);
+    const made = make(lease);
+    this.surroundings.onReplace(key, made);
     return this.send('update', key, options, () =>
-      this.surroundings.api.update(this.author, key, lease),
+      this.surroundings.api.update(this.author, key, made),
     );
   }
 
@@ -99,11 +99,12 @@ export class SimulatedStore implements LeaseStore {
     key: LeaseKey,
     precondition: { uid: string; resourceVersion: string },
     options?: RequestOptions,
-  ): Promise<void> {
+  ): Promise<boolean> {
     return this.send('delete', key, options, () => {
       if (this.surroundings.api.get(key) !== undefined) {
         this.surroundings.api.delete(this.author, key, precondition);
       }
+      return true;
     });
   }
 

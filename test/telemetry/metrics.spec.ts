@@ -57,7 +57,7 @@ describe('the metrics', () => {
     const { locks, others } = fixture;
     await fixture.app.get(Jobs).report();
     await others.acquire('import', LIVELY);
-    const timedOut = locks.acquire('import', { waitTimeout: 20 });
+    const timedOut = locks.acquire('import', { waitTimeout: 500 });
     await expect(timedOut).rejects.toThrow(LockNotAcquiredError);
     const lock = await locks.acquire('lost', LIVELY);
     const aborted = once(lock.signal, 'abort');

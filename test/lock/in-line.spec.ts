@@ -1,0 +1,384 @@
+/** Callers of one process: what those in line learn from the one that speaks to the API server, and what is said of a lock that nobody is known to hold. */
+import { getEventListeners } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import type { LeaseSpec } from '../../lib/kube/lease-store.js';
+import { LockBackendError } from '../../lib/lock.errors.js';
+import { settled } from './controlled-clock.js';
+import type { Fate } from './memory-lease-store.js';
+import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
+
+function setUp() {
+  const cluster = new Cluster();
+  cluster.writeSpec({});
+  return { cluster, clock: cluster.clock, pod: cluster.process('pod') };
+}
+
+/** Its lock was taken by force, and another caller of the process has it now. */
+async function lost() {
+  const world = setUp();
+  const { cluster, clock, pod } = world;
+  pod.observe();
+  const first = await pod.acquire();
+  await cluster.process('admin').forceRelease();
+  await clock.advance(100);
+  expect(first.signal.reason).toMatchObject({ reason: 'freed' });
+  const second = await pod.acquire();
+  return { ...world, first, second };
+}
+
+const AWAY: [string, Fate, string][] = [
+  ['can not be reached', { breaks: 'unsent' }, 'network'],
+  ['does not answer', { appliedAfter: Infinity }, 'timeout'],
+  ['answers 503', { refused: { reason: 'server', status: 503 } }, 'server'],
+];
+
+describe.each(AWAY)('while the API server %s', (_, fate, reason) => {
+  function away() {
+    const world = setUp();
+    world.pod.store.plan(fate, ['get', 'create', 'update']);
+    return world;
+  }
+
+  it('all who wait hear of that, and not of a holder', async () => {
+    const { clock, pod } = away();
+    const waiting = Array.from({ length: 3 }, () =>
+      outcomeOf(pod.acquire(JOB, { waitTimeout: 800 })),
+    );
+    await clock.advance(800);
+    for (const call of waiting) {
+      expect(call.reason).toBeInstanceOf(LockBackendError);
+      expect(call.reason).toMatchObject({ reason });
+    }
+  });
+
+  it('all who try hear of that, within a time-out of a request', async () => {
+    const { clock, pod } = away();
+    const trying = Array.from({ length: 3 }, () => outcomeOf(pod.try()));
+    const skipping = outcomeOf(pod.skip());
+    await clock.advance(5_000);
+    for (const call of [...trying, skipping]) {
+      expect(call.reason).toBeInstanceOf(LockBackendError);
+      expect(call.reason).toMatchObject({ reason });
+    }
+    expect(pod.eventTypes()).not.toContain('waiting');
+  });
+
+  it('who tries behind a call that goes on waiting hears of that', async () => {
+    const { clock, pod } = away();
+    const waiting = outcomeOf(pod.acquire());
+    const tried = outcomeOf(pod.try());
+    await clock.advance(5_000);
+    expect(tried.reason).toMatchObject({ reason });
+    const late = outcomeOf(pod.try());
+    await clock.advance(5_000);
+    expect(late.reason).toMatchObject({ reason });
+    expect(waiting.state).toBe('pending');
+  });
+
+  it('a local holder is told all the same', async () => {
+    const { clock, pod } = setUp();
+    const lock = await pod.acquire();
+    pod.store.plan(fate, ['get', 'create', 'update']);
+    const waiting = outcomeOf(pod.acquire(JOB, { waitTimeout: 800 }));
+    await clock.advance(800);
+    const { holderIdentity: holder } = lock;
+    expect(waiting.reason).toMatchObject({ reason: 'timeout', holder });
+    await expect(pod.try()).rejects.toMatchObject({ reason: 'held', holder });
+  });
+
+  it('the next call that succeeds makes that old news', async () => {
+    const { clock, cluster, pod } = away();
+    await clock.advance(1);
+    const failed = outcomeOf(pod.acquire(JOB, { waitTimeout: 100 }));
+    await clock.advance(100);
+    expect(failed.reason).toBeInstanceOf(LockBackendError);
+    pod.store.heal();
+    cluster.writeSpec(foreignSpec());
+    const waiting = outcomeOf(pod.acquire(JOB, { waitTimeout: 2_000 }));
+    await clock.advance(2_000);
+    expect(waiting.reason).toMatchObject({
+      reason: 'timeout',
+      holder: 'stranger',
+    });
+  });
+});
+
+describe.each(['try', 'skip'] as const)(
+  'a %s behind a call that is asking for the lock',
+  (call) => {
+    /** The record is old news, and the first call looks at it for a second. */
+    function asking(spec: LeaseSpec) {
+      const world = setUp();
+      world.cluster.writeSpec(spec);
+      world.pod.store.plan({ answeredAfter: 1_000 }, 'get', 1);
+      const abort = new AbortController();
+      const first = outcomeOf(world.pod.acquire(JOB, {}, abort.signal));
+      const second = outcomeOf(world.pod[call]());
+      return { ...world, abort, first, second };
+    }
+
+    it('is turned away when that one finds a holder', async () => {
+      const { clock, second } = asking(foreignSpec());
+      await clock.advance(999);
+      expect(second.state).toBe('pending');
+      await clock.advance(1);
+      const isLookedAt = call === 'skip'; // it may be dead
+      expect(second.state).toBe(isLookedAt ? 'pending' : 'rejected');
+      await clock.advance(5_000);
+      expect(second.reason).toMatchObject({
+        reason: 'held',
+        holder: 'stranger',
+      });
+    });
+
+    it('is turned away as soon as that one has the lock', async () => {
+      const { clock, first, second } = asking({});
+      await clock.advance(1_000);
+      expect(first.state).toBe('resolved');
+      const { holderIdentity: holder } = first.value!;
+      expect(second.reason).toMatchObject({ reason: 'held', holder });
+    });
+
+    it('gets the lock when that one goes without it', async () => {
+      const { abort, clock, cluster, second } = asking({});
+      await clock.advance(500);
+      abort.abort();
+      await settled();
+      expect(second.value!.isHeld).toBe(true);
+      expect(cluster.spec().holderIdentity).toBe(second.value!.holderIdentity);
+    });
+
+    it('does not believe what was known before that one has asked', async () => {
+      const { clock, cluster, pod } = setUp();
+      cluster.writeSpec({ holderIdentity: 'stranger' });
+      await expect(pod.try()).rejects.toMatchObject({ reason: 'held' });
+      cluster.writeSpec({});
+      pod.store.plan({ answeredAfter: 1_000 }, 'get', 1);
+      const abort = new AbortController();
+      outcomeOf(pod.acquire(JOB, {}, abort.signal));
+      const second = outcomeOf(pod[call]());
+      await clock.advance(500);
+      expect(second.state).toBe('pending');
+      abort.abort();
+      await settled();
+      expect(second.state).toBe('resolved');
+    });
+
+    it('waits for a release that is under way, and gets the lock', async () => {
+      const { clock, pod } = setUp();
+      const lock = await pod.acquire();
+      pod.store.plan({ answeredAfter: 1_000 }, 'update', 1);
+      outcomeOf(lock.release());
+      await settled();
+      const second = outcomeOf(pod[call]());
+      await clock.advance(1_100);
+      expect(second.value!.isHeld).toBe(true);
+    });
+  },
+);
+
+describe('a former holder whose lock was lost', () => {
+  it('does not make the process forget the present holder when its work ends', async () => {
+    const { cluster, clock, pod, first, second } = await lost();
+    const before = cluster.lease();
+    await first.release();
+    await clock.advance(1_000);
+
+    const { holderIdentity: holder } = second;
+    await expect(pod.try()).rejects.toMatchObject({ reason: 'held', holder });
+    await expect(pod.skip()).rejects.toMatchObject({ reason: 'held', holder });
+    expect(second.isHeld).toBe(true);
+    expect(cluster.lease()).toEqual(before);
+  });
+
+  it('does not end the turn of the present holder', async () => {
+    const { clock, pod, first, second } = await lost();
+    const third = outcomeOf(pod.acquire());
+    await first.release();
+    await clock.advance(4_000);
+    expect(third.state).toBe('pending');
+    expect(pod.store.verbs()).not.toMatch(/update update update/);
+    await second.release();
+    await settled();
+    expect(third.state).toBe('resolved');
+  });
+
+  it('does not begin a turn of others for the present holder’s process', async () => {
+    const { clock, pod, first, second } = await lost();
+    // Many handovers in a row are counted as those of the present holder.
+    let lock = second;
+    for (let i = 0; i < 31; i++) {
+      const next = outcomeOf(pod.acquire());
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await lock.release();
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await settled();
+      lock = next.value!;
+    }
+    await first.release();
+    const handed = outcomeOf(pod.acquire());
+    await lock.release(); // the 32nd
+    await settled();
+    expect(handed.state).toBe('resolved');
+    const next = outcomeOf(pod.acquire());
+    const sent = pod.store.requests.length;
+    await handed.value!.release(); // and no more
+    expect(pod.store.requests.at(-1)!.lease!.spec).not.toHaveProperty(
+      'holderIdentity',
+    );
+    expect(pod.store.requests).toHaveLength(sent + 1);
+    await clock.advance(1_000);
+    expect(next.state).toBe('resolved');
+  });
+});
+
+describe('a handover', () => {
+  it('that was ended in place of the successor is not ended again', async () => {
+    const { clock, pod } = setUp();
+    const lock = await pod.acquire();
+    const abort = new AbortController();
+    outcomeOf(pod.acquire(JOB, {}, abort.signal));
+    pod.store.plan({ breaks: 'unsent' }, 'update', 1);
+    await lock.release();
+    await settled();
+    abort.abort();
+    await clock.advance(1_000);
+    const sent = pod.store.requests.length;
+
+    const again = outcomeOf(pod.acquire());
+    await clock.advance(1_000);
+    await again.value!.release();
+    await clock.advance(1_000);
+    expect(pod.store.verbs().split(' ').slice(sent)).toEqual([
+      'update',
+      'update',
+    ]);
+  });
+
+  it('comes so often in a row, and then the record is freed', async () => {
+    const { pod } = setUp();
+    let lock = await pod.acquire();
+    let handovers = 0;
+    for (let i = 0; i < 40; i++) {
+      const next = outcomeOf(pod.acquire());
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await lock.release();
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await settled();
+      if (next.value === undefined) {
+        break;
+      }
+      lock = next.value;
+      handovers += 1;
+    }
+    expect(handovers).toBe(32);
+    expect(pod.store.requests.at(-1)!.lease!.spec).not.toHaveProperty(
+      'holderIdentity',
+    );
+  });
+});
+
+describe('what a process knows of a lock that it holds', () => {
+  it('is kept, be there ever so many other locks', async () => {
+    const { pod } = setUp();
+    const { holderIdentity: holder } = await pod.acquire();
+    for (let i = 0; i < 1_100; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await pod.inspect(`other-${i}`);
+    }
+    const sent = pod.store.requests.length;
+    await expect(pod.try()).rejects.toMatchObject({ reason: 'held', holder });
+    expect(pod.store.requests).toHaveLength(sent);
+  });
+});
+
+describe('the signal of a caller', () => {
+  it.each<[string, (world: ReturnType<typeof setUp>) => void]>([
+    ['at once', () => undefined],
+    [
+      'after a failure',
+      ({ pod }) => pod.store.plan({ breaks: 'unsent' }, 'get', 1),
+    ],
+    [
+      'after a wait',
+      ({ cluster, clock }) => {
+        cluster.writeSpec(foreignSpec());
+        clock.schedule(clock.now() + 1_000, () => void cluster.writeSpec({}));
+      },
+    ],
+    [
+      'after a wait in line',
+      ({ pod, clock }) => {
+        const release = async (): Promise<void> => {
+          const lock = await pod.acquire();
+          clock.schedule(clock.now() + 1_000, () => void lock.release());
+        };
+        void release();
+      },
+    ],
+  ])('is left alone when the lock was acquired %s', async (_, before) => {
+    const world = setUp();
+    before(world);
+    const { signal } = new AbortController();
+    const acquired = outcomeOf(world.pod.acquire(JOB, {}, signal));
+    await world.clock.advance(2_000);
+    expect(acquired.state).toBe('resolved');
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+  });
+});
+
+describe('createLease false', () => {
+  it('is not decided by what a watch says: it may be old news', async () => {
+    const { cluster, clock, pod } = setUp();
+    const lease = cluster.writeSpec(foreignSpec());
+    const waiting = outcomeOf(pod.acquire(JOB, { createLease: false }));
+    await settled();
+    pod.store.tellWatches(lease, true);
+    await settled();
+    expect(waiting.state).toBe('pending');
+    cluster.writeSpec({});
+    await clock.advance(2_000);
+    expect(waiting.state).toBe('resolved');
+  });
+});
+
+describe('a holder that does not renew', () => {
+  it.each([
+    ['a lease', 60_000],
+    ['a lease that does not expire', 'infinite'],
+  ] as const)(
+    'learns within a retryInterval that %s was taken away, without a watch',
+    async (_, leaseDuration) => {
+      const { cluster, clock, pod } = setUp();
+      pod.store.watchesWork = false;
+      const options = { leaseDuration, autoRenew: false };
+      const lock = await pod.acquire(JOB, options);
+      await clock.advance(10_500);
+      const admin = cluster.process('admin');
+      await admin.forceRelease();
+      await admin.acquire();
+      await clock.advance(1_000);
+      expect(lock.signal.aborted).toBe(true);
+      expect(lock.signal.reason).toMatchObject({ reason: 'taken' });
+      const sent = pod.store.requests.length;
+      await clock.advance(60_000);
+      expect(pod.store.requests).toHaveLength(sent);
+    },
+  );
+
+  it('tells of looks that fail, and looks on', async () => {
+    const { cluster, clock, pod } = setUp();
+    const options = { leaseDuration: 'infinite', autoRenew: false } as const;
+    const lock = await pod.acquire(JOB, options);
+    pod.store.plan({ breaks: 'unsent' }, 'get');
+    await clock.advance(10_000);
+    expect(lock.isHeld).toBe(true);
+    const told = pod.events.filter(({ type }) => type === 'backend-error');
+    expect(told.length).toBeGreaterThan(5);
+    expect(told.length).toBeLessThan(20);
+    pod.store.heal();
+    cluster.writeSpec(foreignSpec());
+    await clock.advance(1_000);
+    expect(lock.isHeld).toBe(false);
+  });
+});

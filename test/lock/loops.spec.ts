@@ -1,0 +1,413 @@
+/** What is tried again ends, leaves pauses, and is told: no API server, however strange, makes a call go round for ever. */
+import { describe, expect, it } from 'vitest';
+import { LockBackendError } from '../../lib/lock.errors.js';
+import {
+  LeaseStoreError,
+  type StoredLease,
+} from '../../lib/kube/lease-store.js';
+import { settled } from './controlled-clock.js';
+import type { Fate } from './memory-lease-store.js';
+import { Cluster, JOB, outcomeOf } from './processes.js';
+
+function setUp() {
+  const cluster = new Cluster();
+  const before = cluster.writeSpec({});
+  const pod = cluster.process('pod');
+  return { cluster, clock: cluster.clock, pod, before };
+}
+
+type World = ReturnType<typeof setUp>;
+
+const failures = ({ pod }: World, operation: string): unknown[] =>
+  pod.events.flatMap((event) =>
+    event.type === 'backend-error' && event.operation === operation
+      ? [event.error.reason]
+      : [],
+  );
+
+const countOf = ({ pod }: World, verb: string): number =>
+  pod.store.requests.filter((request) => request.verb === verb).length;
+
+/** A lock is held, and every write is answered with the record as it is now. */
+async function holding(options = {}) {
+  const world = setUp();
+  const lock = await world.pod.acquire(JOB, options);
+  const old = world.cluster.lease()!;
+  world.pod.store.plan({ instead: () => old }, 'update');
+  return { ...world, lock };
+}
+
+const wishing = (retryAfter: number): Fate => ({
+  refused: { reason: 'throttled', status: 429, retryAfter },
+});
+
+const SHORT = { leaseDuration: 1_000 };
+
+/** How an acquiring write can land although nobody gets to hold the lock. */
+const VAIN: [string, (world: World) => Fate, object, string][] = [
+  [
+    'answers that come after the deadline',
+    () => ({ answeredAfter: 950 }),
+    SHORT,
+    'timeout',
+  ],
+  [
+    'answers that show the record of before',
+    ({ before }) => ({ instead: () => before }),
+    {},
+    'server',
+  ],
+  [
+    'answers that show another holder',
+    () => ({
+      instead: (lease) => withSpec(lease, { holderIdentity: 'other' }),
+    }),
+    {},
+    'server',
+  ],
+  [
+    'answers that show another duration',
+    () => ({
+      instead: (lease) => withSpec(lease, { leaseDurationSeconds: 1 }),
+    }),
+    {},
+    'server',
+  ],
+  [
+    'answers with an old version',
+    ({ before }) => ({
+      instead: (lease) => ({
+        ...lease,
+        metadata: {
+          ...lease.metadata,
+          resourceVersion: before.metadata.resourceVersion,
+        },
+      }),
+    }),
+    {},
+    'server',
+  ],
+  [
+    'a conflict that is answered although it was applied',
+    () => ({
+      instead: () => {
+        throw new LeaseStoreError('conflict', 'conflict', { status: 409 });
+      },
+    }),
+    {},
+    'conflict',
+  ],
+];
+
+function withSpec(lease: StoredLease, spec: object): StoredLease {
+  return { ...lease, spec: { ...lease.spec, ...spec } };
+}
+
+describe.each(VAIN)('with %s', (_, fateIn, options, reason) => {
+  it('a try ends with that reason, and leaves nothing taken', async () => {
+    const world = setUp();
+    const { clock, cluster, pod } = world;
+    pod.store.plan(fateIn(world), 'update');
+    const tried = outcomeOf(pod.try(JOB, options));
+    await clock.advance(4_000);
+
+    expect(tried.reason).toBeInstanceOf(LockBackendError);
+    expect(tried.reason).toMatchObject({ reason });
+    await clock.advance(10_000);
+    expect(cluster.holder()).toBeUndefined();
+    expect(countOf(world, 'update')).toBeLessThan(8);
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('a call that waits tells of it, leaves pauses, keeps nobody out, and ends with that reason', async () => {
+    const world = setUp();
+    const { clock, cluster, pod } = world;
+    pod.store.plan(fateIn(world), 'update');
+    const waiting = outcomeOf(
+      pod.acquire(JOB, { ...options, waitTimeout: 60_000 }),
+    );
+    await clock.advance(30_000);
+    expect(waiting.state).toBe('pending');
+    expect(failures(world, 'acquire').length).toBeGreaterThan(3);
+    expect(new Set(failures(world, 'acquire'))).toEqual(new Set([reason]));
+    expect(pod.store.requests.length).toBeLessThan(80);
+
+    const other = outcomeOf(cluster.process('other').acquire());
+    await clock.advance(15_000);
+    expect(other.state).toBe('resolved');
+    await other.value!.release();
+    await clock.advance(15_000);
+    expect(waiting.reason).toBeInstanceOf(LockBackendError);
+    expect(waiting.reason).toMatchObject({ reason });
+    await clock.advance(10_000);
+    expect(cluster.holder()).toBeUndefined();
+    expect(clock.pending()).toBe(0);
+  });
+
+  it('a call gets the lock as soon as the API server is well again', async () => {
+    const world = setUp();
+    const { clock, cluster, pod } = world;
+    pod.store.plan(fateIn(world), 'update', 4);
+    const waiting = outcomeOf(pod.acquire(JOB, options));
+    await clock.advance(20_000);
+
+    expect(waiting.value!.isHeld).toBe(true);
+    expect(cluster.spec().holderIdentity).toBe(waiting.value!.holderIdentity);
+  });
+});
+
+describe('answers that come too late', () => {
+  it('are said to be so', async () => {
+    const { clock, pod } = setUp();
+    pod.store.plan({ answeredAfter: 950 }, 'update');
+    const tried = outcomeOf(pod.try(JOB, SHORT));
+    await clock.advance(4_000);
+    expect(tried.reason).toMatchObject({
+      message:
+        'Lock "job" (Lease default/job): The lock can\'t be held: the API server took 950 ms to answer, and a holder gives up by itself after 900 ms (leaseDuration - safetyMargin). Use a longer leaseDuration.',
+    });
+  });
+
+  it('leave nothing taken when the call is cancelled before it tries again', async () => {
+    const { clock, cluster, pod } = setUp();
+    pod.store.plan({ answeredAfter: 950 }, 'update', 1);
+    const abort = new AbortController();
+    outcomeOf(pod.acquire(JOB, SHORT, abort.signal));
+    await clock.advance(960);
+    expect(cluster.holder()).toBe('pod');
+    abort.abort();
+    await settled();
+    expect(cluster.holder()).toBeUndefined();
+  });
+});
+
+describe('an answer that shows more than was written', () => {
+  it('is as good as any: a webhook may add to the metadata', async () => {
+    const { clock, pod } = setUp();
+    pod.store.plan(
+      {
+        instead: (lease) => ({
+          ...lease,
+          metadata: {
+            ...lease.metadata,
+            labels: { team: 'blue' },
+            annotations: { ...lease.metadata.annotations, note: 'seen' },
+          },
+        }),
+      },
+      'update',
+    );
+    const lock = await pod.acquire();
+    await clock.advance(60_000);
+    expect(lock.isHeld).toBe(true);
+    await lock.release();
+    expect(pod.eventTypes()).not.toContain('backend-error');
+  });
+});
+
+describe('a holder whose writes are answered with another record', () => {
+  it('loses its lock at the deadline of the last write that was answered rightly', async () => {
+    const world = await holding();
+    await world.clock.advance(13_499);
+    expect(world.lock.isHeld).toBe(true);
+    await world.clock.advance(1);
+    expect(world.lock.signal.reason).toMatchObject({ reason: 'deadline' });
+    expect(failures(world, 'renew').length).toBeGreaterThan(2);
+    expect(world.pod.store.requests.length).toBeLessThan(40);
+  });
+
+  it('has released it when a look says so', async () => {
+    const world = await holding();
+    outcomeOf(world.lock.release());
+    await world.clock.advance(1_000);
+    expect(world.cluster.holder()).toBeUndefined();
+    expect(failures(world, 'release')).toEqual(['server']);
+    expect(world.clock.pending()).toBe(0);
+  });
+
+  it('can be thrown out, which ends with an error', async () => {
+    const { cluster, before } = await holding();
+    const admin = cluster.process('admin');
+    admin.store.plan({ instead: () => before }, 'update');
+    const forced = outcomeOf(
+      admin.engine.forceRelease({
+        name: JOB,
+        namespace: 'default',
+        leaseName: JOB,
+      }),
+    );
+    await settled();
+    expect(forced.reason).toMatchObject({ reason: 'server' });
+    expect(cluster.holder()).toBeUndefined();
+  });
+});
+
+describe('conflicts without end', () => {
+  const refused: Fate = { refused: { reason: 'conflict', status: 409 } };
+
+  it('of a record that does not change are a failure: a try ends with it', async () => {
+    const world = setUp();
+    world.pod.store.plan(refused, 'update');
+    await expect(world.pod.try()).rejects.toMatchObject({ reason: 'conflict' });
+    expect(world.pod.store.verbs()).toBe('get update get');
+  });
+
+  it('of a record that does not change are told, with pauses, until the waitTimeout', async () => {
+    const world = setUp();
+    const { clock, pod } = world;
+    pod.store.plan(refused, 'update');
+    const waiting = outcomeOf(pod.acquire(JOB, { waitTimeout: 30_000 }));
+    await clock.advance(30_000);
+    expect(waiting.reason).toBeInstanceOf(LockBackendError);
+    expect(waiting.reason).toMatchObject({ reason: 'conflict' });
+    expect(failures(world, 'acquire').length).toBeGreaterThan(5);
+    expect(countOf(world, 'update')).toBeLessThan(20);
+  });
+
+  it('with others that are faster end a try after so many', async () => {
+    const world = setUp();
+    const { clock, cluster, pod } = world;
+    const send = pod.store.replace.bind(pod.store);
+    let transitions = 0;
+    pod.store.replace = (...request) => {
+      transitions += 1;
+      cluster.writeSpec({ leaseTransitions: transitions });
+      return send(...request);
+    };
+    const tried = outcomeOf(pod.try());
+    await clock.advance(60_000);
+    expect(tried.reason).toMatchObject({ reason: 'held' });
+    expect(transitions).toBeLessThan(12);
+  });
+
+  it('of renewals are told from the second on', async () => {
+    const world = setUp();
+    const lock = await world.pod.acquire();
+    world.pod.store.plan(refused, 'update', 4);
+    await world.clock.advance(12_000);
+    expect(lock.isHeld).toBe(true);
+    expect(failures(world, 'renew')).toEqual(
+      Array.from({ length: 3 }, () => 'conflict'),
+    );
+  });
+
+  it('of a release are told from the second on', async () => {
+    const world = setUp();
+    const lock = await world.pod.acquire();
+    world.pod.store.plan(refused, 'update', 4);
+    outcomeOf(lock.release());
+    await world.clock.advance(5_000);
+    expect(world.cluster.holder()).toBeUndefined();
+    expect(failures(world, 'release')).toEqual(
+      Array.from({ length: 3 }, () => 'conflict'),
+    );
+  });
+});
+
+describe('a write that landed without an answer', () => {
+  it('does not stay when the one that is to confirm it is refused', async () => {
+    const { clock, cluster, pod } = setUp();
+    pod.store.plan({ breaks: 'after' }, 'update', 1);
+    pod.store.plan(
+      { refused: { reason: 'throttled', status: 429 } },
+      'update',
+      1,
+    );
+    const tried = outcomeOf(pod.try());
+    await clock.advance(1_000);
+    expect(tried.reason).toMatchObject({ reason: 'throttled' });
+    expect(cluster.holder()).toBeUndefined();
+  });
+
+  it('is withdrawn for as long as it may land, be the lease as short as it may', async () => {
+    const { clock, cluster, pod } = setUp();
+    pod.store.plan({ appliedAfter: 34_000 }, 'update', 1);
+    const abort = new AbortController();
+    outcomeOf(pod.acquire(JOB, SHORT, abort.signal));
+    await clock.advance(100);
+    pod.store.plan({ breaks: 'unsent' }, ['get', 'update']);
+    abort.abort();
+    await clock.advance(20_000);
+    pod.store.heal();
+    await clock.advance(14_500);
+    expect(cluster.holder()).toBeUndefined();
+  });
+});
+
+describe('a refused deletion', () => {
+  const forbidden: Fate = { refused: { reason: 'forbidden', status: 403 } };
+
+  it('is followed by the release without one', async () => {
+    const world = setUp();
+    const lock = await world.pod.acquire(JOB, { deleteOnRelease: true });
+    world.pod.store.plan(forbidden, 'delete');
+    await lock.release();
+    expect(world.pod.store.verbs()).toBe('get update delete get update');
+    expect(failures(world, 'release')).toEqual(['forbidden']);
+  });
+
+  it('and a refused release are tried with pauses, until the lease has expired', async () => {
+    const world = setUp();
+    const lock = await world.pod.acquire(JOB, { deleteOnRelease: true });
+    world.pod.store.plan(forbidden, ['delete', 'update']);
+    outcomeOf(lock.release());
+    await world.clock.advance(60_000);
+    expect(countOf(world, 'delete')).toBe(1);
+    expect(countOf(world, 'update')).toBeLessThan(12);
+    expect(world.clock.pending()).toBe(0);
+  });
+});
+
+describe('the API server’s wish to be left alone (Retry-After)', () => {
+  it('does not cost others a lock that is released', async () => {
+    const { clock, cluster, pod } = setUp();
+    const lock = await pod.acquire();
+    pod.store.plan(wishing(20_000), 'update', 1);
+    outcomeOf(lock.release());
+    await clock.advance(8_000);
+    expect(cluster.holder()).toBeUndefined();
+  });
+
+  it('does not keep a write from being withdrawn', async () => {
+    const { clock, cluster, pod } = setUp();
+    pod.store.plan({ answeredAfter: Infinity }, 'update', 1);
+    pod.store.plan(wishing(3_600_000), 'update', 1);
+    const abort = new AbortController();
+    const options = { leaseDuration: 300_000 };
+    outcomeOf(pod.acquire(JOB, options, abort.signal));
+    await clock.advance(100);
+    abort.abort();
+    await clock.advance(61_000);
+    expect(cluster.holder()).toBeUndefined();
+  });
+
+  it('leaves a call time to get the lock before its waitTimeout', async () => {
+    const { clock, pod } = setUp();
+    pod.store.plan(wishing(20_000), ['get', 'update'], 1);
+    const acquired = outcomeOf(pod.acquire(JOB, { waitTimeout: 5_000 }));
+    await clock.advance(4_999);
+    expect(acquired.state).toBe('resolved');
+  });
+
+  it('lasts a minute at most for a call that waits as long as it takes', async () => {
+    const { clock, pod } = setUp();
+    pod.store.plan(wishing(86_400_000), ['get', 'update'], 1);
+    const acquired = outcomeOf(pod.acquire());
+    await clock.advance(59_999);
+    expect(acquired.state).toBe('pending');
+    await clock.advance(1);
+    expect(acquired.state).toBe('resolved');
+  });
+
+  it('lasts a minute at most for a lease that does not expire, be it renewed or released', async () => {
+    const { clock, cluster, pod } = setUp();
+    const lock = await pod.acquire(JOB, { leaseDuration: 'infinite' });
+    pod.store.plan(wishing(86_400_000), 'update', 1);
+    await clock.advance(65_001);
+    expect(pod.events.at(-1)).toMatchObject({ type: 'renewed' });
+    pod.store.plan(wishing(86_400_000), 'update', 1);
+    outcomeOf(lock.release());
+    await clock.advance(60_001);
+    expect(cluster.holder()).toBeUndefined();
+  });
+});
