@@ -163,7 +163,7 @@ describe('answers that come too late', () => {
     const tried = outcomeOf(pod.try(JOB, SHORT));
     await clock.advance(4_000);
     expect(tried.reason).toMatchObject({
-      message:
+      explanation:
         'Lock "job" (Lease default/job): The lock can\'t be held: the API server took 950 ms to answer, and a holder gives up by itself after 900 ms (leaseDuration - safetyMargin). Use a longer leaseDuration.',
     });
   });
