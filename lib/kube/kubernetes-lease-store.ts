@@ -140,11 +140,11 @@ export class KubernetesLeaseStore implements LeaseStore {
     const operation = this.#operation('create', key, options);
     const answer = await this.#send(
       operation,
-      {
+      () => ({
         method: 'POST',
         path: `${pathOf({ namespace })}?dryRun=All`,
         body: bodyOf(key, { metadata: { name: key.name } }),
-      },
+      }),
       options,
     );
     if (!isSuccess(answer)) throw failureOfAnswer(operation, answer);
