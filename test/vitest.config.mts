@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
     include: ['test/**/*.spec.ts'],
+    // The tests of an application, which are Jest's.
+    exclude: ['test/package/jest-app'],
     globalSetup: ['test/global-setup.ts', 'test/processes/global-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,

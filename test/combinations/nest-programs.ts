@@ -1,11 +1,9 @@
 /** Builds the programs of this folder for a version of Nest, with the packages that belong to it, and loads them. */
-import { createHash } from 'node:crypto';
 import { copyFile, cp, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { compile } from '../build.js';
-import { obtainFolder } from '../cached-folder.js';
-import { Program } from '../package/program.js';
+import { obtainPackages } from '../package/installed-packages.js';
 import { buildFolder } from '../processes/test-process.js';
 import type { observe } from './programs/observe.js';
 import type { Combinations, Services } from './programs/stage.js';
@@ -32,7 +30,7 @@ export interface NestPrograms extends Programs {
  * @param name of the folder that names the packages
  */
 export async function loadPrograms(name: string): Promise<NestPrograms> {
-  const modules = join(await install(name), 'node_modules');
+  const modules = join(await obtainPackages(join(here, name)), 'node_modules');
   const build = buildFolder();
   const folder = join(build, name);
   await cp(join(here, 'programs'), folder, { recursive: true });
@@ -48,19 +46,4 @@ export async function loadPrograms(name: string): Promise<NestPrograms> {
   const manifest = join(modules, '@nestjs/core/package.json');
   const { version } = JSON.parse(await readFile(manifest, 'utf8'));
   return { ...programs, version };
-}
-
-/** The folder with the packages, which `npm ci` has installed. */
-async function install(name: string): Promise<string> {
-  const lockFile = join(here, name, 'package-lock.json');
-  const hash = createHash('sha256').update(await readFile(lockFile));
-  return obtainFolder(
-    `${name}-${hash.digest('hex').slice(0, 12)}`,
-    async (folder) => {
-      process.stderr.write(`Installing the packages of ${name}, once\n`);
-      await cp(join(here, name), folder, { recursive: true });
-      const flags = ['--prefer-offline', '--ignore-scripts', '--no-audit'];
-      await new Program('npm', ['ci', ...flags], { cwd: folder }).succeeds();
-    },
-  );
 }

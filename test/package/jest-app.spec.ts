@@ -1,0 +1,119 @@
+/** The packed package in a CommonJS application of Nest 11 with Jest, under every compiler and module system. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { JestApp } from './jest-app.js';
+import { PackageCopy, type Packed } from './package-copy.js';
+
+/** For an installation with an empty cache, on a busy machine. */
+const TIMEOUT = 300_000;
+
+let copy: PackageCopy;
+let packed: Packed;
+let app: JestApp;
+beforeAll(async () => {
+  copy = await PackageCopy.make();
+  packed = await copy.pack();
+  app = await JestApp.create(packed);
+}, TIMEOUT);
+afterAll(async () => {
+  await app?.[Symbol.asyncDispose]();
+  await copy?.[Symbol.asyncDispose]();
+});
+
+describe('Jest, with the settings of nest new', { timeout: TIMEOUT }, () => {
+  it('runs the unit test', async () => {
+    expect(await app.test()).toContain('Tests:       4 passed, 4 total');
+  });
+
+  it('runs the e2e test', async () => {
+    const output = await app.test('--config', './test/jest-e2e.json');
+    expect(output).toContain('Tests:       3 passed, 3 total');
+  });
+});
+
+describe('the compilers', { timeout: TIMEOUT }, () => {
+  const SYSTEMS = ['commonjs', 'module'] as const;
+  const ROWS = [
+    ['typescript-5.7', 'nodenext', 'commonjs'],
+    ['typescript-5.8', 'node18', 'commonjs'],
+    ['typescript', 'node16', 'commonjs'], // 5.9
+    ['typescript', 'node18', 'commonjs'],
+    ['typescript-6', 'nodenext', 'commonjs'],
+    ['typescript-5.7', 'nodenext', 'module'],
+    ['typescript', 'node18', 'module'],
+  ] as const;
+
+  it.concurrent.each(ROWS)(
+    '%s --module %s accepts the types, in %s',
+    async (name, kind, system) => {
+      const resolution = kind === 'nodenext' ? kind : 'node16';
+      const errors = await app.compile(
+        name,
+        system,
+        '--noEmit',
+        '--incremental',
+        'false',
+        '--module',
+        kind,
+        '--moduleResolution',
+        resolution,
+        // `nest new` sets baseUrl, which TypeScript 6 calls deprecated.
+        ...(name === 'typescript-6' ? ['--ignoreDeprecations', '6.0'] : []),
+      );
+      expect(errors).toEqual([]);
+    },
+  );
+
+  it('TypeScript finds nothing in them for somebody who checks libraries, too', async () => {
+    const errors = await app.compile(
+      'typescript',
+      'commonjs',
+      '--noEmit',
+      '--strict',
+      '--skipLibCheck',
+      'false',
+    );
+    expect(errors.filter((error) => error.includes('nestjs-k8s-lock'))).toEqual(
+      [],
+    );
+    expect(errors.filter((error) => error.includes('ws'))).toEqual([]);
+  });
+
+  const RUN = { held: 'nightly-report', isLeaseLock: true };
+
+  it.each(SYSTEMS)(
+    'tsc compiles a decorated parameter of type LeaseLock that works, in %s',
+    async (system) => {
+      expect(await app.compile('typescript', system)).toEqual([]);
+      expect(await app.start(system)).toEqual(RUN);
+    },
+  );
+
+  it.each(SYSTEMS)(
+    'SWC compiles a decorated parameter of type LeaseLock that works, in %s',
+    async (system) => {
+      await app.compileBySwc(system);
+      expect(await app.start(system)).toEqual(RUN);
+    },
+  );
+});
+
+describe('the package', { timeout: TIMEOUT }, () => {
+  it('is right for publint', async () => {
+    const { code, output } = await app.check(
+      'publint/src/cli.js',
+      packed.tarball,
+      '--strict',
+    );
+    expect(output).toContain('All good!');
+    expect(code).toBe(0);
+  });
+
+  it('is right for @arethetypeswrong/cli', async () => {
+    const { code, output } = await app.check(
+      '@arethetypeswrong/cli/dist/index.js',
+      packed.tarball,
+    );
+    expect(output).toContain('No problems found');
+    expect(code).toBe(0);
+  });
+});
