@@ -1,6 +1,7 @@
 /** The public surface of nestjs-k8s-lock. */
 export type { FireOptions, OnFailure } from './decorators/fire.options.js';
 export { HeldLock } from './decorators/held-lock.decorator.js';
+export { LockErrorFilter } from './decorators/lock-error.filter.js';
 export { LeaseLockInterceptor } from './decorators/lease-lock.interceptor.js';
 export {
   WithLeaseLock,
