@@ -1,10 +1,11 @@
 /** Every message that README.md explains is one that the library really gives, and the other way round. */
 import { randomUUID } from 'node:crypto';
-import { Controller, Get, Injectable, Logger } from '@nestjs/common';
+import { Controller, Get, Injectable, Logger, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import {
   K8sLockModule,
+  LeaseLockInterceptor,
   LockError,
   LockService,
   WithLeaseLock,
@@ -13,7 +14,7 @@ import {
 } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { askAndLeave } from '../decorators/http-clients.js';
-import { startLockApp } from '../decorators/lock-app.js';
+import { startLockApp, WarningLog } from '../decorators/lock-app.js';
 import { findCode, findItems } from './readme.js';
 
 @Injectable()
@@ -91,6 +92,11 @@ const MISTAKES: Record<string, () => Promise<unknown>> = {
     await locks.acquire('taken', { waitTimeout: 10 });
   },
   'does not want to wait': () => jobs.throws(),
+  'waits for itself': async () => {
+    const pod = await startPod(ATTENTIVE);
+    await using _ = await pod.acquire('own');
+    await pod.acquire('own', { waitTimeout: 10 });
+  },
   'goes away while a request waits': async () => {
     await using app = await startLockApp(
       { controllers: [Routes], providers: [Jobs] },
@@ -137,6 +143,20 @@ const MISTAKES: Record<string, () => Promise<unknown>> = {
   'has no rights at startup': async () => {
     const kubeConfig = await server.kubeConfig({ user: 'restricted' });
     return startPod({ kubeConfig, verifyAtStartup: 'require' });
+  },
+  'is kept out by a policy': async () => {
+    const message =
+      'leases.coordination.k8s.io "free" is forbidden: exceeded quota: few';
+    const body = JSON.stringify({
+      kind: 'Status',
+      reason: 'Forbidden',
+      message,
+    });
+    using _ = server.faults.inject(
+      { kind: 'answer', code: 403, body },
+      { name: 'kept-out' },
+    );
+    await locks.acquire('kept-out');
   },
   'has a token that is not accepted': async () => {
     server.addToken('short-lived', 'test-2');
@@ -206,6 +226,38 @@ const MISTAKES: Record<string, () => Promise<unknown>> = {
       ],
     }).compile();
     return module.get(Jobs).throws();
+  },
+  'imports the module without options': () =>
+    Test.createTestingModule({ imports: [K8sLockModule] }).compile(),
+  'has a factory that returns nothing': () => {
+    const options = { useFactory: (): any => undefined };
+    return Test.createTestingModule({
+      imports: [K8sLockModule.forRootAsync(options)],
+    }).compile();
+  },
+  'makes two modules global': async () => {
+    const kubeConfig = await server.kubeConfig();
+    const logger = new WarningLog();
+    @Module({ imports: [K8sLockModule.forRoot({ kubeConfig })] })
+    class LibraryModule {
+      readonly isLibrary = true;
+    }
+    await using _ = await startLockApp(
+      { imports: [LibraryModule] },
+      { server, logger },
+    );
+    throw new Error(await logger.next('as global'));
+  },
+  'forgets the parentheses': async () => {
+    Reflect.apply(WithLeaseLock, undefined, [Jobs.prototype, 'throws', {}]);
+  },
+  'compiles decorators by the new standard': async () => {
+    const context = { kind: 'method', name: 'run' };
+    Reflect.apply(lockedByAny('x'), undefined, [() => undefined, context]);
+  },
+  'makes an interceptor by hand': async () => {
+    const Lock = LeaseLockInterceptor('x');
+    return new Lock();
   },
   'calls a method without its instance': () => {
     const method: () => Promise<void> = Reflect.get(jobs, 'throws');
