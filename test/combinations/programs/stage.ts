@@ -58,7 +58,9 @@ export interface LockUse {
   readonly writes: number;
 }
 
-type LockDecorator = ReturnType<typeof WithLeaseLock>;
+type LockDecorator = ReturnType<
+  typeof WithLeaseLock<unknown, unknown[], 'wait'>
+>;
 
 /** So long that nothing is renewed while a test runs. */
 const LEASE_DURATION = 600_000;
