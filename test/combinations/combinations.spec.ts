@@ -113,7 +113,7 @@ function compareAll(
 }
 
 /** What is wrong with the locks that the calls of a method held. */
-function findFaults({ names, entries, writes }: LockUse): string[] {
+function findFaults({ names, claims, entries, writes }: LockUse): string[] {
   const isLocked = names.length > 0;
   const faults = entries
     .filter(
@@ -129,7 +129,7 @@ function findFaults({ names, entries, writes }: LockUse): string[] {
   }
   // A call that goes on under a lock that is held already has the token of that lock.
   const calls = new Set(entries.map(({ token }) => token)).size;
-  const expected = calls * names.length * 2;
+  const expected = calls * (names.length * 2 + claims);
   if (writes !== expected) {
     faults.push(`wrote Leases ${writes} times, not ${expected}`);
   }

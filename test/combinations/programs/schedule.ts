@@ -42,7 +42,7 @@ export const schedule: Combinations = {
 
   // An interval would fire again and again, so each takes what is registered along, and ends it.
   '@Interval': async (stage) => {
-    const { above, below } = stage.lock();
+    const { above, below } = stage.lock('work', { isClaiming: true });
     @Injectable()
     class Reports {
       constructor(private readonly registry: SchedulerRegistry) {}

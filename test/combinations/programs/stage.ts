@@ -53,6 +53,8 @@ export interface Entry {
 export interface LockUse {
   /** The locks that each call of the method is to hold. */
   readonly names: readonly string[];
+  /** How many of them claim the fire of the call: a write more says that the work begins. */
+  readonly claims: number;
   readonly entries: readonly Entry[];
   /** How many requests wrote a Lease. */
   readonly writes: number;
@@ -68,6 +70,7 @@ const LEASE_DURATION = 600_000;
 export class Stage implements AsyncDisposable {
   private readonly namespace = `stage-${randomUUID()}`;
   private readonly names: string[] = [];
+  private claims = 0;
   private readonly entries: Entry[] = [];
   private readonly changes = new EventEmitter();
   private readonly closers: (() => unknown)[] = [];
@@ -83,9 +86,13 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Decorators of the method under test: one above what it is combined with and one below; one at most is a lock. */
-  lock(name = 'work'): { above: LockDecorator; below: LockDecorator } {
+  lock(
+    name = 'work',
+    { isClaiming = false } = {},
+  ): { above: LockDecorator; below: LockDecorator } {
     if (this.placement !== 'left out') {
       this.names.push(name);
+      this.claims += isClaiming ? 1 : 0;
     }
     const at = (place: Placement): LockDecorator =>
       place === this.placement ? WithLeaseLock(name) : () => {};
@@ -144,6 +151,7 @@ export class Stage implements AsyncDisposable {
     await this.until(() => this.findHeld().length === 0);
     return {
       names: this.names.toSorted(),
+      claims: this.claims,
       entries: this.entries,
       writes: this.services.server.requests.count({
         namespace: this.namespace,
