@@ -393,7 +393,7 @@ describe('at startup', () => {
       ),
       `LeaseLockInterceptor() on Wrong.run: onLocked must be 'wait', 'skip' or 'throw', not "ignore"`,
       expect.stringMatching(
-        /^LeaseLockInterceptor\(\) on Wrong.shared: renewInterval must be less/,
+        /^LeaseLockInterceptor\(\) on Wrong.shared: renewInterval must be at most/,
       ),
       'LeaseLockInterceptor() on Wrong: the lock name must be a string, not 7',
       'LeaseLockInterceptor() on a provider of GlobalModule: the lock name must not be empty',

@@ -251,7 +251,7 @@ describe('faults', () => {
       'First.empty: the lock name must not be empty',
       expect.stringMatching(/^First\.options: leaseDuration must be/),
       expect.stringMatching(/^First\.options: retryInterval must be/),
-      expect.stringMatching(/^First\.together: renewInterval must be less/),
+      expect.stringMatching(/^First\.together: renewInterval must be at most/),
       "Second.policy: onLocked must be 'wait', 'skip' or 'throw', not \"ignore\"",
       'Second.past: the lock name must be a string, not 7',
       expect.stringMatching(/^Second\.past: "signal" is not an option/),
