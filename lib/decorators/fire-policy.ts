@@ -10,7 +10,12 @@ import {
   type MethodLock,
 } from './method-lock.metadata.js';
 import { findSchedule, type Schedule } from './schedule.metadata.js';
-import { currentFire, currentFireOf } from './scheduler-ticks.js';
+import type { MethodPlace } from './scheduled-methods.js';
+import {
+  currentFire,
+  currentFireOf,
+  isCallMissing,
+} from './scheduler-ticks.js';
 
 /** How the fires of one method are claimed. */
 export interface FirePolicy {
@@ -38,10 +43,6 @@ export function findFirePolicy(
     : undefined;
 }
 
-const logger = new Logger('K8sLockModule');
-/** The locks of which it was told that a call had no fire. */
-const told = new WeakSet<MethodLock>();
-
 /**
  * What a call of the method at this moment is to claim; undefined = nothing. A scheduled method claims
  * its own fires only, and another one those for which it is called from a scheduled one.
@@ -55,17 +56,35 @@ export function findClaim(
     return undefined;
   }
   const prototype: object = Reflect.getPrototypeOf(instance) ?? instance;
-  const { key } = lock;
-  const fire = policy.schedule
-    ? currentFireOf({ prototype, key })
-    : currentFire();
-  if (fire === undefined && policy.schedule === undefined && !told.has(lock)) {
-    told.add(lock);
-    logger.warn(
-      `${describeMethod(prototype, key)} has oncePerFire: true, and was called for no fire that is known: not from a method under @Cron or @Interval, nor from a job of the SchedulerRegistry, or after the promise had settled for which the scheduler waits. Such a call claims nothing and runs whenever the lock is to be had`,
-    );
+  const method = { prototype, key: lock.key };
+  const fire = policy.schedule ? currentFireOf(method) : currentFire();
+  if (fire === undefined) {
+    warnOfNoFire(lock, method, policy);
   }
   return fire && { ...fire, retry: policy.retry, ownIdentities: new Set() };
+}
+
+const logger = new Logger('K8sLockModule');
+/** The locks of which it was told that a call had no fire. */
+const told = new WeakSet<MethodLock>();
+
+/** A call by hand of a scheduled method is nothing to tell of, unless it may be none. */
+function warnOfNoFire(
+  lock: MethodLock,
+  { prototype, key }: MethodPlace,
+  { schedule }: FirePolicy,
+): void {
+  const isByHand = schedule && !isCallMissing({ prototype, key });
+  if (isByHand || told.has(lock)) {
+    return;
+  }
+  told.add(lock);
+  const label = describeMethod(prototype, key);
+  logger.warn(
+    schedule
+      ? `${label} was called outside of the async context of the scheduler, whose own call has not reached its lock: if a decorator in between has handed that call on (to a queue, a worker, an event), its fire is not known, and it runs in each pod. Let that decorator call the method itself, or put it below the lock`
+      : `${label} has oncePerFire: true, and was called for no fire that is known: not from a method under @Cron or @Interval, nor from a job of the SchedulerRegistry, or after the promise had settled for which the scheduler waits. Such a call claims nothing and runs whenever the lock is to be had`,
+  );
 }
 
 /** What is wrong with how the fires of a method are shared out. `defaults`: the options of the module. */

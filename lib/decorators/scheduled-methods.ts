@@ -2,17 +2,20 @@
 import type { CronTime } from './planned-fires.js';
 import type { Schedule } from './schedule.metadata.js';
 
-/** A method that the scheduler calls again and again. */
-export interface ScheduledMethod {
+export interface MethodPlace {
   /** That of the class of the instance: not where the method is declared, if it is inherited. */
   readonly prototype: object;
   readonly key: string | symbol;
+}
+
+/** A method that the scheduler calls again and again. */
+export interface ScheduledMethod extends MethodPlace {
   readonly schedule: Exclude<Schedule, { type: 'once' }>;
 }
 
 export function isMethod(
-  { prototype, key }: Pick<ScheduledMethod, 'prototype' | 'key'>,
-  other: Pick<ScheduledMethod, 'prototype' | 'key'>,
+  { prototype, key }: MethodPlace,
+  other: MethodPlace,
 ): boolean {
   return prototype === other.prototype && key === other.key;
 }

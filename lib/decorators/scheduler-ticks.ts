@@ -10,6 +10,7 @@ import {
 } from './planned-fires.js';
 import {
   isMethod,
+  type MethodPlace,
   type ScheduledMethod,
   type ScheduledMethods,
 } from './scheduled-methods.js';
@@ -61,8 +62,25 @@ type Callback = (this: unknown, ...args: unknown[]) => unknown;
 
 const ticks = new AsyncLocalStorage<Tick>();
 const followed = new WeakSet<object>();
-/** The methods under `@Interval` whose timer can't be followed: a call by hand can't be told from one of theirs. */
-const unfollowed: ScheduledMethod[] = [];
+
+/** What is known of a scheduled method beside the async context. */
+interface MethodState {
+  /** The latest call of the scheduler. */
+  tick?: Tick;
+  /** Of an interval whose timer can't be followed: a call by hand can't be told from one of the timer. */
+  unfollowed?: Plan;
+}
+
+/** By the prototype of the class, and the key. */
+const states = new WeakMap<object, Map<string | symbol, MethodState>>();
+
+function stateOf({ prototype, key }: MethodPlace): MethodState {
+  const all = states.get(prototype) ?? new Map<string | symbol, MethodState>();
+  states.set(prototype, all);
+  const state = all.get(key) ?? {};
+  all.set(key, state);
+  return state;
+}
 
 const REGISTRY_METHODS = [
   'getCronJobs',
@@ -217,7 +235,7 @@ function followTimer(
       return runInTick(method, () => fireAt(plan, now), work);
     };
   } else if (method) {
-    unfollowed.push(method);
+    stateOf(method).unfollowed = plan;
   }
 }
 
@@ -236,19 +254,24 @@ export function callForFire(
  * scheduler waits, and beyond that for the first call of the method: a decorator in between may let
  * go of the promise.
  */
-export function currentFireOf(
-  method: Pick<ScheduledMethod, 'prototype' | 'key'>,
-): Fire | undefined {
+export function currentFireOf(method: MethodPlace): Fire | undefined {
   const tick = ticks.getStore();
   if (tick?.method !== undefined && isMethod(tick.method, method)) {
     const isInTime = tick.waiting > 0 || !tick.isReached;
     tick.isReached = true;
     return isInTime ? tick.fire() : undefined;
   }
-  const { schedule } = unfollowed.find((each) => isMethod(each, method)) ?? {};
-  return schedule?.type === 'interval'
-    ? fireAt(planOfInterval(schedule.period), Date.now())
-    : undefined;
+  const { unfollowed } = stateOf(method);
+  return unfollowed && fireAt(unfollowed, Date.now());
+}
+
+/**
+ * Whether the scheduler has called this method, and no call of it came that shows in its async context:
+ * the one that comes without may be that call.
+ */
+export function isCallMissing(method: MethodPlace): boolean {
+  const { tick } = stateOf(method);
+  return tick !== undefined && !tick.isReached;
 }
 
 /** The fire for which the scheduler is calling, whatever it calls. */
@@ -263,6 +286,9 @@ function runInTick<T>(
   call: () => T,
 ): T {
   const tick: Tick = { method, fire, waiting: 1, isReached: false };
+  if (method) {
+    stateOf(method).tick = tick;
+  }
   try {
     return ticks.run(tick, call);
   } finally {

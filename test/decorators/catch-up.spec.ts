@@ -198,3 +198,22 @@ it.each([
     expect((await stop(pod)).map(({ type }) => type)).toEqual(outcome);
   },
 );
+
+it('does not believe the claim of a clock that is far ahead, as no fire does', async () => {
+  await runOnNewYear();
+  const ahead = new Date(NEW_YEAR);
+  ahead.setUTCFullYear(ahead.getUTCFullYear() + 3);
+  {
+    await using broken = await CronPod.start(
+      server,
+      jobs(YEARLY, {}, { name: 'job' }),
+    );
+    await broken.tick('job', ahead);
+  }
+  expect(claimOf(server, 'job')).toBe(`${ahead.toISOString()} done`);
+  work.mockClear();
+  const pod = await startLooking(jobs(HOURLY, { catchUp: true }));
+  expect((await pod.firstEnd()).type).toBe('executed');
+  await stop(pod);
+  expect(work).toHaveBeenCalledOnce();
+});

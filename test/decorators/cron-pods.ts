@@ -78,11 +78,14 @@ export class CronPod implements AsyncDisposable {
     return this.registry.getCronJob(name);
   }
 
-  /** Fires a job as its timer does; resolves with the end of the first call under a lock. */
-  async tick(name: string): Promise<CallEnd> {
+  /**
+   * Fires a job as its timer does, when the clock of the pod says `at`; resolves with the end of the first
+   * call under a lock.
+   */
+  async tick(name: string, at = new Date()): Promise<CallEnd> {
     const end = this.next();
     const job = this.job(name);
-    job.lastExecution = new Date();
+    job.lastExecution = at;
     void job.fireOnTick();
     return end;
   }

@@ -124,6 +124,32 @@ describe.each(Object.entries(WRAPS))('a decorator that %s', (_, wrap) => {
   );
 });
 
+it('a decorator that hands the call on to a queue is told of', async () => {
+  const calls: (() => unknown)[] = [];
+  // It was started before, and so goes on in a context of its own.
+  const queue = setInterval(() => calls.shift()?.(), 5);
+  class Jobs {
+    @Cron(YEARLY, { ...UTC, name: 'job' })
+    @wrapping((call) => void calls.push(call), true)
+    @WithLeaseLock('lock')
+    async run() {
+      work();
+    }
+  }
+  using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+  const warnings = () =>
+    warn.mock.calls.filter(([text]) =>
+      String(text).startsWith(
+        'Jobs.run was called outside of the async context',
+      ),
+    );
+  await using pod = await CronPod.start(server, Jobs);
+  expect((await pod.tick('job')).type).toBe('executed');
+  expect((await pod.tick('job')).type).toBe('executed');
+  expect(warnings()).toHaveLength(1);
+  clearInterval(queue);
+});
+
 describe('behind a decorator that copies nothing', () => {
   const opaque = wrapping((call) => call(), false);
 
@@ -204,6 +230,24 @@ describe('a locked method that a scheduled one calls', () => {
 
   it('of another provider, runs once with oncePerFire: true', async () => {
     expect(await fireInAll([Jobs, Mailer])).toEqual(ONCE);
+  });
+
+  it('that is scheduled itself is called by hand without a word', async () => {
+    class Own {
+      @Cron(YEARLY, { ...UTC, name: 'job' })
+      @WithLeaseLock('lock')
+      async run() {
+        work();
+      }
+    }
+    using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    await using pod = await CronPod.start(server, Own);
+    await pod.get(Own).run();
+    await pod.tick('job');
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await pod.get(Own).run();
+    expect(work).toHaveBeenCalledTimes(3);
+    expect(warn).not.toHaveBeenCalled();
   });
 
   it('by hand, or after the call of the scheduler has ended, runs and is told of once', async () => {
