@@ -60,6 +60,14 @@ export function failureOfContent(
   );
 }
 
+/** A watch ends as soon as it begins, and not for the first time. */
+export function failureOfWatch(operation: Operation): LeaseStoreError {
+  return new LeaseStoreError(
+    'server',
+    `${could(operation)}: each watch breaks off, ends at once or starts from a version that is gone. Check what stands between this process and the API server.`,
+  );
+}
+
 /** The pages of a list do not end. */
 export function failureOfList(
   operation: Operation,

@@ -14,6 +14,7 @@ import {
   failureOfAnswer,
   failureOfContent,
   failureOfExchange,
+  failureOfWatch,
   type Operation,
 } from './failures.js';
 import type { KubeTransport } from './kube-transport.js';
@@ -110,6 +111,10 @@ export class LeaseWatch {
       let next: Next;
       try {
         next = await this.#listAndFollow();
+        // Once is what happens to connections; again is a fault.
+        if (next.failed && this.#failures > 0) {
+          this.#report(failureOfWatch(this.#operation('watch')));
+        }
       } catch (error) {
         // Whatever was known of the Lease is in doubt, or the version was refused: learn it anew.
         this.#version = undefined;
@@ -205,8 +210,9 @@ export class LeaseWatch {
       throw failureOfAnswer(operation, answer, error);
     }
     // A server that ends each watch at once, as some proxies do, is not to be asked in a tight loop.
-    const failed = end === 'broken' || !(lasted || this.#changes > before);
-    return { failed };
+    const isShort = !lasted && (this.#changes === before || this.#failures > 0);
+    if (!lasted) this.#failures = Math.max(this.#failures, 1);
+    return { failed: end === 'broken' || isShort };
   }
 
   /** Handles an event; returns what an ERROR event says. */

@@ -48,8 +48,8 @@ export interface KubeConfigOptions {
  * conflicts, validation, watches, errors. A contract suite that also runs against the real
  * kube-apiserver keeps the two alike. It keeps everything in memory and listens on 127.0.0.1 only.
  *
- * Not there: other resources than Leases, server-side apply, YAML and protobuf, managedFields, lists
- * of a past version, and what finalizers do (a Lease that has some is deleted all the same).
+ * Not there: other resources than Leases, server-side apply, YAML and protobuf, managedFields, and lists
+ * of a past version.
  *
  * @example
  * await using server = await LeaseApiServer.start();

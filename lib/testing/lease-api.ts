@@ -147,7 +147,8 @@ export class LeaseApi {
       request.query,
       request.body,
     );
-    const entry = this.storage.delete(key, preconditions, dryRun);
+    const { entry, isGone } = this.storage.delete(key, preconditions, dryRun);
+    if (!isGone) return { code: 200, body: entry.json };
     const done = status.deletedStatus(key.name, entry.lease.metadata.uid);
     return { code: 200, body: JSON.stringify(done) };
   }

@@ -75,6 +75,8 @@ function render({ metadata, spec }: Draft, resourceVersion?: string): string {
       resourceVersion,
       generation: metadata.generation,
       creationTimestamp: metadata.creationTimestamp,
+      deletionTimestamp: metadata.deletionTimestamp,
+      deletionGracePeriodSeconds: metadata.deletionGracePeriodSeconds,
       labels: metadata.labels,
       annotations: metadata.annotations,
       ownerReferences: metadata.ownerReferences,
@@ -160,6 +162,7 @@ export class LeaseStorage {
       return { entry, created: true };
     }
     const stored = existing.lease;
+    const going = deletionOf(stored);
     requireVersion(stored, lease.metadata.resourceVersion);
     const next: Draft = {
       metadata: {
@@ -168,12 +171,23 @@ export class LeaseStorage {
         namespace: key.namespace,
         uid: stored.metadata.uid,
         creationTimestamp: String(stored.metadata['creationTimestamp']),
+        deletionTimestamp: undefined,
+        deletionGracePeriodSeconds: undefined,
+        ...going,
       },
       spec: this.gated(lease.spec, stored),
     };
-    requireImmutable(stored, lease);
+    if (!going) requireImmutable(stored, lease);
     requireValid(next, false);
     const version = stored.metadata.resourceVersion;
+    if (going) {
+      requireNoNewFinalizers(stored, next);
+      if (!next.metadata.finalizers?.length) {
+        // The last finalizer is gone, and with it the Lease: nothing is stored of this write.
+        if (!dryRun) this.remove(key, existing);
+        return { entry: entryOf(render(next, version)), created: false };
+      }
+    }
     const isChanged = render(next, version) !== existing.json;
     const entry = isChanged
       ? this.write(key, next, existing, dryRun)
@@ -181,12 +195,12 @@ export class LeaseStorage {
     return { entry, created: false };
   }
 
-  /** @returns what was stored */
+  /** @returns what was stored, or while it has finalizers what is */
   delete(
     key: LeaseKey,
     precondition: DeletePrecondition = {},
     dryRun = false,
-  ): StoredEntry {
+  ): { entry: StoredEntry; isGone: boolean } {
     const existing = this.get(key);
     if (!existing) throw status.leaseNotFound(key.name);
     const { uid, resourceVersion } = existing.lease.metadata;
@@ -204,12 +218,23 @@ export class LeaseStorage {
         resourceVersion,
       );
     }
-    if (dryRun) return existing;
+    if (finalizersOf(existing.lease).length === 0) {
+      if (!dryRun) this.remove(key, existing);
+      return { entry: existing, isGone: true };
+    }
+    if (deletionOf(existing.lease)) return { entry: existing, isGone: false };
+    const { metadata, spec }: Draft = JSON.parse(existing.json);
+    const mark = { deletionTimestamp: now(), deletionGracePeriodSeconds: 0 };
+    const going = { metadata: { ...metadata, ...mark }, spec };
+    const entry = this.write(key, going, existing, dryRun);
+    return { entry, isGone: false };
+  }
+
+  private remove(key: LeaseKey, existing: StoredEntry): void {
     this.entries.delete(storageKey(key));
     this.current += 1n;
     const version = this.current;
     this.record({ version, before: existing, deleted: true });
-    return existing;
   }
 
   /** The changes after a version. @throws {@link status.ApiError} 410 where the history no longer reaches back. */
@@ -238,7 +263,9 @@ export class LeaseStorage {
         name: key.name,
         namespace: key.namespace,
         uid: randomUUID(),
-        creationTimestamp: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+        creationTimestamp: now(),
+        deletionTimestamp: undefined,
+        deletionGracePeriodSeconds: undefined,
       },
       spec: this.gated(lease.spec),
     };
@@ -294,6 +321,39 @@ export class LeaseStorage {
       this.history = this.history.slice(dropped);
     }
     for (const listener of this.listeners) listener(event);
+  }
+}
+
+/** In whole seconds. */
+const now = (): string => new Date().toISOString().replace(/\.\d+Z$/, 'Z');
+
+/** What a Lease carries that was deleted and stays for its finalizers. */
+function deletionOf({ metadata }: StoredLease) {
+  const { deletionTimestamp } = metadata;
+  return typeof deletionTimestamp === 'string'
+    ? { deletionTimestamp, deletionGracePeriodSeconds: 0 }
+    : undefined;
+}
+
+function finalizersOf({ metadata }: StoredLease): unknown[] {
+  const { finalizers } = metadata;
+  return Array.isArray(finalizers) ? finalizers : [];
+}
+
+function requireNoNewFinalizers(stored: StoredLease, next: Draft): void {
+  const before = finalizersOf(stored);
+  const added = (next.metadata.finalizers ?? []).filter(
+    (finalizer) => !before.includes(finalizer),
+  );
+  if (added.length > 0) {
+    const quoted = added.map((each) => JSON.stringify(each)).join(', ');
+    throw status.invalid('Lease', stored.metadata.name, [
+      {
+        reason: 'FieldValueForbidden',
+        message: `Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{${quoted}}`,
+        field: 'metadata.finalizers',
+      },
+    ]);
   }
 }
 

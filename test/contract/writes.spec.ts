@@ -380,3 +380,101 @@ describeOnEachServer('Deleting a Lease', (server) => {
     expect((await leases.get('guarded')).code).toBe(404);
   });
 });
+
+const keeping = (lease: Json, some: string[]): Json => ({
+  ...lease,
+  metadata: { ...lease['metadata'], finalizers: some },
+});
+
+describeOnEachServer('Deleting a Lease that has finalizers', (server) => {
+  const leases = new RawLeases(server);
+  const finalizers = ['example.com/one', 'example.com/two'];
+  const going = {
+    deletionTimestamp: expect.stringMatching(/^[-\d]{10}T[:\d]{8}Z$/),
+    deletionGracePeriodSeconds: 0,
+  };
+
+  it('is answered with the Lease, which stays and is marked', async () => {
+    const created = await leases.create('kept', { metadata: { finalizers } });
+    const { uid, resourceVersion } = created['metadata'];
+    const { code, body } = await leases.delete('kept', {
+      preconditions: { uid, resourceVersion },
+    });
+    expect(code).toBe(200);
+    expect(body).toEqual({
+      ...created,
+      metadata: {
+        ...created['metadata'],
+        ...going,
+        resourceVersion: body['metadata'].resourceVersion,
+      },
+    });
+    expect(versionOf(body)).toBeGreaterThan(versionOf(created));
+    expect((await leases.get('kept')).body).toEqual(body);
+  });
+
+  it('is answered alike when it is deleted again, and changes nothing', async () => {
+    await leases.create('again', { metadata: { finalizers } });
+    const { body } = await leases.delete('again');
+    expect(await leases.delete('again')).toMatchObject({ code: 200, body });
+    expect((await leases.get('again')).body).toEqual(body);
+  });
+
+  it('leaves it open to writes, which do not take the mark away', async () => {
+    await leases.create('written', { metadata: { finalizers } });
+    const { body: marked } = await leases.delete('written');
+    const { deletionTimestamp: _, ...metadata } = marked['metadata'];
+    const { code, body } = await leases.put('written', {
+      ...renewed(marked),
+      metadata,
+    });
+    expect(code).toBe(200);
+    expect(body['metadata']).toMatchObject({
+      deletionTimestamp: marked['metadata'].deletionTimestamp,
+      finalizers,
+    });
+  });
+
+  it('refuses it further finalizers', async () => {
+    await leases.create('more', { metadata: { finalizers } });
+    const { body: marked } = await leases.delete('more');
+    const more = keeping(marked, [...finalizers, 'example.com/three']);
+    expect(await leases.put('more', more)).toMatchObject({
+      code: 422,
+      body: {
+        reason: 'Invalid',
+        details: {
+          causes: [
+            { reason: 'FieldValueForbidden', field: 'metadata.finalizers' },
+          ],
+        },
+      },
+    });
+  });
+
+  it('is done with the last of its finalizers, which is a deletion to a watch', async () => {
+    await leases.create('released', { metadata: { finalizers } });
+    const { body: marked } = await leases.delete('released');
+    const since = marked['metadata'].resourceVersion;
+    const watch = await leases.watch('released', `resourceVersion=${since}`);
+    const one = keeping(marked, ['example.com/two']);
+    const { body: less } = await leases.put('released', one);
+    expect(less['metadata'].finalizers).toEqual(['example.com/two']);
+    expect((await watch.next())?.['type']).toBe('MODIFIED');
+
+    const last = await leases.put('released', keeping(less, []));
+    expect(last.code).toBe(200);
+    expect(last.body['metadata']).not.toHaveProperty('finalizers');
+    expect((await leases.get('released')).code).toBe(404);
+    const event = await watch.next();
+    expect(event?.['type']).toBe('DELETED');
+    expect(versionOf(event!['object'])).toBeGreaterThan(versionOf(less));
+  });
+
+  it('is no deletion while nobody deletes it, whatever becomes of the finalizers', async () => {
+    const created = await leases.create('stays', { metadata: { finalizers } });
+    const { code, body } = await leases.put('stays', keeping(created, []));
+    expect(code).toBe(200);
+    expect((await leases.get('stays')).body).toEqual(body);
+  });
+});

@@ -1,4 +1,5 @@
 /** LockService as its users meet it: work under a lock, reentrancy, events, and looking at locks. */
+import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import {
@@ -271,6 +272,29 @@ describe('inspect, list and forceRelease', () => {
       ]),
     );
     expect(states).toHaveLength(3);
+  });
+
+  it('go on listing a Lease of somebody else once it has been a lock', async () => {
+    const service = await api.service({ namespace: 'of-others' });
+    const [used, unused] = [newName(), newName()];
+    const store = new KubernetesLeaseStore({
+      kubeConfig: await api.server.kubeConfig(),
+      requestTimeout: 5_000,
+    });
+    for (const name of [used, unused]) {
+      const key = { namespace: 'of-others', name };
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await store.create(key, { metadata: { name }, spec: {} });
+    }
+    store.close();
+    expect(await service.list()).toEqual([]);
+    await (await service.acquire(used)).release();
+    expect(await service.list()).toEqual([
+      expect.objectContaining({ name: used, state: 'free' }),
+    ]);
+    await service.forceRelease(used);
+    await (await service.acquire(used, { minHold: 1 })).release();
+    expect(await service.list()).toHaveLength(1);
   });
 
   it('a forced release says who was thrown out, and tells that one', async () => {

@@ -12,6 +12,17 @@ async function holding(options = {}) {
   return { cluster, pod, lock, clock: cluster.clock };
 }
 
+/** A Lease on which somebody has put a finalizer, and which is held. */
+async function finalized() {
+  const cluster = new Cluster();
+  cluster.write(({ metadata }) => {
+    metadata['finalizers'] = ['example.com/keep'];
+  });
+  const pod = cluster.process('pod');
+  const lock = await pod.acquire(JOB, DELETING);
+  return { cluster, pod, lock, clock: cluster.clock };
+}
+
 describe('R9 a Lease is not deleted', () => {
   it('by whatever happens to a lock, when nobody asked for it', async () => {
     const { cluster, pod, lock, clock } = await holding();
@@ -55,6 +66,54 @@ describe('R9 with deleteOnRelease', () => {
 
     expect(pod.store.verbs()).toBe('get create delete create');
     expect(next.fencingToken).toBeGreaterThan(lock.fencingToken);
+  });
+
+  it('a Lease that a finalizer would keep is marked free instead', async () => {
+    const { cluster, pod, lock } = await finalized();
+    await lock.release();
+    expect(pod.store.verbs()).toBe('get update update');
+    expect(cluster.holder()).toBeUndefined();
+    const next = await cluster.process('other').acquire(JOB, DELETING);
+    expect(next.isHeld).toBe(true);
+  });
+
+  it('a Lease that stays all the same is marked free then', async () => {
+    const { cluster, pod, lock } = await holding(DELETING);
+    pod.store.delete = async () => {
+      pod.store.requests.push({
+        verb: 'delete',
+        name: JOB,
+        timeout: 0,
+        sentAt: 0,
+      });
+      return false;
+    };
+    await lock.release();
+    expect(pod.store.verbs()).toBe('get create delete get update');
+    expect(cluster.holder()).toBeUndefined();
+  });
+
+  it('a Lease that is going is released, and held by nobody again', async () => {
+    const { cluster, clock, pod, lock } = await finalized();
+    cluster.delete();
+    await clock.advance(20_000);
+    expect(lock.isHeld).toBe(true);
+    await lock.release();
+    expect(cluster.holder()).toBeUndefined();
+
+    await expect(pod.try()).rejects.toMatchObject({
+      explanation: expect.stringContaining('until its finalizers are removed'),
+    });
+    const waiting = outcomeOf(pod.acquire());
+    await clock.advance(60_000);
+    expect(waiting.state).toBe('pending');
+    expect(cluster.holder()).toBeUndefined();
+    cluster.write(({ metadata }) => {
+      metadata['finalizers'] = [];
+    });
+    expect(cluster.lease()).toBeUndefined();
+    await clock.advance(6_000);
+    expect(waiting.value!.isHeld).toBe(true);
   });
 
   it('a Lease that others wrote to meanwhile is looked at before it is deleted', async () => {
