@@ -450,6 +450,7 @@ describe('fires of a timer', () => {
     const pods = [
       await CronPod.start(server, Often),
       await CronPod.start(server, Often),
+      await CronPod.start(server, Often),
     ];
     work.mockClear();
     await vi.waitFor(
