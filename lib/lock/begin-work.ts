@@ -29,6 +29,7 @@ export async function acquireAndBegin(
       // oxlint-disable-next-line no-await-in-loop
       await locks.at(-1)!.begin();
       claim.ownIdentities.clear();
+      claim.mayHaveBegun = false;
       return locks;
     } catch (error) {
       // oxlint-disable-next-line no-await-in-loop
@@ -36,6 +37,7 @@ export async function acquireAndBegin(
       if (!(error instanceof LockLostError) || clock.now() >= giveUpAt) {
         throw error;
       }
+      claim.mayHaveBegun = true;
     }
   }
 }

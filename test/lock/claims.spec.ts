@@ -344,6 +344,32 @@ describe('work that has begun, as the record says', () => {
     expect(annotation()).toMatch(ended('done', 'a'));
   });
 
+  it.each(['skip', 'wait'] as const)(
+    'begins under another acquisition, be its process cut off for longer than it waits for a lock: %s',
+    async (insistence) => {
+      const { a, annotation, clock } = await observed();
+      const options = { leaseDuration: 3_000, waitTimeout: 500 };
+      a.store.plan({}, ['update'], 1);
+      a.store.plan({ breaks: 'after' }, ['update'], 1);
+      a.store.watchesWork = false;
+      die(a);
+      const first = outcomeOf(fire(a, { minute: 1, insistence, options }));
+      await settled();
+      expect(annotation()).toMatch(ended('begun', 'a'));
+      // The lock is lost, and another caller of the process is the first in its line.
+      await clock.advance(2_700);
+      const other = outcomeOf(a.acquire());
+      await clock.advance(17_300);
+      expect(first.state).toBe('pending');
+      a.store.heal();
+      await clock.advance(10_000);
+      await other.value?.release();
+      await clock.advance(1_000);
+      expect(first.state).toBe('resolved');
+      expect(annotation()).toMatch(ended('begun', 'a'));
+    },
+  );
+
   it('begins though its process closes meanwhile, and is asked to stop', async () => {
     const { a, b, clock } = await observed();
     const lock = await claimFire(a, { minute: 1 });
