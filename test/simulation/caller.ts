@@ -1,5 +1,5 @@
 /** Somebody in a process who wants locks, works under them and gives them back; and what is due to him. */
-import { getEventListeners } from 'node:events';
+import { getEventListeners, setMaxListeners } from 'node:events';
 import { resolveLockOptions } from '../../lib/k8s-lock.options.js';
 import {
   LockBackendError,
@@ -9,7 +9,8 @@ import {
 } from '../../lib/lock.errors.js';
 import { acquireAndBegin } from '../../lib/lock/begin-work.js';
 import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
-import type { LockHandle } from '../../lib/lock/lock-handle.js';
+import { LONGEST_REQUEST } from '../../lib/lock/lock-context.js';
+import { HeldLock, type LockHandle } from '../../lib/lock/lock-handle.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { LeaseCell } from '../../lib/lock/lease-cell.js';
 import type { FireCall } from './fire-calls.js';
@@ -26,13 +27,22 @@ const TOGETHER = 500;
 
 export class Caller {
   private readonly waits = new Set<AbortController>();
+  /** Work that has borrowed a lock, and that nobody waits for. */
+  private borrowers = 0;
 
   constructor(
     private readonly world: World,
     private readonly machine: Machine,
     private readonly engine: LockEngine,
     private readonly random: Random,
-  ) {}
+  ) {
+    // Each wait listens to it, and there may be many at once.
+    setMaxListeners(0, engine['closing'].signal);
+  }
+
+  get isLending(): boolean {
+    return this.borrowers > 0;
+  }
 
   /**
    * Acquires, works, releases.
@@ -90,17 +100,25 @@ export class Caller {
   /** @returns whether it came to its end */
   private async work(
     holding: Holding,
-    { work, endsTogether, isStubborn, claim }: Wish,
+    wish: Wish,
+    handle = holding.hold,
   ): Promise<boolean> {
+    const { work, endsTogether, isStubborn, claim, isLending } = wish;
+    const signal = holding.inUse.get(handle)!;
     const { checker, scheduler } = this.world;
     const { random, machine } = this;
+    let mayLend = isLending === true;
     const end = machine.localTime() + work;
     const until = endsTogether ? Math.ceil(end / TOGETHER) * TOGETHER : end;
     while (machine.localTime() < until) {
+      if (mayLend && random.chance(0.5)) {
+        mayLend = false;
+        this.lend(holding, wish, handle);
+      }
       const left = until - machine.localTime();
       // oxlint-disable-next-line no-await-in-loop -- work takes its time
       await machine.sleep(Math.min(left, random.magnitude(5, 1_000)) + 0.01);
-      if (holding.signal.aborted && !isStubborn) {
+      if (signal.aborted && !isStubborn) {
         return false;
       }
       if (this.world.isHealed && claim === undefined) {
@@ -114,6 +132,35 @@ export class Caller {
     return true;
   }
 
+  /** As `withLock` does for the same lock inside of its work, or a method that calls another of the same name. */
+  private lend(holding: Holding, wish: Wish, handle: LockHandle): void {
+    const { random } = this;
+    if (!handle.isHeld) {
+      return; // refused, as the lock was lost
+    }
+    const borrowed = handle.lend();
+    this.world.checker.borrowed(holding, borrowed);
+    this.borrowers += 1;
+    void this.borrow(holding, borrowed, {
+      ...wish,
+      // Shorter than the work that it is a part of, or not waited for by it.
+      work: wish.work * random.magnitude(0.05, 2),
+      isStubborn: random.chance(wish.isStubborn ? 0.5 : 0.1),
+      isLending: random.chance(0.3),
+    });
+  }
+
+  private async borrow(
+    holding: Holding,
+    borrowed: LockHandle,
+    wish: Wish,
+  ): Promise<void> {
+    await this.work(holding, wish, borrowed);
+    this.world.checker.released(holding, borrowed);
+    await borrowed.release();
+    this.borrowers -= 1;
+  }
+
   private async hold(
     wish: Wish,
     call?: FireCall,
@@ -125,9 +172,11 @@ export class Caller {
     const { leaseDuration, minHold, deleteOnRelease } = resolveLockOptions(
       wish.options,
     );
+    const { signal } = hold;
     const holding: Holding = {
       hold,
-      signal: hold.signal,
+      signal,
+      inUse: new Map([[hold, signal]]),
       machine: this.machine,
       leaseDuration,
       minHold,
@@ -136,6 +185,9 @@ export class Caller {
       robbedAt: undefined,
     };
     this.world.checker.acquired(holding);
+    if (this.isClosing) {
+      this.world.checker.acquiredWhileClosing(holding);
+    }
     return holding;
   }
 
@@ -146,9 +198,11 @@ export class Caller {
     const { lock, insistence, cancelAfter, claim } = wish;
     const { timeline, statistics, findings } = this.world;
     const { name } = this.machine;
+    let taken: LockHandle | undefined;
     const options = resolveLockOptions(wish.options);
     const controller = new AbortController();
     const { signal } = controller;
+    const startedAt = this.machine.localTime();
     if (cancelAfter !== undefined) {
       void this.machine.sleep(cancelAfter).then(() => controller.abort());
     }
@@ -158,7 +212,7 @@ export class Caller {
         `wants ${lock.leaseName} (${insistence}, ${JSON.stringify({ ...wish.options, ...claim })})`,
     );
     const acquire = async (): Promise<[LockHandle]> => {
-      const taken = this.engine.acquire(
+      const acquiring = this.engine.acquire(
         lock,
         options,
         insistence,
@@ -167,7 +221,8 @@ export class Caller {
       );
       const ended = this.expectEnd(wish, signal, call);
       try {
-        return [await taken];
+        taken = await acquiring;
+        return [taken];
       } finally {
         ended();
       }
@@ -187,6 +242,9 @@ export class Caller {
       this.checkForsaken(error, wish);
       this.checkSkip(error, wish);
       this.checkRefusal(error, call);
+      if (claim && !signal.aborted) {
+        this.checkBegun(claim, startedAt, taken);
+      }
       return undefined;
     } finally {
       this.waits.delete(controller);
@@ -201,7 +259,7 @@ export class Caller {
 
   /**
    * A wait that is cancelled or times out ends at once, unless it is for a fire whose holder may be
-   * dead. @returns what to call when it has ended
+   * dead, or which this very call may have begun. @returns what to call when it has ended
    */
   private expectEnd(
     { lock, options, insistence, claim }: Wish,
@@ -210,6 +268,7 @@ export class Caller {
   ): () => void {
     const { scheduler, findings, calls } = this.world;
     const { machine } = this;
+    const triedAt = machine.localTime();
     let isOver = false;
     const mustEndBy = (
       time: number,
@@ -242,12 +301,15 @@ export class Caller {
         call &&
           (() => {
             const { observation, holder } = this.cellOf(lock);
+            const { state } = machine.observe(() =>
+              observation.judgeClaim(call.wish.claim),
+            );
+            if (call.wish.claim.mayHaveBegun) {
+              return triedAt + LONGEST_REQUEST - machine.localTime();
+            }
             return calls.respite(call, {
               verdict: machine.observe(() => observation.judge()),
-              isClaimed: machine.observe(
-                () =>
-                  observation.judgeClaim(call.wish.claim).state === 'claimed',
-              ),
+              isClaimed: state === 'claimed',
               heardAt: observation['since'],
               isHeldHere: holder !== undefined,
               clientId: this.engine['clientId'],
@@ -256,10 +318,32 @@ export class Caller {
       );
     }
     signal.addEventListener('abort', onAbort, { once: true });
+    const closing = this.engine['closing'].signal;
+    // What was acquired in that very moment is given back first, which takes requests.
+    const onClosing = (): void =>
+      mustEndBy(machine.now + AT_ONCE, 'the shutdown was to end', () =>
+        this.isGivingBack ? 1_000 : 0,
+      );
+    closing.addEventListener('abort', onClosing, { once: true });
     return () => {
       isOver = true;
       signal.removeEventListener('abort', onAbort);
+      closing.removeEventListener('abort', onClosing);
     };
+  }
+
+  /** The application closes. */
+  private get isClosing(): boolean {
+    return this.engine['closing'].signal.aborted;
+  }
+
+  /** The engine holds a lock that nobody was given: it was acquired in the very turn of the shutdown. */
+  private get isGivingBack(): boolean {
+    const { engine, world } = this;
+    return Array.from(engine['holds']).some(
+      ({ holderIdentity, isReleased }) =>
+        isReleased && world.holdings.get(holderIdentity) === undefined,
+    );
   }
 
   /** What this process knows of a lock that it has wanted before. */
@@ -295,10 +379,39 @@ export class Caller {
       calls.refused(call, error, isHeldHere);
     } else if (error instanceof WorkClaimedError) {
       calls.claimed(call);
-    } else if (call.isUndisturbed && !this.engine['closing'].signal.aborted) {
+    } else if (call.isUndisturbed && !this.isClosing) {
       findings.add(
         'fire-missed',
         `${this.machine.name} leaves out a fire though nothing is wrong any more: ${String(error)}`,
+      );
+    }
+  }
+
+  /**
+   * A call for a fire has ended without running it. If the record has said that it begins, nobody else
+   * does: its process must be about to end, and have had no answer for as long as it waits for one.
+   */
+  private checkBegun(
+    claim: Claim,
+    startedAt: number,
+    taken: LockHandle | undefined,
+  ): void {
+    const { fires, findings } = this.world;
+    const { machine, engine } = this;
+    if (!fires.isLeftBegun(claim)) {
+      return;
+    }
+    const now = machine.localTime();
+    const wasGivenUp =
+      taken instanceof HeldLock && taken['hold']['loss'] === 'shutdown';
+    const { requestTimeout } = engine['context'];
+    const isLost = this.isClosing
+      ? !wasGivenUp || now >= engine['giveUpAt'] + requestTimeout
+      : now >= startedAt + LONGEST_REQUEST;
+    if (!isLost) {
+      findings.add(
+        'fire-missed',
+        `${machine.name} does not run the fire of ${new Date(claim.at).toISOString()}, which the record says it has begun`,
       );
     }
   }
@@ -323,7 +436,7 @@ export class Caller {
     if (claim && error instanceof WorkClaimedError) {
       const { state, by } = error.verdict;
       this.world.fires.skipped(this.machine, claim, state);
-      if (state === 'running' && !this.engine['closing'].signal.aborted) {
+      if (state === 'running' && !this.isClosing) {
         this.world.fires.forsaken(this.machine, claim, by ?? '');
       }
       return;

@@ -2,7 +2,9 @@
 import type { LeaseKey, StoredLease } from '../../lib/kube/lease-store.js';
 import { LockLostError } from '../../lib/lock.errors.js';
 import type { Findings } from './findings.js';
+import type { LockHandle } from '../../lib/lock/lock-handle.js';
 import type { Holding, Holdings } from './holdings.js';
+import type { Machine } from './machine.js';
 import { CLOCK_RATES } from './scenario.js';
 import type { Scheduler } from './scheduler.js';
 import type { Statistics } from './statistics.js';
@@ -87,14 +89,51 @@ export class Checker {
     this.grants.clear();
   }
 
-  /** A client is about to give a lock back. */
-  released(holding: Holding): void {
-    this.holdings.released(holding);
+  /** Work under a lock borrows it: it is another that believes in it. */
+  borrowed(holding: Holding, handle: LockHandle): void {
+    holding.inUse.set(handle, handle.signal);
+    this.statistics.count('locks borrowed');
     this.timeline.add(
       holding.machine.name,
       () =>
-        `releases ${this.timeline.nameOf(holding.hold.holderIdentity)} of ${holding.hold.leaseName}`,
+        `borrows ${this.timeline.nameOf(handle.holderIdentity)} of ${handle.leaseName}`,
     );
+  }
+
+  /** A client is about to give a lock back, or a handle that it has borrowed. */
+  released(holding: Holding, handle = holding.hold): void {
+    this.holdings.released(holding, handle);
+    const { size } = holding.inUse;
+    this.timeline.add(
+      holding.machine.name,
+      () =>
+        `releases ${this.timeline.nameOf(handle.holderIdentity)} of ${handle.leaseName}${size > 0 ? `, which ${size} more share` : ''}`,
+    );
+  }
+
+  /** A client has been told to close: everything under a lock has been asked to stop in that very moment. */
+  closing(machine: Machine): void {
+    for (const holding of this.holdings.current()) {
+      if (holding.machine === machine) {
+        this.mustBeAsked(holding);
+      }
+    }
+  }
+
+  /** A client gets a lock although it closes: work that it may not leave out is begun, and asked to stop. */
+  acquiredWhileClosing(holding: Holding): void {
+    this.mustBeAsked(holding);
+  }
+
+  private mustBeAsked(holding: Holding): void {
+    for (const [handle, signal] of holding.inUse) {
+      if (!signal.aborted) {
+        this.findings.add(
+          'not-asked-to-stop',
+          `${this.holdings.describe(holding)} holds ${handle.leaseName} in a process that closes, and nobody has told it`,
+        );
+      }
+    }
   }
 
   /** A write of a holder arrives at a register that is fenced by tokens. */

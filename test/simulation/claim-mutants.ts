@@ -44,6 +44,81 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     replacements: [['    found.at > claim.latest ||\n', '']],
   },
   {
+    name: 'claim taken for begun by others',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/claim.ts',
+    replacements: [
+      [
+        "    return isLive ? { state: 'claimed', by } : { state: 'free' };",
+        "    return claim.retry && !isLive\n      ? { state: 'free' }\n      : { state: claim.retry ? 'running' : 'settled', by };",
+      ],
+    ],
+  },
+  {
+    name: 'work begun without a word in the record',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/hold.ts',
+    replacements: [['this.writeRenewal(beginClaim)', 'this.writeRenewal()']],
+  },
+  {
+    name: 'work that may have begun open to others again',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        "this.claimEnd = isTakenBack ? 'begun' : end;",
+        "this.claimEnd = isTakenBack ? 'open' : end;",
+      ],
+    ],
+  },
+  {
+    name: 'beginning whose answer was lost taken for that of another',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/claim.ts',
+    replacements: [
+      [
+        '  if (by !== undefined && claim.ownIdentities.has(by)) {',
+        "  if (by === '' && claim.ownIdentities.has(by)) {",
+      ],
+    ],
+  },
+  {
+    name: 'beginning whose answer was lost given up with its lock',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/begin-work.ts',
+    replacements: [
+      ['clock.now() >= giveUpAt', 'clock.now() >= giveUpAt - LONGEST_REQUEST'],
+    ],
+  },
+  {
+    name: 'beginning cut short by a shutdown',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        '    if (this.beginning) {\n',
+        '    if (this.beginning && this.isReleased) {\n',
+      ],
+    ],
+  },
+  {
+    name: 'claim not looked at again before the acquiring write',
+    rule: 'once per fire',
+    file: 'lock/acquisition.ts',
+    replacements: [
+      [
+        '      return undefined;\n    }\n    this.patience.refuseClaimed();\n',
+        '      return undefined;\n    }\n',
+      ],
+    ],
+  },
+  {
+    name: 'claim of another holder ended',
+    rule: 'a claim says what became of the work',
+    file: 'lock/claim.ts',
+    replacements: [['    found.by !== lease.spec?.holderIdentity ||\n', '']],
+  },
+  {
     name: 'claim of a withdrawn write left standing',
     rule: 'a claim says what became of the work',
     file: 'lock/withdrawal.ts',

@@ -12,6 +12,9 @@ import { SimulatedStore } from './simulated-store.js';
 import { anyWish, plainWish } from './wish.js';
 import type { World } from './world.js';
 
+/** Promises that are awaited one by one from the arrival of an answer to the caller who has acquired a lock. */
+const LONGEST_TURN = 20;
+
 export class EngineClient {
   /** It shuts down, or has. */
   isClosing = false;
@@ -59,7 +62,7 @@ export class EngineClient {
   }
 
   get isIdle(): boolean {
-    return this.busy === 0;
+    return this.busy === 0 && !this.caller.isLending;
   }
 
   start(): void {
@@ -121,14 +124,23 @@ export class EngineClient {
     });
   }
 
-  /** The application closes. Afterwards nothing of the engine may be left. */
+  /**
+   * The application closes: its locks first, and at some later time everything else. Afterwards nothing of
+   * the engine may be left.
+   */
   async shutdown(timeout: number): Promise<void> {
-    const { machine, world } = this;
+    const { machine, world, random } = this;
     this.isClosing = true;
-    this.job?.stop();
-    // A process that is paused gets to know of it later.
-    await machine.sleep(0);
+    world.statistics.count('shutdowns');
+    await this.someMoment();
     world.timeline.add(machine.name, () => 'shuts down');
+    this.engine.beginShutdown(timeout);
+    world.checker.closing(machine);
+    if (random.chance(0.5)) {
+      // Schedulers, and HTTP, stop later than locks do.
+      await machine.sleep(random.magnitude(1, 2 * timeout + 100));
+    }
+    this.job?.stop();
     await this.engine.shutdown(timeout);
     await machine.sleep(1);
     this.findLeaks();
@@ -154,6 +166,22 @@ export class EngineClient {
         await this.caller.fulfil(anyWish(random, world.scenario));
       }
       // oxlint-enable no-await-in-loop
+    }
+  }
+
+  /** When the process gets to know that it is to close: now, or later, if it is paused, or as an answer arrives. */
+  private async someMoment(): Promise<void> {
+    const { machine, random } = this;
+    if (random.chance(0.5)) {
+      await machine.sleep(0);
+      return;
+    }
+    const wait = random.magnitude(1, this.plan.requestTimeout);
+    await Promise.race([machine.sleep(wait), this.store.nextAnswer()]);
+    // Before, while, or after what waits for the answer has dealt with it.
+    for (let turns = random.whole(0, LONGEST_TURN); turns > 0; turns -= 1) {
+      // oxlint-disable-next-line no-await-in-loop
+      await undefined;
     }
   }
 

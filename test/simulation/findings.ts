@@ -25,6 +25,8 @@ export type Check =
   | 'lost-without-cause'
   /** A lock was taken away by force or deleted, and its holder has not noticed in time. */
   | 'loss-unnoticed'
+  /** A process closes, and work under a lock of it was not asked to stop at once. */
+  | 'not-asked-to-stop'
   /** A hold that was over was renewed. */
   | 'renewed-after-end'
   /** A cancelled or timed-out wait went on, and not to find out whether its holder is dead. */

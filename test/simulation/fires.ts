@@ -32,6 +32,8 @@ interface Run {
   isGone: boolean;
   /** The record has said that it is done. */
   isKnownAsDone: boolean;
+  /** When its own work ended, others worked on under its lock: a shutdown may have cut them short. */
+  isShared: boolean;
   /** The renewTimes of the writes that were sent before the work was over. */
   readonly sentBeforeEnd: Set<string>;
 }
@@ -93,6 +95,7 @@ export class Fires {
       claim,
       end: 'begun',
       isLate: false,
+      isShared: false,
       isGone: false,
       isKnownAsDone: false,
       sentBeforeEnd: new Set(),
@@ -108,6 +111,7 @@ export class Fires {
     const { hold, signal } = holding;
     const run = this.runs.get(hold.holderIdentity)!;
     run.end = isFailed && signal.aborted ? 'begun' : 'done';
+    run.isShared = holding.inUse.size > 1;
     run.isLate =
       holdings.wasAskedToStop(holding) && !holdings.believes(holding);
   }
@@ -139,6 +143,26 @@ export class Fires {
         `${machine.name} skips the fire of ${timeOf(claim.at)} as ${state}, and no record has ever said so`,
       );
     }
+  }
+
+  /** Whether the record has said that this very call begins a fire, which nobody has run nor a later one claimed. */
+  isLeftBegun({ at, latest, ownIdentities }: Claim): boolean {
+    return (
+      this.recorded.some(
+        ({ end, by = '', ...claim }) =>
+          claim.at === at && end === 'begun' && ownIdentities.has(by),
+      ) &&
+      !this.recorded.some((other) => other.at > at && other.at <= latest) &&
+      ![...this.runs.values()].some(({ claim }) => claim.at === at)
+    );
+  }
+
+  /** A client has said that it begins a fire, and another has claimed a later one before the first has heard of it. */
+  isOvertaken(at: number): boolean {
+    return (
+      this.recorded.some((claim) => claim.at === at && claim.end === 'begun') &&
+      this.recorded.some((claim) => claim.at > at)
+    );
   }
 
   /** A client does not run a fire, nor wait for its end, since this holder has the lock. */
@@ -187,6 +211,14 @@ export class Fires {
     }
     if (author.kind === 'engine' && before && after && is) {
       this.judgeEnd(write, before, after, is);
+    }
+    if (
+      was?.end === 'begun' &&
+      is?.end === 'open' &&
+      was.by === is.by &&
+      was.at === is.at
+    ) {
+      this.accuse('claim-untrue', write, 'others have left it out since');
     }
     const run = this.runs.get(holderOf(before));
     if (run && holderOf(after) !== holderOf(before)) {
@@ -292,7 +324,11 @@ export class Fires {
     if (said.end === 'begun' && isUnheard) {
       return;
     }
-    if (said.end !== truth && !(run?.isLate && said.end === 'begun')) {
+    const mayBeCut =
+      run !== undefined &&
+      (run.isLate ||
+        (run.isShared && this.holdings.wasAskedToStop(run.holding)));
+    if (said.end !== truth && !(mayBeCut && said.end === 'begun')) {
       this.accuse(
         'claim-untrue',
         write,

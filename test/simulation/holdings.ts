@@ -9,12 +9,14 @@ export interface Holding {
   readonly hold: LockHandle;
   /** As the user took it from `hold`, once: to ask `hold` for it makes that look at the clock. */
   readonly signal: AbortSignal;
+  /** The handles that are in use, `hold` and those that were borrowed from it, each with its signal. */
+  readonly inUse: Map<LockHandle, AbortSignal>;
   readonly machine: Machine;
   readonly leaseDuration: number | 'infinite';
   readonly minHold: number;
   /** Whether the Lease is to be deleted in the end. */
   readonly mayDelete: boolean;
-  /** The user has given it back. */
+  /** The user, and all who have borrowed it, have given it back. */
   isReleased: boolean;
   /** True time at which somebody took it away who may not, or by force. */
   robbedAt: number | undefined;
@@ -32,9 +34,13 @@ export class Holdings {
     this.active.add(holding);
   }
 
-  released(holding: Holding): void {
-    holding.isReleased = true;
-    this.active.delete(holding);
+  /** A handle of it was given back. */
+  released(holding: Holding, handle: LockHandle): void {
+    holding.inUse.delete(handle);
+    if (holding.inUse.size === 0) {
+      holding.isReleased = true;
+      this.active.delete(holding);
+    }
   }
 
   /** The process is gone, and its beliefs with it. */
@@ -59,22 +65,22 @@ export class Holdings {
     }
   }
 
-  /** The client believes that it holds the lock, whatever is true. */
-  believes(holding: Holding): boolean {
-    const { hold, machine, isReleased } = holding;
-    if (isReleased || machine.isDead) {
-      return false;
-    }
-    // One that was asked to stop has the lock until it does, and only `isHeld` can tell.
+  /** The client believes that it holds the lock, by one handle at least, whatever is true. */
+  believes({ machine, inUse }: Holding): boolean {
     return (
-      !holding.signal.aborted ||
-      (this.wasAskedToStop(holding) && machine.observe(() => hold.isHeld))
+      !machine.isDead &&
+      Array.from(inUse).some(
+        // One that was asked to stop has the lock until it does, and only `isHeld` can tell.
+        ([handle, signal]) =>
+          !signal.aborted ||
+          (isOfShutdown(signal) && machine.observe(() => handle.isHeld)),
+      )
     );
   }
 
   /** The application is shutting down: it gives the lock back itself when the work takes too long. */
-  wasAskedToStop({ signal: { reason } }: Holding): boolean {
-    return reason instanceof LockLostError && reason.reason === 'shutdown';
+  wasAskedToStop({ signal }: Holding): boolean {
+    return isOfShutdown(signal);
   }
 
   /** The client believes so, and can't be excused by a pause or a robbery. */
@@ -89,4 +95,8 @@ export class Holdings {
   describe({ hold, machine }: Holding): string {
     return `${this.timeline.nameOf(hold.holderIdentity)} (on ${machine.name})`;
   }
+}
+
+function isOfShutdown({ reason }: AbortSignal): boolean {
+  return reason instanceof LockLostError && reason.reason === 'shutdown';
 }

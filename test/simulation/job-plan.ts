@@ -16,6 +16,8 @@ export interface JobPlan {
   readonly insistence: Insistence;
   readonly retry: boolean;
   readonly options: LockOptions;
+  /** Wall clocks agree to within milliseconds, and the work is short: many come for a fire at once, and one has run it at once. */
+  readonly isBrief: boolean;
   /** Wall clocks differ by less than half the period: no fire may be missed. */
   readonly clocksAgree: boolean;
   /** Somebody's claim is far ahead. */
@@ -23,6 +25,8 @@ export interface JobPlan {
 }
 
 const HOUR = 3_600_000;
+/** Milliseconds by which wall clocks are off where somebody takes care of them. */
+const SYNCHRONOUS = 5;
 /** Milliseconds by which a claim may be ahead of a clock and still be believed. */
 const BELIEVED_ADVANCE = HOUR;
 
@@ -68,8 +72,30 @@ export function planJob(
         ? minHold + random.magnitude(500, period)
         : undefined,
     },
+    isBrief: random.chance(0.3),
     clocksAgree: random.chance(0.9),
     isClaimedAhead: random.chance(0.15),
+  };
+}
+
+/** One of which each fire is run, though a client is cut off from the API server in the middle of it. */
+export function planPlainJob(
+  random: Random,
+  lock: LockReference,
+  leaseDuration: number,
+  lockOptions: LockOptions,
+): JobPlan {
+  return {
+    lock,
+    schedule: 'cron',
+    period: Math.round(leaseDuration * random.between(1.6, 3)),
+    isFrequent: false,
+    insistence: random.pick(['skip', 'wait']),
+    retry: random.chance(0.3),
+    options: { ...lockOptions, waitTimeout: random.magnitude(100, 10_000) },
+    isBrief: random.chance(0.3),
+    clocksAgree: true,
+    isClaimedAhead: false,
   };
 }
 
@@ -77,6 +103,9 @@ export function planJob(
 export function greatestOffsetOf(job: JobPlan | undefined): number {
   if (job === undefined) {
     return HOUR;
+  }
+  if (job.isBrief && job.clocksAgree) {
+    return SYNCHRONOUS;
   }
   return job.clocksAgree ? job.period / 4 : BELIEVED_ADVANCE / 2;
 }

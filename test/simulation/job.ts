@@ -74,7 +74,7 @@ export class Job {
   /** Milliseconds; while nothing is wrong, calls are late by so little that the next fire finds the lock free. */
   private get longestDelay(): number {
     const { period } = this.options;
-    return this.world.isHealed ? period / 16 : period * 0.9;
+    return this.world.isCalm ? period / 16 : period * 0.9;
   }
 
   private async call(): Promise<void> {
@@ -86,9 +86,7 @@ export class Job {
         retry: options.retry,
         ownIdentities: new Set<string>(),
       };
-      await this.caller.runFire(
-        fireWish(random, claim, options, world.isHealed),
-      );
+      await this.caller.runFire(fireWish(random, claim, options, world.isCalm));
     }
   }
 }

@@ -320,6 +320,66 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'lock given back by the first that shares it',
+    rule: 're-entrancy',
+    file: 'lock/hold.ts',
+    replacements: [
+      ['return this.handles === 0 ?', 'return this.handles >= 0 ?'],
+    ],
+  },
+  {
+    name: 'lock that was shared never given back',
+    rule: 're-entrancy',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        '  lend(): void {\n    this.handles += 1;',
+        '  lend(): void {\n    this.handles += 1 + Math.min(this.handles, 1);',
+      ],
+    ],
+  },
+  {
+    name: 'lock handed out in the very turn of the shutdown',
+    rule: 'shutdown: no new locks',
+    file: 'lock/lock-engine.ts',
+    replacements: [
+      [
+        '      if (this.closing.signal.aborted) {\n        // Acquired',
+        '      if (this.closed.signal.aborted) {\n        // Acquired',
+      ],
+    ],
+  },
+  {
+    name: 'work not asked to stop before the rest has closed',
+    rule: 'shutdown: signals first',
+    file: 'lock/lock-engine.ts',
+    replacements: [
+      [
+        '    for (const hold of this.holds) {\n      hold.askToStop();\n    }\n',
+        '',
+      ],
+      [
+        '    this.beginShutdown(timeout);\n    this.shutdownRun',
+        '    this.beginShutdown(timeout);\n    this.holds.forEach((hold) => hold.askToStop());\n    this.shutdownRun',
+      ],
+    ],
+  },
+  {
+    name: 'waits not ended before the rest has closed',
+    rule: 'shutdown: no new locks',
+    file: 'lock/lock-engine.ts',
+    replacements: [
+      [
+        '    for (const attempt of this.attempts) {\n      attempt.close();\n    }\n',
+        '',
+      ],
+      [
+        '    this.beginShutdown(timeout);\n    this.shutdownRun',
+        '    this.beginShutdown(timeout);\n    this.attempts.forEach((attempt) => attempt.close());\n    this.shutdownRun',
+      ],
+    ],
+  },
+  {
     name: 'fencing token that a deletion sets back',
     rule: 'fencing token',
     file: 'lock/hold.ts',

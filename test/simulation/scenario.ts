@@ -1,13 +1,22 @@
 /** What a seed stands for: who takes part, what they want, and what goes wrong. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import { greatestOffsetOf, planJob, type JobPlan } from './job-plan.js';
-import type { MachineOptions, Pauses } from './machine.js';
-import type { NetworkFaults, Outage } from './network.js';
+import { planOfInterval } from '../../lib/decorators/planned-fires.js';
+import {
+  greatestOffsetOf,
+  planJob,
+  planPlainJob,
+  type JobPlan,
+} from './job-plan.js';
+import { wallTimeOf, type MachineOptions, type Pauses } from './machine.js';
+import { NO_FAULTS, type NetworkFaults, type Outage } from './network.js';
 import type { Random } from './random.js';
 
 /** How many milliseconds of a monotonic clock pass in one of true time. */
 export const CLOCK_RATES = { slowest: 0.95, fastest: 1.05 };
+
+/** Milliseconds by which wall clocks are off, beside a k8slock, which trusts them. */
+const K8SLOCK_OFFSET = 5;
 
 export interface ClientPlan extends Omit<MachineOptions, 'pauses'> {
   readonly requestTimeout: number;
@@ -91,6 +100,9 @@ export interface Scenario {
   /** A Lease of coordinated leader election, which callers may try to lock. */
   readonly elected: LockReference | undefined;
   readonly job: JobPlan | undefined;
+  /** Nothing is wrong but that one client is cut off, in the middle of a fire, until some true time. */
+  readonly partition:
+    { readonly fire: number; readonly until: number } | undefined;
   readonly habits: Habits;
   readonly clients: readonly ClientPlan[];
   readonly clientGoPeers: number;
@@ -117,6 +129,69 @@ export interface Scenario {
 }
 
 export function scenarioOf(random: Random): Scenario {
+  const scenario = troubledScenario(random);
+  return random.chance(0.1) ? partitioned(random, scenario) : scenario;
+}
+
+/**
+ * A client is cut off as it claims a fire, or begins it: for a moment it hears no answers, and then nothing
+ * of it arrives for longer than its lease.
+ */
+function partitioned(random: Random, scenario: Scenario): Scenario {
+  const { leaseDuration, lockOptions, contended } = scenario;
+  const own = { name: 'job', namespace: 'default', leaseName: 'job' };
+  const job = planPlainJob(random, own, leaseDuration, lockOptions);
+  const offset =
+    scenario.k8slockPeers > 0 ? K8SLOCK_OFFSET : greatestOffsetOf(job);
+  const clients = scenario.clients.map((client) => ({
+    ...client,
+    wallOffset: random.between(-offset, offset),
+  }));
+  // The one that comes first.
+  const client = clients.reduce((first, other) =>
+    other.wallOffset > first.wallOffset ? other : first,
+  );
+  const plan = planOfInterval(job.period);
+  const fireAt = plan.next(wallTimeOf(leaseDuration));
+  const calledAt = fireAt - wallTimeOf(0) - client.wallOffset;
+  const deafFrom = calledAt + random.between(-1, 40);
+  const deafUntil = deafFrom + random.magnitude(5, 300);
+  const cutUntil = deafUntil + leaseDuration * random.between(1, 3);
+  const { name } = client;
+  return {
+    ...scenario,
+    partition: { fire: fireAt, until: cutUntil },
+    job,
+    locks: [...contended, job.lock],
+    clients,
+    faultsEnd: cutUntil + 2 * job.period,
+    habits: STYLES.usual,
+    network: {
+      ...NO_FAULTS,
+      outages: [
+        { from: deafFrom, until: deafUntil, client: name, kind: 'one-way' },
+        {
+          from: deafUntil,
+          until: cutUntil,
+          client: name,
+          kind: random.pick(['lost', 'hanging', 'refused']),
+        },
+      ],
+    },
+    watch: {
+      ...scenario.watch,
+      longestLag: 0,
+      broken: 0,
+      repeated: 0,
+      stale: 0,
+    },
+    pauses: { chance: 0, longest: 0 },
+    mishaps: [],
+    backupAt: undefined,
+  };
+}
+
+function troubledScenario(random: Random): Scenario {
   /** A fault is there in some seeds only, or none would ever see what the others do alone. */
   const sometimes = (share: number, least: number, most: number): number =>
     random.chance(share) ? random.magnitude(least, most) : 0;
@@ -159,9 +234,7 @@ export function scenarioOf(random: Random): Scenario {
       })
     : undefined;
   const locks = [...new Set([...contended, ...(job ? [job.lock] : [])])];
-  const greatestOffset = hasK8slock
-    ? 5 // k8slock trusts wall clocks: with it, they must agree
-    : greatestOffsetOf(job);
+  const greatestOffset = hasK8slock ? K8SLOCK_OFFSET : greatestOffsetOf(job);
   const clients = planClients(random, {
     leaseDuration,
     greatestOffset,
@@ -175,6 +248,7 @@ export function scenarioOf(random: Random): Scenario {
     contended,
     elected: random.chance(0.1) ? lock('elected') : undefined,
     job,
+    partition: undefined,
     habits: STYLES[style],
     clients,
     clientGoPeers: hasClientGo ? random.whole(1, 2) : 0,

@@ -46,6 +46,7 @@ interface Request<T> extends Operation {
 export class SimulatedStore implements LeaseStore {
   private readonly watches = new Set<SimulatedWatch>();
   private readonly abort = new AbortController();
+  private onAnswer: (() => void) | undefined;
 
   constructor(
     private readonly surroundings: Surroundings,
@@ -54,6 +55,13 @@ export class SimulatedStore implements LeaseStore {
   ) {
     // Each request listens to it, and there may be many at once.
     setMaxListeners(0, this.abort.signal);
+  }
+
+  /** Resolves in the very turn in which the answer to a write arrives, before anybody has dealt with it. */
+  nextAnswer(): Promise<void> {
+    return new Promise((resolve) => {
+      this.onAnswer = resolve;
+    });
   }
 
   get openWatches(): number {
@@ -215,7 +223,12 @@ export class SimulatedStore implements LeaseStore {
               machine.deliver(
                 scheduler.now + fate.answeredAfter,
                 'arrival',
-                () => settle(() => answer(resolve, reject)),
+                () => {
+                  if (request.verb !== 'get') {
+                    this.onAnswer?.();
+                  }
+                  settle(() => answer(resolve, reject));
+                },
               ),
             );
           }

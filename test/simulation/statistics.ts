@@ -9,6 +9,8 @@ export const COUNTED = [
   'takeovers',
   'robberies',
   'losses',
+  'locks borrowed',
+  'shutdowns',
   'refusals',
   'pauses',
   'crashes',

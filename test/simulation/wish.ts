@@ -23,6 +23,8 @@ export interface Wish {
   readonly isHasty?: boolean;
   /** The planned fire that the work is for. */
   readonly claim?: Claim;
+  /** Has others work under the lock, too, which may take longer than its own work. */
+  readonly isLending?: boolean;
   /** Fails in the end, by itself. */
   readonly isFailing?: boolean;
 }
@@ -53,6 +55,7 @@ export function anyWish(
     endsTogether: random.chance(habits.together),
     isStubborn: random.chance(habits.stubborn),
     isHasty: random.chance(0.3),
+    isLending: random.chance(0.15),
     options: {
       ...(isInfinite ? unlimited(lockOptions) : lockOptions),
       ...(!isInfinite &&
@@ -75,21 +78,28 @@ export function plainWish(lock: LockReference, options: LockOptions): Wish {
   return { lock, options, insistence: 'wait', work: A_MOMENT };
 }
 
-/** To run a fire of the job: for so long that it gets in the way of the next one, while things go wrong. */
+/** Milliseconds of work that is over before others have made up their mind. */
+const BRIEF = 20;
+
+/** To run a fire of the job: for so long that it gets in the way of the next one, unless nothing is wrong. */
 export function fireWish(
   random: Random,
   claim: Claim,
-  { lock, options, insistence, period }: JobPlan,
-  isHealed: boolean,
+  { lock, options, insistence, period, isBrief }: JobPlan,
+  isCalm: boolean,
 ): Wish & { claim: Claim } {
   return {
     lock,
     options,
     insistence,
     claim,
-    work: random.magnitude(1, isHealed ? period / 8 : 1.5 * period),
+    work: random.magnitude(
+      1,
+      isCalm ? period / 8 : isBrief ? BRIEF : 1.5 * period,
+    ),
     isStubborn: random.chance(0.15),
     isFailing: random.chance(0.1),
+    isLending: !isCalm && random.chance(0.15),
   };
 }
 

@@ -89,6 +89,11 @@ export class World implements Surroundings {
     return this.healedAt !== Infinity;
   }
 
+  /** No fire is in the way of the next one, nor is a call late for it. */
+  get isCalm(): boolean {
+    return this.isHealed || this.scenario.partition !== undefined;
+  }
+
   /** True time from which on nothing that has gone wrong has any effect. */
   get settlesAt(): number {
     return this.healedAt + LONGEST_AFTERMATH;
