@@ -28,7 +28,7 @@ import { insistenceOf } from './lock/patience.js';
 import { currentLabel } from './lock/caller.js';
 import type { Claim } from './lock/claim.js';
 import { systemClock } from './lock/clock.js';
-import { findEnclosingLock, runUnderLock } from './lock/current-lock.js';
+import { lendEnclosingLocks, runUnderLock } from './lock/current-lock.js';
 import type { LeaseLock } from './lock/lease-lock.js';
 import type { LockHandle } from './lock/lock-handle.js';
 import { toBackendError, type LockContext } from './lock/lock-context.js';
@@ -418,17 +418,36 @@ export class LockService {
     options: AcquireOptions,
     acquire: (prepared: PreparedLock) => Promise<T>,
   ): Promise<LockHandle | T> {
-    const prepared = await this.prepare(name, options);
-    const enclosing = prepared.resolved.reentrant
-      ? findEnclosingLock(this.store, prepared.lock)
-      : undefined;
-    if (enclosing === undefined) {
-      return acquire(prepared);
+    // In the turn of the call: its caller may end before it is known which Lease the call is about.
+    const lent = this.lendEnclosingLocks();
+    let shared: LockHandle | undefined;
+    try {
+      const prepared = await this.prepare(name, options);
+      const { reentrant, namespace } = prepared.resolved;
+      const { leaseName } = prepared.lock;
+      const enclosing = lent.find(
+        (each) =>
+          reentrant &&
+          each.namespace === namespace &&
+          each.leaseName === leaseName,
+      );
+      if (enclosing === undefined) {
+        lent.forEach((each) => void each.release());
+        return await acquire(prepared);
+      }
+      options.signal?.throwIfAborted();
+      // The work that lost its lock would wait for a record that only its own end releases.
+      enclosing.assertHeld();
+      shared = enclosing;
+      return shared;
+    } finally {
+      lent.forEach((each) => each !== shared && void each.release());
     }
-    options.signal?.throwIfAborted();
-    // The work that lost its lock would wait for a record that only its own end releases.
-    enclosing.assertHeld();
-    return enclosing.lend();
+  }
+
+  /** @internal See there. */
+  lendEnclosingLocks(): LockHandle[] {
+    return lendEnclosingLocks(this.store);
   }
 
   private async prepare(

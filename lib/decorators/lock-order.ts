@@ -32,8 +32,12 @@ export async function enterAll(
 ): Promise<readonly LockHandle[] | undefined> {
   const taken = new Map<LockWish, LockHandle>();
   let isComplete = false;
+  // The service does so for one lock: a lock is shared from the turn of the call on.
+  const kept = wishes.length === 1 ? [] : service.lendEnclosingLocks();
   try {
-    for (const wish of await inOrder(service, wishes)) {
+    const ordered =
+      wishes.length === 1 ? wishes : await inOrder(service, wishes, kept);
+    for (const wish of ordered) {
       const { name, onLocked, options, claim } = wish;
       const until = anyOf(
         signal,
@@ -51,6 +55,7 @@ export async function enterAll(
     isComplete = true;
     return wishes.flatMap((wish) => taken.get(wish) ?? []);
   } finally {
+    kept.forEach((lock) => void lock.release());
     if (!isComplete) {
       await giveBack([...taken.values()]);
     }
@@ -79,17 +84,21 @@ export function runUnderAll<T>(
   )();
 }
 
+/** Releases those of `kept` that are none of the locks. */
 async function inOrder(
   service: LockService,
   wishes: readonly LockWish[],
+  kept: readonly LockHandle[],
 ): Promise<readonly LockWish[]> {
-  if (wishes.length === 1) {
-    return wishes;
-  }
   const places = new Map<LockWish, Place>();
   for (const wish of wishes) {
     // oxlint-disable-next-line no-await-in-loop -- none of them waits for anything but the first
     places.set(wish, await service.locate(wish.name, wish.options));
+  }
+  for (const lock of kept) {
+    if (![...places.values()].some((each) => comparePlaces(each, lock) === 0)) {
+      void lock.release();
+    }
   }
   const compare = (one: LockWish, other: LockWish): number =>
     comparePlaces(places.get(one)!, places.get(other)!);

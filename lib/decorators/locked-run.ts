@@ -59,8 +59,14 @@ export class LockedRun {
     signal?: AbortSignal,
   ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.gone);
-    return acquireAndBegin(systemClock, this.claim, () =>
-      enterAll(this.service, this.wishes, until.signal),
+    return acquireAndBegin(systemClock, this.claim, ({ waitTimeout }) =>
+      enterAll(
+        this.service,
+        waitTimeout === undefined
+          ? this.wishes
+          : this.wishes.map((wish) => waitFor(wish, waitTimeout)),
+        until.signal,
+      ),
     ).finally(until.end);
   }
 
@@ -81,6 +87,14 @@ export class LockedRun {
       this.service.tellEnd(lock, isLowest ? { ...end, fire } : end);
     }
   }
+}
+
+function waitFor(wish: LockWish, waitTimeout: number): LockWish {
+  return {
+    ...wish,
+    onLocked: 'wait',
+    options: { ...wish.options, waitTimeout },
+  };
 }
 
 /**

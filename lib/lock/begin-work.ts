@@ -2,8 +2,17 @@
 import { LockLostError } from '../lock.errors.js';
 import type { Claim } from './claim.js';
 import type { Clock } from './clock.js';
-import { LONGEST_REQUEST } from './lock-context.js';
+import { backoff, LONGEST_REQUEST, pause } from './lock-context.js';
 import { giveBack, type LockHandle } from './lock-handle.js';
+
+/** How the locks are acquired. */
+interface Round {
+  /**
+   * Milliseconds to wait for each lock, whatever the call does else when one is taken: the record may say
+   * already that the work begins. Undefined in the first round.
+   */
+  readonly waitTimeout: number | undefined;
+}
 
 /**
  * Calls `acquire` and begins the work that the last of the locks has claimed. When that lock is lost before
@@ -14,30 +23,35 @@ import { giveBack, type LockHandle } from './lock-handle.js';
  * @throws what `acquire` throws, LockLostError, LockBackendError
  */
 export async function acquireAndBegin(
-  clock: Pick<Clock, 'now'>,
+  clock: Clock,
   claim: Claim | undefined,
-  acquire: () => Promise<readonly LockHandle[] | undefined>,
+  acquire: (round: Round) => Promise<readonly LockHandle[] | undefined>,
 ): Promise<readonly LockHandle[] | undefined> {
   const giveUpAt = clock.now() + LONGEST_REQUEST;
-  for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- one try after the other
-    const locks = await acquire();
+  // oxlint-disable no-await-in-loop -- one round after the other
+  for (let rounds = 1; ; rounds += 1) {
+    const waitTimeout = rounds === 1 ? undefined : giveUpAt - clock.now();
+    const locks = await acquire({ waitTimeout });
     if (locks === undefined || claim === undefined) {
       return locks;
     }
     try {
-      // oxlint-disable-next-line no-await-in-loop
       await locks.at(-1)!.begin();
       claim.ownIdentities.clear();
       claim.mayHaveBegun = false;
       return locks;
     } catch (error) {
-      // oxlint-disable-next-line no-await-in-loop
       await giveBack(locks);
-      if (!(error instanceof LockLostError) || clock.now() >= giveUpAt) {
+      const delay = backoff(clock, rounds);
+      if (
+        !(error instanceof LockLostError) ||
+        clock.now() + delay >= giveUpAt
+      ) {
         throw error;
       }
       claim.mayHaveBegun = true;
+      await pause(clock, delay);
     }
   }
+  // oxlint-enable no-await-in-loop
 }

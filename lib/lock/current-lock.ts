@@ -1,7 +1,6 @@
 /** Under which locks the running code works: by its async context. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LeaseStore } from '../kube/lease-store.js';
-import type { LockReference } from '../lock.errors.js';
 import type { LeaseLock } from './lease-lock.js';
 import type { LockHandle, LockScope } from './lock-handle.js';
 
@@ -31,9 +30,9 @@ export function surround(lock: LeaseLock, run: <T>(work: () => T) => T): void {
 /** Runs `work` with `lock` as its {@link currentLock}. */
 export function runUnderLock<T>(lock: LockHandle, work: () => T): T {
   const outer = skipReleased(storage.getStore());
-  if (outer) {
-    // Work that plans its own next call must not chain the scopes of all calls before it.
-    outer.outer = skipReleased(outer.outer);
+  // Work that plans its own next call must not chain the scopes of all calls before it.
+  for (let each = outer; each; each = each.outer) {
+    each.outer = skipReleased(each.outer);
   }
   const scope = { lock, outer };
   lock.scopes.add(scope);
@@ -43,16 +42,20 @@ export function runUnderLock<T>(lock: LockHandle, work: () => T): T {
     : run(() => storage.run(scope, work));
 }
 
-/** The lock on this Lease that the calling code already runs under, and may share: held, or lost under its feet. */
-export function findEnclosingLock(
-  store: LeaseStore,
-  lock: LockReference,
-): LockHandle | undefined {
+/**
+ * Handles of the locks that the calling code runs under, held or lost under its feet, for a call that may
+ * share one of them; the innermost comes first. Each keeps its lock until it is released.
+ */
+export function lendEnclosingLocks(store: LeaseStore): LockHandle[] {
+  const lent: LockHandle[] = [];
   let scope = skipReleased(storage.getStore());
-  while (scope?.lock && !scope.lock.lends(store, lock)) {
+  while (scope?.lock) {
+    if (scope.lock.isSharedWith(store)) {
+      lent.push(scope.lock.lend());
+    }
     scope = skipReleased(scope.outer);
   }
-  return scope?.lock;
+  return lent;
 }
 
 function skipReleased(scope: LockScope | undefined): LockScope | undefined {

@@ -70,6 +70,8 @@ export class Hold implements RecordListener {
   private readonly uid: string;
   private readonly mayBeCreatedLate: boolean;
   private readonly acquiredAt: number;
+  /** Monotonic time from which `maxHold` counts: claimed work begins later than its lock is acquired. */
+  private workingSince: number;
   private readonly stopListening: () => void;
   /** Monotonic time at which the last successful write was sent. */
   lastSentAt: number;
@@ -85,7 +87,7 @@ export class Hold implements RecordListener {
   private mustLook = false;
   private cancelCheck: (() => void) | undefined;
   private cancelDeadline: (() => void) | undefined;
-  private readonly cancelMaxHold: (() => void) | undefined;
+  private cancelMaxHold: (() => void) | undefined;
 
   constructor(
     readonly context: LockContext,
@@ -105,15 +107,12 @@ export class Hold implements RecordListener {
     this.claimEnd = acquisition.hasClaim ? 'open' : 'done';
     this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
     this.acquiredAt = context.clock.now();
+    this.workingSince = acquisition.hasClaim ? Infinity : this.acquiredAt;
     this.lastSentAt = acquisition.sentAt;
     this.stopListening = cell.listen(this);
     this.armDeadline();
     this.scheduleCheck();
-    if (options.maxHold !== undefined) {
-      this.cancelMaxHold = this.later(this.acquiredAt + options.maxHold, () =>
-        this.checkLimits(),
-      );
-    }
+    this.armMaxHold();
   }
 
   get signal(): AbortSignal {
@@ -172,8 +171,10 @@ export class Hold implements RecordListener {
   private async tellBegin(): Promise<void> {
     for (let failures = 1; ; failures += 1) {
       this.assertHeld();
-      // The application is closing: as long as nothing was sent, others can do it.
-      this.abort.signal.throwIfAborted();
+      if (this.claimEnd !== 'begun') {
+        // The application is closing: as long as nothing was sent, others can do it.
+        this.abort.signal.throwIfAborted();
+      }
       const before = this.claimEnd;
       // The write may land without an answer, and then it is not taken back.
       this.claimEnd = 'begun';
@@ -182,6 +183,8 @@ export class Hold implements RecordListener {
         await this.inTurn(() => this.writeRenewal(beginClaim));
         this.assertHeld();
         this.claimEnd = 'done';
+        this.workingSince = this.context.clock.now();
+        this.armMaxHold();
         return;
       } catch (error) {
         if (error instanceof LeaseStoreError && !error.ambiguous) {
@@ -218,7 +221,7 @@ export class Hold implements RecordListener {
       // Work that the record says to begin must begin, since nobody else does it any more.
       const { clock, requestTimeout } = this.context;
       const known = this.beginning.catch(() => undefined);
-      await atMost(clock, requestTimeout, known);
+      await atMost(clock, requestTimeout / 2, known);
     }
     if (!this.isReleased) {
       this.endClaimAs(this.claimEnd === 'open' ? 'open' : 'begun');
@@ -290,8 +293,20 @@ export class Hold implements RecordListener {
     const now = this.context.clock.now();
     if (now >= this.deadline) {
       this.lose('deadline');
-    } else if (now >= this.acquiredAt + (this.options.maxHold ?? Infinity)) {
+    } else if (now >= this.endOfMaxHold) {
       this.lose('max-hold');
+    }
+  }
+
+  private get endOfMaxHold(): number {
+    return this.workingSince + (this.options.maxHold ?? Infinity);
+  }
+
+  private armMaxHold(): void {
+    if (this.endOfMaxHold !== Infinity) {
+      this.cancelMaxHold = this.later(this.endOfMaxHold, () =>
+        this.checkLimits(),
+      );
     }
   }
 

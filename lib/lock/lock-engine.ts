@@ -240,8 +240,10 @@ export class LockEngine {
   }
 
   private async releaseAll(timeout: number): Promise<void> {
-    await atMost(this.context.clock, timeout, this.allEnded());
-    await Promise.all(Array.from(this.holds, (hold) => hold.giveUp()));
+    const { clock, requestTimeout } = this.context;
+    await atMost(clock, timeout, this.allEnded());
+    const released = Array.from(this.holds, (hold) => hold.giveUp());
+    await atMost(clock, requestTimeout, Promise.all(released));
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The handles of locks: one of several that share an acquisition, and one that stands for several locks. */
 import type { LeaseStore } from '../kube/lease-store.js';
-import { LockLostError, type LockReference } from '../lock.errors.js';
+import { LockLostError } from '../lock.errors.js';
 import type { ClaimEnd } from './claim.js';
 import type { Hold } from './hold.js';
 import { LeaseLock } from './lease-lock.js';
@@ -19,8 +19,8 @@ export abstract class LockHandle extends LeaseLock {
   /** Whether this handle was released, or the closing application has released the lock. */
   abstract readonly isReleased: boolean;
 
-  /** Whether it is this Lease of this store, and may be shared. */
-  abstract lends(store: LeaseStore, lock: LockReference): boolean;
+  /** Whether a call to the service with this store may share it. */
+  abstract isSharedWith(store: LeaseStore): boolean;
 
   /** Another handle of the same lock: the lock is released when all its handles are. */
   abstract lend(): LockHandle;
@@ -99,13 +99,8 @@ export class HeldLock extends LockHandle {
     return this.released;
   }
 
-  lends(store: LeaseStore, { namespace, leaseName }: LockReference): boolean {
-    return (
-      this.hold.options.reentrant &&
-      this.hold.context.store === store &&
-      this.namespace === namespace &&
-      this.leaseName === leaseName
-    );
+  isSharedWith(store: LeaseStore): boolean {
+    return this.hold.options.reentrant && this.hold.context.store === store;
   }
 
   lend(): LockHandle {
@@ -134,14 +129,17 @@ export class JoinedLock extends LockHandle {
   private readonly last: LockHandle;
   private readonly anyOfThem: AbortSignal;
 
-  constructor(private readonly locks: readonly LockHandle[]) {
+  constructor(
+    private readonly locks: readonly LockHandle[],
+    anyOfThem = AbortSignal.any(locks.map(({ signal }) => signal)),
+  ) {
     super();
     this.last = locks.at(-1)!;
     this.name = this.last.name;
     this.namespace = this.last.namespace;
     this.leaseName = this.last.leaseName;
     this.scopes = this.last.scopes;
-    this.anyOfThem = AbortSignal.any(locks.map(({ signal }) => signal));
+    this.anyOfThem = anyOfThem;
   }
 
   get holderIdentity(): string {
@@ -174,12 +172,13 @@ export class JoinedLock extends LockHandle {
     await Promise.all(this.locks.map((lock) => lock.release()));
   }
 
-  lends(store: LeaseStore, lock: LockReference): boolean {
-    return this.last.lends(store, lock);
+  isSharedWith(store: LeaseStore): boolean {
+    return this.last.isSharedWith(store);
   }
 
   lend(): LockHandle {
-    return new JoinedLock(this.locks.map((lock) => lock.lend()));
+    const lent = this.locks.map((lock) => lock.lend());
+    return new JoinedLock(lent, this.anyOfThem);
   }
 
   begin(): Promise<void> {

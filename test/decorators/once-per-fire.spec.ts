@@ -250,6 +250,53 @@ describe('a planned fire', () => {
     expect(claimOf(server, 'outer')).toBeUndefined();
   });
 
+  it('begins in the end, when its locks are lost before it knew that it may, whatever is to be done when one is taken', async () => {
+    let runs = 0;
+    class Careful {
+      @Cron(YEARLY, { ...UTC, name: 'careful' })
+      @WithLeaseLock('above', { onLocked: 'skip' })
+      @WithLeaseLock('below')
+      async run() {
+        runs += 1;
+      }
+    }
+    await using pod = await CronPod.start(server, Careful);
+    const { locks, others } = pod;
+    for (const name of ['above', 'below']) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await (await locks.acquire(name)).release();
+    }
+    const lost = server.faults.inject(
+      { kind: 'drop', when: 'after' },
+      { verb: 'update', name: 'below', skip: 1, times: 1 },
+    );
+    void lost
+      .hit()
+      .then(() =>
+        server.faults.inject(
+          { kind: 'drop', when: 'before' },
+          { name: 'below' },
+        ),
+      );
+    const gone = firstValueFrom(
+      locks.events$.pipe(
+        filter(({ type, name }) => type === 'released' && name === 'above'),
+      ),
+    );
+    const end = pod.tick('careful');
+    await gone;
+    expect(claimOf(server, 'below')).toMatch(/begun$/);
+    const elsewhere = await others.acquire('above');
+    const waits = firstValueFrom(
+      locks.events$.pipe(filter(({ type }) => type === 'waiting')),
+    );
+    server.faults.clear();
+    await waits;
+    await elsewhere.release();
+    expect(await end).toMatchObject({ type: 'executed' });
+    expect(runs).toBe(1);
+  });
+
   it('that comes before minHold is over is skipped, although the work is done', async () => {
     await using pods = await startTwo();
     expect((await pods.one.tick('spaced')).type).toBe('executed');

@@ -386,6 +386,32 @@ describe('work that has begun, as the record says', () => {
     expect(closed.state).toBe('resolved');
   });
 
+  it('begins though its process closes, and the first answer was lost', async () => {
+    const { a, b, clock } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    a.store.plan({ breaks: 'after' }, ['update'], 1);
+    const begun = outcomeOf(lock.begin());
+    await settled();
+    const closed = outcomeOf(a.engine.shutdown(0));
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await clock.advance(2_000);
+    expect(begun.state).toBe('resolved');
+    expect(closed.state).toBe('resolved');
+  });
+
+  it('has all of maxHold for itself', async () => {
+    const { a, clock } = await observed();
+    const options = { maxHold: 1_000 };
+    const lock = await claimFire(a, { minute: 1, options });
+    await clock.advance(5_000);
+    expect(lock.isHeld).toBe(true);
+    await lock.begin();
+    await clock.advance(999);
+    expect(lock.isHeld).toBe(true);
+    await clock.advance(1);
+    expect(lock.signal.reason).toMatchObject({ reason: 'max-hold' });
+  });
+
   it('is not taken back by a call that gives up', async () => {
     const { a, annotation } = await observed();
     const lock = await fire(a, { minute: 1 });

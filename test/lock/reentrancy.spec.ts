@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { LockLostError, LockNotAcquiredError } from '../../lib/lock.errors.js';
 import { currentLock } from '../../lib/lock/current-lock.js';
 import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { LockHandle } from '../../lib/lock/lock-handle.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { defer } from '../decorators/lock-app.js';
 import { TestService, useApi } from './lock-services.js';
@@ -50,6 +51,31 @@ describe('work that outlives the work which started it', () => {
     await inner;
     expect(service.eventTypes()).toBe('acquired released');
     await using _ = await other.acquire(name);
+  });
+
+  it('shares the lock even if the work ends in the turn of the call', async () => {
+    const name = newName();
+    const service = await api.service();
+    let inner: Promise<bigint> | undefined;
+    const outer = await service.withLock(name, ({ fencingToken }) => {
+      inner = service.withLock(name, (lock) => lock.fencingToken);
+      return fencingToken;
+    });
+    expect(await inner).toBe(outer);
+    expect(service.eventTypes()).toBe('acquired released');
+  });
+
+  it('does not keep the lock for a call for another one', async () => {
+    const [a, b] = [newName(), newName()];
+    const [service, others] = [await api.service(), await api.service()];
+    const theirs = await others.acquire(b);
+    let inner: Promise<unknown> | undefined;
+    await service.withLock(a, () => {
+      inner = service.withLock(b, () => undefined);
+    });
+    await using _ = await others.acquire(a);
+    await theirs.release();
+    await inner;
   });
 
   it('shares the lock with what it starts itself', async () => {
@@ -234,36 +260,39 @@ describe('what runs on after the release', () => {
   it.each([
     ['under the same lock', 0, () => 'same'],
     ['under locks in turn', 0, (call: number) => `turn-${call % 2}`],
+    ['while two before it run', 2, (call: number) => `turn-${call % 5}`],
     ['before the lock is released', 1, (call: number) => `turn-${call % 2}`],
   ])('may plan its own next call %s, for ever', async (_, overlap, nameOf) => {
     const CALLS = 300;
     const service = await api.service();
     const prefix = newName();
-    const handles: WeakRef<LeaseLock>[] = [];
+    const remembered: WeakRef<object>[] = [];
     const last = defer();
+    /** Ends a call that goes on until a later one has begun. */
+    const ends = new Map<number, () => void>();
     const run = (call: number): Promise<void> =>
       service.withLock(`${prefix}-${nameOf(call)}`, async (lock) => {
-        handles.push(new WeakRef(lock));
+        const { scopes } = lock as LockHandle;
+        remembered.push(...[lock, ...scopes].map((each) => new WeakRef(each)));
+        ends.get(call - overlap)?.();
+        ends.delete(call - overlap);
         if (call === CALLS) {
+          ends.forEach((end) => end());
           collectGarbage();
           await new Promise(setImmediate);
           collectGarbage();
           last.resolve();
-        } else if (overlap > 0) {
-          const next = new Promise<void>((resolve) => {
-            setImmediate(() => {
-              void run(call + 1);
-              resolve();
-            });
-          });
-          await next;
-        } else {
-          setImmediate(() => void run(call + 1));
+          return;
+        }
+        setImmediate(() => void run(call + 1));
+        if (overlap > 0) {
+          await new Promise<void>((resolve) => ends.set(call, resolve));
         }
       });
     await run(1);
     await last.promise;
-    const alive = handles.filter((handle) => handle.deref() !== undefined);
+    const alive = remembered.filter((each) => each.deref() !== undefined);
+    expect(remembered.length).toBe(2 * CALLS);
     expect(alive.length).toBeLessThan(50);
   });
 });

@@ -199,7 +199,6 @@ export class Caller {
     const { timeline, statistics, findings } = this.world;
     const { name } = this.machine;
     let taken: LockHandle | undefined;
-    const options = resolveLockOptions(wish.options);
     const controller = new AbortController();
     const { signal } = controller;
     const startedAt = this.machine.localTime();
@@ -211,15 +210,27 @@ export class Caller {
       () =>
         `wants ${lock.leaseName} (${insistence}, ${JSON.stringify({ ...wish.options, ...claim })})`,
     );
-    const acquire = async (): Promise<[LockHandle]> => {
+    const acquire = async ({
+      waitTimeout,
+    }: {
+      waitTimeout: number | undefined;
+    }): Promise<[LockHandle]> => {
+      const round: Wish =
+        waitTimeout === undefined
+          ? wish
+          : {
+              ...wish,
+              insistence: 'wait',
+              options: { ...wish.options, waitTimeout },
+            };
       const acquiring = this.engine.acquire(
         lock,
-        options,
-        insistence,
+        resolveLockOptions(round.options),
+        round.insistence,
         signal,
         claim,
       );
-      const ended = this.expectEnd(wish, signal, call);
+      const ended = this.expectEnd(round, signal, call);
       try {
         taken = await acquiring;
         return [taken];
@@ -227,11 +238,7 @@ export class Caller {
         ended();
       }
     };
-    const acquired = acquireAndBegin(
-      { now: () => this.machine.localTime() },
-      claim,
-      acquire,
-    );
+    const acquired = acquireAndBegin(this.machine.clock, claim, acquire);
     this.waits.add(controller);
     try {
       return (await acquired)?.[0];
