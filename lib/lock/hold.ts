@@ -171,7 +171,7 @@ export class Hold implements RecordListener {
   private async tellBegin(): Promise<void> {
     for (let failures = 1; ; failures += 1) {
       this.assertHeld();
-      if (this.claimEnd !== 'begun') {
+      if (this.claimEnd === 'open') {
         // The application is closing: as long as nothing was sent, others can do it.
         this.abort.signal.throwIfAborted();
       }

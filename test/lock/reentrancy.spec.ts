@@ -5,7 +5,6 @@ import { describe, expect, it } from 'vitest';
 import { LockLostError, LockNotAcquiredError } from '../../lib/lock.errors.js';
 import { currentLock } from '../../lib/lock/current-lock.js';
 import type { LeaseLock } from '../../lib/lock/lease-lock.js';
-import type { LockHandle } from '../../lib/lock/lock-handle.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { defer } from '../decorators/lock-app.js';
 import { TestService, useApi } from './lock-services.js';
@@ -73,7 +72,9 @@ describe('work that outlives the work which started it', () => {
     await service.withLock(a, () => {
       inner = service.withLock(b, () => undefined);
     });
-    await using _ = await others.acquire(a);
+    const meanwhile = await others.acquire(a);
+    expect(meanwhile.isHeld).toBe(true);
+    await meanwhile.release();
     await theirs.release();
     await inner;
   });
@@ -272,7 +273,7 @@ describe('what runs on after the release', () => {
     const ends = new Map<number, () => void>();
     const run = (call: number): Promise<void> =>
       service.withLock(`${prefix}-${nameOf(call)}`, async (lock) => {
-        const { scopes } = lock as LockHandle;
+        const scopes: Set<object> = Reflect.get(lock, 'scopes');
         remembered.push(...[lock, ...scopes].map((each) => new WeakRef(each)));
         ends.get(call - overlap)?.();
         ends.delete(call - overlap);

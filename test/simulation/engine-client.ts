@@ -181,7 +181,7 @@ export class EngineClient {
     // Before, while, or after what waits for the answer has dealt with it.
     for (let turns = random.whole(0, LONGEST_TURN); turns > 0; turns -= 1) {
       // oxlint-disable-next-line no-await-in-loop
-      await undefined;
+      await Promise.resolve();
     }
   }
 
