@@ -370,6 +370,20 @@ describe('work that has begun, as the record says', () => {
     },
   );
 
+  it('begins though its process closes as it asks what became of a lost answer', async () => {
+    const { a, b, clock } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    a.store.plan({ breaks: 'after' }, ['update'], 1);
+    const begun = outcomeOf(lock.begin());
+    await settled();
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    const closed = a.engine.shutdown(0);
+    await clock.advance(1_000);
+    await closed;
+    expect(begun.state).toBe('resolved');
+    expect(lock.signal.aborted).toBe(true);
+  });
+
   it('begins though its process closes meanwhile, and is asked to stop', async () => {
     const { a, b, clock } = await observed();
     const lock = await claimFire(a, { minute: 1 });

@@ -22,6 +22,8 @@ import type { World } from './world.js';
 
 /** Milliseconds of true time within which a cancelled wait must have ended. */
 const AT_ONCE = 0.001;
+/** Milliseconds until most of what was sent has arrived. */
+const A_MOMENT = 50;
 /** Milliseconds between the moments at which those end who end together. */
 const TOGETHER = 500;
 
@@ -403,24 +405,27 @@ export class Caller {
     startedAt: number,
     taken: LockHandle | undefined,
   ): void {
-    const { fires, findings } = this.world;
+    const { fires, findings, scheduler } = this.world;
     const { machine, engine } = this;
-    if (!fires.isLeftBegun(claim)) {
-      return;
-    }
     const now = machine.localTime();
-    const wasGivenUp =
-      taken instanceof HeldLock && taken['hold']['loss'] === 'shutdown';
+    const loss = taken instanceof HeldLock ? taken['hold']['loss'] : undefined;
+    const wasGivenUp = loss === undefined || loss === 'shutdown';
     const { requestTimeout } = engine['context'];
     const isLost = this.isClosing
       ? !wasGivenUp || now >= engine['giveUpAt'] + requestTimeout
       : now >= startedAt + LONGEST_REQUEST;
-    if (!isLost) {
-      findings.add(
-        'fire-missed',
-        `${machine.name} does not run the fire of ${new Date(claim.at).toISOString()}, which the record says it has begun`,
-      );
+    if (isLost) {
+      return;
     }
+    // What was under way at the end may arrive yet.
+    scheduler.at(scheduler.now + A_MOMENT, () => {
+      if (fires.isLeftBegun(claim)) {
+        findings.add(
+          'fire-missed',
+          `${machine.name} does not run the fire of ${new Date(claim.at).toISOString()}, which the record says it has begun`,
+        );
+      }
+    });
   }
 
   /** Who may have to run a fire again does not leave whoever runs it. */

@@ -91,6 +91,28 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'beginning whose answer was lost given up with the wait for its lock',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/patience.ts',
+    replacements: [
+      [
+        'this.call.claim?.mayHaveBegun === true && !this.isOverdue',
+        'this.call.claim?.mayHaveBegun === true && this.startedAt < 0',
+      ],
+    ],
+  },
+  {
+    name: 'beginning whose answer was lost given up by a shutdown',
+    rule: 'a claim is begun before others leave the fire out',
+    file: 'lock/hold.ts',
+    replacements: [
+      [
+        "      if (this.claimEnd === 'open') {\n",
+        "      if (this.claimEnd !== 'done') {\n",
+      ],
+    ],
+  },
+  {
     name: 'beginning cut short by a shutdown',
     rule: 'a claim is begun before others leave the fire out',
     file: 'lock/hold.ts',

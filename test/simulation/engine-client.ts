@@ -169,14 +169,23 @@ export class EngineClient {
     }
   }
 
-  /** When the process gets to know that it is to close: now, or later, if it is paused, or as an answer arrives. */
+  /**
+   * When the process gets to know that it is to close: now, or later, if it is paused; as it begins a fire;
+   * or as an answer arrives.
+   */
   private async someMoment(): Promise<void> {
-    const { machine, random } = this;
-    if (random.chance(0.5)) {
+    const { machine, random, plan, world } = this;
+    if (random.chance(0.4)) {
       await machine.sleep(0);
       return;
     }
-    const wait = random.magnitude(1, this.plan.requestTimeout);
+    if (random.chance(0.5)) {
+      const wait = 3 * world.scenario.leaseDuration;
+      await Promise.race([machine.sleep(wait), this.store.nextBeginning()]);
+      await machine.sleep(random.magnitude(0.1, 2 * plan.requestTimeout));
+      return;
+    }
+    const wait = random.magnitude(1, plan.requestTimeout);
     await Promise.race([machine.sleep(wait), this.store.nextAnswer()]);
     // Before, while, or after what waits for the answer has dealt with it.
     for (let turns = random.whole(0, LONGEST_TURN); turns > 0; turns -= 1) {

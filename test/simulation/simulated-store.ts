@@ -16,6 +16,7 @@ import {
   type RequestOptions,
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
+import { CLAIM } from '../../lib/lock/claim.js';
 import { ApiError } from '../../lib/testing/api-status.js';
 import type { ApiModel, Author } from './api-model.js';
 import type { Machine } from './machine.js';
@@ -47,6 +48,7 @@ export class SimulatedStore implements LeaseStore {
   private readonly watches = new Set<SimulatedWatch>();
   private readonly abort = new AbortController();
   private onAnswer: (() => void) | undefined;
+  private onBeginning: (() => void) | undefined;
 
   constructor(
     private readonly surroundings: Surroundings,
@@ -61,6 +63,13 @@ export class SimulatedStore implements LeaseStore {
   nextAnswer(): Promise<void> {
     return new Promise((resolve) => {
       this.onAnswer = resolve;
+    });
+  }
+
+  /** Resolves when the write is sent that begins claimed work, or renews the lock of work that was begun. */
+  nextBeginning(): Promise<void> {
+    return new Promise((resolve) => {
+      this.onBeginning = resolve;
     });
   }
 
@@ -98,6 +107,9 @@ export class SimulatedStore implements LeaseStore {
   ): Promise<StoredLease> {
     const made = make(lease);
     this.surroundings.onReplace(key, made);
+    if (isBeginning(made)) {
+      this.onBeginning?.();
+    }
     return this.send('update', key, options, () =>
       this.surroundings.api.update(this.author, key, made),
     );
@@ -258,6 +270,11 @@ export class SimulatedStore implements LeaseStore {
         reject(instead ? refusal(request, instead) : failure(request, error));
     }
   }
+}
+
+function isBeginning({ metadata, spec }: StoredLease): boolean {
+  const claim = metadata.annotations?.[CLAIM] ?? '';
+  return claim.endsWith(` begun by ${spec?.holderIdentity}`);
 }
 
 function refusal(
