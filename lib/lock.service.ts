@@ -16,6 +16,7 @@ import { LeaseStoreError } from './kube/lease-store.js';
 import type { StoredLease } from './kube/lease-store.js';
 import {
   LockConfigurationError,
+  type LockBackendError,
   quote,
   type LockReference,
 } from './lock.errors.js';
@@ -301,6 +302,18 @@ export class LockService {
         ? { type: 'failed', ...lock, ...details, error: failure.error }
         : { type: 'executed', ...lock, ...details },
     );
+  }
+
+  /** @internal Tells that a request has failed, and is going to be sent again. */
+  tellRetry(error: LockBackendError): void {
+    if (error.lock !== undefined) {
+      this.emit({
+        type: 'backend-error',
+        ...error.lock,
+        operation: 'acquire',
+        error,
+      });
+    }
   }
 
   /**

@@ -18,8 +18,9 @@ export interface CatchUp {
   readonly call: () => unknown;
 }
 
-/** Milliseconds between two looks at the record, when the first of them fails. */
+/** Milliseconds between two looks at the record, when the first of them fails; twice as many each time, up to the longest. */
 const RETRY_INTERVAL = 1_000;
+const LONGEST_RETRY_INTERVAL = 60_000;
 
 /**
  * Runs the latest planned fire before now if the record says that an earlier one was the last to be
@@ -38,18 +39,22 @@ export async function catchUp(
   const now = Date.now();
   const fire = fireAt(plan, now);
   const lastTry = plan.next(now) - RETRY_INTERVAL;
-  const find = async (): ReturnType<LockService['readRecord']> => {
+  const find = async (
+    interval: number,
+  ): ReturnType<LockService['readRecord']> => {
     try {
       return await locks.readRecord(lockName, options);
     } catch (error) {
       if (!isPassing(error) || closing.aborted || Date.now() > lastTry) {
         throw error;
       }
-      await sleep(RETRY_INTERVAL, undefined, { signal: closing, ref: false });
-      return find();
+      locks.tellRetry(error);
+      const delay = Math.min(interval, Math.max(lastTry - Date.now(), 0));
+      await sleep(delay, undefined, { signal: closing, ref: false });
+      return find(Math.min(2 * interval, LONGEST_RETRY_INTERVAL));
     }
   };
-  const lease = await find();
+  const lease = await find(RETRY_INTERVAL);
   if (fire === undefined || !lease || readClaim(lease) === undefined) {
     return;
   }
@@ -60,7 +65,7 @@ export async function catchUp(
   }
 }
 
-function isPassing(error: unknown): boolean {
+function isPassing(error: unknown): error is LockBackendError {
   return (
     error instanceof LockBackendError && !FINAL_REASONS.includes(error.reason)
   );

@@ -358,7 +358,9 @@ export class Hold implements RecordListener {
     }
     const { context, options } = this;
     try {
-      this.checkRecord(await this.cell.look(this.requestOptions()));
+      const priority = options.autoRenew ? 'renew' : 'look';
+      const request = { ...this.requestOptions(), priority } as const;
+      this.checkRecord(await this.cell.look(request));
       this.failures = 0;
       this.mustLook = false;
       this.scheduleCheck();

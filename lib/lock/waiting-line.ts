@@ -52,9 +52,19 @@ export async function waitInLine(
   });
   // The caller before it may wait for ever, while the API server fails.
   const giveUp = (): void => call.stop(call.outOfTime());
-  const cancel = patience.isForPlannedWork
+  const giveUpAt = (at: number): (() => void) =>
+    clock.schedule(at, () => {
+      const { verdict } = patience;
+      const mayBeDead = !verdict.takeable && patience.goOnFor(verdict);
+      if (mayBeDead && verdict.expiresAt !== undefined) {
+        cancel = giveUpAt(verdict.expiresAt + requestTimeout);
+      } else {
+        giveUp();
+      }
+    });
+  let cancel = patience.isForPlannedWork
     ? patience.whenOver(giveUp)
-    : clock.schedule(clock.now() + requestTimeout, giveUp);
+    : giveUpAt(clock.now() + requestTimeout);
   try {
     await cell.queue.enter(signal);
   } finally {

@@ -2,6 +2,7 @@
 import { Logger, type Type } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { filter, firstValueFrom } from 'rxjs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { WithLeaseLock, type WithLeaseLockOptions } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
@@ -113,9 +114,13 @@ it('looks again when the API server does not answer at first', async () => {
     server,
     jobs(HOURLY, { catchUp: true }),
   );
-  await fault.hit();
+  const told = firstValueFrom(
+    pod.locks.events$.pipe(filter(({ type }) => type === 'backend-error')),
+  );
+  await fault.hit(2);
   fault.remove();
   expect((await pod.firstEnd()).type).toBe('executed');
+  expect(await told).toMatchObject({ operation: 'acquire', name: 'job' });
 });
 
 it('logs what the job fails with, as the scheduler does', async () => {

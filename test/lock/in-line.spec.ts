@@ -118,13 +118,15 @@ describe.each(['try', 'skip'] as const)(
     }
 
     it('is turned away when that one finds a holder', async () => {
-      const { clock, second } = asking(foreignSpec());
+      const { clock, cluster, second } = asking(foreignSpec());
       await clock.advance(999);
       expect(second.state).toBe('pending');
       await clock.advance(1);
-      const isLookedAt = call === 'skip'; // it may be dead
-      expect(second.state).toBe(isLookedAt ? 'pending' : 'rejected');
-      await clock.advance(5_000);
+      // It may be dead, and a skip makes sure of that.
+      expect(second.state).toBe(call === 'skip' ? 'pending' : 'rejected');
+      const renewTime = '2026-01-01T00:00:05.000000Z';
+      cluster.writeSpec(foreignSpec({ renewTime }));
+      await settled();
       expect(second.reason).toMatchObject({
         reason: 'held',
         holder: 'stranger',
@@ -176,6 +178,21 @@ describe.each(['try', 'skip'] as const)(
     });
   },
 );
+
+describe('a skip behind a call that waits for a holder', () => {
+  it('is not turned away for one that may be dead', async () => {
+    const { cluster, clock, pod } = setUp();
+    cluster.writeSpec(foreignSpec());
+    const first = outcomeOf(pod.acquire());
+    await clock.advance(1_000);
+    const second = outcomeOf(pod.skip());
+    await clock.advance(13_999);
+    expect(second.state).toBe('pending');
+    await clock.advance(1); // the lease of the dead one is over
+    const { holderIdentity: holder } = first.value!;
+    expect(second.reason).toMatchObject({ reason: 'held', holder });
+  });
+});
 
 describe('a former holder whose lock was lost', () => {
   it('does not make the process forget the present holder when its work ends', async () => {
