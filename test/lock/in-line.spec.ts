@@ -5,6 +5,7 @@ import type { LeaseSpec } from '../../lib/kube/lease-store.js';
 import { LockBackendError } from '../../lib/lock.errors.js';
 import { settled } from './controlled-clock.js';
 import type { Fate } from './memory-lease-store.js';
+import { fire } from './planned-work.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 
 function setUp() {
@@ -179,6 +180,19 @@ describe.each(['try', 'skip'] as const)(
   },
 );
 
+describe('a fire behind a call that is asking for the lock', () => {
+  it('is left out as soon as that one has the lock', async () => {
+    const { clock, pod } = setUp();
+    pod.store.plan({ answeredAfter: 1_000 }, 'get', 1);
+    const first = outcomeOf(pod.acquire());
+    await clock.advance(500);
+    const second = outcomeOf(fire(pod, { minute: 1 }));
+    await clock.advance(500);
+    const { holderIdentity: holder } = first.value!;
+    expect(second.reason).toMatchObject({ reason: 'held', holder });
+  });
+});
+
 describe('a skip behind a call that waits for a holder', () => {
   it('is not turned away for one that may be dead', async () => {
     const { cluster, clock, pod } = setUp();
@@ -269,6 +283,30 @@ describe('a handover', () => {
     expect(pod.store.verbs().split(' ').slice(sent)).toEqual([
       'update',
       'update',
+    ]);
+  });
+
+  it('that was ended in place of the successor is not ended by a call that fails later', async () => {
+    const { cluster, clock, pod } = setUp();
+    const lock = await pod.acquire();
+    const abort = new AbortController();
+    outcomeOf(pod.acquire(JOB, {}, abort.signal));
+    pod.store.plan({ breaks: 'unsent' }, 'update', 1);
+    await lock.release();
+    await settled();
+    abort.abort();
+    await clock.advance(1_000);
+    cluster.writeSpec(foreignSpec());
+    const sent = pod.store.requests.length;
+    await expect(pod.try()).rejects.toMatchObject({ holder: 'stranger' });
+    await clock.advance(1_000);
+    await expect(pod.try()).rejects.toMatchObject({ holder: 'stranger' });
+    await clock.advance(1_000);
+    // A conflict that makes it look, and another look.
+    expect(pod.store.verbs().split(' ').slice(sent)).toEqual([
+      'update',
+      'get',
+      'get',
     ]);
   });
 

@@ -7,6 +7,7 @@ import {
 } from '../../lib/kube/lease-store.js';
 import { settled } from './controlled-clock.js';
 import type { Fate } from './memory-lease-store.js';
+import { fire } from './planned-work.js';
 import { Cluster, JOB, outcomeOf } from './processes.js';
 
 function setUp() {
@@ -202,6 +203,27 @@ describe('an answer that shows more than was written', () => {
     expect(lock.isHeld).toBe(true);
     await lock.release();
     expect(pod.eventTypes()).not.toContain('backend-error');
+  });
+});
+
+describe('an answer that does not show the claim of a fire', () => {
+  it('is a failure: others would not find it', async () => {
+    const world = setUp();
+    const { clock, pod } = world;
+    pod.store.plan(
+      {
+        instead: (lease) => ({
+          ...lease,
+          metadata: { ...lease.metadata, annotations: {} },
+        }),
+      },
+      'update',
+      1,
+    );
+    const begun = outcomeOf(fire(pod, { minute: 1 }));
+    await clock.advance(1_000);
+    expect(failures(world, 'acquire')).toEqual(['server']);
+    expect(begun.value!.isHeld).toBe(true);
   });
 });
 
