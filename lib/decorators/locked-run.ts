@@ -21,7 +21,6 @@ import type { LockService } from '../lock.service.js';
 import { acquireAndBegin } from '../lock/begin-work.js';
 import { currentCaller } from '../lock/caller.js';
 import type { Claim } from '../lock/claim.js';
-import { systemClock } from '../lock/clock.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { giveBack, type LockHandle } from '../lock/lock-handle.js';
 import {
@@ -59,7 +58,7 @@ export class LockedRun {
     signal?: AbortSignal,
   ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.gone);
-    return acquireAndBegin(systemClock, this.claim, ({ waitTimeout }) =>
+    return acquireAndBegin(this.service.engine, this.claim, ({ waitTimeout }) =>
       enterAll(
         this.service,
         waitTimeout === undefined

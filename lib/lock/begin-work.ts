@@ -5,6 +5,13 @@ import type { Clock } from './clock.js';
 import { backoff, LONGEST_REQUEST, pause } from './lock-context.js';
 import { giveBack, type LockHandle } from './lock-handle.js';
 
+/** Where the work is to begin. */
+interface Place {
+  readonly clock: Clock;
+  /** Aborts when the application closes: no lock is to be had any more. */
+  readonly closingSignal: AbortSignal;
+}
+
 /** How the locks are acquired. */
 interface Round {
   /**
@@ -23,7 +30,7 @@ interface Round {
  * @throws what `acquire` throws, LockLostError, LockBackendError
  */
 export async function acquireAndBegin(
-  clock: Clock,
+  { clock, closingSignal }: Place,
   claim: Claim | undefined,
   acquire: (round: Round) => Promise<readonly LockHandle[] | undefined>,
 ): Promise<readonly LockHandle[] | undefined> {
@@ -50,7 +57,7 @@ export async function acquireAndBegin(
         throw error;
       }
       claim.mayHaveBegun = true;
-      await pause(clock, delay);
+      await pause(clock, delay, closingSignal).catch(() => undefined);
     }
   }
   // oxlint-enable no-await-in-loop

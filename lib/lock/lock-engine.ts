@@ -9,6 +9,7 @@ import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { LockAttempt } from './acquisition.js';
 import type { Claim } from './claim.js';
+import type { Clock } from './clock.js';
 import { followCall, type LockTracer } from './followed-call.js';
 import { findCondition, type LockCondition } from './hold-condition.js';
 import { Hold } from './hold.js';
@@ -52,8 +53,8 @@ export class LockEngine {
     context: Omit<LockContext, 'background'>,
     private readonly clientId: string,
   ) {
-    // Each request of a release listens to it, and there may be many at once.
-    setMaxListeners(0, this.closed.signal);
+    // Many may listen to them at once.
+    setMaxListeners(0, this.closing.signal, this.closed.signal);
     this.context = {
       ...context,
       background: (work) => {
@@ -61,6 +62,15 @@ export class LockEngine {
         void work.then(() => this.background.delete(work));
       },
     };
+  }
+
+  get clock(): Clock {
+    return this.context.clock;
+  }
+
+  /** Aborts when the shutdown begins. */
+  get closingSignal(): AbortSignal {
+    return this.closing.signal;
   }
 
   /**

@@ -40,7 +40,7 @@ export async function fire(
   call: Fire,
   claim = claimOf(call),
 ): Promise<LockHandle> {
-  const locks = await acquireAndBegin(pod.clock, claim, async () => [
+  const locks = await acquireAndBegin(pod.engine, claim, async () => [
     await claimFire(pod, call, claim),
   ]);
   return locks![0]!;

@@ -240,7 +240,7 @@ export class Caller {
         ended();
       }
     };
-    const acquired = acquireAndBegin(this.machine.clock, claim, acquire);
+    const acquired = acquireAndBegin(this.engine, claim, acquire);
     this.waits.add(controller);
     try {
       return (await acquired)?.[0];
