@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { FINAL_REASONS, LockBackendError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
-import { judgeClaim, readClaim } from '../lock/claim.js';
+import { isMissed } from './missed-fire.js';
 import { fireAt, planOfCron, type CronTime } from './planned-fires.js';
 import type { ScheduledMethod } from './scheduled-methods.js';
 import { callForFire } from './scheduler-ticks.js';
@@ -55,12 +55,7 @@ export async function catchUp(
     }
   };
   const lease = await find(RETRY_INTERVAL);
-  if (fire === undefined || !lease || readClaim(lease) === undefined) {
-    return;
-  }
-  const claim = { ...fire, retry, ownIdentities: new Set<string>() };
-  // Whether its holder is alive is for the call to find out.
-  if (judgeClaim(claim, lease, undefined).state !== 'settled') {
+  if (fire && isMissed(fire, retry, lease)) {
     await callForFire(method, fire, call);
   }
 }

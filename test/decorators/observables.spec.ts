@@ -196,6 +196,32 @@ describe('a second subscription', () => {
   });
 });
 
+describe('a subscription that ends in the very moment in which the lock is acquired', () => {
+  it('does not begin, and leaves the lock free', async () => {
+    let begun = 0;
+    const opened = await feed.openLater(
+      deferObservable(() => {
+        begun += 1;
+        return NEVER;
+      }),
+    );
+    await released();
+    const acquired = new Promise<void>((resolve) => {
+      const listening = fixture.locks.events$.subscribe(({ type }) => {
+        if (type === 'acquired') {
+          subscription.unsubscribe();
+          listening.unsubscribe();
+          resolve();
+        }
+      });
+    });
+    const subscription = opened.subscribe();
+    await acquired;
+    await released();
+    expect(begun).toBe(0);
+  });
+});
+
 describe('an Observable that nobody subscribes to', () => {
   it('holds the lock for no longer than the turn of the event loop', async () => {
     await feed.openLater(NEVER);

@@ -318,6 +318,31 @@ describe('several locks under @Cron', () => {
       ['x-job', true],
     ]);
   });
+
+  it('leave the fire undone when the work stops since any of them was lost', async () => {
+    @Injectable()
+    class Guarded {
+      @Cron(CronExpression.EVERY_DAY_AT_4AM, { name: 'job' })
+      @WithLeaseLock('y-guard')
+      @WithLeaseLock('x-job')
+      async run(@HeldLock() lock?: LeaseLock) {
+        await once(lock!.signal, 'abort');
+        throw lock!.signal.reason;
+      }
+    }
+    await using app = await startLockApp(
+      { imports: [ScheduleModule.forRoot()], providers: [Guarded] },
+      { lock: { renewInterval: 100 } },
+    );
+    const begun = nextEvent(app, 'renewed', 'x-job');
+    const failed = nextEvent(app, 'failed', 'x-job');
+    fire(app);
+    await begun;
+    await app.others.forceRelease('y-guard');
+    await failed;
+    await turnOf(app, 'x-job');
+    expect(claimOf(app, 'x-job')).toBe('begun');
+  });
 });
 
 /** Resolves when the application knows that the lock is free. */

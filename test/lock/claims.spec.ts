@@ -370,20 +370,6 @@ describe('work that has begun, as the record says', () => {
     },
   );
 
-  it('begins though its process closes as it asks what became of a lost answer', async () => {
-    const { a, b, clock } = await observed();
-    const lock = await claimFire(a, { minute: 1 });
-    a.store.plan({ breaks: 'after' }, ['update'], 1);
-    const begun = outcomeOf(lock.begin());
-    await settled();
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
-    const closed = a.engine.shutdown(0);
-    await clock.advance(1_000);
-    await closed;
-    expect(begun.state).toBe('resolved');
-    expect(lock.signal.aborted).toBe(true);
-  });
-
   it('begins though its process closes meanwhile, and is asked to stop', async () => {
     const { a, b, clock } = await observed();
     const lock = await claimFire(a, { minute: 1 });
@@ -520,6 +506,20 @@ describe('the work of a holder that dies', () => {
       expect(states.slice(0, 2).toSorted()).toEqual(['rejected', 'resolved']);
     },
   );
+
+  it('stays undone though somebody else has held the lock since, for other work', async () => {
+    const { a, b, c, annotation, clock } = await observed();
+    await fire(a, { minute: 1, retry: true });
+    await settled();
+    die(a);
+    const byHand = outcomeOf(b.acquire());
+    await clock.advance(15_100);
+    await byHand.value?.release();
+    expect(annotation()).toMatch(ended('begun', 'a'));
+    await clock.advance(1_000);
+    await (await fire(c, { minute: 1, retry: true })).release();
+    expect(annotation()).toMatch(ended('done', 'c'));
+  });
 
   it('is not taken over when it ends well, and following costs nothing', async () => {
     const { a, b, clock } = await observed();

@@ -1,4 +1,5 @@
 /** Who takes part in a run: clients, peers and people, and what happens to them on the way. */
+import { planOfInterval } from '../../lib/decorators/planned-fires.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { Backup } from './api-model.js';
 import { ClientGoPeer } from './client-go-peer.js';
@@ -15,6 +16,8 @@ import { expires, holderOf, isParked } from './write-judge.js';
 
 /** Milliseconds between the looks of whoever cleans up after the dead. */
 const CLEANING = 2_000;
+/** Milliseconds that it takes to make up for a fire, once its lock can be had. */
+const CATCHING_UP = 600;
 /** Milliseconds by which the wall clocks of peers are off, at most. */
 const PEER_OFFSET = 5;
 
@@ -112,7 +115,10 @@ export class Cast {
    * the lock. Of the calls that come meanwhile, the first of each process waits for that to end, and
    * each of them has been judged when it was left out.
    */
-  isExcused(at: number, { period, isFrequent, options }: JobPlan): boolean {
+  isExcused(
+    at: number,
+    { period, isFrequent, catchUp, options }: JobPlan,
+  ): boolean {
     const { change, world } = this;
     const time = at - wallTimeOf(0);
     if (change === undefined || time <= change.goneAt - period / 2) {
@@ -123,14 +129,41 @@ export class Cast {
       return true;
     }
     const { leaseDuration, watch } = world.scenario;
-    // Who comes later, or can't watch, sees the record first when it has long been dead.
-    const firstSeen = isFrequent
-      ? Math.max(goneAt, comesAt) + (watch.isForbidden ? 2 * period : 0)
-      : goneAt;
+    // Who comes later, or can't watch, sees the record first when it has long been dead. To make up for a
+    // fire, it waits until that has expired, which is in the way of the next one.
+    const firstSeen =
+      isFrequent || catchUp
+        ? Math.max(goneAt, comesAt) + (watch.isForbidden ? 2 * period : 0)
+        : goneAt;
     const isFree = firstSeen + leaseDuration / CLOCK_RATES.slowest;
     // Others see the rest of `minHold` in whole seconds, from when they see it first.
     const offset = options.minHold || isFrequent ? period / 2 : period / 4;
     return time < Math.max(isFree, comesAt) + offset && world.calls.wasMet(at);
+  }
+
+  /**
+   * The latest fire that all have missed, if those who come make up for it before the next is due: they may
+   * have to wait until a lock of the dead has expired. Undefined: there is none.
+   */
+  madeUpFor({
+    catchUp,
+    isFrequent,
+    options,
+    period,
+  }: JobPlan): number | undefined {
+    const { change, world } = this;
+    if (!catchUp || isFrequent || options.minHold || !change?.isEmpty) {
+      return undefined;
+    }
+    const { leaseDuration } = world.scenario;
+    const plan = planOfInterval(period);
+    const started = wallTimeOf(change.comesAt);
+    // By the clock that is farthest behind, and by the one farthest ahead.
+    const at = plan.last(started - period / 4);
+    const next = plan.next(started - period / 4) - period / 4;
+    const isInTime =
+      next - started > leaseDuration / CLOCK_RATES.slowest + CATCHING_UP;
+    return isInTime ? at : undefined;
   }
 
   /** etcd is restored from the backup. The Leases that have been deleted since are there again. */

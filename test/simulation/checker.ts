@@ -113,6 +113,7 @@ export class Checker {
 
   /** A client has been told to close: everything under a lock has been asked to stop in that very moment. */
   closing(machine: Machine): void {
+    this.holdings.beginClosing(machine);
     for (const holding of this.holdings.current()) {
       if (holding.machine === machine) {
         this.mustBeAsked(holding);

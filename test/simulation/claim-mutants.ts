@@ -241,6 +241,12 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     replacements: [['return (claim?.at ?? wallTime -', 'return (wallTime -']],
   },
   {
+    name: 'missed fire not made up for',
+    rule: 'catchUp',
+    file: 'decorators/missed-fire.ts',
+    replacements: [["state !== 'settled'", "state === 'own'"]],
+  },
+  {
     name: 'fire that waits for as long as its holder lives',
     rule: 'waitTimeout',
     file: 'lock/patience.ts',

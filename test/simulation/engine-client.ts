@@ -58,7 +58,15 @@ export class EngineClient {
     this.caller = new Caller(world, machine, this.engine, random);
     const { job } = world.scenario;
     this.job =
-      job && new Job(world, machine, this.caller, random.fork('job'), job);
+      job &&
+      new Job(
+        world,
+        machine,
+        this.engine,
+        this.caller,
+        random.fork('job'),
+        job,
+      );
   }
 
   get isIdle(): boolean {
@@ -74,6 +82,9 @@ export class EngineClient {
     }
     if (job) {
       this.engine.observe(job.lock);
+    }
+    if (job?.catchUp) {
+      void this.occupied(() => this.job!.catchUp());
     }
     for (let i = 0; i < this.plan.callers; i += 1) {
       void this.occupied(() => this.callAgainAndAgain());

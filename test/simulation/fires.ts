@@ -157,12 +157,16 @@ export class Fires {
     );
   }
 
+  /** A client has said that it begins a fire. It may have died since. */
+  wasBegun(at: number): boolean {
+    return this.recorded.some(
+      (claim) => claim.at === at && claim.end === 'begun',
+    );
+  }
+
   /** A client has said that it begins a fire, and another has claimed a later one before the first has heard of it. */
   isOvertaken(at: number): boolean {
-    return (
-      this.recorded.some((claim) => claim.at === at && claim.end === 'begun') &&
-      this.recorded.some((claim) => claim.at > at)
-    );
+    return this.wasBegun(at) && this.recorded.some((claim) => claim.at > at);
   }
 
   /** A client does not run a fire, nor wait for its end, since this holder has the lock. */

@@ -26,6 +26,7 @@ export class Holdings {
   private readonly byIdentity = new Map<string, Holding>();
   /** Those that the user has not given back yet. */
   private readonly active = new Set<Holding>();
+  private readonly closing = new Set<Machine>();
 
   constructor(private readonly timeline: Timeline) {}
 
@@ -50,6 +51,15 @@ export class Holdings {
         this.active.delete(holding);
       }
     }
+  }
+
+  /** The process has been told to close: what it acquires in that very turn it hands out to nobody. */
+  beginClosing(machine: Machine): void {
+    this.closing.add(machine);
+  }
+
+  isClosing(machine: Machine | undefined): boolean {
+    return machine !== undefined && this.closing.has(machine);
   }
 
   get(identity: string): Holding | undefined {

@@ -15,6 +15,8 @@ export interface JobPlan {
   readonly isFrequent: boolean;
   readonly insistence: Insistence;
   readonly retry: boolean;
+  /** A process that starts makes up for the latest fire that was missed. */
+  readonly catchUp: boolean;
   readonly options: LockOptions;
   /** Wall clocks agree to within milliseconds, and the work is short: many come for a fire at once, and one has run it at once. */
   readonly isBrief: boolean;
@@ -64,6 +66,7 @@ export function planJob(
       contended ? ['skip', 'wait', 'wait'] : ['skip', 'skip', 'skip', 'wait'],
     ),
     retry: random.chance(0.5),
+    catchUp: random.chance(0.5),
     options: {
       ...lockOptions,
       waitTimeout: random.magnitude(100, 10_000),
@@ -92,6 +95,7 @@ export function planPlainJob(
     isFrequent: false,
     insistence: random.pick(['skip', 'wait']),
     retry: random.chance(0.3),
+    catchUp: random.chance(0.5),
     options: { ...lockOptions, waitTimeout: random.magnitude(100, 10_000) },
     isBrief: random.chance(0.3),
     clocksAgree: true,

@@ -1,9 +1,13 @@
 /** A scheduled method of a process: it is called for each planned fire, by the process's own clock, and runs once per fire. */
+import { isMissed } from '../../lib/decorators/missed-fire.js';
 import {
   fireAt,
   planOfInterval,
+  type Fire,
   type Plan,
 } from '../../lib/decorators/planned-fires.js';
+import { LockBackendError } from '../../lib/lock.errors.js';
+import type { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { Caller } from './caller.js';
 import type { JobPlan } from './job-plan.js';
 import type { Machine } from './machine.js';
@@ -11,6 +15,8 @@ import type { Random } from './random.js';
 import { fireWish } from './wish.js';
 import type { World } from './world.js';
 
+/** Milliseconds between two looks for a missed fire, when the first of them fails. */
+const CATCH_UP_INTERVAL = 1_000;
 /** How often a call comes late: the process is busy. */
 const LATE = 0.2;
 
@@ -21,6 +27,7 @@ export class Job {
   constructor(
     private readonly world: World,
     private readonly machine: Machine,
+    private readonly engine: LockEngine,
     private readonly caller: Caller,
     private readonly random: Random,
     private readonly options: JobPlan,
@@ -31,6 +38,35 @@ export class Job {
   /** From now on it is not called any more. */
   stop(): void {
     this.isStopped = true;
+  }
+
+  /** As `catchUp` does when its process has started: looks for the latest fire, and runs it if it was missed. */
+  async catchUp(): Promise<void> {
+    const { plan, machine, world, engine } = this;
+    const { lock, retry } = this.options;
+    const now = machine.wallMilliseconds();
+    const fire = fireAt(plan, now);
+    while (
+      fire &&
+      !this.isStopped &&
+      machine.wallMilliseconds() < plan.next(now)
+    ) {
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one look after the other
+        if (isMissed(fire, retry, await engine.read(lock))) {
+          world.statistics.count('fires made up for');
+          // oxlint-disable-next-line no-await-in-loop
+          await this.callFor(fire);
+        }
+        return;
+      } catch (error) {
+        if (!(error instanceof LockBackendError)) {
+          throw error;
+        }
+        // oxlint-disable-next-line no-await-in-loop
+        await machine.sleep(CATCH_UP_INTERVAL);
+      }
+    }
   }
 
   /** Until this true time, hands `run` each call when it is due. */
@@ -78,15 +114,19 @@ export class Job {
   }
 
   private async call(): Promise<void> {
-    const { plan, options, machine, world, random } = this;
-    const fire = fireAt(plan, machine.wallMilliseconds());
+    const fire = fireAt(this.plan, this.machine.wallMilliseconds());
     if (fire !== undefined) {
-      const claim = {
-        ...fire,
-        retry: options.retry,
-        ownIdentities: new Set<string>(),
-      };
-      await this.caller.runFire(fireWish(random, claim, options, world.isCalm));
+      await this.callFor(fire);
     }
+  }
+
+  private async callFor(fire: Fire): Promise<void> {
+    const { options, world, random } = this;
+    const claim = {
+      ...fire,
+      retry: options.retry,
+      ownIdentities: new Set<string>(),
+    };
+    await this.caller.runFire(fireWish(random, claim, options, world.isCalm));
   }
 }

@@ -216,6 +216,14 @@ class Simulation {
           world.fires.expectRun(at);
         }
       }
+      const madeUpFor = cast.madeUpFor(job);
+      if (
+        madeUpFor !== undefined &&
+        madeUpFor > wallTimeOf(begin + period / 2) &&
+        !world.fires.wasBegun(madeUpFor)
+      ) {
+        world.fires.expectRun(madeUpFor);
+      }
     }
   }
 

@@ -20,6 +20,7 @@ export const COUNTED = [
   'stale writes refused',
   'fires run',
   'fires run again',
+  'fires made up for',
   'fires skipped',
   'claims lost',
   'restores',

@@ -244,7 +244,9 @@ export class WriteJudge {
       return;
     }
     const holding = this.holdings.get(from);
-    if (write.after === undefined && !holding?.mayDelete) {
+    const isUnheard =
+      holding === undefined && this.holdings.isClosing(write.author.machine);
+    if (write.after === undefined && !holding?.mayDelete && !isUnheard) {
       this.accuse(
         'touched-foreign-record',
         write,
