@@ -41,7 +41,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'claim of a broken clock believed',
     rule: 'once per fire',
     file: 'lock/claim.ts',
-    replacements: [['    found.at > claim.latest ||\n', '']],
+    replacements: [[' || found.at > claim.latest', '']],
   },
   {
     name: 'claim taken for begun by others',
@@ -87,7 +87,10 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     rule: 'a claim is begun before others leave the fire out',
     file: 'lock/begin-work.ts',
     replacements: [
-      ['clock.now() >= giveUpAt', 'clock.now() >= giveUpAt - LONGEST_REQUEST'],
+      [
+        '!(error instanceof LockLostError)',
+        '!(error instanceof LockLostError && giveUpAt < 0)',
+      ],
     ],
   },
   {

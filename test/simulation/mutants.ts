@@ -224,10 +224,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: 'R8',
     file: 'lock/hold.ts',
     replacements: [
-      [
-        'this.renewing = this.renewing.then(() => this.verify());',
-        "this.lose('deleted');",
-      ],
+      ['void this.inTurn(() => this.verify());', "this.lose('deleted');"],
     ],
   },
   {
@@ -314,7 +311,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/lock-engine.ts',
     replacements: [
       [
-        '    await atMost(clock, giveUpAt - clock.now(), Promise.all(this.background));\n',
+        '    await atMost(clock, closeAt - clock.now(), Promise.all(this.background));\n',
         '',
       ],
     ],
@@ -403,7 +400,7 @@ export const MUTANTS: readonly Mutant[] = [
     rule: 'a skip is for the living',
     file: 'lock/patience.ts',
     replacements: [
-      ['clock.now() > LONGEST_LOOK', 'clock.now() > -LONGEST_LOOK'],
+      ['clock.now() <= LONGEST_LOOK', 'clock.now() <= -LONGEST_LOOK'],
     ],
   },
   ...CLAIM_MUTANTS,
