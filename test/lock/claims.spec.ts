@@ -370,6 +370,22 @@ describe('work that has begun, as the record says', () => {
     },
   );
 
+  it('leaves nothing behind in an application that closes before the next try', async () => {
+    const { a, b, clock } = await observed();
+    a.store.plan({}, ['update'], 1);
+    a.store.plan({ answeredAfter: Infinity }, ['update'], 1);
+    const call = outcomeOf(fire(a, { minute: 1 }));
+    await settled();
+    await b.forceRelease();
+    await settled();
+    expect(call.state).toBe('pending');
+    await a.engine.shutdown(0);
+    await settled();
+    expect(call.reason).toMatchObject({ reason: 'shutdown' });
+    await b.engine.shutdown(0);
+    expect(clock.pending()).toBe(0);
+  });
+
   it('begins though its process closes meanwhile, and is asked to stop', async () => {
     const { a, b, clock } = await observed();
     const lock = await claimFire(a, { minute: 1 });
