@@ -46,11 +46,12 @@ export class Job {
     const { lock, retry } = this.options;
     const now = machine.wallMilliseconds();
     const fire = fireAt(plan, now);
-    while (
-      fire &&
-      !this.isStopped &&
-      machine.wallMilliseconds() < plan.next(now)
-    ) {
+    if (fire === undefined) {
+      return;
+    }
+    const isDue = (): boolean =>
+      !this.isStopped && machine.wallMilliseconds() < plan.next(now);
+    while (isDue()) {
       try {
         // oxlint-disable-next-line no-await-in-loop -- one look after the other
         if (isMissed(fire, retry, await engine.read(lock))) {
