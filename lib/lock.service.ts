@@ -93,8 +93,10 @@ export class LockService {
   readonly #options: ResolvedModuleOptions;
 
   /** @internal Whether it is one, and not a stub, a mock or a Proxy that is provided in its place. */
-  static isGenuine(service: object): service is LockService {
-    return #options in service;
+  static isGenuine(service: unknown): service is LockService {
+    return (
+      typeof service === 'object' && service !== null && #options in service
+    );
   }
 
   constructor(options: ResolvedModuleOptions) {

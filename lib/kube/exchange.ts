@@ -73,7 +73,7 @@ type Receive<T> = (
   fail: (error: Error) => void,
 ) => void;
 
-const MAX_TIMEOUT = 2 ** 31 - 1;
+export const MAX_TIMEOUT = 2 ** 31 - 1;
 
 /** Sends a call and reads the whole answer, up to `maxBytes`. */
 export function exchange(

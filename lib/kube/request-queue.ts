@@ -1,5 +1,5 @@
 /** Decides which request is sent next: few are under way at once, and those that keep locks held go first. */
-import { ExchangeError } from './exchange.js';
+import { ExchangeError, MAX_TIMEOUT } from './exchange.js';
 import type { RequestPriority } from './lease-store.js';
 
 /**
@@ -97,7 +97,10 @@ export class RequestQueue {
           reject(new ExchangeError(fault, 'connection'));
         },
       };
-      const timer = setTimeout(() => waiter.fail('timeout'), timeout);
+      const timer = setTimeout(
+        () => waiter.fail('timeout'),
+        Math.min(timeout, MAX_TIMEOUT),
+      );
       waiters.add(waiter);
       signal?.addEventListener('abort', abort, { once: true });
       if (signal?.aborted) {

@@ -369,11 +369,17 @@ export class Hold implements RecordListener {
         this.mustLook = true;
         this.failures += 1;
         reportFailure(context, this.lock, 'watch', error);
+        const { clock } = context;
+        const left = this.deadline - clock.now();
         const delay = Math.max(
-          backoff(context.clock, this.failures, options.retryInterval),
-          grantedWish(error, options.retryInterval),
+          backoff(clock, this.failures, options.retryInterval),
+          grantedWish(error, Math.min(options.retryInterval, left)),
         );
-        this.scheduleCheck(context.clock.now() + delay);
+        const at = clock.now() + delay;
+        // The next look must not cost a renewal.
+        this.scheduleCheck(
+          options.autoRenew ? Math.min(at, this.nextCheckAt) : at,
+        );
       }
     }
   }
@@ -409,7 +415,7 @@ export class Hold implements RecordListener {
 
   /** Keeps trying until the deadline; whatever the failure was, only the record can say what is true. */
   private renewalFailed(error: unknown): void {
-    this.mustLook = true;
+    this.mustLook ||= !isWithoutEffect(error);
     this.failures += 1;
     const delay = this.delayOfRetry(error, this.failures);
     if (this.deadline - this.context.clock.now() > LEAST_TIME_FOR_A_TRY) {
@@ -514,4 +520,14 @@ export class Hold implements RecordListener {
     const { clock } = this.context;
     return clock.schedule(at, callback, { background: true });
   }
+}
+
+/** Whether a renewal was surely not applied, and says nothing against the record as it is known. */
+function isWithoutEffect(error: unknown): boolean {
+  return (
+    error instanceof LeaseStoreError &&
+    !error.ambiguous &&
+    error.reason !== 'conflict' &&
+    error.reason !== 'not-found'
+  );
 }

@@ -123,6 +123,17 @@ describe('requests beyond those that may be under way', () => {
     expect(slow.came).toHaveLength(24);
   });
 
+  it('wait for as long as they are allowed, beyond what a timer can', async () => {
+    await using slow = await SlowApi.start();
+    await slow.fill();
+    void slow.send('look', 'patient', { timeout: 1e10 });
+    await settle();
+    slow.answerOne();
+    await slow.has(25);
+    expect(slow.came.at(-1)).toBe('patient');
+    slow.answerOne();
+  });
+
   it('are cut by the time that they have waited', async () => {
     await using slow = await SlowApi.start();
     await slow.fill();

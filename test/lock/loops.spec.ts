@@ -326,6 +326,30 @@ describe('conflicts without end', () => {
   });
 });
 
+describe('a renewal', () => {
+  it('that was surely not applied is sent again without a look', async () => {
+    const { clock, pod } = setUp();
+    const lock = await pod.acquire();
+    const before = pod.store.requests.length;
+    pod.store.plan({ breaks: 'unsent' }, 'update', 1);
+    await clock.advance(6_000);
+    const verbs = pod.store.requests.slice(before).map(({ verb }) => verb);
+    expect(verbs.filter((verb) => verb === 'get')).toEqual([]);
+    expect(lock.isHeld).toBe(true);
+  });
+
+  it('is not put off by a look that failed, however long the API server wants to be left alone', async () => {
+    const { clock, cluster, pod } = setUp();
+    const lock = await pod.acquire(JOB, { retryInterval: 60_000 });
+    pod.observe();
+    await settled();
+    pod.store.plan(wishing(60_000), 'get', 1);
+    pod.store.tellWatches(cluster.lease()!, true);
+    await clock.advance(60_000);
+    expect(lock.isHeld).toBe(true);
+  });
+});
+
 describe('a write that landed without an answer', () => {
   it('does not stay when the one that is to confirm it is refused', async () => {
     const { clock, cluster, pod } = setUp();
