@@ -145,7 +145,16 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   private async verify(found: readonly StaticLock[]): Promise<void> {
     switch (this.options.verifyAtStartup) {
       case 'require':
-        return this.requireRights(found);
+        return this.requireRights(found).catch((error: unknown) => {
+          // Whoever catches it may only print its message, which is for strangers, too.
+          if (
+            error instanceof LockError &&
+            error.explanation !== error.message
+          ) {
+            this.logger.error(error.explanation);
+          }
+          throw error;
+        });
       case 'warn':
         // Not awaited: an API server that does not answer must not hold up the start.
         this.requireRights(found).catch((error: Error) => {

@@ -1,6 +1,11 @@
 /** What of the events goes to Nest's log, in which words, and how often. */
 import { Logger } from '@nestjs/common';
-import { LockLostError, printable, quote } from './lock.errors.js';
+import {
+  LockLostError,
+  printable,
+  quote,
+  type LockBackendError,
+} from './lock.errors.js';
 import type { LockEvent } from './lock.events.js';
 import { RepeatedLines } from './repeated-lines.js';
 
@@ -23,7 +28,7 @@ export class LockLog {
       case 'backend-error': {
         const { operation, error } = event;
         const level = operation === 'watch' ? 'debug' : 'warn';
-        this.failures.note(`${operation} ${error.reason}`, (count) =>
+        this.failures.note(`${operation} ${causeOf(error)}`, (count) =>
           this.logger[level](`${operation}: ${error.explanation}${count}`),
         );
         break;
@@ -41,8 +46,10 @@ export class LockLog {
   ): void {
     const { reason, error } = event;
     if (reason === 'failed' && error !== undefined) {
-      this.failures.note(`acquire ${error.reason}`, (count) =>
-        this.logger.error(`${error.explanation}${by(event)}${count}`),
+      this.failures.note(`failed ${causeOf(error)}`, (count) =>
+        this.logger.error(
+          `${event.method ?? 'A call'} did not run: ${error.explanation}${count}`,
+        ),
       );
     }
     this.debug(
@@ -52,7 +59,9 @@ export class LockLog {
   }
 
   private debug(makeLine: () => string | undefined): void {
-    if (Logger.isLevelEnabled('debug')) {
+    // Nest knows the levels only where they were given as a list; other loggers filter by themselves.
+    const isKnown = Logger.isLevelEnabled('fatal');
+    if (!isKnown || Logger.isLevelEnabled('debug')) {
       const line = makeLine();
       if (line !== undefined) {
         this.logger.debug(line);
@@ -83,6 +92,14 @@ const WHY_SKIPPED = {
   'fire-claimed': (lock: string) => `under lock ${lock} its fire was claimed`,
   shutdown: () => 'the application is shutting down',
 };
+
+/** What went wrong, whichever lock it was for. */
+function causeOf(error: LockBackendError): string {
+  const { reason, lock, explanation } = error;
+  return lock === undefined
+    ? `${reason} ${explanation}`
+    : `${reason} ${lock.namespace} ${explanation.replaceAll(lock.name, '').replaceAll(lock.leaseName, '')}`;
+}
 
 function by({ method }: { method?: string }): string {
   return method === undefined ? '' : ` by ${method}`;

@@ -44,7 +44,8 @@ export class RepeatedLines {
       this.lines.delete(id);
       return;
     }
-    line.write(` (${line.count} more times)`);
+    const times = line.count === 1 ? 'once more' : `${line.count} more times`;
+    line.write(` (${times})`);
     line.count = 0;
   }
 }

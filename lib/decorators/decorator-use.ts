@@ -18,8 +18,12 @@ export function refuseBareUse(
     (typeof first === 'object' &&
       (typeof second === 'string' || typeof second === 'symbol'));
   if (isBare) {
+    const [effect, call] =
+      decorator === 'HeldLock'
+        ? ['where it does nothing', '@HeldLock()']
+        : ['which would run unlocked', `@${decorator}(…)`];
     throw new LockConfigurationError([
-      `@${decorator} was used without parentheses on ${nameOf(first, second)}, which would run unlocked: write @${decorator}(…)`,
+      `@${decorator} was used without parentheses on ${nameOf(first, second)}, ${effect}: write ${call}`,
     ]);
   }
 }

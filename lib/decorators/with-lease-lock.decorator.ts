@@ -158,7 +158,7 @@ export function WithLeaseLock<
       refuse(
         describeMethod(target, key ?? ''),
         descriptor === undefined
-          ? 'it is not a method, but a property: write run() {…} in place of run = () => {…}'
+          ? `it is not a method, but a property: write ${String(key)}() {…} in place of ${String(key)} = () => {…}`
           : 'it is not a method',
       );
     }

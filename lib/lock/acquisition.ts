@@ -240,7 +240,11 @@ export class LockAttempt implements LinedUpCall {
     this.conflict = undefined;
     const version = lease?.metadata.resourceVersion;
     const isOurs = lease?.spec?.holderIdentity === tenure.identity;
-    if (conflict && (isOurs || version === conflict.basedOn)) {
+    // A Lease that existed as this call was to create it may have been deleted since, now and then.
+    const isExplained =
+      version === undefined && this.conflicts < MOST_CONFLICTS;
+    const isUnchanged = version === conflict?.basedOn && !isExplained;
+    if (conflict && (isOurs || isUnchanged)) {
       if (isOurs) {
         this.leaveUnsettled(version);
       }

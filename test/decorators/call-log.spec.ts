@@ -141,7 +141,7 @@ describe('a route whose lock fails', () => {
     expect(logger.at('warn')).toEqual([]);
     expect(logger.at('error')).toEqual([
       expect.stringMatching(
-        /^Lock "import" .*Grant these credentials the verb "\w+" on leases.* by Jobs\.import$/,
+        /^Jobs\.import did not run: Lock "import" .*Grant these credentials the verb "\w+" on leases/,
       ),
     ]);
   });
@@ -181,7 +181,7 @@ it('a failure that comes again is told once, and at the end how often it came', 
   expect(logger.at('error')).toHaveLength(1);
   await fixture.app.close();
   expect(logger.at('error').slice(1)).toEqual([
-    expect.stringMatching(/ by Jobs\.import \(2 more times\)$/),
+    expect.stringMatching(/^Jobs\.import did not run: .* \(2 more times\)$/),
   ]);
 });
 

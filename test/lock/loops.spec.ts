@@ -17,6 +17,14 @@ function setUp() {
   return { cluster, clock: cluster.clock, pod, before };
 }
 
+function setUpWithoutLease() {
+  const cluster = new Cluster();
+  return {
+    clock: cluster.clock,
+    process: (name: string) => cluster.process(name),
+  };
+}
+
 type World = ReturnType<typeof setUp>;
 
 const failures = ({ pod }: World, operation: string): unknown[] =>
@@ -323,6 +331,29 @@ describe('conflicts without end', () => {
     expect(failures(world, 'release')).toEqual(
       Array.from({ length: 3 }, () => 'conflict'),
     );
+  });
+});
+
+describe('a creation that meets a Lease', () => {
+  const exists: Fate = { refused: { reason: 'conflict', status: 409 } };
+
+  it('is tried again when the Lease has gone meanwhile', async () => {
+    const { clock, process: start } = setUpWithoutLease();
+    const pod = start('pod');
+    pod.store.plan(exists, 'create', 3);
+    const tried = outcomeOf(pod.try());
+    await clock.advance(4_000);
+    expect(tried.state).toBe('resolved');
+    expect(pod.eventTypes()).toBe('acquired');
+  });
+
+  it('fails when that goes on', async () => {
+    const { clock, process: start } = setUpWithoutLease();
+    const pod = start('pod');
+    pod.store.plan(exists, 'create');
+    const tried = outcomeOf(pod.try());
+    await clock.advance(60_000);
+    expect(tried.reason).toBeInstanceOf(LockBackendError);
   });
 });
 

@@ -44,6 +44,9 @@ describe('the packed package', () => {
       [
         'LICENSE',
         'README.md',
+        'SECURITY.md',
+        'docs/correctness.md',
+        'docs/questions.md',
         'package.json',
         'dist/package.json',
         ...manifests,
