@@ -45,7 +45,6 @@ export async function acquireAndBegin(
     try {
       await locks.at(-1)!.begin();
       claim.ownIdentities.clear();
-      claim.mayHaveBegun = false;
       return locks;
     } catch (error) {
       await giveBack(locks);
@@ -56,7 +55,6 @@ export async function acquireAndBegin(
       ) {
         throw error;
       }
-      claim.mayHaveBegun = true;
       await pause(clock, delay, closingSignal).catch(() => undefined);
     }
   }

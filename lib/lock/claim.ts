@@ -17,8 +17,6 @@ export interface Claim {
   readonly retry: boolean;
   /** The holder identities under which this very call may have claimed it, and has not begun it. */
   readonly ownIdentities: Set<string>;
-  /** Whether this very call has sent that it begins, and lost its lock before it knew what became of that. */
-  mayHaveBegun?: boolean;
 }
 
 /**

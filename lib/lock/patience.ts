@@ -93,15 +93,8 @@ export class Patience {
         break;
       default:
         // Its holder has given it back, or is gone: the call waits as long as any other.
-        this.isFollowing =
-          this.mayBegin ||
-          (this.isFollowing && this.call.claim?.retry === true);
+        this.isFollowing &&= this.call.claim?.retry === true;
     }
-  }
-
-  /** Whether the record may say yet that this very call begins the work, so that nobody else would do it. */
-  private get mayBegin(): boolean {
-    return this.call.claim?.mayHaveBegun === true && !this.isOverdue;
   }
 
   /** Whether the call has waited for longer than it takes to begin claimed work or to give it back. */

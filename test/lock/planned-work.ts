@@ -40,9 +40,21 @@ export async function fire(
   call: Fire,
   claim = claimOf(call),
 ): Promise<LockHandle> {
-  const locks = await acquireAndBegin(pod.engine, claim, async () => [
-    await claimFire(pod, call, claim),
-  ]);
+  const locks = await acquireAndBegin(
+    pod.engine,
+    claim,
+    async ({ waitTimeout }) => {
+      const round: Fire =
+        waitTimeout === undefined
+          ? call
+          : {
+              ...call,
+              insistence: 'wait',
+              options: { ...call.options, waitTimeout },
+            };
+      return [await claimFire(pod, round, claim)];
+    },
+  );
   return locks![0]!;
 }
 

@@ -268,7 +268,7 @@ export class Caller {
 
   /**
    * A wait that is cancelled or times out ends at once, unless it is for a fire whose holder may be
-   * dead, or which this very call may have begun. @returns what to call when it has ended
+   * dead, or which the record says that this very call begins. @returns what to call when it has ended
    */
   private expectEnd(
     { lock, options, insistence, claim }: Wish,
@@ -313,7 +313,7 @@ export class Caller {
             const { state } = machine.observe(() =>
               observation.judgeClaim(call.wish.claim),
             );
-            if (call.wish.claim.mayHaveBegun) {
+            if (state === 'own') {
               return triedAt + LONGEST_REQUEST - machine.localTime();
             }
             return calls.respite(call, {
@@ -412,7 +412,7 @@ export class Caller {
     const wasGivenUp = loss === undefined || loss === 'shutdown';
     const { requestTimeout } = engine['context'];
     const isLost = this.isClosing
-      ? !wasGivenUp || now >= engine['giveUpAt'] + requestTimeout
+      ? !wasGivenUp || now >= engine['giveUpAt'] + requestTimeout / 2
       : now >= startedAt + LONGEST_REQUEST;
     if (isLost) {
       return;

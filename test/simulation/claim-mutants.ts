@@ -96,11 +96,11 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'beginning whose answer was lost given up with the wait for its lock',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/patience.ts',
+    file: 'lock/begin-work.ts',
     replacements: [
       [
-        'this.call.claim?.mayHaveBegun === true && !this.isOverdue',
-        'this.call.claim?.mayHaveBegun === true && this.startedAt < 0',
+        'rounds === 1 ? undefined : giveUpAt',
+        'rounds > 0 ? undefined : giveUpAt',
       ],
     ],
   },
