@@ -275,8 +275,9 @@ export class LockService {
     onLocked: OnLocked,
     options: AcquireOptions,
     claim?: Claim,
+    enclosing = this.lendEnclosingLocks(),
   ): Promise<LockHandle | undefined> {
-    return this.borrowOr(name, options, ({ lock, resolved }) => {
+    const acquire = ({ lock, resolved }: PreparedLock) => {
       const { waitTimeout = DECORATOR_WAIT_TIMEOUT } = resolved;
       const insistence = insistenceOf(onLocked, claim);
       const taken = this.engine.acquire(
@@ -288,7 +289,15 @@ export class LockService {
       );
       const skips = onLocked === 'skip' ? SKIPPED : [];
       return orSkip(this.context, { lock, insistence, skips, claim }, taken);
-    });
+    };
+    const held = await this.borrowOr(name, options, acquire, enclosing);
+    if (claim !== undefined && held && held.claimed !== claim.at) {
+      await held.release();
+      throw new LockConfigurationError([
+        `the fire of ${new Date(claim.at).toISOString()} can not run once, since its caller holds the lock ${quote(name)} for something else: give one of the two a lock of its own, or set oncePerFire: false`,
+      ]);
+    }
+    return held;
   }
 
   /** @internal Tells what became of a decorated method that ran under `lock`. */
@@ -432,9 +441,9 @@ export class LockService {
     name: string,
     options: AcquireOptions,
     acquire: (prepared: PreparedLock) => Promise<T>,
-  ): Promise<LockHandle | T> {
     // In the turn of the call: its caller may end before it is known which Lease the call is about.
-    const lent = this.lendEnclosingLocks();
+    lent = this.lendEnclosingLocks(),
+  ): Promise<LockHandle | T> {
     let shared: LockHandle | undefined;
     try {
       const prepared = await this.prepare(name, options);

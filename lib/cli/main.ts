@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command `nestjs-k8s-lock`: so far an API server for Leases, that the processes of a laptop share. */
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -32,24 +32,32 @@ async function main(args: readonly string[]): Promise<void> {
     );
   }
   const server = await LeaseApiServer.start({ port });
-  const kubeConfig =
-    file ??
-    join(
-      tmpdir(),
-      `nestjs-k8s-lock-${new URL(server.url).port}-${process.pid}.kubeconfig`,
-    );
-  writeFileSync(kubeConfig, server.kubeConfigYaml({ user: 'developer' }), {
-    mode: 0o600,
-  });
+  const folder = file === undefined ? makeFolder() : undefined;
+  const kubeConfig = file ?? join(folder!, 'kubeconfig');
+  try {
+    writeFileSync(kubeConfig, server.kubeConfigYaml({ user: 'developer' }), {
+      mode: 0o600,
+      flag: 'wx', // whatever is there already is somebody's
+    });
+  } catch (error) {
+    await server.stop();
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`--kubeconfig can't be written: ${reason}`);
+  }
   process.stdout.write(
     `Leases are served at ${server.url} until this process ends. For each process that is to share them:\n\n  export KUBECONFIG=${kubeConfig}\n`,
   );
   const stop = (): void => {
-    rmSync(kubeConfig, { force: true });
+    rmSync(folder ?? kubeConfig, { force: true, recursive: true });
     void server.stop();
   };
-  process.once('SIGINT', stop);
-  process.once('SIGTERM', stop);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, stop);
+  }
+}
+
+function makeFolder(): string {
+  return mkdtempSync(join(tmpdir(), 'nestjs-k8s-lock-'));
 }
 
 function read(args: readonly string[]) {

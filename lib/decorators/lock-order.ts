@@ -33,10 +33,10 @@ export async function enterAll(
   const taken = new Map<LockWish, LockHandle>();
   let isComplete = false;
   // The service does so for one lock: a lock is shared from the turn of the call on.
-  const kept = wishes.length === 1 ? [] : service.lendEnclosingLocks();
+  const kept = wishes.length > 1 ? service.lendEnclosingLocks() : undefined;
   try {
     const ordered =
-      wishes.length === 1 ? wishes : await inOrder(service, wishes, kept);
+      kept === undefined ? wishes : await inOrder(service, wishes, kept);
     for (const wish of ordered) {
       const { name, onLocked, options, claim } = wish;
       const until = anyOf(
@@ -45,7 +45,13 @@ export async function enterAll(
       );
       // oxlint-disable-next-line no-await-in-loop -- in their order
       const lock = await service
-        .enter(name, onLocked, { ...options, signal: until.signal }, claim)
+        .enter(
+          name,
+          onLocked,
+          { ...options, signal: until.signal },
+          claim,
+          kept && kept.filter(isInUse).map((each) => each.lend()),
+        )
         .finally(until.end);
       if (lock === undefined) {
         return undefined;
@@ -55,7 +61,7 @@ export async function enterAll(
     isComplete = true;
     return wishes.flatMap((wish) => taken.get(wish) ?? []);
   } finally {
-    kept.forEach((lock) => void lock.release());
+    kept?.forEach((lock) => void lock.release());
     if (!isComplete) {
       await giveBack([...taken.values()]);
     }
@@ -82,6 +88,10 @@ export function runUnderAll<T>(
     (inner, lock) => () => runUnderLock(lock, inner),
     () => work(joined),
   )();
+}
+
+function isInUse(lock: LockHandle): boolean {
+  return !lock.isReleased;
 }
 
 /** Releases those of `kept` that are none of the locks. */

@@ -352,7 +352,7 @@ export class LockAttempt implements LinedUpCall {
       lease: written,
       sentAt,
       mayBeCreatedLate: this.mayBeCreatedLate,
-      hasClaim: tenure.claimed !== undefined,
+      claimed: tenure.claimed,
     };
   }
 

@@ -37,7 +37,8 @@ export async function acquireAndBegin(
   const giveUpAt = clock.now() + LONGEST_REQUEST;
   // oxlint-disable no-await-in-loop -- one round after the other
   for (let rounds = 1; ; rounds += 1) {
-    const waitTimeout = rounds === 1 ? undefined : giveUpAt - clock.now();
+    const waitTimeout =
+      rounds === 1 ? undefined : Math.max(0, giveUpAt - clock.now());
     const locks = await acquire({ waitTimeout });
     if (locks === undefined || claim === undefined) {
       return locks;

@@ -44,8 +44,8 @@ export interface Acquisition {
   readonly sentAt: number;
   /** A creation without an answer may still land: as long as the Lease exists it fails. */
   readonly mayBeCreatedLate: boolean;
-  /** Whether the record says that planned work is claimed, and not yet begun. */
-  readonly hasClaim: boolean;
+  /** The instant of the planned work that the record says to be claimed, and not yet begun. */
+  readonly claimed: number | undefined;
 }
 
 /** R8: the monotonic time at which a holder gives up by itself, after a write that was sent at `sentAt`. */
@@ -61,8 +61,8 @@ export function deadlineOf(
 export class Hold implements RecordListener {
   readonly holderIdentity: string;
   readonly fencingToken: bigint;
-  /** Whether planned work was claimed with it. */
-  readonly hasClaim: boolean;
+  /** The instant of the planned work that was claimed with it. */
+  readonly claimed: number | undefined;
 
   private readonly abort = new AbortController();
   /** Ends the renewal's requests with the hold. */
@@ -103,11 +103,12 @@ export class Hold implements RecordListener {
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
     this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
-    this.hasClaim = acquisition.hasClaim;
-    this.claimEnd = acquisition.hasClaim ? 'open' : 'done';
+    this.claimed = acquisition.claimed;
+    this.claimEnd = acquisition.claimed === undefined ? 'done' : 'open';
     this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
     this.acquiredAt = context.clock.now();
-    this.workingSince = acquisition.hasClaim ? Infinity : this.acquiredAt;
+    this.workingSince =
+      acquisition.claimed === undefined ? this.acquiredAt : Infinity;
     this.lastSentAt = acquisition.sentAt;
     this.stopListening = cell.listen(this);
     this.armDeadline();
@@ -191,7 +192,11 @@ export class Hold implements RecordListener {
           this.claimEnd = before;
         }
         this.assertHeld();
-        if (!(error instanceof LeaseStoreError) || isFinal(error)) {
+        const isRefused =
+          error instanceof LeaseStoreError &&
+          isFinal(error) &&
+          this.claimEnd === 'open';
+        if (!(error instanceof LeaseStoreError) || isRefused) {
           throw toBackendError(error, this.lock);
         }
         this.mustLook = true;

@@ -200,6 +200,10 @@ export class LeaseCell {
   /** Resolves when a record is seen, or after `delay`; rejects with the signal's reason. */
   changeOrTime(delay: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(signal.reason);
+        return;
+      }
       const end = (): void => {
         cancelTimer();
         unlisten();

@@ -19,6 +19,9 @@ export abstract class LockHandle extends LeaseLock {
   /** Whether this handle was released, or the closing application has released the lock. */
   abstract readonly isReleased: boolean;
 
+  /** The instant of the planned work that was claimed with it. */
+  abstract readonly claimed: number | undefined;
+
   /** Whether a call to the service with this store may share it. */
   abstract isSharedWith(store: LeaseStore): boolean;
 
@@ -69,6 +72,10 @@ export class HeldLock extends LockHandle {
     return this.hold.fencingToken;
   }
 
+  get claimed(): number | undefined {
+    return this.hold.claimed;
+  }
+
   get signal(): AbortSignal {
     return this.hold.signal;
   }
@@ -108,7 +115,7 @@ export class HeldLock extends LockHandle {
   }
 
   async begin(): Promise<void> {
-    if (this.hold.hasClaim && !this.isBorrowed) {
+    if (this.claimed !== undefined && !this.isBorrowed) {
       await this.hold.begin();
     }
   }
@@ -148,6 +155,10 @@ export class JoinedLock extends LockHandle {
 
   get fencingToken(): bigint {
     return this.last.fencingToken;
+  }
+
+  get claimed(): number | undefined {
+    return this.last.claimed;
   }
 
   get signal(): AbortSignal {

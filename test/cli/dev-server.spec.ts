@@ -54,6 +54,7 @@ describe('dev-server', () => {
   it.each([
     [[], 'a command is missing'],
     [['serve'], '"serve" is not a command'],
+    [['dev-server', '--kubeconfig', 'package.json'], 'EEXIST'],
     [['dev-server', '--port', '70000'], '--port must be a number'],
     [['dev-server', '--prot', '1'], "Unknown option '--prot'"],
   ])('says what is wrong with %j', async (args, message) => {

@@ -5,7 +5,11 @@ import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { filter, firstValueFrom } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { currentLock, WithLeaseLock } from '../../lib/index.js';
+import {
+  currentLock,
+  LockConfigurationError,
+  WithLeaseLock,
+} from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import {
   claimOf,
@@ -295,6 +299,27 @@ describe('a planned fire', () => {
     await elsewhere.release();
     expect(await end).toMatchObject({ type: 'executed' });
     expect(runs).toBe(1);
+  });
+
+  it('is not run under a lock that its caller holds for something else', async () => {
+    const outcome = defer<unknown>();
+    class Nested {
+      @Cron(YEARLY, { ...UTC, name: 'nested' })
+      async tick() {
+        const call = pod.locks.withLock('nested', () => this.run());
+        outcome.resolve(await call.catch((error: unknown) => error));
+      }
+
+      @WithLeaseLock('nested', { oncePerFire: true })
+      async run() {
+        expect.fail('each pod would run it');
+      }
+    }
+    await using pod = await CronPod.start(server, Nested);
+    const job = pod.job('nested');
+    job.lastExecution = new Date();
+    void job.fireOnTick();
+    expect(await outcome.promise).toBeInstanceOf(LockConfigurationError);
   });
 
   it('that comes before minHold is over is skipped, although the work is done', async () => {

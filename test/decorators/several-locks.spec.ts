@@ -56,6 +56,12 @@ class Transfers {
     return [currentLock()?.name, lock === currentLock()];
   }
 
+  @WithLeaseLock('kept-a', THROW)
+  @WithLeaseLock('kept-b', THROW)
+  async both() {
+    return currentLock()?.name;
+  }
+
   @WithLeaseLock('b', { namespace: 'x' })
   @WithLeaseLock('Z', { namespace: 'x' })
   @WithLeaseLock('c', { namespace: 'w' })
@@ -173,6 +179,15 @@ describe('several locks on one method', () => {
       expect(namesOf(events, 'released')).toEqual(['b', 'a']);
     },
   );
+
+  it('are shared by a call whose caller ends in the same turn', async () => {
+    let inner: Promise<unknown> | undefined;
+    await fixture.locks.withLock('kept-a', () => {
+      inner = transfers.both();
+    });
+    expect(await inner).toBe('kept-b');
+    expect(namesOf(events, 'acquired')).toEqual(['kept-a', 'kept-b']);
+  });
 
   it('are ordered by namespace and Lease name', async () => {
     await transfers.anywhere();

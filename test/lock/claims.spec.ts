@@ -415,6 +415,22 @@ describe('work that has begun, as the record says', () => {
     expect(closed.state).toBe('resolved');
   });
 
+  it('begins though the credentials are refused once, when the first answer was lost', async () => {
+    const { a, b, clock } = await observed();
+    const lock = await claimFire(a, { minute: 1 });
+    a.store.plan({ breaks: 'after' }, ['update'], 1);
+    a.store.plan(
+      { refused: { reason: 'unauthorized', status: 401 } },
+      ['get', 'update'],
+      1,
+    );
+    const begun = outcomeOf(lock.begin());
+    await settled();
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await clock.advance(3_000);
+    expect(begun.state).toBe('resolved');
+  });
+
   it('has all of maxHold for itself', async () => {
     const { a, clock } = await observed();
     const options = { maxHold: 1_000 };
