@@ -28,7 +28,11 @@ import {
   type DeclaredLock,
   type MethodLock,
 } from './method-lock.metadata.js';
-import { findSchedule } from './schedule.metadata.js';
+import {
+  findSchedule,
+  noteSchedule,
+  readSchedule,
+} from './schedule.metadata.js';
 import type { ScheduledMethod } from './scheduled-methods.js';
 import {
   isSchedulerRegistry,
@@ -135,6 +139,7 @@ export class LockedMethodExplorer {
 
     for (const each of found) {
       const { lock, label } = each;
+      noteSchedule(each.prototype, lock.key);
       faults.push(
         ...[
           ...findLockFaults(lock, defaults),
@@ -183,13 +188,17 @@ export class LockedMethodExplorer {
       const prototype = findPrototype(instance);
       return prototype === null || !wrapper.isDependencyTreeStatic()
         ? []
-        : this.findSchedules(prototype);
+        : this.findSchedules(prototype, instance);
     });
   }
 
-  private findSchedules(prototype: object): ScheduledMethod[] {
+  /** As the scheduler does: the names are those of the class, and the functions those of the instance. */
+  private findSchedules(
+    prototype: object,
+    instance: object,
+  ): ScheduledMethod[] {
     return this.findMethods(prototype).flatMap(([key]) => {
-      const schedule = findSchedule(prototype, key);
+      const schedule = readSchedule(findProperty(instance, key));
       return schedule === undefined || schedule.type === 'once'
         ? []
         : [{ prototype, key, schedule }];
@@ -338,6 +347,14 @@ function findInstances(wrapper: InstanceWrapper): object[] {
     (instance): instance is object =>
       typeof instance === 'object' && instance !== null,
   );
+}
+
+function findProperty(instance: object, key: string): unknown {
+  try {
+    return Reflect.get(instance, key);
+  } catch {
+    return undefined; // a Proxy that may not be looked at is none of ours
+  }
 }
 
 function findPrototype(instance: object): object | null {

@@ -31,6 +31,18 @@ export type Schedule =
     }
   | { readonly type: 'once' };
 
+/** By the prototype of the class, and the key. */
+const noted = new WeakMap<object, Map<string | symbol, Schedule>>();
+
+/** Keeps what the scheduler goes by at start: whoever replaces the method later leaves no metadata. */
+export function noteSchedule(prototype: object, key: string | symbol): void {
+  const schedule = findSchedule(prototype, key);
+  if (schedule !== undefined) {
+    const keys = noted.get(prototype) ?? new Map<string | symbol, Schedule>();
+    noted.set(prototype, keys.set(key, schedule));
+  }
+}
+
 /**
  * Undefined for a method that no scheduler calls. Like the scheduler, it looks at the method as all
  * decorators have left it.
@@ -41,7 +53,15 @@ export function findSchedule(
   target: object,
   key: string | symbol,
 ): Schedule | undefined {
-  const method: unknown = Reflect.get(target, key);
+  return (
+    noted.get(target)?.get(key) ??
+    noted.get(Reflect.getPrototypeOf(target) ?? target)?.get(key) ??
+    readSchedule(Reflect.get(target, key))
+  );
+}
+
+/** What the scheduler sees in this function. */
+export function readSchedule(method: unknown): Schedule | undefined {
   if (typeof method !== 'function') {
     return undefined;
   }

@@ -203,6 +203,60 @@ describe('behind a decorator that copies nothing', () => {
   });
 });
 
+describe('a method that is replaced after the start', () => {
+  it.each(['instance', 'prototype'] as const)(
+    'on its %s, is the one of its job still',
+    async (where) => {
+      class Jobs {
+        @Cron(YEARLY, { ...UTC, name: 'job' })
+        @WithLeaseLock('replaced')
+        async run() {
+          work();
+        }
+      }
+      for (const _ of [1, 2]) {
+        // oxlint-disable-next-line no-await-in-loop -- one pod after the other
+        await using pod = await CronPod.start(server, Jobs);
+        const jobs = pod.get(Jobs);
+        const run: () => Promise<void> = Reflect.get(Jobs.prototype, 'run');
+        const target = where === 'instance' ? jobs : Jobs.prototype;
+        target.run = async (): Promise<void> => Reflect.apply(run, jobs, []);
+        // oxlint-disable-next-line no-await-in-loop
+        await pod.tick('job');
+        Jobs.prototype.run = run;
+      }
+      expect(work).toHaveBeenCalledOnce();
+      expect(claimOf(server, 'replaced')).toMatch(/done$/);
+    },
+  );
+});
+
+it('a method that a constructor replaces, so that it has no job, leaves the jobs of others to them', async () => {
+  class Jobs {
+    constructor() {
+      this.first = this.first.bind(this);
+    }
+
+    @Cron(YEARLY, UTC)
+    @WithLeaseLock('first')
+    async first() {}
+
+    @Cron(YEARLY, UTC)
+    @WithLeaseLock('second')
+    async second() {
+      work();
+    }
+  }
+  for (const _ of [1, 2]) {
+    // oxlint-disable-next-line no-await-in-loop -- one pod after the other
+    await using pod = await CronPod.start(server, Jobs);
+    const [name] = pod.registry.getCronJobs().keys();
+    // oxlint-disable-next-line no-await-in-loop
+    await pod.tick(name!);
+  }
+  expect(work).toHaveBeenCalledOnce();
+});
+
 describe('a locked method that a scheduled one calls', () => {
   @Injectable()
   class Mailer {
