@@ -105,13 +105,14 @@ export class Caller {
     wish: Wish,
     handle = holding.hold,
   ): Promise<boolean> {
-    const { work, endsTogether, isStubborn, claim, isLending } = wish;
+    const { work, endsTogether, endsAt, isStubborn, claim, isLending } = wish;
     const signal = holding.inUse.get(handle)!;
     const { checker, scheduler } = this.world;
     const { random, machine } = this;
     let mayLend = isLending === true;
     const end = machine.localTime() + work;
-    const until = endsTogether ? Math.ceil(end / TOGETHER) * TOGETHER : end;
+    const until =
+      endsAt ?? (endsTogether ? Math.ceil(end / TOGETHER) * TOGETHER : end);
     while (machine.localTime() < until) {
       if (mayLend && random.chance(0.5)) {
         mayLend = false;

@@ -5,7 +5,7 @@ import type { Backup } from './api-model.js';
 import { ClientGoPeer } from './client-go-peer.js';
 import { EngineClient } from './engine-client.js';
 import { K8slockPeer } from './k8slock-peer.js';
-import type { JobPlan } from './job-plan.js';
+import { greatestOffsetOf, type JobPlan } from './job-plan.js';
 import { Machine, type MachineOptions, wallTimeOf } from './machine.js';
 import type { Peer } from './peer.js';
 import type { Random } from './random.js';
@@ -145,12 +145,8 @@ export class Cast {
    * The latest fire that all have missed, if those who come make up for it before the next is due: they may
    * have to wait until a lock of the dead has expired. Undefined: there is none.
    */
-  madeUpFor({
-    catchUp,
-    isFrequent,
-    options,
-    period,
-  }: JobPlan): number | undefined {
+  madeUpFor(job: JobPlan): number | undefined {
+    const { catchUp, isFrequent, options, period } = job;
     const { change, world } = this;
     if (!catchUp || isFrequent || options.minHold || !change?.isEmpty) {
       return undefined;
@@ -159,8 +155,9 @@ export class Cast {
     const plan = planOfInterval(period);
     const started = wallTimeOf(change.comesAt);
     // By the clock that is farthest behind, and by the one farthest ahead.
-    const at = plan.last(started - period / 4);
-    const next = plan.next(started - period / 4) - period / 4;
+    const offset = greatestOffsetOf(job);
+    const at = plan.last(started - offset);
+    const next = plan.next(started - offset) - offset;
     const isInTime =
       next - started > leaseDuration / CLOCK_RATES.slowest + CATCHING_UP;
     return isInTime ? at : undefined;
@@ -334,12 +331,12 @@ export class Cast {
    */
   private goDuringRun(
     machine: Machine,
-    { period }: JobPlan,
+    { period, catchUp }: JobPlan,
     until: number,
   ): void {
     const { random, running } = this;
     const { scheduler } = this.world;
-    const leaving = random.chance(0.5)
+    const leaving = random.chance(catchUp ? 0.8 : 0.5)
       ? running
       : running.filter((client) => client.machine === machine);
     const isEmpty = leaving.length === running.length;

@@ -147,7 +147,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'claim of a withdrawn write left standing',
     rule: 'a claim says what became of the work',
     file: 'lock/withdrawal.ts',
-    replacements: [["endClaim(lease, 'open')", "endClaim(lease, 'begun')"]],
+    replacements: [["takeAway(endClaim(lease, 'open'))", 'takeAway(lease)']],
   },
   {
     name: 'work that was cut short recorded as done',

@@ -66,7 +66,7 @@ export function planJob(
       contended ? ['skip', 'wait', 'wait'] : ['skip', 'skip', 'skip', 'wait'],
     ),
     retry: random.chance(0.5),
-    catchUp: random.chance(0.5),
+    catchUp: random.chance(0.7),
     options: {
       ...lockOptions,
       waitTimeout: random.magnitude(100, 10_000),
@@ -95,7 +95,7 @@ export function planPlainJob(
     isFrequent: false,
     insistence: random.pick(['skip', 'wait']),
     retry: random.chance(0.3),
-    catchUp: random.chance(0.5),
+    catchUp: random.chance(0.7),
     options: { ...lockOptions, waitTimeout: random.magnitude(100, 10_000) },
     isBrief: random.chance(0.3),
     clocksAgree: true,

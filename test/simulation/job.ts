@@ -81,6 +81,9 @@ export class Job {
       await machine.sleep(random.between(0, period));
     }
     for (;;) {
+      if (this.isBusyBefore) {
+        run(() => this.workUntilDue());
+      }
       // oxlint-disable no-await-in-loop -- one call after the other
       await (schedule === 'cron' ? this.nextTime() : machine.sleep(period));
       if (random.chance(LATE)) {
@@ -105,6 +108,35 @@ export class Job {
       }
       // oxlint-disable-next-line no-await-in-loop -- a timer may be early, by the wall clock
       await machine.sleep(left);
+    }
+  }
+
+  /** Whether the process has the lock for something else until the next call is about to come. */
+  private get isBusyBefore(): boolean {
+    const { isBrief, schedule } = this.options;
+    return (
+      isBrief &&
+      schedule === 'cron' &&
+      !this.world.isCalm &&
+      this.random.chance(0.5)
+    );
+  }
+
+  private async workUntilDue(): Promise<void> {
+    const { machine, random, caller } = this;
+    const { lock, options, period } = this.options;
+    const due = this.plan.next(machine.wallMilliseconds());
+    await machine.sleep(random.between(0, period / 2));
+    const left = due - machine.wallMilliseconds();
+    if (left > 0 && !this.isStopped) {
+      await caller.fulfil({
+        lock,
+        options: { ...options, waitTimeout: left },
+        insistence: 'wait',
+        work: left,
+        endsAt:
+          machine.localTime() + (left - random.between(0, 15)) * machine.rate,
+      });
     }
   }
 

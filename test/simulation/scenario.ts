@@ -154,7 +154,8 @@ function partitioned(random: Random, scenario: Scenario): Scenario {
   const plan = planOfInterval(job.period);
   const fireAt = plan.next(wallTimeOf(leaseDuration));
   const calledAt = fireAt - wallTimeOf(0) - client.wallOffset;
-  const deafFrom = calledAt + random.between(-1, 40);
+  // As the claim is sent, or as the beginning is.
+  const deafFrom = calledAt + random.magnitude(0.3, 30);
   const deafUntil = deafFrom + random.magnitude(5, 300);
   const cutUntil = deafUntil + leaseDuration * random.between(1, 3);
   const { name } = client;
@@ -202,6 +203,7 @@ function troubledScenario(random: Random): Scenario {
     'crowded',
     'crowded',
     'paused',
+    'paused',
     'fleeting',
   ] as const);
   const hasClientGo = random.chance(0.15);
@@ -221,7 +223,8 @@ function troubledScenario(random: Random): Scenario {
     .map(lock);
   const lockOptions: LockOptions = {
     leaseDuration,
-    retryInterval: random.magnitude(150, 1_500),
+    // A look at the record aborts what a late timer has not.
+    retryInterval: random.magnitude(150, style === 'paused' ? 15_000 : 1_500),
     // client-go compares whole seconds, and so may count from up to one second too early.
     ...(hasClientGo && { safetyMargin: leaseDuration / 10 + 1_000 }),
   };

@@ -17,6 +17,8 @@ export interface Wish {
   readonly work: number;
   /** Works on until a moment at which others of the process end, too. */
   readonly endsTogether?: boolean;
+  /** Monotonic time at which the work ends, however long it is. */
+  readonly endsAt?: number;
   /** Works on after a loss, so that what it writes must be refused. */
   readonly isStubborn?: boolean;
   /** Is not waited for when it gives the lock back. */
