@@ -97,12 +97,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'beginning whose answer was lost given up with the wait for its lock',
     rule: 'a claim is begun before others leave the fire out',
     file: 'lock/begin-work.ts',
-    replacements: [
-      [
-        'rounds === 1 ? undefined : giveUpAt',
-        'rounds > 0 ? undefined : giveUpAt',
-      ],
-    ],
+    replacements: [['rounds === 1 ? undefined', 'rounds > 0 ? undefined']],
   },
   {
     name: 'beginning whose answer was lost given up by a shutdown',
