@@ -14,6 +14,8 @@ const SOURCES = [
   'tsconfig.json',
   'LICENSE',
   'README.md',
+  'SECURITY.md',
+  'docs',
 ];
 
 /** A file that ships. */
