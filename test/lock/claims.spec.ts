@@ -211,6 +211,24 @@ describe('a claim', () => {
   });
 });
 
+describe('a fire that is run by another', () => {
+  it('while a call leaves the lock to others for a moment, is not run again', async () => {
+    const { a, b, clock } = await observed();
+    const first = await a.acquire();
+    const waiting = b.acquire();
+    await settled();
+    await first.release();
+    const second = await clock.advance(100).then(() => waiting);
+    await second.release();
+    const late = outcomeOf(fire(b, { minute: 1, insistence: 'wait' }));
+    await settled();
+    expect(late.state).toBe('pending');
+    await (await fire(a, { minute: 1 })).release();
+    await clock.advance(2_000);
+    expect(late.reason).toBeInstanceOf(WorkClaimedError);
+  });
+});
+
 describe('work that is claimed and has not begun', () => {
   it('is left out by others as soon as it begins, and not before', async () => {
     const { a, b, clock } = await observed();

@@ -122,17 +122,6 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: 'claim not looked at again before the acquiring write',
-    rule: 'once per fire',
-    file: 'lock/acquisition.ts',
-    replacements: [
-      [
-        '      return undefined;\n    }\n    this.patience.refuseClaimed();\n',
-        '      return undefined;\n    }\n',
-      ],
-    ],
-  },
-  {
     name: 'claim of another holder ended',
     rule: 'a claim says what became of the work',
     file: 'lock/claim.ts',
