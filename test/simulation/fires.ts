@@ -145,13 +145,17 @@ export class Fires {
     }
   }
 
-  /** Whether the record has said that this very call begins a fire, which nobody has run nor a later one claimed. */
+  /**
+   * Whether the record has said that this very call begins a fire, and nobody has run it, nor claimed it or a
+   * later one since.
+   */
   isLeftBegun({ at, latest, ownIdentities }: Claim): boolean {
+    const claims = this.recorded.filter((claim) => claim.at === at);
+    const isOwn = ({ by = '' }: RecordedClaim): boolean =>
+      ownIdentities.has(by);
     return (
-      this.recorded.some(
-        ({ end, by = '', ...claim }) =>
-          claim.at === at && end === 'begun' && ownIdentities.has(by),
-      ) &&
+      claims.some((claim) => claim.end === 'begun' && isOwn(claim)) &&
+      isOwn(claims.at(-1)!) &&
       !this.recorded.some((other) => other.at > at && other.at <= latest) &&
       ![...this.runs.values()].some(({ claim }) => claim.at === at)
     );

@@ -86,7 +86,7 @@ const STYLES = {
     maxHold: 0.8,
   },
   /** Leases that nobody renews, in processes that are paused. */
-  paused: { ...USUAL, infinite: 0, renewing: 0.2 },
+  paused: { ...USUAL, infinite: 0, renewing: 0.1 },
   /** Locks that do not expire, on Leases that come and go, by requests that are late. */
   fleeting: { ...USUAL, infinite: 0.7, deleteOnRelease: 0.9 },
 };
@@ -224,7 +224,7 @@ function troubledScenario(random: Random): Scenario {
   const lockOptions: LockOptions = {
     leaseDuration,
     // A look at the record aborts what a late timer has not.
-    retryInterval: random.magnitude(150, style === 'paused' ? 15_000 : 1_500),
+    retryInterval: random.magnitude(150, 1_500) * (style === 'paused' ? 10 : 1),
     // client-go compares whole seconds, and so may count from up to one second too early.
     ...(hasClientGo && { safetyMargin: leaseDuration / 10 + 1_000 }),
   };
@@ -282,7 +282,7 @@ function troubledScenario(random: Random): Scenario {
         style === 'paused'
           ? random.magnitude(0.02, 0.2)
           : sometimes(0.35, 0.001, 0.02),
-      longest: leaseDuration * 3,
+      longest: leaseDuration * (style === 'paused' ? 1 : 3),
     },
     mishaps: planMishaps(random, {
       clients,
