@@ -1,5 +1,5 @@
 /** The public surface of nestjs-k8s-lock. */
-export type { FireOptions, OnFailure } from './decorators/fire.options.js';
+export type { FireOptions, OnFailure } from './schedule/fire.options.js';
 export { HeldLock } from './decorators/held-lock.decorator.js';
 export { LockErrorFilter } from './decorators/lock-error.filter.js';
 export { LeaseLockInterceptor } from './decorators/lease-lock.interceptor.js';
@@ -48,10 +48,10 @@ export type {
   LockWaitingEvent,
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';
-export { currentLock } from './lock/current-lock.js';
-export { LeaseLock, type LeaseLockJson } from './lock/lease-lock.js';
+export { currentLock } from './lock/hold/current-lock.js';
+export { LeaseLock, type LeaseLockJson } from './lock/hold/lease-lock.js';
 export type {
   FreeLockState,
   HeldLockState,
   LockState,
-} from './lock/lock-state.js';
+} from './lock/record/lock-state.js';

@@ -6,16 +6,16 @@ import {
   type OnApplicationShutdown,
   type OnModuleInit,
 } from '@nestjs/common';
-import { catchUp, type CatchUp } from './decorators/catch-up.js';
+import { catchUp, type CatchUp } from './schedule/catch-up.js';
 import {
   LockedMethodExplorer,
   type Explored,
   type StaticLock,
-} from './decorators/locked-method.explorer.js';
-import type { CronTime } from './decorators/planned-fires.js';
-import { describeShortPeriod } from './decorators/schedule-warnings.js';
-import { isMethod, ScheduledMethods } from './decorators/scheduled-methods.js';
-import { followScheduler } from './decorators/scheduler-ticks.js';
+} from './decorators/lock.explorer.js';
+import type { CronTime } from './schedule/planned-fires.js';
+import { describeShortPeriod } from './schedule/schedule-warnings.js';
+import { isMethod, ScheduledMethods } from './schedule/scheduled-methods.js';
+import { followScheduler } from './schedule/scheduler-ticks.js';
 import { ModulesContainer } from '@nestjs/core';
 import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';

@@ -6,9 +6,9 @@ import {
   type NestModule,
 } from '@nestjs/common';
 import { APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
-import { followExchanges } from './decorators/http-exchange.js';
-import { LockedMethodExplorer } from './decorators/locked-method.explorer.js';
-import { RouteGuard } from './decorators/route.guard.js';
+import { followExchanges } from './http/http-exchange.js';
+import { LockedMethodExplorer } from './decorators/lock.explorer.js';
+import { RouteGuard } from './http/route.guard.js';
 import { RESOLVED_OPTIONS } from './global-modules.js';
 import { K8sLockLifecycle } from './k8s-lock.lifecycle.js';
 import {

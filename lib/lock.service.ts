@@ -25,22 +25,19 @@ import {
   type ApiRequestEvent,
   type LockEvent,
 } from './lock.events.js';
-import { insistenceOf } from './lock/patience.js';
-import { currentLabel } from './lock/caller.js';
-import type { Claim } from './lock/claim.js';
+import { insistenceOf } from './lock/acquire/wait-policy.js';
+import { currentLabel } from './lock/acquire/request-scope.js';
+import type { Claim } from './lock/record/fire-claim.js';
 import { systemClock } from './lock/clock.js';
-import { lendEnclosingLocks, runUnderLock } from './lock/current-lock.js';
-import type { LeaseLock } from './lock/lease-lock.js';
-import type { LockHandle } from './lock/lock-handle.js';
-import { toBackendError, type LockContext } from './lock/lock-context.js';
+import { lendEnclosingLocks, runUnderLock } from './lock/hold/current-lock.js';
+import type { LeaseLock } from './lock/hold/lease-lock.js';
+import type { LockHandle } from './lock/hold/lock-handle.js';
+import { toBackendError, type LockContext } from './lock/engine-context.js';
 import { LockEngine } from './lock/lock-engine.js';
-import { encodeLockName } from './lock/lock-name.js';
-import type { LockState } from './lock/lock-state.js';
-import {
-  describeMissingRights,
-  type LockNeeds,
-} from './lock/required-rights.js';
-import { orSkip } from './lock/skipped-call.js';
+import { encodeLockName } from './lock/lease-name.js';
+import type { LockState } from './lock/record/lock-state.js';
+import { describeMissingRights, type LockNeeds } from './kube/access-review.js';
+import { orSkip } from './lock/acquire/skipped-call.js';
 
 /** How a lock is acquired by a call. */
 export interface AcquireOptions extends LockOptions {

@@ -2,7 +2,7 @@
 import { Logger } from '@nestjs/common';
 import { LockConfigurationError } from '../lock.errors.js';
 import { RepeatedLines } from '../repeated-lines.js';
-import type { DeclaredLock } from './method-lock.metadata.js';
+import type { DeclaredLock } from './lock.metadata.js';
 
 const logger = new Logger('K8sLockModule');
 const lines = new WeakMap<DeclaredLock, RepeatedLines>();

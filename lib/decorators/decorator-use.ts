@@ -1,7 +1,7 @@
 /** Refuses decorators that were not used as decorators with parentheses, under the compiler option that Nest needs. */
 import { isClass } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
-import { describeMethod } from './method-lock.metadata.js';
+import { describeMethod } from './lock.metadata.js';
 
 /**
  * For the first arguments of the function that makes a decorator: without parentheses, these are the

@@ -2,20 +2,20 @@
 import { Logger } from '@nestjs/common';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { quote } from '../lock.errors.js';
-import type { Claim } from '../lock/claim.js';
-import { findFireOptionFaults } from './fire.options.js';
+import type { Claim } from '../lock/record/fire-claim.js';
+import { findFireOptionFaults } from '../schedule/fire.options.js';
 import {
   describeMethod,
   isInnermost,
   type MethodLock,
-} from './method-lock.metadata.js';
-import { findSchedule, type Schedule } from './schedule.metadata.js';
-import type { MethodPlace } from './scheduled-methods.js';
+} from './lock.metadata.js';
+import { findSchedule, type Schedule } from '../schedule/schedule.metadata.js';
+import type { MethodPlace } from '../schedule/scheduled-methods.js';
 import {
   currentFire,
   currentFireOf,
   isCallMissing,
-} from './scheduler-ticks.js';
+} from '../schedule/scheduler-ticks.js';
 
 /** How the fires of one method are claimed. */
 export interface FirePolicy {

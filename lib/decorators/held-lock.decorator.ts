@@ -1,7 +1,7 @@
 /** `@HeldLock`: hands a method under `@WithLeaseLock` the lock that it runs under. */
 import { LockConfigurationError } from '../lock.errors.js';
 import { refuseBareUse } from './decorator-use.js';
-import { addLockParameter } from './method-lock.metadata.js';
+import { addLockParameter } from './lock.metadata.js';
 
 /**
  * Fills a parameter of a method under `@WithLeaseLock` with the {@link LeaseLock} that the call runs

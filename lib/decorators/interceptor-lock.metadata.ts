@@ -1,5 +1,5 @@
 /** Which interceptors take locks, and where they are bound. */
-import type { DeclaredLock } from './method-lock.metadata.js';
+import type { DeclaredLock } from './lock.metadata.js';
 
 /** What Nest's `@UseInterceptors()` leaves on a class or a method: classes and instances. */
 const INTERCEPTORS = '__interceptors__';

@@ -1,6 +1,6 @@
 /** Finds the LockService of an instance that has none yet, in the application that provides it. */
 import type { LockService } from '../lock.service.js';
-import { bindLockService } from './lock-service.binding.js';
+import { bindLockService } from './lock-service.injection.js';
 
 /** Knows the providers of one application. */
 export interface InstanceFinder {

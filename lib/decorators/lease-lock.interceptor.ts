@@ -23,13 +23,13 @@ import {
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
-import { runLabelled } from '../lock/caller.js';
+import { runLabelled } from '../lock/acquire/request-scope.js';
 import { logConfigurationError } from './configuration-log.js';
-import { currentExchange } from './http-exchange.js';
+import { currentExchange } from '../http/http-exchange.js';
 import { addInterceptorLock } from './interceptor-lock.metadata.js';
-import { LockedRun, observeLocked } from './locked-run.js';
-import { checkName } from './method-lock.metadata.js';
-import { isEventStream } from './route.metadata.js';
+import { LockedRun, observeLocked } from './run-with-locks.js';
+import { checkName } from './lock.metadata.js';
+import { isEventStream } from '../http/route.metadata.js';
 import { runOnStandIn } from './stand-in.js';
 
 /**

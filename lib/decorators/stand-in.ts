@@ -3,7 +3,7 @@ import {
   LockConfigurationError,
   LockNotAcquiredError,
 } from '../lock.errors.js';
-import type { LockWish } from './lock-order.js';
+import type { LockWish } from './lock-set.js';
 
 /** A call whose LockService is none of ours. */
 export interface StandInCall {

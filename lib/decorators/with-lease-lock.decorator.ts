@@ -4,9 +4,9 @@ import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import { findObjectFaults, throwFaults } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { refuseBareUse, refuseStandardUse } from './decorator-use.js';
-import type { FireOptions } from './fire.options.js';
-import { requestLockService } from './lock-service.binding.js';
-import { callUnderLocks } from './locked-call.js';
+import type { FireOptions } from '../schedule/fire.options.js';
+import { requestLockService } from './lock-service.injection.js';
+import { callUnderLocks } from './locked-method.js';
 import {
   addLockedMethod,
   addMethodLock,
@@ -14,7 +14,7 @@ import {
   findLockedMethod,
   type LockedMethod,
   type MethodLock,
-} from './method-lock.metadata.js';
+} from './lock.metadata.js';
 
 /** How one decorated method takes its lock. What is not given comes from `K8sLockModule.forRoot()`. */
 export interface WithLeaseLockOptions extends LockOptions, FireOptions {

@@ -7,14 +7,14 @@ import {
 } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
-import { LockAttempt } from './acquisition.js';
-import type { Claim } from './claim.js';
+import { LockAttempt } from './acquire/acquirer.js';
+import type { Claim } from './record/fire-claim.js';
 import type { Clock } from './clock.js';
-import { followCall, type LockTracer } from './followed-call.js';
-import { findCondition, type LockCondition } from './hold-condition.js';
-import { Hold } from './hold.js';
-import { LeaseCell } from './lease-cell.js';
-import { HeldLock, type LockHandle } from './lock-handle.js';
+import { followCall, type LockTracer } from './acquire/followed-call.js';
+import { findCondition, type LockCondition } from './hold/hold-condition.js';
+import { Hold } from './hold/lease-holder.js';
+import { LeaseCell } from './lease/local-lease.js';
+import { HeldLock, type LockHandle } from './hold/lock-handle.js';
 import {
   atMost,
   backoff,
@@ -23,10 +23,15 @@ import {
   reportFailure,
   toBackendError,
   type LockContext,
-} from './lock-context.js';
-import { describeLock, type LockState } from './lock-state.js';
-import type { Insistence } from './patience.js';
-import { isLock, LOCK_NAME, readStanding, takeAway } from './record.js';
+} from './engine-context.js';
+import { describeLock, type LockState } from './record/lock-state.js';
+import type { Insistence } from './acquire/wait-policy.js';
+import {
+  isLock,
+  LOCK_NAME,
+  readStanding,
+  takeAway,
+} from './record/lease-record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;

@@ -7,7 +7,11 @@ import {
 } from '../lock.errors.js';
 import type { LockEvent } from '../lock.events.js';
 import { LockService } from '../lock.service.js';
-import type { CallEnd, CallTrace, LockTracer } from '../lock/followed-call.js';
+import type {
+  CallEnd,
+  CallTrace,
+  LockTracer,
+} from '../lock/acquire/followed-call.js';
 import { LockMeter } from './lock-meter.js';
 import { LockSpan, type OpenTelemetry } from './lock-span.js';
 import { SCOPE, seriesOf } from './telemetry-names.js';

@@ -8,7 +8,7 @@ import {
   planOfCron,
   planOfInterval,
   type CronTime,
-} from '../../lib/decorators/planned-fires.js';
+} from '../../lib/schedule/planned-fires.js';
 
 /** Of the very copy that @nestjs/schedule uses. */
 const { CronTime: CronTimeOfCron }: { CronTime: typeof CronTimeClass } =

@@ -17,7 +17,7 @@ import {
 import { ScheduleModule } from '@nestjs/schedule';
 import { describe, expect, it } from 'vitest';
 import { currentLock, WithLeaseLock } from '../../lib/index.js';
-import { LockedMethodExplorer } from '../../lib/decorators/locked-method.explorer.js';
+import { LockedMethodExplorer } from '../../lib/decorators/lock.explorer.js';
 import { startLockApp } from './lock-app.js';
 
 class Job {

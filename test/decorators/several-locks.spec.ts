@@ -19,7 +19,7 @@ import {
   type LeaseLock,
   type LockEvent,
 } from '../../lib/index.js';
-import { CLAIM } from '../../lib/lock/claim.js';
+import { CLAIM } from '../../lib/lock/record/fire-claim.js';
 import { nextEvent } from './http-clients.js';
 import { LIVELY, startLockApp, type LockApp } from './lock-app.js';
 

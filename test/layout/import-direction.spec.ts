@@ -12,13 +12,13 @@ const sources = await readSources(
 const BREAKINGS: readonly [fault: string, path: string, addition: string][] = [
   [
     'must not import lock.service.ts',
-    'lock/record.ts',
-    `import '../lock.service.js';`,
+    'lock/record/lease-record.ts',
+    `import '../../lock.service.js';`,
   ],
   [
-    'must not import lock/lease-lock.ts',
+    'must not import lock/hold/lease-lock.ts',
     'kube/exchange.ts',
-    `import type { LeaseLock } from '../lock/lease-lock.js';`,
+    `import type { LeaseLock } from '../lock/hold/lease-lock.js';`,
   ],
   [
     'must not import decorators/held-lock.decorator.ts',
@@ -42,7 +42,7 @@ const BREAKINGS: readonly [fault: string, path: string, addition: string][] = [
   ],
   [
     'must not use node:http',
-    'lock/hold.ts',
+    'lock/hold/lease-holder.ts',
     `import { request } from 'node:http';`,
   ],
   [
@@ -52,7 +52,7 @@ const BREAKINGS: readonly [fault: string, path: string, addition: string][] = [
   ],
   [
     'must not import @nestjs/common',
-    'lock/hold.ts',
+    'lock/hold/lease-holder.ts',
     `import { Logger } from '@nestjs/common';`,
   ],
   [
@@ -75,7 +75,7 @@ const BREAKINGS: readonly [fault: string, path: string, addition: string][] = [
   [
     'is a barrel',
     'lock/all.ts',
-    `/** All. */\nexport * from './hold.js';\nexport { a } from './record.js';`,
+    `/** All. */\nexport * from './hold/lease-holder.js';\nexport { a } from './record/lease-record.js';`,
   ],
   [
     'is in a folder whose name says nothing',
@@ -85,7 +85,11 @@ const BREAKINGS: readonly [fault: string, path: string, addition: string][] = [
   ['is used by nobody', 'lock/orphan.ts', '/** Alone. */'],
   ['belongs to no layer', 'stray.ts', '/** Stray. */'],
   ['does not open with a sentence', 'lock/bare.ts', '// Says nothing.'],
-  ['is a cycle', 'lock/clock.ts', `import type { Ending } from './hold.js';`],
+  [
+    'is a cycle',
+    'lock/clock.ts',
+    `import type { Ending } from './hold/lease-holder.js';`,
+  ],
   [
     'lock/gone.ts is imported and does not exist',
     'lock/clock.ts',

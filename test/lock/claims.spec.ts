@@ -1,8 +1,8 @@
 /** Claims: planned work is begun by one holder only, in whatever order processes come, die, lag or lose their answers. */
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError } from '../../lib/lock.errors.js';
-import { WorkClaimedError } from '../../lib/lock/claim.js';
-import { giveBack } from '../../lib/lock/lock-handle.js';
+import { WorkClaimedError } from '../../lib/lock/record/fire-claim.js';
+import { giveBack } from '../../lib/lock/hold/lock-handle.js';
 import { settled } from './controlled-clock.js';
 import {
   claimFire,

@@ -1,8 +1,8 @@
 /** What a handle shows of itself: in JSON and on the console it is one readable object. */
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { LeaseLock } from '../../lib/lock/lease-lock.js';
-import { LockHandle, JoinedLock } from '../../lib/lock/lock-handle.js';
+import { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
+import { LockHandle, JoinedLock } from '../../lib/lock/hold/lock-handle.js';
 import { useApi } from './lock-services.js';
 
 const api = useApi();

@@ -7,7 +7,7 @@ import {
   LockLostError,
   LockNotAcquiredError,
 } from '../../lib/lock.errors.js';
-import { currentLock } from '../../lib/lock/current-lock.js';
+import { currentLock } from '../../lib/lock/hold/current-lock.js';
 import { useApi } from './lock-services.js';
 
 const api = useApi();

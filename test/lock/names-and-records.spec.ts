@@ -2,9 +2,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { StoredLease } from '../../lib/kube/lease-store.js';
-import { encodeLockName } from '../../lib/lock/lock-name.js';
-import { describeLock } from '../../lib/lock/lock-state.js';
-import { Observation } from '../../lib/lock/observation.js';
+import { encodeLockName } from '../../lib/lock/lease-name.js';
+import { describeLock } from '../../lib/lock/record/lock-state.js';
+import { Observation } from '../../lib/lock/record/observed-lease.js';
 import {
   fingerprint,
   microTime,
@@ -12,7 +12,7 @@ import {
   release,
   renew,
   take,
-} from '../../lib/lock/record.js';
+} from '../../lib/lock/record/lease-record.js';
 import { ControlledClock } from './controlled-clock.js';
 
 const SUBDOMAIN =

@@ -1,7 +1,7 @@
 /** Planned work is left out for a holder that is alive, and not for one that may be dead. */
 import { describe, expect, it } from 'vitest';
 import { LockBackendError } from '../../lib/lock.errors.js';
-import { WorkClaimedError } from '../../lib/lock/claim.js';
+import { WorkClaimedError } from '../../lib/lock/record/fire-claim.js';
 import { settled } from './controlled-clock.js';
 import { die, fire, observed, type Pod } from './planned-work.js';
 import { foreignSpec, outcomeOf, type Cluster } from './processes.js';

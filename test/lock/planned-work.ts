@@ -3,10 +3,10 @@ import {
   resolveLockOptions,
   type LockOptions,
 } from '../../lib/k8s-lock.options.js';
-import { acquireAndBegin } from '../../lib/lock/begin-work.js';
-import type { Claim } from '../../lib/lock/claim.js';
-import type { LockHandle } from '../../lib/lock/lock-handle.js';
-import type { Insistence } from '../../lib/lock/patience.js';
+import { acquireAndBegin } from '../../lib/lock/acquire/begin-work.js';
+import type { Claim } from '../../lib/lock/record/fire-claim.js';
+import type { LockHandle } from '../../lib/lock/hold/lock-handle.js';
+import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
 import { settled } from './controlled-clock.js';
 import type { MemoryLeaseStore } from './memory-lease-store.js';
 import { Cluster, JOB, type LockProcess } from './processes.js';

@@ -12,9 +12,9 @@ import type {
 } from '../../lib/kube/lease-store.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { LockEvent } from '../../lib/lock.events.js';
-import type { Insistence } from '../../lib/lock/patience.js';
+import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
 import type { Clock } from '../../lib/lock/clock.js';
-import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';
 import { LeaseApi } from '../../lib/testing/lease-api.js';
 import { LeaseStorage } from '../../lib/testing/lease-storage.js';

@@ -1,6 +1,6 @@
 /** The queue of a process: first come, first served; its head alone asks the API server; a lock passes on in one write. */
 import { describe, expect, it } from 'vitest';
-import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { settled } from './controlled-clock.js';
 import type { MemoryLeaseStore } from './memory-lease-store.js';
 import {

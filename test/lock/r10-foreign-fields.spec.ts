@@ -8,7 +8,7 @@ import {
   renew,
   take,
   type Tenure,
-} from '../../lib/lock/record.js';
+} from '../../lib/lock/record/lease-record.js';
 import { ControlledClock, settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 

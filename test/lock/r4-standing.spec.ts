@@ -1,7 +1,7 @@
 /** R4: what counts as free, and what as held for ever. */
 import { describe, expect, it } from 'vitest';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
-import { readStanding } from '../../lib/lock/record.js';
+import { readStanding } from '../../lib/lock/record/lease-record.js';
 import { settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 

@@ -1,7 +1,7 @@
 /** R8: a holder gives its lock up, and says so, before anybody else can have it. */
 import { describe, expect, it } from 'vitest';
 import { LockLostError } from '../../lib/lock.errors.js';
-import type { LeaseLock } from '../../lib/lock/lease-lock.js';
+import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 

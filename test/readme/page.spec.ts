@@ -1,7 +1,7 @@
 /** What the other tests of README.md rely on: its links lead somewhere, its commands exist, and no block goes unchecked. */
 import { readFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
-import { createFree } from '../../lib/lock/record.js';
+import { createFree } from '../../lib/lock/record/lease-record.js';
 import { findAnchors, findBlock, findBlocks, findTargets } from './readme.js';
 
 const root = new URL('../../', import.meta.url);

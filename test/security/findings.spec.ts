@@ -6,7 +6,7 @@ import { LockHealthIndicator } from '../../lib/health/index.js';
 import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
 import { LockConfigurationError } from '../../lib/index.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
-import { LOCK_NAME } from '../../lib/lock/record.js';
+import { LOCK_NAME } from '../../lib/lock/record/lease-record.js';
 import { startLockApp, type LockApp } from '../decorators/lock-app.js';
 import { answer, leaseNamed, StubApi, statusObject } from '../kube/stub-api.js';
 import { TestService } from '../lock/lock-services.js';

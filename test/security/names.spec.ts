@@ -5,7 +5,7 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LockError } from '../../lib/index.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
-import { encodeLockName } from '../../lib/lock/lock-name.js';
+import { encodeLockName } from '../../lib/lock/lease-name.js';
 import { startLockApp, type LockApp } from '../decorators/lock-app.js';
 import {
   kubeConfigFor,

@@ -11,9 +11,9 @@ import {
   LeaseStoreError,
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
-import { endClaim, judgeClaim, readClaim } from '../../lib/lock/claim.js';
-import { describeLock } from '../../lib/lock/lock-state.js';
-import { Observation } from '../../lib/lock/observation.js';
+import { endClaim, judgeClaim, readClaim } from '../../lib/lock/record/fire-claim.js';
+import { describeLock } from '../../lib/lock/record/lock-state.js';
+import { Observation } from '../../lib/lock/record/observed-lease.js';
 import {
   invalidate,
   isCoordinated,
@@ -22,7 +22,7 @@ import {
   release,
   renew,
   take,
-} from '../../lib/lock/record.js';
+} from '../../lib/lock/record/lease-record.js';
 import { StubApi } from '../kube/stub-api.js';
 import { ControlledClock } from '../lock/controlled-clock.js';
 import {

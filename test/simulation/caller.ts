@@ -7,12 +7,12 @@ import {
   LockNotAcquiredError,
   type LockReference,
 } from '../../lib/lock.errors.js';
-import { acquireAndBegin } from '../../lib/lock/begin-work.js';
-import { WorkClaimedError, type Claim } from '../../lib/lock/claim.js';
-import { LONGEST_REQUEST } from '../../lib/lock/lock-context.js';
-import { HeldLock, type LockHandle } from '../../lib/lock/lock-handle.js';
+import { acquireAndBegin } from '../../lib/lock/acquire/begin-work.js';
+import { WorkClaimedError, type Claim } from '../../lib/lock/record/fire-claim.js';
+import { LONGEST_REQUEST } from '../../lib/lock/engine-context.js';
+import { HeldLock, type LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
-import type { LeaseCell } from '../../lib/lock/lease-cell.js';
+import type { LeaseCell } from '../../lib/lock/lease/local-lease.js';
 import type { FireCall } from './fire-calls.js';
 import type { Holding } from './holdings.js';
 import { TIMER_LATENESS, type Machine } from './machine.js';

@@ -1,5 +1,5 @@
 /** Who takes part in a run: clients, peers and people, and what happens to them on the way. */
-import { planOfInterval } from '../../lib/decorators/planned-fires.js';
+import { planOfInterval } from '../../lib/schedule/planned-fires.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { Backup } from './api-model.js';
 import { ClientGoPeer } from './client-go-peer.js';

@@ -2,7 +2,7 @@
 import type { LeaseKey, StoredLease } from '../../lib/kube/lease-store.js';
 import { LockLostError } from '../../lib/lock.errors.js';
 import type { Findings } from './findings.js';
-import type { LockHandle } from '../../lib/lock/lock-handle.js';
+import type { LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { Holding, Holdings } from './holdings.js';
 import type { Machine } from './machine.js';
 import { CLOCK_RATES } from './scenario.js';

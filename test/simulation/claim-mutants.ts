@@ -5,7 +5,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'claim not written by the acquiring write',
     rule: 'once per fire',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [
       [
         '...(tenure.claimed === undefined\n',
@@ -17,19 +17,19 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'the same fire taken for a later one',
     rule: 'once per fire',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [['found.at < claim.at ||', 'found.at <= claim.at ||']],
   },
   {
     name: 'an earlier fire run after a later one',
     rule: 'once per fire',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [['found.at < claim.at ||', 'found.at !== claim.at ||']],
   },
   {
     name: 'claim lost by a release',
     rule: 'once per fire',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [
       [
         '    [PARKED_UNTIL]: _until,\n    ...annotations\n',
@@ -40,13 +40,13 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'claim of a broken clock believed',
     rule: 'once per fire',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [[' || found.at > claim.latest', '']],
   },
   {
     name: 'claim taken for begun by others',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [
       [
         "    return isLive ? { state: 'claimed', by } : { state: 'free' };",
@@ -57,13 +57,13 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'work begun without a word in the record',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [['this.writeRenewal(beginClaim)', 'this.writeRenewal()']],
   },
   {
     name: 'work that may have begun open to others again',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         "this.claimEnd = isTakenBack ? 'begun' : end;",
@@ -74,7 +74,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'beginning whose answer was lost taken for that of another',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [
       [
         '  if (by !== undefined && claim.ownIdentities.has(by)) {',
@@ -85,7 +85,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'beginning whose answer was lost given up with its lock',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/begin-work.ts',
+    file: 'lock/acquire/begin-work.ts',
     replacements: [
       [
         '!(error instanceof LockLostError)',
@@ -96,13 +96,13 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'beginning whose answer was lost given up with the wait for its lock',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/begin-work.ts',
+    file: 'lock/acquire/begin-work.ts',
     replacements: [['rounds === 1 ? undefined', 'rounds > 0 ? undefined']],
   },
   {
     name: 'beginning whose answer was lost given up by a shutdown',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         "      if (this.claimEnd === 'open') {\n",
@@ -113,7 +113,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'beginning cut short by a shutdown',
     rule: 'a claim is begun before others leave the fire out',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         '    if (this.beginning) {\n',
@@ -124,19 +124,19 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'claim of another holder ended',
     rule: 'a claim says what became of the work',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [['    found.by !== lease.spec?.holderIdentity ||\n', '']],
   },
   {
     name: 'claim of a withdrawn write left standing',
     rule: 'a claim says what became of the work',
-    file: 'lock/withdrawal.ts',
+    file: 'lock/lease/withdrawal.ts',
     replacements: [["takeAway(endClaim(lease, 'open'))", 'takeAway(lease)']],
   },
   {
     name: 'work that was cut short recorded as done',
     rule: 'a claim says what became of the work',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         "this.claimEnd = isTakenBack ? 'begun' : end;",
@@ -147,7 +147,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'work that a shutdown has given up recorded as done',
     rule: 'a claim says what became of the work',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         "this.endClaimAs(this.claimEnd === 'open' ? 'open' : 'begun');",
@@ -158,7 +158,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'work that is done not recorded with minHold',
     rule: 'a claim says what became of the work',
-    file: 'lock/free-record.ts',
+    file: 'lock/lease/free-record.ts',
     replacements: [
       ['park(lease, rest(), clock)', 'park(found, rest(), clock)'],
     ],
@@ -166,13 +166,13 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'work that is done not recorded by a handover',
     rule: 'a claim says what became of the work',
-    file: 'lock/take-record.ts',
+    file: 'lock/lease/take-record.ts',
     replacements: [['cell.observation.settled;', 'cell.observation.lease;']],
   },
   {
     name: 'work of the dead never taken over',
     rule: 'onFailure: retry',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [
       ['  if (!claim.retry) {', '  if (claim.retry || by !== holder) {'],
     ],
@@ -180,7 +180,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'running work not followed',
     rule: 'onFailure: retry',
-    file: 'lock/patience.ts',
+    file: 'lock/acquire/wait-policy.ts',
     replacements: [
       [
         "      case 'running':\n        this.isFollowing = true;",
@@ -191,7 +191,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'running work of a live holder taken for free',
     rule: 'onFailure: retry',
-    file: 'lock/claim.ts',
+    file: 'lock/record/fire-claim.ts',
     replacements: [
       [
         "return isLive ? { state: 'running', by }",
@@ -202,7 +202,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'fire skipped for a holder that has died since its last sign of life',
     rule: 'no fire is left out for the dead',
-    file: 'lock/patience.ts',
+    file: 'lock/acquire/wait-policy.ts',
     replacements: [
       [
         'claim ? aliveAt < this.startedAt : !wasSeenAlive',
@@ -213,7 +213,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'fire given up at the waitTimeout for a holder that may be dead',
     rule: 'no fire is left out for the dead',
-    file: 'lock/patience.ts',
+    file: 'lock/acquire/wait-policy.ts',
     replacements: [
       [
         'return verdict.takeable || this.goOnFor(verdict);',
@@ -224,25 +224,25 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
   {
     name: 'fire skipped for minHold that is over',
     rule: 'no fire is left out for the dead',
-    file: 'lock/patience.ts',
+    file: 'lock/acquire/wait-policy.ts',
     replacements: [['return (claim?.at ?? wallTime -', 'return (wallTime -']],
   },
   {
     name: 'missed fire not made up for',
     rule: 'catchUp',
-    file: 'decorators/missed-fire.ts',
+    file: 'schedule/missed-fire.ts',
     replacements: [["state !== 'settled'", "state === 'own'"]],
   },
   {
     name: 'fire that waits for as long as its holder lives',
     rule: 'waitTimeout',
-    file: 'lock/patience.ts',
+    file: 'lock/acquire/wait-policy.ts',
     replacements: [['    this.isOver = true;\n', '']],
   },
   {
     name: 'fire that waits for its turn beyond the waitTimeout',
     rule: 'waitTimeout',
-    file: 'lock/waiting-line.ts',
+    file: 'lock/acquire/waiting-line.ts',
     replacements: [
       [
         'if (cell.holder !== undefined && !patience.waits) {',

@@ -1,8 +1,8 @@
 /** The calls for planned fires: who came for which, and whether those that were left out may have been. */
 import type { LockNotAcquiredError } from '../../lib/lock.errors.js';
-import type { Claim } from '../../lib/lock/claim.js';
-import { LONGEST_REQUEST } from '../../lib/lock/lock-context.js';
-import type { Verdict } from '../../lib/lock/observation.js';
+import type { Claim } from '../../lib/lock/record/fire-claim.js';
+import { LONGEST_REQUEST } from '../../lib/lock/engine-context.js';
+import type { Verdict } from '../../lib/lock/record/observed-lease.js';
 import type { Findings } from './findings.js';
 import type { Machine } from './machine.js';
 import type { Scenario } from './scenario.js';

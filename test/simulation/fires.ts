@@ -1,6 +1,6 @@
 /** The planned fires of the job: which were run, what the record says of them, and whether that may be. */
 import type { StoredLease } from '../../lib/kube/lease-store.js';
-import type { Claim, ClaimEnd } from '../../lib/lock/claim.js';
+import type { Claim, ClaimEnd } from '../../lib/lock/record/fire-claim.js';
 import type { AppliedWrite } from './api-model.js';
 import type { Findings } from './findings.js';
 import type { Holding, Holdings } from './holdings.js';

@@ -1,6 +1,6 @@
 /** Who believes to hold what, and whether that belief is to be excused. */
 import { LockLostError } from '../../lib/lock.errors.js';
-import type { LockHandle } from '../../lib/lock/lock-handle.js';
+import type { LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { Machine } from './machine.js';
 import type { Timeline } from './timeline.js';
 

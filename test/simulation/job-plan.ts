@@ -1,7 +1,7 @@
 /** What the job of a seed is like: which method is called when, and how it is to be locked. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import type { Insistence } from '../../lib/lock/patience.js';
+import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
 import type { Random } from './random.js';
 import type { Scenario } from './scenario.js';
 

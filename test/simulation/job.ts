@@ -1,11 +1,11 @@
 /** A scheduled method of a process: it is called for each planned fire, by the process's own clock, and runs once per fire. */
-import { isMissed } from '../../lib/decorators/missed-fire.js';
+import { isMissed } from '../../lib/schedule/missed-fire.js';
 import {
   fireAt,
   planOfInterval,
   type Fire,
   type Plan,
-} from '../../lib/decorators/planned-fires.js';
+} from '../../lib/schedule/planned-fires.js';
 import { LockBackendError } from '../../lib/lock.errors.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { Caller } from './caller.js';

@@ -7,7 +7,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no resourceVersion in the PUT',
     rule: 'R1',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [
       [
         '    metadata: { ...lease.metadata, annotations },\n',
@@ -18,7 +18,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'uid not sent',
     rule: 'R1',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         'renew(current, this.options.leaseDuration, clock)',
@@ -29,7 +29,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'conflict answered by writing over what is there',
     rule: 'R1',
-    file: 'lock/acquisition.ts',
+    file: 'lock/acquire/acquirer.ts',
     replacements: [
       [
         '    if (!cell.observation.judge(tenure.identity).takeable) {\n      return undefined;\n    }\n',
@@ -44,13 +44,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'leaseDurationSeconds absent for an infinite lease',
     rule: 'R2',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [['? INFINITE_SECONDS\n', '? (undefined as never)\n']],
   },
   {
     name: 'acquireTime left standing by renewals',
     rule: 'R3',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [
       [
         '      leaseDurationSeconds: durationSeconds(leaseDuration),\n      acquireTime: now,\n',
@@ -61,7 +61,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a holder without a duration taken for expired',
     rule: 'R4',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [
       [
         'duration: expires ? seconds * 1_000 : undefined,',
@@ -72,7 +72,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'remote clock compared with the local wall clock',
     rule: 'R5',
-    file: 'lock/observation.ts',
+    file: 'lock/record/observed-lease.ts',
     replacements: [
       [
         'if (expiresAt !== undefined && this.clock.now() >= expiresAt) {',
@@ -83,7 +83,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'metadata change restarts the count',
     rule: 'R5',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [
       [
         '    spec.leaseTransitions ?? null,\n  ]);',
@@ -94,7 +94,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'renewals do not restart the count',
     rule: 'R5',
-    file: 'lock/observation.ts',
+    file: 'lock/record/observed-lease.ts',
     replacements: [
       ['      this.since = now;\n', '      this.since ||= now;\n'],
     ],
@@ -102,13 +102,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'release that leaves the duration',
     rule: 'R6',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [['    leaseDurationSeconds: _duration,\n', '']],
   },
   {
     name: 'identity reused per process',
     rule: 'R7',
-    file: 'lock/acquisition.ts',
+    file: 'lock/acquire/acquirer.ts',
     replacements: [
       [
         'identity = `${engine.clientId}_${randomUUID()}`;',
@@ -119,7 +119,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ambiguous write taken as failed',
     rule: 'R7',
-    file: 'lock/acquisition.ts',
+    file: 'lock/acquire/acquirer.ts',
     replacements: [
       [
         '      if (error.ambiguous) {\n',
@@ -130,7 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ambiguous write taken as success',
     rule: 'R7',
-    file: 'lock/acquisition.ts',
+    file: 'lock/acquire/acquirer.ts',
     replacements: [
       [
         '      if (error.ambiguous) {\n',
@@ -141,7 +141,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'ambiguous write not made impossible when nobody wants it any more',
     rule: 'R7',
-    file: 'lock/withdrawal.ts',
+    file: 'lock/lease/withdrawal.ts',
     replacements: [
       [
         '        await cell.replace(() => invalidate(lease, identity), options);\n',
@@ -156,7 +156,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'lock that does not expire created taken',
     rule: 'R7',
-    file: 'lock/take-record.ts',
+    file: 'lock/lease/take-record.ts',
     replacements: [
       [
         "return tenure.leaseDuration === 'infinite'",
@@ -167,7 +167,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no own deadline',
     rule: 'R8',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         "  return leaseDuration === 'infinite'\n    ? Infinity\n    : sentAt",
@@ -178,7 +178,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'deadline counted from the answer',
     rule: 'R8',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       ['this.lastSentAt = sentAt;', 'this.lastSentAt = clock.now();'],
     ],
@@ -186,7 +186,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no safety margin',
     rule: 'R8',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         'sentAt + leaseDuration - safetyMargin',
@@ -197,7 +197,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'deadline timer set by its length, which a pause makes late',
     rule: 'R8',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         'return clock.schedule(at, callback, { background: true });',
@@ -208,7 +208,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'renewal goes on after loss',
     rule: 'R8',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       ['    this.stop();\n    this.ended.abort();\n', ''],
       [
@@ -222,7 +222,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'watch trusted over the record',
     rule: 'R8',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       ['void this.inTurn(() => this.verify());', "this.lose('deleted');"],
     ],
@@ -230,7 +230,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'Lease deleted by a release that was not asked to',
     rule: 'R9',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         'remove: options.deleteOnRelease && !this.mayBeCreatedLate,',
@@ -241,7 +241,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'Lease deleted whatever it has become',
     rule: 'R9',
-    file: 'lock/lease-cell.ts',
+    file: 'lock/lease/local-lease.ts',
     replacements: [
       [
         'this.store.delete(this.key, { uid, resourceVersion }, options),',
@@ -252,13 +252,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'annotations of others dropped',
     rule: 'R10',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [['    ...others,\n', '']],
   },
   {
     name: 'Lease of coordinated leader election taken',
     rule: 'R10',
-    file: 'lock/record.ts',
+    file: 'lock/record/lease-record.ts',
     replacements: [
       [
         "return strategy !== undefined && strategy !== null && strategy !== '';",
@@ -269,7 +269,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'lower version ignored while the Lease is known to be absent',
     rule: 'a restore of etcd is noticed',
-    file: 'lock/lease-cell.ts',
+    file: 'lock/lease/local-lease.ts',
     replacements: [
       [
         'if (versionOf(lease) < newest) {',
@@ -280,7 +280,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'release without looking whether the record is ours',
     rule: 'release touches nothing of another’s',
-    file: 'lock/free-record.ts',
+    file: 'lock/lease/free-record.ts',
     replacements: [
       [
         'lease is StoredLease => lease?.spec?.holderIdentity === ending.identity;',
@@ -291,13 +291,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'local waiter gives up and nobody releases for the one before',
     rule: 'handover',
-    file: 'lock/lease-cell.ts',
+    file: 'lock/lease/local-lease.ts',
     replacements: [['      this.settleHandover?.();\n', '']],
   },
   {
     name: 'only the last of the holders that have ended is remembered',
     rule: 'handover',
-    file: 'lock/observation.ts',
+    file: 'lock/record/observed-lease.ts',
     replacements: [
       [
         '    this.ended.set(identity, claim);\n',
@@ -319,7 +319,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'lock given back by the first that shares it',
     rule: 're-entrancy',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       ['return this.handles === 0 ?', 'return this.handles >= 0 ?'],
     ],
@@ -327,7 +327,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'lock that was shared never given back',
     rule: 're-entrancy',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         '  lend(): void {\n    this.handles += 1;',
@@ -379,7 +379,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'fencing token that a deletion sets back',
     rule: 'fencing token',
-    file: 'lock/hold.ts',
+    file: 'lock/hold/lease-holder.ts',
     replacements: [
       [
         'BigInt(acquisition.lease.metadata.resourceVersion)',
@@ -390,7 +390,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'sleep that ignores cancellation',
     rule: 'cancellation',
-    file: 'lock/lock-context.ts',
+    file: 'lock/engine-context.ts',
     replacements: [
       ["    signal?.addEventListener('abort', stop, { once: true });\n", ''],
     ],
@@ -398,7 +398,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'skip that takes every holder for alive',
     rule: 'a skip is for the living',
-    file: 'lock/patience.ts',
+    file: 'lock/acquire/wait-policy.ts',
     replacements: [
       ['clock.now() <= LONGEST_LOOK', 'clock.now() <= -LONGEST_LOOK'],
     ],

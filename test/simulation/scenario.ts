@@ -1,7 +1,7 @@
 /** What a seed stands for: who takes part, what they want, and what goes wrong. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import { planOfInterval } from '../../lib/decorators/planned-fires.js';
+import { planOfInterval } from '../../lib/schedule/planned-fires.js';
 import {
   greatestOffsetOf,
   planJob,

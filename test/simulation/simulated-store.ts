@@ -16,7 +16,7 @@ import {
   type RequestOptions,
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
-import { CLAIM } from '../../lib/lock/claim.js';
+import { CLAIM } from '../../lib/lock/record/fire-claim.js';
 import { ApiError } from '../../lib/testing/api-status.js';
 import type { ApiModel, Author } from './api-model.js';
 import type { Machine } from './machine.js';

@@ -1,5 +1,5 @@
 /** One run: what a seed stands for, from the first event to the last check. */
-import { planOfInterval } from '../../lib/decorators/planned-fires.js';
+import { planOfInterval } from '../../lib/schedule/planned-fires.js';
 import type { Backup } from './api-model.js';
 import { Cast, type Kept } from './cast.js';
 import type { Finding, Findings } from './findings.js';

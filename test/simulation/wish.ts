@@ -1,8 +1,8 @@
 /** What a caller may want: a lock, and how. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import type { Insistence } from '../../lib/lock/patience.js';
-import type { Claim } from '../../lib/lock/claim.js';
+import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
+import type { Claim } from '../../lib/lock/record/fire-claim.js';
 import type { JobPlan } from './job-plan.js';
 import type { Random } from './random.js';
 import type { Scenario } from './scenario.js';

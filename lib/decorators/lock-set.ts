@@ -1,0 +1,137 @@
+/** Takes all locks of one call, in an order that is the same in every process, so that no two calls wait for each other. */
+import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import type { LockService } from '../lock.service.js';
+import type { Claim } from '../lock/record/fire-claim.js';
+import { anyOf } from '../lock/abort-signals.js';
+import { runUnderLock } from '../lock/hold/current-lock.js';
+import {
+  giveBack,
+  JoinedLock,
+  type LockHandle,
+} from '../lock/hold/lock-handle.js';
+
+/** One lock that a call wants. */
+export interface LockWish {
+  readonly name: string;
+  readonly onLocked: OnLocked;
+  readonly options: LockOptions;
+  /** What is claimed with it. */
+  readonly claim?: Claim;
+}
+
+/** Where a lock is: the same lock if both are the same. */
+type Place = Pick<LockHandle, 'namespace' | 'leaseName'>;
+
+/**
+ * Acquires them one after the other, by namespace and Lease name. When one is not to be had, or one
+ * that was taken is lost before the last is, all are given back.
+ *
+ * @returns the locks in the order of the wishes, each once: of several wishes for one, the last counts.
+ * Undefined when the call is to be skipped, because of any of them
+ */
+export async function enterAll(
+  service: LockService,
+  wishes: readonly LockWish[],
+  signal: AbortSignal | undefined,
+): Promise<readonly LockHandle[] | undefined> {
+  const taken = new Map<LockWish, LockHandle>();
+  let isComplete = false;
+  // The service does so for one lock: a lock is shared from the turn of the call on.
+  const kept = wishes.length > 1 ? service.lendEnclosingLocks() : undefined;
+  try {
+    const ordered =
+      kept === undefined ? wishes : await inOrder(service, wishes, kept);
+    for (const wish of ordered) {
+      const { name, onLocked, options, claim } = wish;
+      const until = anyOf(
+        signal,
+        ...Array.from(taken.values(), (lock) => lock.signal),
+      );
+      // oxlint-disable-next-line no-await-in-loop -- in their order
+      const lock = await service
+        .enter(
+          name,
+          onLocked,
+          { ...options, signal: until.signal },
+          claim,
+          kept && kept.filter(isInUse).map((each) => each.lend()),
+        )
+        .finally(until.end);
+      if (lock === undefined) {
+        return undefined;
+      }
+      taken.set(wish, lock);
+    }
+    isComplete = true;
+    return wishes.flatMap((wish) => taken.get(wish) ?? []);
+  } finally {
+    kept?.forEach((lock) => void lock.release());
+    if (!isComplete) {
+      await giveBack([...taken.values()]);
+    }
+  }
+}
+
+/** Releases them in the reverse of the order in which they were taken. */
+export async function releaseAll(locks: readonly LockHandle[]): Promise<void> {
+  await Promise.all(
+    locks
+      .toSorted(comparePlaces)
+      .toReversed()
+      .map((lock) => lock.release()),
+  );
+}
+
+/** Runs `work` under all of them, with one that stands for all as its `currentLock()`. */
+export function runUnderAll<T>(
+  locks: readonly LockHandle[],
+  work: (lock: LockHandle) => T,
+): T {
+  const joined = locks.length === 1 ? locks[0]! : new JoinedLock(locks);
+  return [...new Set([...locks, joined])].reduceRight<() => T>(
+    (inner, lock) => () => runUnderLock(lock, inner),
+    () => work(joined),
+  )();
+}
+
+function isInUse(lock: LockHandle): boolean {
+  return !lock.isReleased;
+}
+
+/** Releases those of `kept` that are none of the locks. */
+async function inOrder(
+  service: LockService,
+  wishes: readonly LockWish[],
+  kept: readonly LockHandle[],
+): Promise<readonly LockWish[]> {
+  const places = new Map<LockWish, Place>();
+  for (const wish of wishes) {
+    // oxlint-disable-next-line no-await-in-loop -- none of them waits for anything but the first
+    places.set(wish, await service.locate(wish.name, wish.options));
+  }
+  for (const lock of kept) {
+    if (![...places.values()].some((each) => comparePlaces(each, lock) === 0)) {
+      void lock.release();
+    }
+  }
+  const compare = (one: LockWish, other: LockWish): number =>
+    comparePlaces(places.get(one)!, places.get(other)!);
+  return wishes
+    .filter(
+      (wish, index) =>
+        !wishes.slice(index + 1).some((later) => compare(wish, later) === 0),
+    )
+    .toSorted(compare);
+}
+
+/** Code units, and no alphabet of a language: every process must come to the same order. */
+function comparePlaces(one: Place, other: Place): number {
+  return (
+    compareText(one.namespace, other.namespace) ||
+    compareText(one.leaseName, other.leaseName)
+  );
+}
+
+function compareText(one: string, other: string): number {
+  return one < other ? -1 : Number(one > other);
+}

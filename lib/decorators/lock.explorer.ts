@@ -1,0 +1,442 @@
+/** The startup pass: finds the decorated methods and the interceptors that lock, checks them, and hands a LockService to the instances that Nest did not inject. */
+import { Inject, Injectable } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import type { LockOptions } from '../k8s-lock.options.js';
+import { LockConfigurationError } from '../lock.errors.js';
+import { LockService } from '../lock.service.js';
+import type { CatchUp } from '../schedule/catch-up.js';
+import {
+  findFireFaults,
+  findFirePolicy,
+  findSharedFires,
+  type FoundLock,
+} from './fire-policy.js';
+import {
+  findBoundLocks,
+  findInterceptorLock,
+} from './interceptor-lock.metadata.js';
+import { addInstanceFinder } from './late-binding.js';
+import { bindLockService, needsLockService } from './lock-service.injection.js';
+import {
+  describeClass,
+  describeMethod,
+  findDeclarer,
+  findLockFaults,
+  findLockParameters,
+  findMethodLocks,
+  findOnLocked,
+  type DeclaredLock,
+  type MethodLock,
+} from './lock.metadata.js';
+import {
+  findSchedule,
+  noteSchedule,
+  readSchedule,
+} from '../schedule/schedule.metadata.js';
+import type { ScheduledMethod } from '../schedule/scheduled-methods.js';
+import {
+  isSchedulerRegistry,
+  isSchedulerRegistryClass,
+  type SchedulerRegistry,
+} from '../schedule/scheduler-ticks.js';
+
+type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
+type HostModule = NonNullable<InstanceWrapper['host']>;
+
+/** A lock of a decorated method, or of an interceptor, that has the same name for every call. */
+export interface StaticLock {
+  readonly name: string;
+  /** Whether a holder that has died may keep calls from running: then it is to be found out before they come. */
+  readonly isObserved: boolean;
+  readonly options: LockOptions;
+  /** How its missed fires are made up for, if they are. */
+  readonly catchUp: CatchUp | undefined;
+}
+
+/** A scheduled method with a lock. */
+export interface ScheduledLock {
+  /** `Class.method`. */
+  readonly label: string;
+  readonly prototype: object;
+  readonly key: string | symbol;
+  /** Milliseconds. */
+  readonly minHold: number;
+}
+
+/** What there is to know before the first call. */
+export interface Explored {
+  /** The locks with fixed names. */
+  readonly locks: readonly StaticLock[];
+  readonly scheduled: readonly ScheduledLock[];
+}
+
+/** A lock of an interceptor, as it was found: once for each place where that one is bound. */
+interface FoundInterceptor {
+  readonly lock: DeclaredLock;
+  readonly label: string;
+}
+
+/** A class, as a module provides it. */
+interface ProvidedClass {
+  readonly host: HostModule;
+  readonly prototype: object;
+  /** Those that exist at startup: none for a request-scoped class. */
+  readonly instances: readonly object[];
+}
+
+/** Made within a module to learn which LockService its providers see, by Nest's own rules. */
+class LockServiceProbe {
+  constructor(@Inject(LockService) readonly service: LockService) {}
+}
+
+@Injectable()
+export class LockedMethodExplorer {
+  constructor(
+    private readonly discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+  ) {
+    addInstanceFinder(this);
+  }
+
+  /**
+   * Goes through the controllers and providers that see `service`: an application may have more than
+   * one, each with a pass of its own. Never wraps anything.
+   *
+   * @throws LockConfigurationError that names every fault of every method
+   */
+  async explore(
+    service: LockService,
+    defaults: LockOptions,
+  ): Promise<Explored> {
+    const faults: string[] = [];
+    const found: FoundLock[] = [];
+    const interceptors: FoundInterceptor[] = [];
+
+    for (const provided of this.findProvidedClasses()) {
+      const read = this.read(provided);
+      if (read === undefined) {
+        continue;
+      }
+      const { isDecorated, bound } = read;
+      faults.push(...read.strayParameters);
+      if (!isDecorated && bound.length === 0) {
+        continue;
+      }
+      const visible = await findVisibleService(provided.host);
+      if (visible === service) {
+        for (const instance of isDecorated ? provided.instances : []) {
+          bindLockService(instance, service);
+        }
+        found.push(...read.locks);
+        interceptors.push(...bound);
+      } else if (visible === undefined && isDecorated) {
+        // Of a class that Nest injects, and of interceptors, Nest itself has said so before.
+        faults.push(
+          `${describeClass(provided.prototype)} has methods under @WithLeaseLock(), but no LockService is to be had in ${provided.host.name}: import K8sLockModule there, or make it global`,
+        );
+      }
+    }
+
+    for (const each of found) {
+      const { lock, label } = each;
+      noteSchedule(each.prototype, lock.key);
+      faults.push(
+        ...[
+          ...findLockFaults(lock, defaults),
+          ...findFireFaults(each, defaults),
+        ].map((fault) => `${label}: ${fault}`),
+      );
+    }
+    for (const { lock, label } of interceptors) {
+      faults.push(
+        ...findLockFaults(lock, defaults).map((fault) => `${label}: ${fault}`),
+      );
+    }
+    if (faults.length === 0) {
+      const locate = makeLocator(service, defaults);
+      faults.push(...(await findSharedFires(found, locate)));
+    }
+    if (faults.length > 0) {
+      throw new LockConfigurationError([...new Set(faults)]);
+    }
+    return {
+      // The first class that has the method stands for those that inherit it.
+      locks: [
+        ...found.filter(isFirstOfItsLock).flatMap(describeStaticLock),
+        ...interceptors
+          .filter(isFirstOfItsLock)
+          .flatMap(describeStaticInterceptor),
+      ],
+      scheduled: found
+        .filter(({ lock, prototype }) => findSchedule(prototype, lock.key))
+        .map(({ lock, prototype, label }) => ({
+          label,
+          prototype,
+          key: lock.key,
+          minHold: lock.options.minHold ?? defaults.minHold ?? 0,
+        })),
+    };
+  }
+
+  /** The methods that the scheduler calls again and again, in the order in which it registers them. */
+  findScheduledMethods(): ScheduledMethod[] {
+    return this.findWrappers().flatMap((wrapper) => {
+      const instance: unknown = wrapper.instance;
+      if (typeof instance !== 'object' || instance === null) {
+        return [];
+      }
+      const prototype = findPrototype(instance);
+      return prototype === null || !wrapper.isDependencyTreeStatic()
+        ? []
+        : this.findSchedules(prototype, instance);
+    });
+  }
+
+  /** As the scheduler does: the names are those of the class, and the functions those of the instance. */
+  private findSchedules(
+    prototype: object,
+    instance: object,
+  ): ScheduledMethod[] {
+    return this.findMethods(prototype).flatMap(([key]) => {
+      const schedule = readSchedule(findProperty(instance, key));
+      return schedule === undefined || schedule.type === 'once'
+        ? []
+        : [{ prototype, key, schedule }];
+    });
+  }
+
+  /** The registries of @nestjs/schedule: one for each of its modules that the application imports. */
+  findSchedulers(): SchedulerRegistry[] {
+    return this.discovery
+      .getProviders()
+      .filter(({ token, metatype }) =>
+        [token, metatype].some(isSchedulerRegistryClass),
+      )
+      .map(({ instance }): unknown => instance)
+      .filter(isSchedulerRegistry);
+  }
+
+  /**
+   * The service for an instance that no pass has met: of a module that was loaded later, or before the
+   * application has started. Undefined if no module provides this very instance.
+   */
+  async findServiceOf(instance: object): Promise<LockService | undefined> {
+    const wrapper = this.findWrappers().find((each) =>
+      findInstances(each).includes(instance),
+    );
+    return wrapper?.host && findVisibleService(wrapper.host);
+  }
+
+  private findWrappers(): InstanceWrapper[] {
+    return [
+      ...this.discovery.getControllers(),
+      ...this.discovery.getProviders(),
+    ];
+  }
+
+  private *findProvidedClasses(): Iterable<ProvidedClass> {
+    for (const wrapper of this.findWrappers()) {
+      const { host } = wrapper;
+      // The provider behind a useExisting has a wrapper of its own.
+      if (host === undefined || wrapper.isAlias) {
+        continue;
+      }
+      const classes = new Map<object, object[]>();
+      if (!wrapper.isNotMetatype) {
+        // The instances of a request-scoped class come later, and Nest injects them.
+        classes.set(wrapper.metatype!.prototype, []);
+      }
+      for (const instance of findInstances(wrapper)) {
+        const prototype = findPrototype(instance);
+        if (prototype !== null) {
+          classes.set(prototype, [...(classes.get(prototype) ?? []), instance]);
+        }
+      }
+      for (const [prototype, instances] of classes) {
+        yield { host, prototype, instances };
+      }
+    }
+  }
+
+  /** Undefined for a Proxy that may not be looked at, in the place of an instance or of its prototype: it is none of ours. */
+  private read(provided: ProvidedClass) {
+    try {
+      return {
+        strayParameters: this.findStrayParameters(provided.prototype),
+        isDecorated: needsLockService(provided.prototype),
+        bound: this.findInterceptors(provided),
+        locks: this.findLocks(provided),
+      };
+    } catch {
+      return undefined;
+    }
+  }
+
+  private findLocks({
+    host,
+    prototype,
+    instances,
+  }: ProvidedClass): FoundLock[] {
+    const [instance] = instances;
+    return this.findMethods(prototype).flatMap(([key]) =>
+      findMethodLocks(prototype, key).map((lock) => ({
+        lock,
+        prototype,
+        label: describeMethod(prototype, key),
+        module: host.name,
+        instance,
+      })),
+    );
+  }
+
+  /** Those that are bound to the class and its methods, and the class itself if it is one. */
+  private findInterceptors({
+    host,
+    prototype,
+  }: ProvidedClass): FoundInterceptor[] {
+    const { constructor } = prototype;
+    if (typeof constructor !== 'function') {
+      return []; // what useValue provides may be anything
+    }
+    const own = findInterceptorLock(constructor);
+    const bound = [
+      { label: describeClass(prototype), locks: findBoundLocks(constructor) },
+      ...this.findMethods(prototype).map(([key, method]) => ({
+        label: describeMethod(prototype, key),
+        locks: findBoundLocks(method),
+      })),
+    ];
+    return [
+      ...(own ? [{ lock: own, label: `a provider of ${host.name}` }] : []),
+      ...bound.flatMap(({ label, locks }) =>
+        locks.map((lock) => ({ lock, label })),
+      ),
+    ].map(({ lock, label }) => ({
+      lock,
+      label: `LeaseLockInterceptor() on ${label}`,
+    }));
+  }
+
+  /** A method that asks for a lock and has none would run unlocked. */
+  private findStrayParameters(prototype: object): string[] {
+    return [...this.findMethods(prototype)]
+      .filter(
+        ([key]) =>
+          findMethodLocks(prototype, key).length === 0 &&
+          findLockParameters(findDeclarer(prototype, key)!, key).length > 0,
+      )
+      .map(
+        ([key]) =>
+          `${describeMethod(prototype, key)}: a parameter under @HeldLock() needs @WithLeaseLock() on the method`,
+      );
+  }
+
+  /** Calls no accessors: the scanner leaves them out. */
+  private findMethods(prototype: object): [key: string, method: object][] {
+    return this.scanner
+      .getAllMethodNames(prototype)
+      .map((key) => [key, Reflect.get(prototype, key)]);
+  }
+}
+
+function findInstances(wrapper: InstanceWrapper): object[] {
+  const instances: unknown[] = wrapper.isTransient
+    ? wrapper.getStaticTransientInstances().map((host) => host?.instance)
+    : [wrapper.instance];
+  return instances.filter(
+    (instance): instance is object =>
+      typeof instance === 'object' && instance !== null,
+  );
+}
+
+function findProperty(instance: object, key: string): unknown {
+  try {
+    return Reflect.get(instance, key);
+  } catch {
+    return undefined; // a Proxy that may not be looked at is none of ours
+  }
+}
+
+function findPrototype(instance: object): object | null {
+  try {
+    return Reflect.getPrototypeOf(instance);
+  } catch {
+    return null; // a Proxy that may not be looked at is none of ours
+  }
+}
+
+/** Tells which Lease a lock is, as far as that is known: without a cluster, calls will say so. */
+function makeLocator(
+  service: LockService,
+  defaults: LockOptions,
+): (lock: MethodLock) => Promise<string> {
+  return async ({ name, options }) => {
+    const place = LockService.isGenuine(service)
+      ? await service.locate(String(name), options).catch(() => undefined)
+      : undefined;
+    const { namespace, leaseName } = place ?? {
+      namespace: options.namespace ?? defaults.namespace,
+      leaseName: name,
+    };
+    return JSON.stringify([namespace, leaseName]);
+  };
+}
+
+/** Undefined when the providers of this module see none: the only way in which making the probe fails. */
+async function findVisibleService(
+  host: HostModule,
+): Promise<LockService | undefined> {
+  const moduleRef = host.getProviderByKey<ModuleRef>(ModuleRef).instance;
+  try {
+    return (await moduleRef.create(LockServiceProbe)).service;
+  } catch {
+    return undefined;
+  }
+}
+
+function describeStaticLock({
+  lock,
+  prototype,
+  instance,
+}: FoundLock): StaticLock[] {
+  const { name, key, options, fire } = lock;
+  if (typeof name !== 'string') {
+    return [];
+  }
+  const policy = findFirePolicy(lock, prototype);
+  const schedule = policy?.schedule;
+  return [
+    {
+      name,
+      isObserved:
+        findOnLocked(lock, prototype) === 'skip' || policy !== undefined,
+      options,
+      catchUp:
+        fire.catchUp && policy && schedule?.type === 'cron' && instance
+          ? {
+              lockName: name,
+              options,
+              retry: policy.retry,
+              method: { prototype, key, schedule },
+              call: () =>
+                Reflect.apply(Reflect.get(instance, key), instance, []),
+            }
+          : undefined,
+    },
+  ];
+}
+
+function describeStaticInterceptor({ lock }: FoundInterceptor): StaticLock[] {
+  const { name, onLocked, options } = lock;
+  return typeof name === 'string'
+    ? [{ name, isObserved: onLocked === 'skip', options, catchUp: undefined }]
+    : [];
+}
+
+function isFirstOfItsLock(
+  { lock }: { lock: DeclaredLock },
+  index: number,
+  all: readonly { lock: DeclaredLock }[],
+): boolean {
+  return all.findIndex((each) => each.lock === lock) === index;
+}

@@ -1,0 +1,206 @@
+/** What `@WithLeaseLock` and `@HeldLock` leave on a class, and the only place that reads it. */
+import {
+  describeValue,
+  resolveLockOptions,
+  type LockOptions,
+  type OnLocked,
+} from '../k8s-lock.options.js';
+import { LockConfigurationError } from '../lock.errors.js';
+import type { FireOptions } from '../schedule/fire.options.js';
+import { findSchedule } from '../schedule/schedule.metadata.js';
+
+/** How a lock is to be taken by whatever it was put on. */
+export interface DeclaredLock {
+  /** What was given: not yet checked. */
+  readonly name: unknown;
+  readonly onLocked: OnLocked | undefined;
+  /** Laid over the options of the module when the lock is taken. */
+  readonly options: LockOptions;
+}
+
+/** One `@WithLeaseLock` on one method. */
+export interface MethodLock extends DeclaredLock {
+  /** What the decorator was given: not yet checked. */
+  readonly fire: FireOptions;
+  /** The prototype that declares the method, and the method's key there. */
+  readonly prototype: object;
+  readonly key: string | symbol;
+}
+
+const METHOD_LOCKS = Symbol('nestjs-k8s-lock: locks of a method');
+const LOCK_PARAMETERS = Symbol('nestjs-k8s-lock: parameters for the lock');
+
+/** What a wrapper calls, and under which locks. */
+export interface LockedMethod {
+  /** The outermost decorator's first. */
+  readonly locks: readonly MethodLock[];
+  readonly method: (...args: unknown[]) => unknown;
+}
+
+/** By the wrapper. No metadata: other decorators copy that to wrappers of their own. */
+const lockedMethods = new WeakMap<object, LockedMethod>();
+
+export function addLockedMethod(wrapper: object, locked: LockedMethod): void {
+  lockedMethods.set(wrapper, locked);
+}
+
+/** Undefined for a method that is not itself a wrapper of `@WithLeaseLock`. */
+export function findLockedMethod(wrapper: object): LockedMethod | undefined {
+  return lockedMethods.get(wrapper);
+}
+
+/** Adds a lock to those of the decorators below it, on the class: other decorators may put any function on the prototype. */
+export function addMethodLock(lock: MethodLock): void {
+  const { prototype, key } = lock;
+  Reflect.defineMetadata(
+    METHOD_LOCKS,
+    [lock, ...findMethodLocks(prototype, key)],
+    prototype,
+    key,
+  );
+}
+
+/** The locks of a method, outermost first; none if it isn't decorated where it is declared. */
+export function findMethodLocks(
+  prototype: object,
+  key: string | symbol,
+): readonly MethodLock[] {
+  const declarer = findDeclarer(prototype, key);
+  const locks: readonly MethodLock[] | undefined =
+    declarer && Reflect.getOwnMetadata(METHOD_LOCKS, declarer, key);
+  return locks ?? [];
+}
+
+/** Where in a chain of prototypes a method comes from. */
+export function findDeclarer(
+  prototype: object,
+  key: string | symbol,
+): object | undefined {
+  let declarer: object | null = prototype;
+  while (declarer !== null && !Object.hasOwn(declarer, key)) {
+    declarer = Reflect.getPrototypeOf(declarer);
+  }
+  return declarer ?? undefined;
+}
+
+export function addLockParameter(
+  prototype: object,
+  key: string | symbol,
+  index: number,
+): void {
+  Reflect.defineMetadata(
+    LOCK_PARAMETERS,
+    [index, ...findLockParameters(prototype, key)],
+    prototype,
+    key,
+  );
+}
+
+/** The parameters under `@HeldLock` of the method that this very prototype declares: an override has its own. */
+export function findLockParameters(
+  prototype: object,
+  key: string | symbol,
+): readonly number[] {
+  const indexes: readonly number[] | undefined = Reflect.getOwnMetadata(
+    LOCK_PARAMETERS,
+    prototype,
+    key,
+  );
+  return indexes ?? [];
+}
+
+/**
+ * What a call does when the lock is taken. Only known once every decorator has run, because `@Cron`
+ * may stand above `@WithLeaseLock`, or on an override that calls `super`.
+ *
+ * @param target the instance whose method is called, or the prototype of its class
+ */
+export function findOnLocked(lock: MethodLock, target: object): OnLocked {
+  return lock.onLocked ?? (findSchedule(target, lock.key) ? 'skip' : 'wait');
+}
+
+/** Whether it is the lock of the lowest decorator of the method. */
+export function isInnermost(lock: MethodLock): boolean {
+  return findMethodLocks(lock.prototype, lock.key).at(-1) === lock;
+}
+
+/** The method as all its decorators have left it. */
+export function findFinalMethod({
+  prototype,
+  key,
+}: MethodLock): object | undefined {
+  const method: unknown = Object.getOwnPropertyDescriptor(
+    prototype,
+    key,
+  )?.value;
+  return typeof method === 'function' ? method : undefined;
+}
+
+/** For messages. Of an instance's prototype, this need not be the class that declares the method. */
+export function describeClass(prototype: object): string {
+  const { constructor } = prototype;
+  return typeof constructor === 'function' && constructor.name !== ''
+    ? constructor.name
+    : '(anonymous class)';
+}
+
+/** `Class.method`, for messages. */
+export function describeMethod(
+  prototype: object,
+  key: string | symbol,
+): string {
+  const name = describeClass(prototype);
+  return typeof key === 'symbol' ? `${name}[${String(key)}]` : `${name}.${key}`;
+}
+
+/** @throws LockConfigurationError that begins with what `describe` returns */
+export function checkName(name: unknown, describe: () => string): string {
+  if (typeof name !== 'string' || name === '') {
+    throw new LockConfigurationError([
+      `${describe()}: the lock name ${describeNameFault(name)}`,
+    ]);
+  }
+  return name;
+}
+
+/** What to say of a lock's name, or of what its function returned, that is not a string or empty. */
+export function describeNameFault(name: unknown): string {
+  if (name === '') {
+    return 'must not be empty';
+  }
+  const shown =
+    name instanceof Promise
+      ? 'a Promise: the function for it can not be async'
+      : describeValue(name);
+  return `must be a string, not ${shown}`;
+}
+
+const ON_LOCKED: readonly unknown[] = ['wait', 'skip', 'throw', undefined];
+
+/** What is wrong with a lock, be it of a method or of an interceptor. */
+export function findLockFaults(
+  lock: DeclaredLock,
+  defaults: LockOptions,
+): string[] {
+  const faults: string[] = [];
+  if (
+    lock.name === '' ||
+    (typeof lock.name !== 'string' && typeof lock.name !== 'function')
+  ) {
+    faults.push(`the lock name ${describeNameFault(lock.name)}`);
+  }
+  if (!ON_LOCKED.includes(lock.onLocked)) {
+    faults.push(
+      `onLocked must be 'wait', 'skip' or 'throw', not ${describeValue(lock.onLocked)}`,
+    );
+  }
+  try {
+    resolveLockOptions(lock.options, defaults);
+  } catch (error) {
+    if (!(error instanceof LockConfigurationError)) {
+      throw error;
+    }
+    faults.push(...error.faults);
+  }
+  return faults;
+}

@@ -1,0 +1,140 @@
+/** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
+import { LockConfigurationError } from '../lock.errors.js';
+import { LockService } from '../lock.service.js';
+import { runLabelled } from '../lock/acquire/request-scope.js';
+import { logConfigurationError } from './configuration-log.js';
+import { findClaim } from './fire-policy.js';
+import { currentExchange } from '../http/http-exchange.js';
+import { bindLate } from './late-binding.js';
+import { findLockService } from './lock-service.injection.js';
+import type { LockWish } from './lock-set.js';
+import { LockedRun, runLocked } from './run-with-locks.js';
+import {
+  checkName,
+  describeClass,
+  describeMethod,
+  findLockParameters,
+  findOnLocked,
+  type LockedMethod,
+  type MethodLock,
+} from './lock.metadata.js';
+import { runOnStandIn } from './stand-in.js';
+
+/** Calls the method under its locks; without a LockService it rejects, and never runs the method unlocked. */
+export async function callUnderLocks(
+  locked: LockedMethod,
+  instance: unknown,
+  args: readonly unknown[],
+): Promise<unknown> {
+  const lowest = locked.locks.at(-1)!;
+  const label = describeMethod(lowest.prototype, lowest.key);
+  try {
+    return await runLabelled(label, () => call(locked, instance, args));
+  } catch (error) {
+    logConfigurationError(lowest, label, error);
+    throw error;
+  }
+}
+
+async function call(
+  { locks, method }: LockedMethod,
+  instance: unknown,
+  args: readonly unknown[],
+): Promise<unknown> {
+  const lowest = locks.at(-1)!;
+  const owner = requireInstance(lowest, instance);
+  const bound = findLockService(owner);
+  if (bound === undefined) {
+    refuseConstructing(lowest, owner);
+  }
+  const wishes = locks.map((lock) => makeWish(lock, owner, args));
+  const exchange = currentExchange();
+  const skipped = (): unknown =>
+    exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
+  const work = (held: unknown): unknown =>
+    Reflect.apply(method, instance, fillIn(lowest, args, held));
+  const service = bound ?? (await requireLateService(lowest, owner));
+  if (!LockService.isGenuine(service)) {
+    const describe = (): string => describeMethod(lowest.prototype, lowest.key);
+    return runOnStandIn({ standIn: service, wishes, skipped, describe }, work);
+  }
+  return runLocked(new LockedRun(service, wishes, skipped), work);
+}
+
+function makeWish(
+  lock: MethodLock,
+  instance: object,
+  args: readonly unknown[],
+): LockWish {
+  const name: unknown =
+    typeof lock.name === 'function'
+      ? Reflect.apply(lock.name, instance, args)
+      : lock.name;
+  return {
+    name: checkName(name, () => describeMethod(lock.prototype, lock.key)),
+    onLocked: findOnLocked(lock, instance),
+    options: lock.options,
+    claim: findClaim(lock, instance),
+  };
+}
+
+function requireInstance(lock: MethodLock, instance: unknown): object {
+  if (typeof instance !== 'object' || instance === null) {
+    throw new LockConfigurationError([
+      `${describeMethod(lock.prototype, lock.key)} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
+    ]);
+  }
+  return instance;
+}
+
+/** For an instance that Nest has not injected, and that no startup pass has met. */
+async function requireLateService(
+  { key }: MethodLock,
+  instance: object,
+): Promise<Partial<LockService>> {
+  const service = await bindLate(instance);
+  if (service === undefined) {
+    throw new LockConfigurationError([
+      `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()`,
+    ]);
+  }
+  return service;
+}
+
+/** How far down the stack a constructor is looked for. */
+const DEEPEST_CONSTRUCTOR = 50;
+
+/** @throws LockConfigurationError when a constructor of the instance is under way, as the stack says */
+function refuseConstructing({ key }: MethodLock, instance: object): void {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = DEEPEST_CONSTRUCTOR;
+  const { stack = '' } = new Error();
+  Error.stackTraceLimit = stackTraceLimit;
+  const classes = new Set<string>();
+  for (
+    let each: object | null = Reflect.getPrototypeOf(instance);
+    each !== null;
+    each = Reflect.getPrototypeOf(each)
+  ) {
+    classes.add(describeClass(each));
+  }
+  for (const [, name = ''] of stack.matchAll(/^ +at new (?:.*\.)?(\S+) \(/gm)) {
+    if (classes.has(name)) {
+      throw new LockConfigurationError([
+        `${describeMethod(instance, key)} was called in the constructor of ${name}, where Nest has not injected the LockService yet, so it did not run: call it in onModuleInit() or later`,
+      ]);
+    }
+  }
+}
+
+function fillIn(
+  lowest: MethodLock,
+  args: readonly unknown[],
+  held: unknown,
+): unknown[] {
+  const filled = [...args];
+  for (const index of findLockParameters(lowest.prototype, lowest.key)) {
+    filled[index] = held;
+  }
+  return filled;
+}

@@ -1,0 +1,88 @@
+/** Which rights to Leases locks need, and which of them the API server does not grant. */
+import type { LeaseStore, LeaseVerb } from './lease-store.js';
+import { quote } from '../lock.errors.js';
+
+/** Locks of one namespace that are known before they are acquired. */
+export interface LockNeeds {
+  readonly namespace: string;
+  /** The names of the Leases that are known; others may come. */
+  readonly leaseNames: readonly string[];
+  readonly createLease: boolean;
+  readonly deleteOnRelease: boolean;
+}
+
+/**
+ * One sentence for each right that is missing, by namespace.
+ *
+ * @throws LeaseStoreError
+ */
+export async function describeMissingRights(
+  store: LeaseStore,
+  needs: readonly LockNeeds[],
+  timeout: number,
+): Promise<string[]> {
+  const byNamespace = new Map<string, LockNeeds>();
+  for (const need of needs) {
+    const others = byNamespace.get(need.namespace);
+    byNamespace.set(need.namespace, {
+      namespace: need.namespace,
+      leaseNames: [...(others?.leaseNames ?? []), ...need.leaseNames],
+      createLease: need.createLease || others?.createLease === true,
+      deleteOnRelease: need.deleteOnRelease || others?.deleteOnRelease === true,
+    });
+  }
+  const missing = await Promise.all(
+    Array.from(byNamespace.values(), async (need) => {
+      const verbs = await findMissingVerbs(store, need, timeout);
+      return verbs.map(
+        (verb) =>
+          `may not ${verb} leases.coordination.k8s.io in namespace ${quote(need.namespace)}`,
+      );
+    }),
+  );
+  return missing.flat();
+}
+
+/**
+ * The verbs that are not granted. A Role may grant a verb for all Leases or for those that it names
+ * (`resourceNames`); the latter will do if all known names are among them.
+ *
+ * @throws LeaseStoreError
+ */
+async function findMissingVerbs(
+  store: LeaseStore,
+  needs: LockNeeds,
+  timeout: number,
+): Promise<LeaseVerb[]> {
+  const { namespace, leaseNames } = needs;
+  const isGranted = async (verb: LeaseVerb): Promise<boolean> => {
+    if (await store.mayI(verb, { namespace }, { timeout })) {
+      return true;
+    }
+    // A creation has no name yet that a Role could be about.
+    if (verb === 'create' || leaseNames.length === 0) {
+      return false;
+    }
+    const answers = await Promise.all(
+      leaseNames.map((name) =>
+        store.mayI(verb, { namespace, name }, { timeout }),
+      ),
+    );
+    return answers.every(Boolean);
+  };
+  const answers = await Promise.all(
+    verbsOf(needs).map(async (verb) => ((await isGranted(verb)) ? [] : [verb])),
+  );
+  return answers.flat();
+}
+
+function verbsOf({ createLease, deleteOnRelease }: LockNeeds): LeaseVerb[] {
+  return [
+    'get',
+    'update',
+    'list',
+    'watch',
+    ...(createLease ? (['create'] as const) : []),
+    ...(deleteOnRelease ? (['delete'] as const) : []),
+  ];
+}

@@ -1,0 +1,486 @@
+/**
+ * How a lock is acquired:
+ *
+ * 1. wait for the turn within this process (one queue per lock; only its head goes on)
+ * 2. look at the record, unless it is known: cached from an own write, or watched
+ * 3. refuse a record that coordinated leader election owns (R10), and planned work that it says
+ *    somebody else has claimed
+ * 4. judge it (R4, R5). Held: give up, or wait for a change of it, its expiry or the next poll, then 4
+ * 5. free, expired, or gone: after a moment that keeps contenders apart, write this acquisition's
+ *    identity (R7), and its claim, by compare-and-swap (R1)
+ * 6. it succeeded: held since the moment at which the write was SENT (R8)
+ * 7. conflict: somebody else wrote first: 2. If the record shows that nobody did, it is a failure: 9
+ * 8. the outcome is unknown, or the answer came after the deadline: 9, then 2. If the record names this
+ *    identity, it landed: 5 writes it once more, for a deadline that is known. If that fails in the same
+ *    way, or this acquisition ends before, it withdraws: nobody is kept out by a lock that nobody has.
+ * 9. any failure: report it and try again later (2) while there is time, unless trying can't help
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  LeaseStoreError,
+  type RequestOptions,
+  type RequestPriority,
+  type StoredLease,
+} from '../../kube/lease-store.js';
+import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
+import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
+import { onAbort } from '../abort-signals.js';
+import { WorkClaimedError, type Claim } from '../record/fire-claim.js';
+import { deadlineOf, type Acquisition } from '../hold/lease-holder.js';
+import type { LeaseCell } from '../lease/local-lease.js';
+import {
+  backoff,
+  grantedWish,
+  isFinal,
+  pause,
+  refuseCoordinated,
+  refuseGoing,
+  refuseMissing,
+  reportFailure,
+  toBackendError,
+  unlessAborted,
+  type LockContext,
+} from '../engine-context.js';
+import { heldSince } from '../record/lock-state.js';
+import type { Verdict } from '../record/observed-lease.js';
+import { Patience, type Insistence } from './wait-policy.js';
+import { isCoordinated, type Tenure } from '../record/lease-record.js';
+import { takeRecord } from '../lease/take-record.js';
+import {
+  judgeFromBehind,
+  waitInLine,
+  type LinedUpCall,
+} from './waiting-line.js';
+import { withdraw } from '../lease/withdrawal.js';
+
+/** So often others are faster than a call that does not wait: then they have the lock. */
+const MOST_CONFLICTS = 8;
+
+export class LockAttempt implements LinedUpCall {
+  private readonly tenure: Tenure;
+  readonly patience: Patience;
+  private readonly cancel = new AbortController();
+  private stopWatching: (() => void) | undefined;
+  private hasTurn = false;
+  private hasWaited = false;
+  private mustLook = false;
+  private pollAt = 0;
+  private failures = 0;
+  private conflicts = 0;
+  private timesLate = 0;
+  private mayBeCreatedLate = false;
+  /** The version that a write was based on which met a conflict, and the error. */
+  private conflict:
+    { basedOn: string | undefined; error: LeaseStoreError } | undefined;
+  /** A write of this acquisition that may leave the record taken: the resourceVersion that it was based on. */
+  private unsettled: { basedOn: string | undefined } | undefined;
+  /** How many such writes in a row. */
+  private timesUnsettled = 0;
+
+  constructor(
+    private readonly context: LockContext,
+    private readonly cell: LeaseCell,
+    private readonly lock: LockReference,
+    private readonly options: ResolvedLockOptions,
+    private readonly insistence: Insistence,
+    private readonly engine: { clientId: string; closed: AbortSignal },
+    claim?: Claim,
+  ) {
+    const { waitTimeout, leaseDuration } = options;
+    const identity = `${engine.clientId}_${randomUUID()}`;
+    this.tenure = {
+      identity,
+      leaseDuration,
+      lockName: lock.name,
+      claimed: claim?.at,
+    };
+    claim?.ownIdentities.add(identity);
+    this.patience = new Patience(context.clock, cell.observation, {
+      identity,
+      insistence,
+      waitTimeout,
+      claim,
+    });
+  }
+
+  /** The application is closing. */
+  close(): void {
+    const verdict = this.patience.isFollowing && this.patience.claimVerdict;
+    const isAtWork =
+      verdict && (verdict.state === 'running' || verdict.state === 'settled');
+    const reason = isAtWork
+      ? new WorkClaimedError(verdict)
+      : new LockNotAcquiredError(this.lock, 'shutdown');
+    this.stop(reason);
+  }
+
+  /** Ends it with this error, at any moment. */
+  stop(reason: unknown): void {
+    this.cancel.abort(reason);
+  }
+
+  /**
+   * Resolves with the turn held: whoever gets the acquisition must leave the cell.
+   *
+   * @throws LockNotAcquiredError, LockBackendError, WorkClaimedError, or the signal's reason
+   */
+  async run(signal?: AbortSignal): Promise<Acquisition> {
+    const { waitTimeout } = this.options;
+    const { clock } = this.context;
+    if (signal?.aborted) {
+      this.stop(signal.reason);
+    }
+    const stopListening =
+      signal && onAbort(signal, () => this.stop(signal.reason));
+    const cancelTimeout =
+      this.patience.waits && waitTimeout !== undefined
+        ? clock.schedule(clock.now() + waitTimeout, () => this.timeIsUp())
+        : undefined;
+    try {
+      await waitInLine(this.cell, this, this.context, this.cancel.signal);
+      this.hasTurn = true;
+      this.cell.beginTurn();
+      try {
+        return await this.contend();
+      } catch (error) {
+        this.abandon();
+        throw error;
+      } finally {
+        this.stopWatching?.();
+      }
+    } catch (error) {
+      throw this.cancel.signal.aborted ? this.cancel.signal.reason : error;
+    } finally {
+      cancelTimeout?.();
+      stopListening?.();
+    }
+  }
+
+  /** Milliseconds since the call. */
+  get waited(): number {
+    return this.context.clock.now() - this.patience.startedAt;
+  }
+
+  private async contend(): Promise<Acquisition> {
+    const { cancel, patience } = this;
+    for (;;) {
+      try {
+        cancel.signal.throwIfAborted();
+        await this.knowTheRecord();
+        patience.refuseClaimed();
+        const { verdict } = patience;
+        if (!verdict.takeable) {
+          await this.waitForChange(verdict);
+          continue;
+        }
+        const holder = patience.giveUpFor(verdict);
+        if (holder !== undefined) {
+          throw this.notAcquired(holder);
+        }
+        if (await this.isStillTakeable()) {
+          const acquisition = await this.write();
+          if (acquisition !== undefined) {
+            return acquisition;
+          }
+        }
+      } catch (error) {
+        await this.recover(error);
+      }
+    }
+  }
+
+  /** Step 2. That somebody else holds or held it is old news, unless it is watched: then it looks. */
+  private async knowTheRecord(): Promise<void> {
+    const { cell } = this;
+    const { verdict } = this.patience;
+    const isKnown =
+      cell.observation.lease !== undefined &&
+      ((cell.isWatched && this.insistence !== 'try') ||
+        this.pollAt > 0 ||
+        (verdict.takeable && !verdict.expired));
+    // Neither a refusal nor a watch that may be dead is to be believed for ever; what expires is
+    // settled by time.
+    const isForever = !verdict.takeable && verdict.expiresAt === undefined;
+    const isInDoubt = this.pollAt === 0 && isForever;
+    if (this.mustLook || !isKnown || isInDoubt || this.mustRefuse) {
+      await this.look();
+    }
+    const { lease } = cell.observation;
+    refuseCoordinated(this.lock, lease);
+    refuseMissing(this.lock, lease, this.options.createLease);
+  }
+
+  /** Whether the record, as it is known, is not to be written to, however free it is. */
+  private get mustRefuse(): boolean {
+    const { lease } = this.cell.observation;
+    return lease === null
+      ? !this.options.createLease
+      : lease !== undefined && isCoordinated(lease);
+  }
+
+  private async look(): Promise<void> {
+    const lease = await this.cell.look(this.requestOptions('look'));
+    this.mustLook = false;
+    const { clock } = this.context;
+    const jitter = 0.8 + clock.random() * 0.4;
+    this.pollAt = clock.now() + this.options.retryInterval * jitter;
+    if (
+      this.unsettled &&
+      lease?.metadata.resourceVersion !== this.unsettled.basedOn &&
+      lease?.spec?.holderIdentity !== this.tenure.identity
+    ) {
+      this.unsettled = undefined; // overtaken: it can't land any more
+    }
+    this.checkConflict(lease);
+  }
+
+  /** Step 7. @throws LeaseStoreError when the record does not show that somebody else was faster */
+  private checkConflict(lease: StoredLease | null): void {
+    const { conflict, tenure } = this;
+    this.conflict = undefined;
+    const version = lease?.metadata.resourceVersion;
+    const isOurs = lease?.spec?.holderIdentity === tenure.identity;
+    // A Lease that existed as this call was to create it may have been deleted since, now and then.
+    const isExplained =
+      version === undefined && this.conflicts < MOST_CONFLICTS;
+    const isUnchanged = version === conflict?.basedOn && !isExplained;
+    if (conflict && (isOurs || isUnchanged)) {
+      if (isOurs) {
+        this.leaveUnsettled(version);
+      }
+      throw conflict.error;
+    }
+  }
+
+  private leaveUnsettled(basedOn: string | undefined): void {
+    this.unsettled = { basedOn };
+    this.timesUnsettled += 1;
+  }
+
+  /** Step 4: the lock is taken. */
+  private async waitForChange(
+    verdict: Verdict & { takeable: false },
+  ): Promise<void> {
+    const { clock } = this.context;
+    const { patience } = this;
+    const { expiresAt = Infinity, holder } = verdict;
+    if (!patience.goOnFor(verdict)) {
+      throw this.notAcquired(holder);
+    }
+    this.waiting();
+    this.cell.metHolder();
+    this.failures = 0;
+    this.stopWatching ??= this.cell.keepWatched();
+    const pollAt = patience.isQuiet ? Infinity : this.pollAt;
+    const until = Math.min(expiresAt, pollAt);
+    await this.cell.changeOrTime(until - clock.now(), this.cancel.signal);
+    this.cell.turnOfOthers.met();
+    if (clock.now() >= pollAt) {
+      this.mustLook = true;
+    }
+  }
+
+  /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
+  private async isStillTakeable(): Promise<boolean> {
+    const { cell, context, patience } = this;
+    const owed = patience.waits ? cell.turnOfOthers.settle() : 0;
+    if (owed > 0 && cell.turnOfOthers.isContended) {
+      this.waiting();
+      await this.look(); // they may have had their turn already
+      if (!patience.verdict.takeable) return false;
+      this.stopWatching ??= cell.keepWatched();
+    }
+    const mustSpread = this.hasWaited || this.conflicts > 1;
+    const delay = owed + (mustSpread ? cell.spread(this.timesLate) : 0);
+    if (delay < 1) return true;
+    await pause(context.clock, delay, this.cancel.signal);
+    const { takeable } = patience.verdict;
+    this.timesLate += takeable ? 0 : 1;
+    return takeable;
+  }
+
+  /** Steps 5 to 8. Undefined: look again. */
+  private async write(): Promise<Acquisition | undefined> {
+    const { cell, tenure } = this;
+    const { clock } = this.context;
+    // The record may have changed since it was judged, and the comparison must be with what was
+    // judged: from here to the request nothing else gets to run.
+    if (!cell.observation.judge(tenure.identity).takeable) {
+      return undefined;
+    }
+    this.patience.refuseClaimed();
+    const lease = cell.observation.lease ?? undefined;
+    refuseGoing(this.lock, lease);
+    let sentAt = clock.now();
+    let written: StoredLease;
+    try {
+      const options = this.requestOptions('acquire');
+      written = await takeRecord(this.context, cell, tenure, options, () => {
+        sentAt = clock.now();
+      });
+      this.refuseLate(sentAt);
+    } catch (error) {
+      if (!(error instanceof LeaseStoreError)) {
+        throw error;
+      }
+      this.mustLook = true;
+      const basedOn = lease?.metadata.resourceVersion;
+      if (error.ambiguous) {
+        this.leaveUnsettled(basedOn);
+        this.mayBeCreatedLate ||= lease === undefined;
+      }
+      const isOvertaken =
+        error.reason === 'conflict' ||
+        (error.reason === 'not-found' && lease !== undefined);
+      if (!isOvertaken) throw error;
+      this.conflict = { basedOn, error };
+      this.conflicts += 1;
+      if (!this.patience.waits && this.conflicts > MOST_CONFLICTS) {
+        throw this.notAcquired();
+      }
+      // A first conflict without a wait before it only tells that the cache was old.
+      if (this.hasWaited || this.conflicts > 1) cell.widen();
+      return undefined;
+    }
+    if (written.spec?.holderIdentity !== tenure.identity) {
+      return undefined; // created free, to be taken now by comparison
+    }
+    cell.narrow();
+    cell.settleHandover = undefined;
+    return {
+      identity: tenure.identity,
+      lease: written,
+      sentAt,
+      mayBeCreatedLate: this.mayBeCreatedLate,
+      claimed: tenure.claimed,
+    };
+  }
+
+  /** @throws LeaseStoreError when the lock would be lost already, the answer took so long */
+  private refuseLate(sentAt: number): void {
+    const now = this.context.clock.now();
+    const deadline = deadlineOf(sentAt, this.options);
+    if (now >= deadline) {
+      throw new LeaseStoreError(
+        'timeout',
+        `The lock can't be held: the API server took ${Math.round(now - sentAt)} ms to answer, and a holder gives up by itself after ${deadline - sentAt} ms (leaseDuration - safetyMargin). Use a longer leaseDuration.`,
+        { ambiguous: true },
+      );
+    }
+  }
+
+  /** Step 9; also the way out when cancelled. */
+  private async recover(error: unknown): Promise<void> {
+    this.cancel.signal.throwIfAborted();
+    if (!(error instanceof LeaseStoreError)) {
+      throw error;
+    }
+    this.cell.fail(error);
+    const { timeLeft, waits } = this.patience;
+    const mayTryAgain =
+      !isFinal(error) &&
+      (waits ||
+        timeLeft > 0 ||
+        // One look tells whether the write landed after all.
+        (error.ambiguous && this.failures === 0));
+    if (!mayTryAgain) {
+      throw toBackendError(error, this.lock);
+    }
+    this.failures += 1;
+    this.mustLook = true;
+    reportFailure(this.context, this.lock, 'acquire', error);
+    if (this.timesUnsettled > 1) {
+      await unlessAborted(this.withdraw(), this.cancel.signal);
+    }
+    const { clock } = this.context;
+    const delay = Math.max(
+      backoff(clock, this.failures),
+      grantedWish(error, timeLeft),
+    );
+    await pause(clock, delay, this.cancel.signal);
+  }
+
+  /** Ends the turn without the lock. */
+  private abandon(): void {
+    void this.withdraw();
+    this.cell.leave();
+  }
+
+  /** Makes sure that no write of this acquisition leaves the record taken. */
+  private withdraw(): Promise<void> {
+    const { context, unsettled } = this;
+    this.unsettled = undefined;
+    this.timesUnsettled = 0;
+    if (unsettled === undefined) {
+      return Promise.resolve();
+    }
+    const withdrawn = withdraw(context, this.cell, this.lock, {
+      identity: this.tenure.identity,
+      basedOn: unsettled.basedOn,
+      leaseDuration: this.options.leaseDuration,
+      closed: this.engine.closed,
+    });
+    context.background(withdrawn);
+    return withdrawn;
+  }
+
+  waiting(): void {
+    if (!this.hasWaited) {
+      this.hasWaited = true;
+      this.context.emit({ type: 'waiting', ...this.lock });
+    }
+  }
+
+  notAcquired(holder?: string): LockNotAcquiredError {
+    const isTimeout = this.insistence === 'wait';
+    return new LockNotAcquiredError(this.lock, isTimeout ? 'timeout' : 'held', {
+      holder,
+      isOwnProcess: holder !== undefined && holder === this.cell.holder,
+      since: heldSince(this.cell.observation.lease),
+      waited: this.waited,
+      retryInterval: this.options.retryInterval,
+    });
+  }
+
+  private timeIsUp(): void {
+    const verdict = this.patience.verdict;
+    if (this.patience.endWait(verdict)) {
+      if (!this.hasTurn) {
+        judgeFromBehind(this.cell, this);
+      }
+    } else {
+      this.stop(this.outOfTime());
+    }
+  }
+
+  outOfTime(): unknown {
+    const { cell, patience } = this;
+    const { verdict } = patience;
+    if (cell.holder !== undefined) {
+      return this.notAcquired(cell.holder);
+    }
+    if (cell.failure !== undefined) {
+      return toBackendError(cell.failure, this.lock);
+    }
+    if (!verdict.takeable) {
+      return this.notAcquired(verdict.holder);
+    }
+    return cell.isAsking
+      ? toBackendError(
+          new LeaseStoreError(
+            'timeout',
+            `nobody is known to hold it, and no answer came from the API server within ${Math.round(this.waited)} ms.`,
+          ),
+          this.lock,
+        )
+      : this.notAcquired();
+  }
+
+  private requestOptions(priority: RequestPriority): RequestOptions {
+    return {
+      signal: this.cancel.signal,
+      timeout: this.context.requestTimeout,
+      priority,
+    };
+  }
+}

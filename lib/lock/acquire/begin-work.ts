@@ -1,0 +1,63 @@
+/** The way from a call for planned work to its beginning: acquire, then say in the record that it begins. */
+import { LockLostError } from '../../lock.errors.js';
+import type { Claim } from '../record/fire-claim.js';
+import type { Clock } from '../clock.js';
+import { backoff, LONGEST_REQUEST, pause } from '../engine-context.js';
+import { giveBack, type LockHandle } from '../hold/lock-handle.js';
+
+/** Where the work is to begin. */
+interface Place {
+  readonly clock: Clock;
+  /** Aborts when the application closes: no lock is to be had any more. */
+  readonly closingSignal: AbortSignal;
+}
+
+/** How the locks are acquired. */
+interface Round {
+  /**
+   * Milliseconds to wait for each lock, whatever the call does else when one is taken: the record may say
+   * already that the work begins. Undefined in the first round.
+   */
+  readonly waitTimeout: number | undefined;
+}
+
+/**
+ * Calls `acquire` and begins the work that the last of the locks has claimed. When that lock is lost before
+ * it is certain that the work may begin, the record may say already that it does, and nobody else would do
+ * it: so this goes on, for as long as such a write may land.
+ *
+ * @returns undefined when `acquire` does
+ * @throws what `acquire` throws, LockLostError, LockBackendError
+ */
+export async function acquireAndBegin(
+  { clock, closingSignal }: Place,
+  claim: Claim | undefined,
+  acquire: (round: Round) => Promise<readonly LockHandle[] | undefined>,
+): Promise<readonly LockHandle[] | undefined> {
+  const giveUpAt = clock.now() + LONGEST_REQUEST;
+  // oxlint-disable no-await-in-loop -- one round after the other
+  for (let rounds = 1; ; rounds += 1) {
+    const waitTimeout =
+      rounds === 1 ? undefined : Math.max(0, giveUpAt - clock.now());
+    const locks = await acquire({ waitTimeout });
+    if (locks === undefined || claim === undefined) {
+      return locks;
+    }
+    try {
+      await locks.at(-1)!.begin();
+      claim.ownIdentities.clear();
+      return locks;
+    } catch (error) {
+      await giveBack(locks);
+      const delay = backoff(clock, rounds);
+      if (
+        !(error instanceof LockLostError) ||
+        clock.now() + delay >= giveUpAt
+      ) {
+        throw error;
+      }
+      await pause(clock, delay, closingSignal).catch(() => undefined);
+    }
+  }
+  // oxlint-enable no-await-in-loop
+}

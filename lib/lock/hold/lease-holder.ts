@@ -1,0 +1,538 @@
+/**
+ * One acquisition, from the write that made it to its release: renewal, deadline (R8) and loss. Its
+ * handles share it: the record is released when the last of them is.
+ */
+import {
+  LeaseStoreError,
+  type RequestOptions,
+  type StoredLease,
+} from '../../kube/lease-store.js';
+import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
+import {
+  LockLostError,
+  type LockLossReason,
+  type LockReference,
+} from '../../lock.errors.js';
+import { beginClaim, type ClaimEnd } from '../record/fire-claim.js';
+import { freeRecord, type Ending } from '../lease/free-record.js';
+import type { LeaseCell, RecordListener } from '../lease/local-lease.js';
+import {
+  atMost,
+  backoff,
+  grantedWish,
+  isFinal,
+  isFirstConflict,
+  pause,
+  reportFailure,
+  toBackendError,
+  type LockContext,
+} from '../engine-context.js';
+import { readStanding, renew } from '../record/lease-record.js';
+
+/** How often in a row a lock may pass from caller to caller of one process before others get a turn. */
+const MOST_HANDOVERS = 32;
+
+/** Milliseconds before the deadline in which no further renewal is tried. */
+const LEAST_TIME_FOR_A_TRY = 10;
+
+/** What the acquiring write was. */
+export interface Acquisition {
+  readonly identity: string;
+  /** The record as written. */
+  readonly lease: StoredLease;
+  /** R8: the monotonic time at which that write was SENT. */
+  readonly sentAt: number;
+  /** A creation without an answer may still land: as long as the Lease exists it fails. */
+  readonly mayBeCreatedLate: boolean;
+  /** The instant of the planned work that the record says to be claimed, and not yet begun. */
+  readonly claimed: number | undefined;
+}
+
+/** R8: the monotonic time at which a holder gives up by itself, after a write that was sent at `sentAt`. */
+export function deadlineOf(
+  sentAt: number,
+  { leaseDuration, safetyMargin }: ResolvedLockOptions,
+): number {
+  return leaseDuration === 'infinite'
+    ? Infinity
+    : sentAt + leaseDuration - safetyMargin;
+}
+
+export class Hold implements RecordListener {
+  readonly holderIdentity: string;
+  readonly fencingToken: bigint;
+  /** The instant of the planned work that was claimed with it. */
+  readonly claimed: number | undefined;
+
+  private readonly abort = new AbortController();
+  /** Ends the renewal's requests with the hold. */
+  private readonly ended = new AbortController();
+  private readonly uid: string;
+  private readonly mayBeCreatedLate: boolean;
+  private readonly acquiredAt: number;
+  /** Monotonic time from which `maxHold` counts: claimed work begins later than its lock is acquired. */
+  private workingSince: number;
+  private readonly stopListening: () => void;
+  /** Monotonic time at which the last successful write was sent. */
+  lastSentAt: number;
+  private loss: LockLossReason | undefined;
+  private released: Promise<void> | undefined;
+  /** How many handles of it have not been released. */
+  private handles = 0;
+  private beginning: Promise<void> | undefined;
+  /** What the release says of the claimed work. */
+  private claimEnd: ClaimEnd;
+  private renewing: Promise<void> = Promise.resolve();
+  private failures = 0;
+  private mustLook = false;
+  private cancelCheck: (() => void) | undefined;
+  private cancelDeadline: (() => void) | undefined;
+  private cancelMaxHold: (() => void) | undefined;
+
+  constructor(
+    readonly context: LockContext,
+    private readonly cell: LeaseCell,
+    readonly lock: LockReference,
+    readonly options: ResolvedLockOptions,
+    acquisition: Acquisition,
+    private readonly engine: {
+      closed: AbortSignal;
+      onEnd: () => void;
+    },
+  ) {
+    this.holderIdentity = acquisition.identity;
+    this.uid = acquisition.lease.metadata.uid;
+    this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
+    this.claimed = acquisition.claimed;
+    this.claimEnd = acquisition.claimed === undefined ? 'done' : 'open';
+    this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
+    this.acquiredAt = context.clock.now();
+    this.workingSince =
+      acquisition.claimed === undefined ? this.acquiredAt : Infinity;
+    this.lastSentAt = acquisition.sentAt;
+    this.stopListening = cell.listen(this);
+    this.armDeadline();
+    this.scheduleCheck();
+    this.armMaxHold();
+  }
+
+  get signal(): AbortSignal {
+    this.checkLimits();
+    return this.abort.signal;
+  }
+
+  get isHeld(): boolean {
+    this.checkLimits();
+    return this.loss === undefined && !this.isReleased;
+  }
+
+  private get deadline(): number {
+    return deadlineOf(this.lastSentAt, this.options);
+  }
+
+  get isReleased(): boolean {
+    return this.released !== undefined;
+  }
+
+  assertHeld(): void {
+    if (!this.isHeld) {
+      throw new LockLostError(this.lock, this.loss ?? 'released');
+    }
+  }
+
+  /** Another handle of it is in use. */
+  lend(): void {
+    this.handles += 1;
+  }
+
+  /** A handle of it was released. The last one releases the record. */
+  giveBack(): Promise<void> {
+    this.handles -= 1;
+    return this.handles === 0 ? this.release() : Promise.resolve();
+  }
+
+  private release(): Promise<void> {
+    this.checkLimits();
+    // Set before anything else happens: whoever listens may call this, too.
+    this.released ??= Promise.resolve().then(() => this.end());
+    return this.released;
+  }
+
+  /**
+   * Writes into the record that the claimed work begins, and resolves when it says so: from then on it is
+   * known to everybody, and is not taken back. Tries for as long as the lock is held.
+   *
+   * @throws LockLostError, LockBackendError
+   */
+  begin(): Promise<void> {
+    this.beginning = this.tellBegin();
+    return this.beginning;
+  }
+
+  private async tellBegin(): Promise<void> {
+    for (let failures = 1; ; failures += 1) {
+      this.assertHeld();
+      if (this.claimEnd === 'open') {
+        // The application is closing: as long as nothing was sent, others can do it.
+        this.abort.signal.throwIfAborted();
+      }
+      const before = this.claimEnd;
+      // The write may land without an answer, and then it is not taken back.
+      this.claimEnd = 'begun';
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one try after the other
+        await this.inTurn(() => this.writeRenewal(beginClaim));
+        this.assertHeld();
+        this.claimEnd = 'done';
+        this.workingSince = this.context.clock.now();
+        this.armMaxHold();
+        return;
+      } catch (error) {
+        if (error instanceof LeaseStoreError && !error.ambiguous) {
+          this.claimEnd = before;
+        }
+        this.assertHeld();
+        const isRefused =
+          error instanceof LeaseStoreError &&
+          isFinal(error) &&
+          this.claimEnd === 'open';
+        if (!(error instanceof LeaseStoreError) || isRefused) {
+          throw toBackendError(error, this.lock);
+        }
+        this.mustLook = true;
+        const delay = this.delayOfRetry(error, failures);
+        // oxlint-disable-next-line no-await-in-loop -- the pause between two tries
+        await pause(this.context.clock, delay, this.ended.signal).catch(() =>
+          this.assertHeld(),
+        );
+      }
+    }
+  }
+
+  /** The application is closing: asks the work to stop. The lock stays held until it does. */
+  askToStop(): void {
+    this.abort.abort(new LockLostError(this.lock, 'shutdown'));
+  }
+
+  /** Work that has begun, or may have, does not become open again: others have left it out for that. */
+  endClaimAs(end: ClaimEnd): void {
+    const isTakenBack = end === 'open' && this.claimEnd !== 'open';
+    this.claimEnd = isTakenBack ? 'begun' : end;
+  }
+
+  /** The application has waited long enough: releases the lock whatever the work does. */
+  async giveUp(): Promise<void> {
+    if (this.beginning) {
+      // Work that the record says to begin must begin, since nobody else does it any more.
+      const { clock, requestTimeout } = this.context;
+      const known = this.beginning.catch(() => undefined);
+      await atMost(clock, requestTimeout / 2, known);
+    }
+    if (!this.isReleased) {
+      this.endClaimAs(this.claimEnd === 'open' ? 'open' : 'begun');
+    }
+    this.lose('shutdown');
+    await this.release();
+  }
+
+  /** A newer record than any before was seen: it is lost if it is another's. */
+  recordSeen(lease: StoredLease): void {
+    if (this.isHeld) {
+      this.checkRecord(lease);
+    }
+  }
+
+  /** A watch says that the Lease is gone, which may be old news: looks at once. */
+  recordGone(): void {
+    if (this.isHeld) {
+      void this.inTurn(() => this.verify());
+    }
+  }
+
+  /** R8: false, and lost, unless the record is still the one that was acquired and names this holder. */
+  private checkRecord(lease: StoredLease | null): lease is StoredLease {
+    if (lease === null || lease.metadata.uid !== this.uid) {
+      this.lose('deleted');
+      return false;
+    }
+    const standing = readStanding(lease);
+    if (!standing.held) {
+      this.lose('freed');
+      return false;
+    }
+    if (standing.holder !== this.holderIdentity) {
+      this.lose('taken');
+      return false;
+    }
+    return true;
+  }
+
+  private lose(reason: LockLossReason): void {
+    if (this.loss !== undefined || this.isReleased) {
+      return;
+    }
+    this.loss = reason;
+    this.stop();
+    this.ended.abort();
+    this.abort.abort(new LockLostError(this.lock, reason));
+    this.context.emit({
+      type: 'lost',
+      ...this.lock,
+      fencingToken: this.fencingToken,
+      reason,
+      held: this.context.clock.now() - this.acquiredAt,
+    });
+    // As others may take the lock now, so may whoever waits for it in this process.
+    this.cell.leave();
+  }
+
+  private stop(): void {
+    this.stopListening();
+    this.cancelCheck?.();
+    this.cancelDeadline?.();
+    this.cancelMaxHold?.();
+  }
+
+  /** A timer may fire late, in a process that was busy or paused: the clock decides, not the timer. */
+  private checkLimits(): void {
+    const now = this.context.clock.now();
+    if (now >= this.deadline) {
+      this.lose('deadline');
+    } else if (now >= this.endOfMaxHold) {
+      this.lose('max-hold');
+    }
+  }
+
+  private get endOfMaxHold(): number {
+    return this.workingSince + (this.options.maxHold ?? Infinity);
+  }
+
+  private armMaxHold(): void {
+    if (this.endOfMaxHold !== Infinity) {
+      this.cancelMaxHold = this.later(this.endOfMaxHold, () =>
+        this.checkLimits(),
+      );
+    }
+  }
+
+  private armDeadline(): void {
+    this.cancelDeadline?.();
+    if (this.deadline !== Infinity) {
+      this.cancelDeadline = this.later(this.deadline, () => this.checkLimits());
+    }
+  }
+
+  /** By its next renewal, or without renewals by a look, the holder learns that the lock was taken away. */
+  private scheduleCheck(at = this.nextCheckAt): void {
+    this.cancelCheck?.();
+    if (this.isHeld) {
+      const check = this.options.autoRenew
+        ? () => this.renewOnce()
+        : () => this.verify();
+      this.cancelCheck = this.later(at, () => void this.inTurn(check));
+    }
+  }
+
+  private get nextCheckAt(): number {
+    const { autoRenew, renewInterval, retryInterval } = this.options;
+    const { clock } = this.context;
+    return autoRenew
+      ? this.lastSentAt + renewInterval
+      : clock.now() + retryInterval * (0.8 + clock.random() * 0.2);
+  }
+
+  private async renewOnce(): Promise<void> {
+    if (!this.isHeld) {
+      return;
+    }
+    try {
+      await this.writeRenewal();
+      this.failures = 0;
+      this.scheduleCheck();
+    } catch (error) {
+      if (this.isHeld) {
+        this.renewalFailed(error);
+      }
+    }
+  }
+
+  /** Looks whether it is held still, until a look has succeeded. */
+  private async verify(): Promise<void> {
+    if (!this.isHeld) {
+      return;
+    }
+    const { context, options } = this;
+    try {
+      const priority = options.autoRenew ? 'renew' : 'look';
+      const request = { ...this.requestOptions(), priority } as const;
+      this.checkRecord(await this.cell.look(request));
+      this.failures = 0;
+      this.mustLook = false;
+      this.scheduleCheck();
+    } catch (error) {
+      if (this.isHeld) {
+        this.mustLook = true;
+        this.failures += 1;
+        reportFailure(context, this.lock, 'watch', error);
+        const { clock } = context;
+        const left = this.deadline - clock.now();
+        const delay = Math.max(
+          backoff(clock, this.failures, options.retryInterval),
+          grantedWish(error, Math.min(options.retryInterval, left)),
+        );
+        const at = clock.now() + delay;
+        // The next look must not cost a renewal.
+        this.scheduleCheck(
+          options.autoRenew ? Math.min(at, this.nextCheckAt) : at,
+        );
+      }
+    }
+  }
+
+  private async writeRenewal(
+    change: (lease: StoredLease) => StoredLease = (lease) => lease,
+  ): Promise<void> {
+    const { clock } = this.context;
+    let lease = this.cell.observation.lease;
+    if (this.mustLook || !lease) {
+      lease = await this.cell.look(this.requestOptions());
+      this.mustLook = false;
+    }
+    if (!this.isHeld || !this.checkRecord(lease)) {
+      return;
+    }
+    let sentAt = clock.now();
+    const current = lease;
+    await this.cell.replace(() => {
+      sentAt = clock.now();
+      return change(renew(current, this.options.leaseDuration, clock));
+    }, this.requestOptions());
+    if (this.isHeld) {
+      this.lastSentAt = sentAt;
+      this.armDeadline();
+      this.context.emit({
+        type: 'renewed',
+        ...this.lock,
+        fencingToken: this.fencingToken,
+      });
+    }
+  }
+
+  /** Keeps trying until the deadline; whatever the failure was, only the record can say what is true. */
+  private renewalFailed(error: unknown): void {
+    this.mustLook ||= !isWithoutEffect(error);
+    this.failures += 1;
+    const delay = this.delayOfRetry(error, this.failures);
+    if (this.deadline - this.context.clock.now() > LEAST_TIME_FOR_A_TRY) {
+      this.scheduleCheck(this.context.clock.now() + delay);
+    }
+  }
+
+  /** Reports a write that failed, and returns after how many milliseconds to try again. */
+  private delayOfRetry(error: unknown, failures: number): number {
+    if (isFirstConflict(error, failures)) {
+      return 0;
+    }
+    const { clock } = this.context;
+    reportFailure(this.context, this.lock, 'renew', error);
+    const left = this.deadline - clock.now();
+    const delay = Math.max(
+      backoff(clock, failures, this.options.renewInterval),
+      grantedWish(error, left),
+    );
+    return Math.min(delay, left / 2);
+  }
+
+  /** One request about the record after the other. */
+  private inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.renewing.then(work);
+    this.renewing = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Each request leaves time for another one before the deadline. */
+  private requestOptions(): RequestOptions {
+    const { clock, requestTimeout } = this.context;
+    return {
+      timeout: Math.min(requestTimeout, (this.deadline - clock.now()) / 2),
+      signal: this.ended.signal,
+      priority: 'renew',
+    };
+  }
+
+  private async end(): Promise<void> {
+    const { context, cell, options } = this;
+    const { clock } = context;
+    const stopWaitingAt = clock.now() + context.requestTimeout;
+    // The turn of a lock that was lost has ended with it: what the process shares is another caller's by now.
+    const hasTurn = this.loss === undefined;
+    this.stop();
+    if (hasTurn) {
+      cell.holder = undefined;
+    }
+    context.emit({
+      type: 'released',
+      ...this.lock,
+      fencingToken: this.fencingToken,
+      held: clock.now() - this.acquiredAt,
+    });
+    await this.renewing;
+    // Work that was cut short, or never begun, is not kept from others.
+    const isDone = this.claimEnd === 'done';
+    const takenUntil = this.acquiredAt + (isDone ? options.minHold : 0);
+    const mustStayTaken = takenUntil > clock.now();
+    const ending: Ending = {
+      identity: this.holderIdentity,
+      giveUpAt:
+        options.leaseDuration === 'infinite'
+          ? Infinity
+          : clock.now() + options.leaseDuration,
+      takenUntil,
+      claim: this.claimEnd,
+      remove: options.deleteOnRelease && !this.mayBeCreatedLate,
+      closed: this.engine.closed,
+    };
+    const finish = (): Promise<void> =>
+      freeRecord(context, cell, this.lock, ending);
+    if (!mustStayTaken) {
+      cell.observation.endOf(this.holderIdentity, this.claimEnd);
+    }
+    if (
+      hasTurn &&
+      !mustStayTaken &&
+      cell.queue.hasWaiters &&
+      cell.handovers < MOST_HANDOVERS
+    ) {
+      // The waiter's acquiring write is this holder's release, too.
+      cell.handovers += 1;
+      cell.settleHandover = () => context.background(finish());
+    } else {
+      if (hasTurn) {
+        cell.turnOfOthers.begin(cell.handovers >= MOST_HANDOVERS);
+        cell.handovers = 0;
+      }
+      const finished = finish();
+      context.background(finished);
+      await atMost(clock, stopWaitingAt - clock.now(), finished);
+    }
+    if (hasTurn) {
+      cell.leave();
+    }
+    this.engine.onEnd();
+  }
+
+  private later(at: number, callback: () => void): () => void {
+    const { clock } = this.context;
+    return clock.schedule(at, callback, { background: true });
+  }
+}
+
+/** Whether a renewal was surely not applied, and says nothing against the record as it is known. */
+function isWithoutEffect(error: unknown): boolean {
+  return (
+    error instanceof LeaseStoreError &&
+    !error.ambiguous &&
+    error.reason !== 'conflict' &&
+    error.reason !== 'not-found'
+  );
+}

@@ -1,0 +1,210 @@
+/** The handles of locks: one of several that share an acquisition, and one that stands for several locks. */
+import type { LeaseStore } from '../../kube/lease-store.js';
+import { LockLostError } from '../../lock.errors.js';
+import type { ClaimEnd } from '../record/fire-claim.js';
+import type { Hold } from './lease-holder.js';
+import { LeaseLock } from './lease-lock.js';
+
+/** The async context of work under a lock. */
+export interface LockScope {
+  /** Undefined once the lock was released: contexts live on in whatever was made in them. */
+  lock: LockHandle | undefined;
+  outer: LockScope | undefined;
+}
+
+/** A lock as the package's own code passes it on. */
+export abstract class LockHandle extends LeaseLock {
+  /** Those of the work under it. */
+  abstract readonly scopes: Set<LockScope>;
+  /** Whether this handle was released, or the closing application has released the lock. */
+  abstract readonly isReleased: boolean;
+
+  /** The instant of the planned work that was claimed with it. */
+  abstract readonly claimed: number | undefined;
+
+  /** Whether a call to the service with this store may share it. */
+  abstract isSharedWith(store: LeaseStore): boolean;
+
+  /** Another handle of the same lock: the lock is released when all its handles are. */
+  abstract lend(): LockHandle;
+
+  /**
+   * Must come before the work that was claimed with the lock: see {@link Hold.begin}.
+   *
+   * @throws LockLostError, LockBackendError
+   */
+  abstract begin(): Promise<void>;
+
+  /** What the release is to say of the work that was claimed with the lock; `done` unless told. */
+  abstract endClaimAs(end: ClaimEnd): void;
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+}
+
+/** One of the handles of an acquisition. */
+export class HeldLock extends LockHandle {
+  readonly name: string;
+  readonly namespace: string;
+  readonly leaseName: string;
+  readonly scopes = new Set<LockScope>();
+  private released: Promise<void> | undefined;
+
+  /** @param isBorrowed whether another handle has begun the claimed work, and ends it */
+  constructor(
+    private readonly hold: Hold,
+    private readonly isBorrowed = false,
+  ) {
+    super();
+    const { lock } = hold;
+    this.name = lock.name;
+    this.namespace = lock.namespace;
+    this.leaseName = lock.leaseName;
+    hold.lend();
+  }
+
+  get holderIdentity(): string {
+    return this.hold.holderIdentity;
+  }
+
+  get fencingToken(): bigint {
+    return this.hold.fencingToken;
+  }
+
+  get claimed(): number | undefined {
+    return this.hold.claimed;
+  }
+
+  get signal(): AbortSignal {
+    return this.hold.signal;
+  }
+
+  get isHeld(): boolean {
+    return !this.isReleased && this.hold.isHeld;
+  }
+
+  get isReleased(): boolean {
+    return this.released !== undefined || this.hold.isReleased;
+  }
+
+  assertHeld(): void {
+    this.hold.assertHeld();
+    if (this.isReleased) {
+      throw new LockLostError(this.hold.lock, 'released');
+    }
+  }
+
+  release(): Promise<void> {
+    if (this.released === undefined) {
+      this.released = this.hold.giveBack();
+      this.scopes.forEach((scope) => {
+        scope.lock = undefined;
+      });
+      this.scopes.clear();
+    }
+    return this.released;
+  }
+
+  isSharedWith(store: LeaseStore): boolean {
+    return this.hold.options.reentrant && this.hold.context.store === store;
+  }
+
+  lend(): LockHandle {
+    return new HeldLock(this.hold, true);
+  }
+
+  async begin(): Promise<void> {
+    if (this.claimed !== undefined && !this.isBorrowed) {
+      await this.hold.begin();
+    }
+  }
+
+  endClaimAs(end: ClaimEnd): void {
+    if (!this.isBorrowed) {
+      this.hold.endClaimAs(end);
+    }
+  }
+}
+
+/** The last of several locks that a call has taken: it is held as long as each of them is. */
+export class JoinedLock extends LockHandle {
+  readonly name: string;
+  readonly namespace: string;
+  readonly leaseName: string;
+  readonly scopes: Set<LockScope>;
+  private readonly last: LockHandle;
+  private readonly anyOfThem: AbortSignal;
+
+  constructor(
+    private readonly locks: readonly LockHandle[],
+    anyOfThem = AbortSignal.any(locks.map(({ signal }) => signal)),
+  ) {
+    super();
+    this.last = locks.at(-1)!;
+    this.name = this.last.name;
+    this.namespace = this.last.namespace;
+    this.leaseName = this.last.leaseName;
+    this.scopes = this.last.scopes;
+    this.anyOfThem = anyOfThem;
+  }
+
+  get holderIdentity(): string {
+    return this.last.holderIdentity;
+  }
+
+  get fencingToken(): bigint {
+    return this.last.fencingToken;
+  }
+
+  get claimed(): number | undefined {
+    return this.last.claimed;
+  }
+
+  get signal(): AbortSignal {
+    // Each of them looks at the clock, and aborts what is made of it.
+    this.locks.forEach(({ signal }) => signal);
+    return this.anyOfThem;
+  }
+
+  get isHeld(): boolean {
+    return this.locks.every(({ isHeld }) => isHeld);
+  }
+
+  get isReleased(): boolean {
+    return this.last.isReleased;
+  }
+
+  assertHeld(): void {
+    this.locks.forEach((lock) => lock.assertHeld());
+  }
+
+  async release(): Promise<void> {
+    await Promise.all(this.locks.map((lock) => lock.release()));
+  }
+
+  isSharedWith(store: LeaseStore): boolean {
+    return this.last.isSharedWith(store);
+  }
+
+  lend(): LockHandle {
+    const lent = this.locks.map((lock) => lock.lend());
+    return new JoinedLock(lent, this.anyOfThem);
+  }
+
+  begin(): Promise<void> {
+    return this.last.begin();
+  }
+
+  endClaimAs(end: ClaimEnd): void {
+    this.last.endClaimAs(end);
+  }
+}
+
+/** Releases locks under which nothing was done: what was claimed with them is open again. */
+export async function giveBack(locks: readonly LockHandle[]): Promise<void> {
+  for (const lock of locks) {
+    lock.endClaimAs('open');
+  }
+  await Promise.all(locks.map((lock) => lock.release()));
+}

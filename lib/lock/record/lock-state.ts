@@ -1,0 +1,76 @@
+/** What `inspect` and `list` tell about a lock. */
+import type { StoredLease } from '../../kube/lease-store.js';
+import type { LockReference } from '../../lock.errors.js';
+import { acquiredAt, readStanding } from './lease-record.js';
+
+/** Nobody holds the lock. */
+export interface FreeLockState extends LockReference {
+  state: 'free';
+  /** Whether the Lease exists. */
+  exists: boolean;
+  /** How often the lock has changed hands, as far as the Lease remembers. */
+  transitions: number;
+}
+
+/** The record names a holder. Whether that one is alive, only watching the record can tell. */
+export interface HeldLockState extends LockReference {
+  state: 'held';
+  /** The holder identity, as it stands in the record. */
+  holder: string;
+  /** When it was acquired, by the holder's clock; undefined if the record does not tell. */
+  since?: Date;
+  /** When it was last renewed, by the holder's clock. */
+  renewedAt?: Date;
+  /** Milliseconds; undefined = until released. */
+  leaseDuration?: number;
+  /**
+   * When others may take it unless it is renewed, by the holder's clock: as good as the agreement of
+   * the two clocks. Undefined = never.
+   */
+  until?: Date;
+  transitions: number;
+}
+
+export type LockState = FreeLockState | HeldLockState;
+
+export function describeLock(
+  lock: LockReference,
+  lease: StoredLease | null,
+): LockState {
+  const spec = lease?.spec ?? {};
+  const transitions = spec.leaseTransitions ?? 0;
+  const standing = lease ? readStanding(lease) : undefined;
+  if (!lease || !standing?.held) {
+    return { ...lock, state: 'free', exists: lease !== null, transitions };
+  }
+  const { holder, duration } = standing;
+  const renewedAt = toDate(spec.renewTime ?? spec.acquireTime);
+  return {
+    ...lock,
+    state: 'held',
+    holder,
+    since: heldSince(lease),
+    renewedAt,
+    leaseDuration: duration,
+    until:
+      renewedAt && duration !== undefined
+        ? toDate(renewedAt.getTime() + duration)
+        : undefined,
+    transitions,
+  };
+}
+
+/** When the present holder acquired the lock, by that one's clock, if the record tells. */
+export function heldSince(
+  lease: StoredLease | null | undefined,
+): Date | undefined {
+  return lease
+    ? toDate(acquiredAt(lease) ?? lease.spec?.acquireTime)
+    : undefined;
+}
+
+/** Undefined for anything that is not a time: the record may have been written by anybody. */
+function toDate(value: string | number | null | undefined): Date | undefined {
+  const date = new Date(value ?? Number.NaN);
+  return Number.isNaN(date.getTime()) ? undefined : date;
+}
