@@ -81,7 +81,9 @@ function serverFor(
 ): ServerUnderTest {
   let ready: { backend: Backend; namespace: string } | undefined;
   const started = () => {
-    if (ready) return ready;
+    if (ready) {
+      return ready;
+    }
     throw new Error('the server is there for hooks and tests only');
   };
   beforeAll(async () => {
@@ -164,7 +166,9 @@ async function startEmbedded(options: LeaseApiServerOptions): Promise<Backend> {
 }
 
 function connectReal(real: ProvidedKubeApiserver): Promise<Backend> {
-  if ('skipped' in real) return Promise.reject(new Error(real.skipped));
+  if ('skipped' in real) {
+    return Promise.reject(new Error(real.skipped));
+  }
   const client = new KubeClient(real.kubeConfig);
   return Promise.resolve({
     kubeConfigYaml: (namespace) => {

@@ -32,14 +32,18 @@ const WORD = /^[A-Za-z]{1,64}$/;
 
 /** Parses JSON; throws {@link UnreadableAnswer}, which (unlike the parser's error) quotes nothing. */
 export function parseObject(body: string | undefined): Fields {
-  if (body === undefined) throw new UnreadableAnswer('it is too long');
+  if (body === undefined) {
+    throw new UnreadableAnswer('it is too long');
+  }
   let value: unknown;
   try {
     value = JSON.parse(body);
   } catch {
     throw new UnreadableAnswer('it is not JSON');
   }
-  if (!isFields(value)) throw new UnreadableAnswer('it is not an object');
+  if (!isFields(value)) {
+    throw new UnreadableAnswer('it is not an object');
+  }
   return value;
 }
 
@@ -75,7 +79,9 @@ function checkLease(
   }
   for (const field of ['annotations', 'labels']) {
     const entries = metadata[field];
-    if (entries === undefined || entries === null) continue;
+    if (entries === undefined || entries === null) {
+      continue;
+    }
     const values = Object.values(fieldsOf(entries, `metadata.${field}`));
     if (!values.every((entry) => typeof entry === 'string')) {
       throw new UnreadableAnswer(`metadata.${field} has other than strings`);
@@ -101,7 +107,9 @@ export function toLeaseList(
   }
   // A Go server writes an empty list as null too.
   const items = list.items ?? [];
-  if (!Array.isArray(items)) throw new UnreadableAnswer('items is not a list');
+  if (!Array.isArray(items)) {
+    throw new UnreadableAnswer('items is not a list');
+  }
   const leases = items.map((item) => toStoredLease(item, { namespace }));
   return { leases, resourceVersion, continuation: tokenIn(metadata) };
 }
@@ -111,7 +119,9 @@ export function continuationOf(body: string | undefined): string | undefined {
   try {
     return tokenIn(fieldsOf(parseObject(body).metadata, 'metadata'));
   } catch (error) {
-    if (error instanceof UnreadableAnswer) return undefined;
+    if (error instanceof UnreadableAnswer) {
+      return undefined;
+    }
     throw error;
   }
 }
@@ -122,7 +132,9 @@ function tokenIn({ continue: token }: Fields): string | undefined {
 
 /** Reads a Status; of anything else, nothing. */
 export function toStatus(value: unknown): ApiStatus {
-  if (!isFields(value) || value.kind !== 'Status') return { causes: [] };
+  if (!isFields(value) || value.kind !== 'Status') {
+    return { causes: [] };
+  }
   const details = isFields(value.details) ? value.details : {};
   const causes = Array.isArray(details.causes) ? details.causes : [];
   return {
@@ -150,8 +162,12 @@ const LONGEST_OBJECTION = 300;
 function readMessage(
   message: unknown,
 ): Pick<ApiStatus, 'isMissingRight' | 'objection'> {
-  if (typeof message !== 'string') return {};
-  if (MISSING_RIGHT.test(message)) return { isMissingRight: true };
+  if (typeof message !== 'string') {
+    return {};
+  }
+  if (MISSING_RIGHT.test(message)) {
+    return { isMissingRight: true };
+  }
   const objection = OBJECTION.exec(message)?.[1]
     ?.slice(0, LONGEST_OBJECTION)
     .replaceAll(/[^\x20-\x7e]/g, '?');
@@ -183,7 +199,9 @@ export function retryAfterOf(
   } else if (status.retryAfterSeconds) {
     milliseconds = status.retryAfterSeconds * 1000;
   }
-  if (Number.isNaN(milliseconds)) return undefined;
+  if (Number.isNaN(milliseconds)) {
+    return undefined;
+  }
   return Math.min(Math.max(milliseconds, 0), MAX_RETRY_AFTER);
 }
 
@@ -193,7 +211,9 @@ export function isMissingLease(status: ApiStatus): boolean {
 }
 
 function checkSpec(value: unknown): void {
-  if (value === undefined || value === null) return;
+  if (value === undefined || value === null) {
+    return;
+  }
   const spec = fieldsOf(value, 'spec');
   for (const field of [
     'holderIdentity',
@@ -221,7 +241,9 @@ function isWhole(value: unknown): boolean {
 }
 
 function fieldsOf(value: unknown, name: string): Fields {
-  if (!isFields(value)) throw new UnreadableAnswer(`${name} is not an object`);
+  if (!isFields(value)) {
+    throw new UnreadableAnswer(`${name} is not an object`);
+  }
   return value;
 }
 

@@ -67,7 +67,9 @@ export class ConnectionPools {
   dropIdle(): void {
     for (const agent of this.#agents()) {
       for (const sockets of Object.values(agent.freeSockets)) {
-        for (const socket of sockets ?? []) socket.destroy();
+        for (const socket of sockets ?? []) {
+          socket.destroy();
+        }
       }
     }
   }
@@ -76,7 +78,9 @@ export class ConnectionPools {
     this.#proxies.close();
     // A connection that is still being set up is to be closed as soon as it is.
     this.#drain();
-    for (const agent of this.#agents()) agent.destroy();
+    for (const agent of this.#agents()) {
+      agent.destroy();
+    }
     this.#pools = undefined;
   }
 
@@ -116,7 +120,9 @@ export class ConnectionPools {
   }
 
   #drain(): void {
-    for (const agent of this.#agents()) agent.maxFreeSockets = 0;
+    for (const agent of this.#agents()) {
+      agent.maxFreeSockets = 0;
+    }
     this.dropIdle();
   }
 
@@ -139,7 +145,9 @@ function secure(material: TlsMaterial): https.AgentOptions {
 }
 
 function isSame(a: Endpoint, b: Endpoint): boolean {
-  if (a.origin !== b.origin || a.proxyUrl !== b.proxyUrl) return false;
+  if (a.origin !== b.origin || a.proxyUrl !== b.proxyUrl) {
+    return false;
+  }
   const fields = new Set([
     ...Object.keys(a.material),
     ...Object.keys(b.material),
@@ -147,9 +155,15 @@ function isSame(a: Endpoint, b: Endpoint): boolean {
   for (const field of fields) {
     const before = a.material[field];
     const now = b.material[field];
-    if (before === now) continue;
-    if (!Buffer.isBuffer(before) || !Buffer.isBuffer(now)) return false;
-    if (!before.equals(now)) return false;
+    if (before === now) {
+      continue;
+    }
+    if (!Buffer.isBuffer(before) || !Buffer.isBuffer(now)) {
+      return false;
+    }
+    if (!before.equals(now)) {
+      return false;
+    }
   }
   return true;
 }

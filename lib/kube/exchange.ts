@@ -90,11 +90,15 @@ export function exchange(
       response.destroy();
     };
     response.on('error', fail);
-    if (Number(headers['content-length']) > maxBytes) return refuse();
+    if (Number(headers['content-length']) > maxBytes) {
+      return refuse();
+    }
     response.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       chunks.push(chunk);
-      if (bytes > maxBytes) refuse();
+      if (bytes > maxBytes) {
+        refuse();
+      }
     });
     response.on('end', () => {
       const body = Buffer.concat(chunks, bytes).toString('utf8');
@@ -127,14 +131,18 @@ function send<T>(
     let settled = false;
 
     const settle = () => {
-      if (settled) return false;
+      if (settled) {
+        return false;
+      }
       settled = true;
       clearTimeout(timer);
       call.signal?.removeEventListener('abort', abort);
       return true;
     };
     const fail = (fault: ExchangeFault, code?: string) => {
-      if (!settle()) return;
+      if (!settle()) {
+        return;
+      }
       reject(new ExchangeError(fault, phase, code, address));
       // The whole connection goes: what hangs on it must not meet the next request.
       request?.destroy();
@@ -144,7 +152,9 @@ function send<T>(
       fail(code?.startsWith('HPE_') ? 'unreadable' : 'network', code);
     };
     const succeed = (value: T) => {
-      if (settle()) resolve(value);
+      if (settle()) {
+        resolve(value);
+      }
     };
     abort = () => fail('aborted');
 
@@ -154,12 +164,18 @@ function send<T>(
       () => setImmediate(() => fail('timeout')),
       Math.min(call.timeout, MAX_TIMEOUT),
     );
-    if (call.signal?.aborted) return abort();
-    if (!(call.timeout > 0)) return fail('timeout');
+    if (call.signal?.aborted) {
+      return abort();
+    }
+    if (!(call.timeout > 0)) {
+      return fail('timeout');
+    }
     call.signal?.addEventListener('abort', abort, { once: true });
 
     const dispatch = (to: Target) => {
-      if (settled) return;
+      if (settled) {
+        return;
+      }
       phase = 'connection';
       address = to.address;
       try {
@@ -173,13 +189,17 @@ function send<T>(
       // An answer that breaks off does not always bring an error, but it always closes.
       request.on('close', () => fail('network'));
       whenConnected(request, () => {
-        if (settled) return;
+        if (settled) {
+          return;
+        }
         phase = 'answer';
         request?.end(call.body);
       });
     };
     target.then(dispatch, (error: Error) => {
-      if (settle()) reject(error);
+      if (settle()) {
+        reject(error);
+      }
     });
   });
   return { outcome, abort };

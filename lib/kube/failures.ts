@@ -171,7 +171,9 @@ function adviceFor(
         ? `${grant(operation)}.`
         : objectionOf(status, 'It gives no reason');
     case 404:
-      if (isMissingLease(status)) return 'The Lease does not exist.';
+      if (isMissingLease(status)) {
+        return 'The Lease does not exist.';
+      }
       return operation.verb === 'create' && status.kind === 'namespaces'
         ? `The namespace ${namespace} does not exist: create it, or configure another one.`
         : 'There is no such API at this address: check the address of the cluster.';
@@ -204,7 +206,9 @@ function grant({ verb, namespace, name }: Operation): string {
 }
 
 function could({ verb, namespace, name }: Operation): string {
-  if (verb === 'review') return "Can't ask for the rights on Leases";
+  if (verb === 'review') {
+    return "Can't ask for the rights on Leases";
+  }
   const what =
     name === undefined
       ? `the Leases of namespace ${printable(namespace)}`

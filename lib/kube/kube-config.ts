@@ -123,7 +123,9 @@ async function loadClientNode(): Promise<
 
 /** Version 2 brings an older Node.js down as it is loaded, with an error that nobody can catch. */
 function refuseClientNode2(): void {
-  if (Number.parseInt(process.versions.node) >= 22) return;
+  if (Number.parseInt(process.versions.node) >= 22) {
+    return;
+  }
   let manifest: { version: string };
   try {
     manifest = require('@kubernetes/client-node/package.json');
@@ -189,7 +191,9 @@ function checkCluster(config: KubeConfigLike): void {
 function isPodsCluster(config: KubeConfigLike): boolean {
   const server = config.getCurrentCluster()?.server;
   const podsHost = process.env.KUBERNETES_SERVICE_HOST;
-  if (!server || !podsHost) return false;
+  if (!server || !podsHost) {
+    return false;
+  }
   const { hostname } = new URL(server);
   return (
     hostname === podsHost ||

@@ -60,19 +60,25 @@ export class KubeTransport {
   /** Gives up everything under way and closes every connection, for good. */
   close(): void {
     this.#closed = true;
-    for (const abort of this.#underWay) abort();
+    for (const abort of this.#underWay) {
+      abort();
+    }
     this.#pools.close();
   }
 
   async #track<T>(start: (access: Promise<Access>) => Exchange<T>): Promise<T> {
-    if (this.#closed) throw new ExchangeError('aborted', 'credentials');
+    if (this.#closed) {
+      throw new ExchangeError('aborted', 'credentials');
+    }
     const access = this.#obtainAccess();
     const { outcome, abort } = start(access);
     this.#underWay.add(abort);
     try {
       return await outcome;
     } catch (error) {
-      if (error instanceof ExchangeError) this.#learnFrom(error, access);
+      if (error instanceof ExchangeError) {
+        this.#learnFrom(error, access);
+      }
       throw error;
     } finally {
       this.#underWay.delete(abort);
@@ -90,7 +96,9 @@ export class KubeTransport {
 
   /** Requests that come while credentials are being obtained share them: one exec plugin, not many. */
   #obtainAccess(): Promise<Access> {
-    if (this.#access) return this.#access;
+    if (this.#access) {
+      return this.#access;
+    }
     const access = this.#createAccess();
     this.#access = access;
     const forget = () => this.#forget(access);
@@ -99,7 +107,9 @@ export class KubeTransport {
   }
 
   #forget(access: Promise<Access>): void {
-    if (this.#access === access) this.#access = undefined;
+    if (this.#access === access) {
+      this.#access = undefined;
+    }
   }
 
   async #createAccess(): Promise<Access> {
@@ -109,7 +119,9 @@ export class KubeTransport {
       await config.applyToHTTPSOptions(options);
       const { headers, auth, agent, ...material } = options;
       const cluster = config.getCurrentCluster();
-      if (!cluster || this.#closed) throw new Error('no cluster any more');
+      if (!cluster || this.#closed) {
+        throw new Error('no cluster any more');
+      }
       const { proxyUrl } = cluster;
       const { url, root } = this.#resolve(cluster.server);
       const pools = this.#pools.get(

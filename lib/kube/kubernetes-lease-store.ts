@@ -147,7 +147,9 @@ export class KubernetesLeaseStore implements LeaseStore {
       }),
       options,
     );
-    if (!isSuccess(answer)) throw failureOfAnswer(operation, answer);
+    if (!isSuccess(answer)) {
+      throw failureOfAnswer(operation, answer);
+    }
   }
 
   async replace(
@@ -272,8 +274,11 @@ export class KubernetesLeaseStore implements LeaseStore {
       },
     );
     this.#watches.add(watch);
-    if (this.#closed) watch.close();
-    else watch.open();
+    if (this.#closed) {
+      watch.close();
+    } else {
+      watch.open();
+    }
     return watch;
   }
 
@@ -307,14 +312,18 @@ export class KubernetesLeaseStore implements LeaseStore {
     );
     return this.#read(operation, answer, (value) => {
       const { allowed } = (value.status ?? {}) as { allowed?: unknown };
-      if (typeof allowed === 'boolean') return allowed;
+      if (typeof allowed === 'boolean') {
+        return allowed;
+      }
       throw new UnreadableAnswer('status.allowed is missing');
     });
   }
 
   close(): void {
     this.#closed = true;
-    for (const watch of this.#watches) watch.close();
+    for (const watch of this.#watches) {
+      watch.close();
+    }
     this.#queue.close();
     this.#transport.close();
   }
@@ -353,7 +362,9 @@ export class KubernetesLeaseStore implements LeaseStore {
         ),
       );
     } catch (error) {
-      if (!(error instanceof ExchangeError)) throw error;
+      if (!(error instanceof ExchangeError)) {
+        throw error;
+      }
       throw failureOfExchange(operation, error);
     }
   }
@@ -363,11 +374,15 @@ export class KubernetesLeaseStore implements LeaseStore {
     answer: Answer,
     read: (value: Record<string, unknown>) => T,
   ): T {
-    if (!isSuccess(answer)) throw failureOfAnswer(operation, answer);
+    if (!isSuccess(answer)) {
+      throw failureOfAnswer(operation, answer);
+    }
     try {
       return read(parseObject(answer.body));
     } catch (error) {
-      if (!(error instanceof UnreadableAnswer)) throw error;
+      if (!(error instanceof UnreadableAnswer)) {
+        throw error;
+      }
       throw failureOfContent(operation, answer, error);
     }
   }

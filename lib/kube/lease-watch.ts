@@ -94,7 +94,9 @@ export class LeaseWatch {
   }
 
   close(): void {
-    if (this.#closed) return;
+    if (this.#closed) {
+      return;
+    }
     this.#abort.abort();
     this.#response?.destroy();
     this.#endPause?.();
@@ -120,13 +122,19 @@ export class LeaseWatch {
         this.#version = undefined;
         next = { failed: true, retryAfter: this.#report(error) };
       }
-      if (next.failed) await this.#pause(next.retryAfter);
+      if (next.failed) {
+        await this.#pause(next.retryAfter);
+      }
     }
   }
 
   async #listAndFollow(): Promise<Next> {
-    if (this.#version === undefined) await this.#list();
-    if (this.#closed) return { failed: false };
+    if (this.#version === undefined) {
+      await this.#list();
+    }
+    if (this.#closed) {
+      return { failed: false };
+    }
     return this.#follow();
   }
 
@@ -135,17 +143,24 @@ export class LeaseWatch {
     const answer = await this.#send(operation, () =>
       this.transport.exchange(this.#call({}), MAX_BYTES, 'watches'),
     );
-    if (answer.status !== 200) throw failureOfAnswer(operation, answer);
+    if (answer.status !== 200) {
+      throw failureOfAnswer(operation, answer);
+    }
     try {
       const list = toLeaseList(parseObject(answer.body), this.key.namespace);
       this.#version = list.resourceVersion;
       const lease = list.leases.find(
         ({ metadata }) => metadata.name === this.key.name,
       );
-      if (lease) this.#tell(() => this.observer.changed(lease, false));
-      else this.#tell(() => this.observer.deleted());
+      if (lease) {
+        this.#tell(() => this.observer.changed(lease, false));
+      } else {
+        this.#tell(() => this.observer.deleted());
+      }
     } catch (error) {
-      if (!(error instanceof UnreadableAnswer)) throw error;
+      if (!(error instanceof UnreadableAnswer)) {
+        throw error;
+      }
       throw failureOfContent(operation, answer, error);
     }
   }
@@ -173,7 +188,9 @@ export class LeaseWatch {
       // The body is left unread: with it goes the connection, and the status says enough.
       response.destroy();
       const answer: Answer = { status, headers, body: undefined };
-      if (status === 410) return this.#expired();
+      if (status === 410) {
+        return this.#expired();
+      }
       throw failureOfAnswer(operation, answer, { causes: [], isUnread: true });
     }
     return this.#read(operation, response);
@@ -192,15 +209,23 @@ export class LeaseWatch {
       onLine: (line) => {
         error = this.#handle(parseObject(line));
         // Nothing comes after an error, though some servers leave the connection open.
-        if (error) response.destroy();
+        if (error) {
+          response.destroy();
+        }
       },
     });
     this.#response = undefined;
-    if (this.#closed) return { failed: false };
+    if (this.#closed) {
+      return { failed: false };
+    }
 
     const lasted = performance.now() - opened >= this.#timing.shortLife;
-    if (lasted) this.#failures = 0;
-    if (error?.code === 410) return this.#expired();
+    if (lasted) {
+      this.#failures = 0;
+    }
+    if (error?.code === 410) {
+      return this.#expired();
+    }
     if (error) {
       const answer = {
         status: error.code ?? 500,
@@ -211,7 +236,9 @@ export class LeaseWatch {
     }
     // A server that ends each watch at once, as some proxies do, is not to be asked in a tight loop.
     const isShort = !lasted && (this.#changes === before || this.#failures > 0);
-    if (!lasted) this.#failures = Math.max(this.#failures, 1);
+    if (!lasted) {
+      this.#failures = Math.max(this.#failures, 1);
+    }
     return { failed: end === 'broken' || isShort };
   }
 
@@ -240,14 +267,21 @@ export class LeaseWatch {
   #observe(type: 'ADDED' | 'MODIFIED' | 'DELETED', lease: StoredLease): void {
     const { name, resourceVersion } = lease.metadata;
     // Said by a server that does not know the field selector.
-    if (name !== this.key.name) return;
+    if (name !== this.key.name) {
+      return;
+    }
     const order = compareVersions(resourceVersion, this.#version);
     // Some servers report a deletion under the version of the last change.
-    if (type === 'DELETED' ? order < 0 : order <= 0) return;
+    if (type === 'DELETED' ? order < 0 : order <= 0) {
+      return;
+    }
     this.#advance(resourceVersion);
     this.#changes++;
-    if (type === 'DELETED') this.#tell(() => this.observer.deleted());
-    else this.#tell(() => this.observer.changed(lease, true));
+    if (type === 'DELETED') {
+      this.#tell(() => this.observer.deleted());
+    } else {
+      this.#tell(() => this.observer.changed(lease, true));
+    }
   }
 
   #advance(version: string | undefined): void {
@@ -265,7 +299,9 @@ export class LeaseWatch {
   }
 
   #tell(call: () => void): void {
-    if (this.#closed) return;
+    if (this.#closed) {
+      return;
+    }
     try {
       call();
     } catch {
@@ -275,7 +311,9 @@ export class LeaseWatch {
 
   /** Reports a failure; returns how long the server asked to be left alone. */
   #report(error: unknown): number | undefined {
-    if (this.#closed) return undefined;
+    if (this.#closed) {
+      return undefined;
+    }
     try {
       this.options.onFailure(
         isError(error) ? error : new Error('The watch failed'),
@@ -299,7 +337,9 @@ export class LeaseWatch {
         clearTimeout(timer);
         resolve();
       };
-      if (this.#closed) this.#endPause();
+      if (this.#closed) {
+        this.#endPause();
+      }
     });
   }
 
@@ -328,7 +368,9 @@ export class LeaseWatch {
     try {
       return await reportRequest(this.options.requests, operation, send);
     } catch (error) {
-      if (!(error instanceof ExchangeError)) throw error;
+      if (!(error instanceof ExchangeError)) {
+        throw error;
+      }
       throw failureOfExchange(operation, error);
     }
   }
@@ -336,7 +378,9 @@ export class LeaseWatch {
 
 /** Below, equal to or above zero; above where the two can't be compared, since then nothing is known. */
 function compareVersions(version: string, than: string | undefined): number {
-  if (than === undefined || !isNumber(version) || !isNumber(than)) return 1;
+  if (than === undefined || !isNumber(version) || !isNumber(than)) {
+    return 1;
+  }
   const difference = BigInt(version) - BigInt(than);
   return difference === 0n ? 0 : difference > 0n ? 1 : -1;
 }

@@ -31,14 +31,18 @@ export class ProxyAgents {
   }
 
   close(): void {
-    for (const connect of this.#connecting) connect.destroy();
+    for (const connect of this.#connecting) {
+      connect.destroy();
+    }
   }
 
   #httpAgent(proxy: URL, server: URL, options: https.AgentOptions): http.Agent {
     if (server.protocol === 'http:') {
       const agent = new http.Agent(options);
       agent.createConnection = (_, connected) => {
-        if (connected) this.#tunnel(proxy, server, connected);
+        if (connected) {
+          this.#tunnel(proxy, server, connected);
+        }
         return undefined;
       };
       return agent;
@@ -81,7 +85,9 @@ export class ProxyAgents {
       this.#connecting.delete(connect);
       // What this was set to would go on and end a watch that has nothing to say.
       socket.setTimeout(0);
-      if (statusCode === 200) return connected(null, socket);
+      if (statusCode === 200) {
+        return connected(null, socket);
+      }
       socket.destroy();
       return fail(refusal(`ERR_PROXY_ANSWERED_${statusCode}`));
     });
@@ -103,7 +109,9 @@ function socksAgent(
   options: https.AgentOptions,
   template: http.Agent | undefined,
 ): http.Agent {
-  if (!template) throw new TypeError('client-node made no agent');
+  if (!template) {
+    throw new TypeError('client-node made no agent');
+  }
   // To this class `timeout` is the limit of a connection in use as well: no watch would last.
   const { timeout: _, ...lasting } = options;
   const name = options.servername ?? server.hostname.replace(/^\[|\]$/g, '');

@@ -35,7 +35,9 @@ async function measure<T extends Answer | IncomingMessage>(
     tell({ status: 'status' in answer ? answer.status : answer.statusCode });
     return answer;
   } catch (error) {
-    if (error instanceof ExchangeError) tell({ failure: error.fault });
+    if (error instanceof ExchangeError) {
+      tell({ failure: error.fault });
+    }
     throw error;
   }
 }

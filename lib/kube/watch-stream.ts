@@ -30,7 +30,9 @@ export function readWatchStream(
     const finish = (end: WatchStreamEnd) => {
       clearTimeout(timer);
       resolve(end);
-      if (end === 'broken') response.destroy();
+      if (end === 'broken') {
+        response.destroy();
+      }
     };
     const timer = setTimeout(() => finish('broken'), silence);
     timer.unref();
@@ -42,15 +44,23 @@ export function readWatchStream(
         const part = chunk.subarray(start, end === -1 ? undefined : end);
         begun.push(part);
         begunBytes += part.length;
-        if (begunBytes > maxLineBytes) return finish('broken');
-        if (end === -1) return;
+        if (begunBytes > maxLineBytes) {
+          return finish('broken');
+        }
+        if (end === -1) {
+          return;
+        }
         const line = Buffer.concat(begun, begunBytes).toString('utf8');
         begun = [];
         begunBytes = 0;
         start = end + 1;
-        if (line.trim() !== '') onLine(line);
+        if (line.trim() !== '') {
+          onLine(line);
+        }
         // The watch may have been closed by what the line said.
-        if (response.destroyed) return;
+        if (response.destroyed) {
+          return;
+        }
       }
     };
 

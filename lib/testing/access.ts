@@ -31,20 +31,26 @@ export function authenticate(
   header: string | undefined,
   { tokens }: AccessOptions,
 ): string | undefined {
-  if (header === undefined) return ANONYMOUS;
+  if (header === undefined) {
+    return ANONYMOUS;
+  }
   const token = header.replace(/^Bearer /, '');
   return tokens ? tokens.get(token) : token;
 }
 
 /** Who has no token may do nothing on a server that knows tokens. */
 function isAllowed(access: Access, { tokens, allow }: AccessOptions): boolean {
-  if (tokens && access.user === ANONYMOUS) return false;
+  if (tokens && access.user === ANONYMOUS) {
+    return false;
+  }
   return allow?.(access) ?? true;
 }
 
 /** @throws {@link ApiError} 403 when the user may not. */
 export function authorize(access: Access, options: AccessOptions): void {
-  if (isAllowed(access, options)) return;
+  if (isAllowed(access, options)) {
+    return;
+  }
   const { user, verb, group, resource, namespace, name } = access;
   if (group === '') {
     throw new ApiError(

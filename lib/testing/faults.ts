@@ -93,7 +93,9 @@ class ActiveFault<F extends Fault = Fault> implements InjectedFault {
   /** Whether it is meant for this request. */
   takes(request: ReceivedRequest): boolean {
     const { skip = 0, times = Infinity } = this.match;
-    if (this.taken >= times || !matches(this.match, request)) return false;
+    if (this.taken >= times || !matches(this.match, request)) {
+      return false;
+    }
     if (this.skipped < skip) {
       this.skipped += 1;
       return false;
@@ -106,13 +108,17 @@ class ActiveFault<F extends Fault = Fault> implements InjectedFault {
   strike(request: ReceivedRequest): void {
     this.hits += 1;
     this.latest = request;
-    for (const check of this.awaiting) check();
+    for (const check of this.awaiting) {
+      check();
+    }
   }
 
   hit(count = 1): Promise<ReceivedRequest> {
     return new Promise((resolve) => {
       const check = () => {
-        if (this.hits < count) return;
+        if (this.hits < count) {
+          return;
+        }
         this.awaiting.delete(check);
         resolve(this.latest!);
       };
@@ -126,7 +132,9 @@ class ActiveFault<F extends Fault = Fault> implements InjectedFault {
   }
 
   release(): void {
-    for (const letGo of this.held) letGo();
+    for (const letGo of this.held) {
+      letGo();
+    }
     this.held.clear();
   }
 
@@ -151,7 +159,9 @@ export class MetFaults {
   async pass(phase: FaultPhase): Promise<FaultOutcome | undefined> {
     for (const active of this.met) {
       const { fault } = active;
-      if (phaseOf(fault, phase) !== phase) continue;
+      if (phaseOf(fault, phase) !== phase) {
+        continue;
+      }
       active.strike(this.request);
       switch (fault.kind) {
         case 'delay': {
@@ -207,13 +217,19 @@ export class Faults {
 
   /** Switches all faults off. */
   clear(): void {
-    for (const active of this.onRequests) active.remove();
-    for (const active of this.onWatches) active.remove();
+    for (const active of this.onRequests) {
+      active.remove();
+    }
+    for (const active of this.onWatches) {
+      active.remove();
+    }
   }
 
   /** Called by the server: the faults that a request meets, undefined when there is none. */
   meet(request: ReceivedRequest): MetFaults | undefined {
-    if (this.onRequests.size === 0) return undefined;
+    if (this.onRequests.size === 0) {
+      return undefined;
+    }
     const met = [...this.onRequests].filter((active) => active.takes(request));
     return met.length > 0 ? new MetFaults(request, met) : undefined;
   }
@@ -222,9 +238,13 @@ export class Faults {
   meetEvent(watch: ReceivedRequest): number | 'lost' {
     let delay = 0;
     for (const active of this.onWatches) {
-      if (!active.takes(watch)) continue;
+      if (!active.takes(watch)) {
+        continue;
+      }
       active.strike(watch);
-      if (active.fault.kind === 'silence') return 'lost';
+      if (active.fault.kind === 'silence') {
+        return 'lost';
+      }
       delay += active.fault.delay;
     }
     return delay;

@@ -65,7 +65,9 @@ function readBody(message: IncomingMessage): Promise<string | undefined> {
     let size = 0;
     message.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size <= BODY_LIMIT) chunks.push(chunk);
+      if (size <= BODY_LIMIT) {
+        chunks.push(chunk);
+      }
     });
     message.once('end', () => {
       resolve(size > BODY_LIMIT ? undefined : Buffer.concat(chunks).toString());
@@ -117,13 +119,19 @@ export class HttpFront {
       return;
     }
     const outcome = answerOf(() => {
-      if (user === undefined) throw status.unauthorized();
+      if (user === undefined) {
+        throw status.unauthorized();
+      }
       return this.apply(request, asked, headers, body);
     });
     const after = met && (await met.pass('after'));
-    if (after) this.fail(request, response, after, outcome);
-    else if (typeof outcome === 'function') outcome(response);
-    else this.send(request, response, outcome);
+    if (after) {
+      this.fail(request, response, after, outcome);
+    } else if (typeof outcome === 'function') {
+      outcome(response);
+    } else {
+      this.send(request, response, outcome);
+    }
   }
 
   private apply(
@@ -135,7 +143,9 @@ export class HttpFront {
     const { path, group, resource, verb, methods } = asked;
     const readable = PUBLIC_PATHS[path];
     if (readable) {
-      if (request.method === 'GET') return readable;
+      if (request.method === 'GET') {
+        return readable;
+      }
       throw status.methodNotAllowed();
     }
     const { user, namespace, name } = request;
@@ -148,10 +158,16 @@ export class HttpFront {
       ...(name !== undefined && { name }),
     };
     authorize(access, this.access);
-    if (methods.length === 0) return noSuchPath(path);
-    if (!methods.includes(request.method)) throw status.methodNotAllowed();
+    if (methods.length === 0) {
+      return noSuchPath(path);
+    }
+    if (!methods.includes(request.method)) {
+      throw status.methodNotAllowed();
+    }
     requireJsonWanted(headers.accept);
-    if (body === undefined) throw status.entityTooLarge(BODY_LIMIT);
+    if (body === undefined) {
+      throw status.entityTooLarge(BODY_LIMIT);
+    }
     if (resource === 'selfsubjectaccessreviews') {
       return { code: 201, body: reviewAccess(user, body, this.access) };
     }
@@ -160,7 +176,9 @@ export class HttpFront {
     const authorizeCreation = () =>
       authorize({ ...access, verb: 'create' }, this.access);
     const call = { ...asked, contentType, body, authorizeCreation };
-    if (verb !== 'watch') return this.api[verb](call);
+    if (verb !== 'watch') {
+      return this.api[verb](call);
+    }
     const options = this.api.watchOptions(call);
     return (response) => {
       request.status = 200;
@@ -177,8 +195,11 @@ export class HttpFront {
   ): void {
     switch (fault.kind) {
       case 'drop':
-        if (fault.when === 'mid-answer') breakOff(response, outcome);
-        else response.socket?.resetAndDestroy();
+        if (fault.when === 'mid-answer') {
+          breakOff(response, outcome);
+        } else {
+          response.socket?.resetAndDestroy();
+        }
         return;
       case 'answer': {
         const { code = 200, body, contentType = JSON_TYPE } = fault;
@@ -261,6 +282,8 @@ function noSuchPath(path: string): Answer {
 
 /** Only JSON is served here. */
 function requireJsonWanted(accept = '*/*'): void {
-  if (/\*\/\*|application\/(json|\*)/.test(accept)) return;
+  if (/\*\/\*|application\/(json|\*)/.test(accept)) {
+    return;
+  }
   throw status.notAcceptable([JSON_TYPE]);
 }

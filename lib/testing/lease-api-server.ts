@@ -216,7 +216,9 @@ export class LeaseApiServer implements AsyncDisposable {
 
   /** Resets every open connection; new ones are accepted. */
   resetConnections(): void {
-    for (const socket of this.sockets) socket.resetAndDestroy();
+    for (const socket of this.sockets) {
+      socket.resetAndDestroy();
+    }
   }
 
   /** Resets every open connection and refuses new ones, as when the API server is down. What is stored stays. */
@@ -238,12 +240,16 @@ export class LeaseApiServer implements AsyncDisposable {
       });
     });
     const address = this.http.address();
-    if (typeof address === 'object' && address) this.port = address.port;
+    if (typeof address === 'object' && address) {
+      this.port = address.port;
+    }
   }
 
   /** Closes every connection and stops. What a fault holds by then is never applied. */
   async stop(): Promise<void> {
-    if (this.http.listening) await this.refuseConnections();
+    if (this.http.listening) {
+      await this.refuseConnections();
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -251,13 +257,21 @@ export class LeaseApiServer implements AsyncDisposable {
   }
 
   private tokenOf(user: string): string {
-    if (!this.tokens) return user;
-    for (const [token, owner] of this.tokens) if (owner === user) return token;
+    if (!this.tokens) {
+      return user;
+    }
+    for (const [token, owner] of this.tokens) {
+      if (owner === user) {
+        return token;
+      }
+    }
     throw new Error(`no token is configured for the user ${user}`);
   }
 
   private requireTokens(): Map<string, string> {
-    if (this.tokens) return this.tokens;
+    if (this.tokens) {
+      return this.tokens;
+    }
     throw new Error('start the server with the option `tokens`');
   }
 }

@@ -66,7 +66,9 @@ export class LeaseApi {
   get(request: ApiRequest): Answer {
     const key = keyOf(request);
     const entry = this.storage.get(key);
-    if (!entry) throw status.leaseNotFound(key.name);
+    if (!entry) {
+      throw status.leaseNotFound(key.name);
+    }
     return { code: 200, body: entry.json };
   }
 
@@ -119,8 +121,12 @@ export class LeaseApi {
     const decoded = this.decode(request, options);
     requireName(decoded, key);
     const { uid } = decoded.metadata;
-    if (uid !== undefined) this.storage.requireUid(key, uid);
-    if (!this.storage.get(key)) request.authorizeCreation?.();
+    if (uid !== undefined) {
+      this.storage.requireUid(key, uid);
+    }
+    if (!this.storage.get(key)) {
+      request.authorizeCreation?.();
+    }
     return this.replace(key, decoded, options);
   }
 
@@ -132,7 +138,9 @@ export class LeaseApi {
     const key = keyOf(request);
     const options = writeOptions(query, 'PatchOptions');
     const stored = this.storage.get(key);
-    if (!stored) throw status.leaseNotFound(key.name);
+    if (!stored) {
+      throw status.leaseNotFound(key.name);
+    }
     const patched = applyPatch(contentType, stored.lease, body);
     const decoded = readPatched(patched, options);
     requireNamespaceOf(decoded, key.namespace);
@@ -142,13 +150,17 @@ export class LeaseApi {
 
   delete(request: ApiRequest): Answer {
     const key = keyOf(request);
-    if (request.body !== '') requireJson(request);
+    if (request.body !== '') {
+      requireJson(request);
+    }
     const { preconditions, dryRun } = deleteOptions(
       request.query,
       request.body,
     );
     const { entry, isGone } = this.storage.delete(key, preconditions, dryRun);
-    if (!isGone) return { code: 200, body: entry.json };
+    if (!isGone) {
+      return { code: 200, body: entry.json };
+    }
     const done = status.deletedStatus(key.name, entry.lease.metadata.uid);
     return { code: 200, body: JSON.stringify(done) };
   }
@@ -192,9 +204,13 @@ export class LeaseApi {
     { namespace, name }: LeaseKey,
     isNew: boolean,
   ): void {
-    if (!this.namespaces) return;
+    if (!this.namespaces) {
+      return;
+    }
     const phase = this.namespaces.get(namespace);
-    if (phase === undefined) throw status.namespaceNotFound(namespace);
+    if (phase === undefined) {
+      throw status.namespaceNotFound(namespace);
+    }
     if (isNew && phase === 'Terminating') {
       throw status.namespaceTerminating(namespace, name);
     }
@@ -218,7 +234,9 @@ const strictFault = ({ unknownFields }: DecodedLease) =>
 
 /** A name from a prefix: five random characters of those that Kubernetes uses. */
 function generated(prefix: string): string {
-  if (prefix === '') return '';
+  if (prefix === '') {
+    return '';
+  }
   const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
   const suffix = Array.from(
     { length: 5 },
@@ -231,7 +249,9 @@ function warnings(
   { unknownFields }: DecodedLease,
   { fieldValidation }: WriteOptions,
 ): Answer['headers'] {
-  if (unknownFields.length === 0 || fieldValidation === 'Ignore') return {};
+  if (unknownFields.length === 0 || fieldValidation === 'Ignore') {
+    return {};
+  }
   return {
     Warning: unknownFields.map(
       (path) => `299 - ${JSON.stringify(unknownField(path))}`,
@@ -240,7 +260,9 @@ function warnings(
 }
 
 function requireJson({ contentType }: ApiRequest): void {
-  if (JSON_TYPES.includes(contentType)) return;
+  if (JSON_TYPES.includes(contentType)) {
+    return;
+  }
   throw status.unsupportedMediaType(ACCEPTED_TYPES);
 }
 
@@ -249,7 +271,9 @@ function requireNamespaceOf(
   { metadata }: DecodedLease,
   namespace: string | undefined,
 ): void {
-  if ((metadata.namespace ?? namespace) === namespace) return;
+  if ((metadata.namespace ?? namespace) === namespace) {
+    return;
+  }
   throw status.badRequest(
     'the namespace of the provided object does not match the namespace sent on the request',
   );
@@ -280,7 +304,9 @@ function applyPatch(
     throw status.badRequest('invalid JSON patch');
   }
   if (type !== JSON_PATCH) {
-    if (isObject(patch)) return mergePatch(stored, patch);
+    if (isObject(patch)) {
+      return mergePatch(stored, patch);
+    }
     throw status.badRequest('Invalid JSON Patch');
   }
   if (!Array.isArray(patch)) {
@@ -289,7 +315,9 @@ function applyPatch(
   try {
     return jsonPatch(stored, patch);
   } catch (error) {
-    if (error instanceof PatchError) throw status.patchFailed();
+    if (error instanceof PatchError) {
+      throw status.patchFailed();
+    }
     throw error;
   }
 }
@@ -319,9 +347,13 @@ function readPatched(
   try {
     decoded = readLease(patched);
   } catch (error) {
-    if (error instanceof DecodeError) throw faulty(error.message);
+    if (error instanceof DecodeError) {
+      throw faulty(error.message);
+    }
     throw error;
   }
-  if (isStrictlyFaulty(decoded, options)) throw faulty(strictFault(decoded));
+  if (isStrictlyFaulty(decoded, options)) {
+    throw faulty(strictFault(decoded));
+  }
   return decoded;
 }

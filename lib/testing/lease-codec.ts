@@ -65,7 +65,9 @@ const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 
 /** The Go struct that declares a field. */
 function structOf(path: string): string {
-  if (path.startsWith('metadata.')) return 'ObjectMeta';
+  if (path.startsWith('metadata.')) {
+    return 'ObjectMeta';
+  }
   return path.startsWith('spec.') ? 'LeaseSpec' : 'Lease';
 }
 
@@ -89,20 +91,26 @@ export const isObject = (value: unknown): value is JsonObject =>
 
 /** A field that Go declares as a plain string: null and "" count as absent. */
 const text: Reader<string> = (value, path) => {
-  if (value === null || value === '') return undefined;
+  if (value === null || value === '') {
+    return undefined;
+  }
   return typeof value === 'string' ? value : mismatch(value, path, 'string');
 };
 
 /** A field that Go declares as a pointer: null counts as absent, "" does not. */
 const optionalText: Reader<string> = (value, path) => {
-  if (value === null) return undefined;
+  if (value === null) {
+    return undefined;
+  }
   return typeof value === 'string' ? value : mismatch(value, path, 'string');
 };
 
 const integer =
   (type: 'int32' | 'int64'): Reader<number> =>
   (value, path) => {
-    if (value === null) return undefined;
+    if (value === null) {
+      return undefined;
+    }
     const fits =
       typeof value === 'number' &&
       Number.isInteger(value) &&
@@ -111,15 +119,23 @@ const integer =
   };
 
 const flag: Reader<boolean> = (value, path) => {
-  if (value === null) return undefined;
+  if (value === null) {
+    return undefined;
+  }
   return typeof value === 'boolean' ? value : mismatch(value, path, 'bool');
 };
 
 const textMap: Reader<Record<string, string>> = (value, path) => {
-  if (value === null) return undefined;
-  if (!isObject(value)) mismatch(value, path, 'map[string]string');
+  if (value === null) {
+    return undefined;
+  }
+  if (!isObject(value)) {
+    mismatch(value, path, 'map[string]string');
+  }
   const keys = Object.keys(value).toSorted();
-  if (keys.length === 0) return undefined;
+  if (keys.length === 0) {
+    return undefined;
+  }
   return Object.fromEntries(
     keys.map((key) => [key, text(value[key], path, []) ?? '']),
   );
@@ -128,8 +144,12 @@ const textMap: Reader<Record<string, string>> = (value, path) => {
 const list =
   <T>(item: Reader<T>, type: string): Reader<T[]> =>
   (value, path, unknown) => {
-    if (value === null) return undefined;
-    if (!Array.isArray(value)) mismatch(value, path, `[]${type}`);
+    if (value === null) {
+      return undefined;
+    }
+    if (!Array.isArray(value)) {
+      mismatch(value, path, `[]${type}`);
+    }
     const read = value.map((each, i) => item(each, `${path}[${i}]`, unknown));
     return read.length === 0
       ? undefined
@@ -143,23 +163,37 @@ const struct =
   ): Reader<Partial<T>> =>
   (value, path, unknown) => {
     const result: Partial<T> = {};
-    if (value === null || value === undefined) return result;
-    if (!isObject(value)) mismatch(value, path, type);
+    if (value === null || value === undefined) {
+      return result;
+    }
+    if (!isObject(value)) {
+      mismatch(value, path, type);
+    }
     const prefix = path === '' ? '' : `${path}.`;
     for (const key in value) {
-      if (!Object.hasOwn(fields, key)) unknown.push(`${prefix}${key}`);
+      if (!Object.hasOwn(fields, key)) {
+        unknown.push(`${prefix}${key}`);
+      }
     }
     for (const key in fields) {
-      if (value[key] === undefined) continue;
+      if (value[key] === undefined) {
+        continue;
+      }
       const read = fields[key](value[key], `${prefix}${key}`, unknown);
-      if (read !== undefined) result[key] = read;
+      if (read !== undefined) {
+        result[key] = read;
+      }
     }
     return result;
   };
 
 const time: Reader<string> = (value, path) => {
-  if (value === null || value === '') return undefined;
-  if (typeof value !== 'string') mismatch(value, path, 'string');
+  if (value === null || value === '') {
+    return undefined;
+  }
+  if (typeof value !== 'string') {
+    mismatch(value, path, 'string');
+  }
   const at = TIME.test(value) ? Date.parse(value) : NaN;
   if (Number.isNaN(at)) {
     throw new DecodeError(
@@ -170,8 +204,12 @@ const time: Reader<string> = (value, path) => {
 };
 
 const microTime: Reader<string> = (value, path) => {
-  if (value === null) return undefined;
-  if (typeof value !== 'string') mismatch(value, path, 'string');
+  if (value === null) {
+    return undefined;
+  }
+  if (typeof value !== 'string') {
+    mismatch(value, path, 'string');
+  }
   try {
     return parseMicroTime(value);
   } catch (error) {
@@ -246,7 +284,9 @@ export function readLease(value: JsonObject): DecodedLease {
 /** Reads the Lease that a create or update carries, answering 400 where it is none. */
 export function decodeLease(body: string): DecodedLease {
   const value = parseJson(body) ?? {};
-  if (!isObject(value)) throw unrecognized(body, 'not an object');
+  if (!isObject(value)) {
+    throw unrecognized(body, 'not an object');
+  }
   const { apiVersion = 'coordination.k8s.io/v1', kind = 'Lease' } = value;
   if (kind !== 'Lease' || apiVersion !== 'coordination.k8s.io/v1') {
     const version = String(apiVersion).split('/').at(-1);
@@ -257,7 +297,9 @@ export function decodeLease(body: string): DecodedLease {
   try {
     return readLease(value);
   } catch (error) {
-    if (!(error instanceof DecodeError)) throw error;
+    if (!(error instanceof DecodeError)) {
+      throw error;
+    }
     throw badRequest(
       `Lease in version "v1" cannot be handled as a Lease: ${error.message}`,
     );

@@ -132,14 +132,18 @@ export class LeaseStorage {
         'resourceVersion should not be set on objects to be created',
       );
     }
-    if (this.get(key)) throw status.alreadyExists(key.name);
+    if (this.get(key)) {
+      throw status.alreadyExists(key.name);
+    }
     return this.write(key, fresh, undefined, dryRun);
   }
 
   /** @throws {@link status.ApiError} 409 when another Lease is stored under this key, or none. */
   requireUid(key: LeaseKey, uid: string): void {
     const stored = this.get(key)?.lease.metadata.uid ?? '';
-    if (uid === stored) return;
+    if (uid === stored) {
+      return;
+    }
     throw status.conflict(
       key.name,
       `StorageError: invalid object, Code: 4, Key: /registry/leases/${storageKey(key)}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${uid}, UID in object meta: ${stored}`,
@@ -177,14 +181,18 @@ export class LeaseStorage {
       },
       spec: this.gated(lease.spec, stored),
     };
-    if (!going) requireImmutable(stored, lease);
+    if (!going) {
+      requireImmutable(stored, lease);
+    }
     requireValid(next, false);
     const version = stored.metadata.resourceVersion;
     if (going) {
       requireNoNewFinalizers(stored, next);
       if (!next.metadata.finalizers?.length) {
         // The last finalizer is gone, and with it the Lease: nothing is stored of this write.
-        if (!dryRun) this.remove(key, existing);
+        if (!dryRun) {
+          this.remove(key, existing);
+        }
         return { entry: entryOf(render(next, version)), created: false };
       }
     }
@@ -202,7 +210,9 @@ export class LeaseStorage {
     dryRun = false,
   ): { entry: StoredEntry; isGone: boolean } {
     const existing = this.get(key);
-    if (!existing) throw status.leaseNotFound(key.name);
+    if (!existing) {
+      throw status.leaseNotFound(key.name);
+    }
     const { uid, resourceVersion } = existing.lease.metadata;
     if (precondition.uid !== undefined && precondition.uid !== uid) {
       throw status.preconditionFailed(key.name, 'UID', precondition.uid, uid);
@@ -219,10 +229,14 @@ export class LeaseStorage {
       );
     }
     if (finalizersOf(existing.lease).length === 0) {
-      if (!dryRun) this.remove(key, existing);
+      if (!dryRun) {
+        this.remove(key, existing);
+      }
       return { entry: existing, isGone: true };
     }
-    if (deletionOf(existing.lease)) return { entry: existing, isGone: false };
+    if (deletionOf(existing.lease)) {
+      return { entry: existing, isGone: false };
+    }
     const { metadata, spec }: Draft = JSON.parse(existing.json);
     const mark = { deletionTimestamp: now(), deletionGracePeriodSeconds: 0 };
     const going = { metadata: { ...metadata, ...mark }, spec };
@@ -239,7 +253,9 @@ export class LeaseStorage {
 
   /** The changes after a version. @throws {@link status.ApiError} 410 where the history no longer reaches back. */
   since(version: bigint): StorageEvent[] {
-    if (version < this.oldest) throw status.expired(version, this.oldest);
+    if (version < this.oldest) {
+      throw status.expired(version, this.oldest);
+    }
     return this.history.filter((event) => event.version > version);
   }
 
@@ -278,7 +294,9 @@ export class LeaseStorage {
     spec: Partial<SpecFields>,
     stored?: StoredLease,
   ): Partial<SpecFields> {
-    if (this.options.coordinatedLeaderElection) return spec;
+    if (this.options.coordinatedLeaderElection) {
+      return spec;
+    }
     const { strategy, preferredHolder, ...rest } = spec;
     const before = stored?.spec;
     return {
@@ -295,7 +313,9 @@ export class LeaseStorage {
     dryRun: boolean,
   ): StoredEntry {
     const stored = before?.lease.metadata.resourceVersion;
-    if (dryRun) return entryOf(render(draft, stored));
+    if (dryRun) {
+      return entryOf(render(draft, stored));
+    }
     const version = this.current + 1n;
     const json = render(draft, String(version));
     if (Buffer.byteLength(json) > SIZE_LIMIT) {
@@ -320,7 +340,9 @@ export class LeaseStorage {
       this.oldest = this.history[dropped - 1]!.version;
       this.history = this.history.slice(dropped);
     }
-    for (const listener of this.listeners) listener(event);
+    for (const listener of this.listeners) {
+      listener(event);
+    }
   }
 }
 

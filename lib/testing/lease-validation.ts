@@ -30,7 +30,9 @@ const regexp = (rule: string, pattern: string, ...examples: string[]) =>
 
 function subdomainFaults(value: string): string[] {
   const faults: string[] = [];
-  if (bytes(value) > MAX_NAME) faults.push(tooLong(MAX_NAME, 'characters'));
+  if (bytes(value) > MAX_NAME) {
+    faults.push(tooLong(MAX_NAME, 'characters'));
+  }
   if (!patterns.subdomain.test(value)) {
     faults.push(
       regexp(
@@ -45,7 +47,9 @@ function subdomainFaults(value: string): string[] {
 
 function namespaceFaults(value: string): string[] {
   const faults: string[] = [];
-  if (bytes(value) > MAX_LABEL) faults.push(tooLong(MAX_LABEL, 'characters'));
+  if (bytes(value) > MAX_LABEL) {
+    faults.push(tooLong(MAX_LABEL, 'characters'));
+  }
   if (!patterns.label.test(value)) {
     faults.push(
       regexp(
@@ -75,9 +79,11 @@ function qualifiedNameFaults(value: string): string[] {
       parts[0] === '' ? ['must be non-empty'] : subdomainFaults(parts[0]!);
     faults.push(...found.map((fault) => `prefix part ${fault}`));
   }
-  if (name === '') faults.push('name part must be non-empty');
-  else if (bytes(name) > MAX_LABEL)
+  if (name === '') {
+    faults.push('name part must be non-empty');
+  } else if (bytes(name) > MAX_LABEL) {
     faults.push(`name part ${tooLong(MAX_LABEL)}`);
+  }
   if (!patterns.key.test(name)) {
     faults.push(
       `name part ${regexp(rule, KEY, 'MyName', 'my.name', '123-abc')}`,
@@ -88,7 +94,9 @@ function qualifiedNameFaults(value: string): string[] {
 
 function labelValueFaults(value: string): string[] {
   const faults: string[] = [];
-  if (bytes(value) > MAX_LABEL) faults.push(tooLong(MAX_LABEL));
+  if (bytes(value) > MAX_LABEL) {
+    faults.push(tooLong(MAX_LABEL));
+  }
   if (!patterns.value.test(value)) {
     faults.push(
       regexp(
@@ -218,7 +226,9 @@ function specCauses({
       ),
     );
   }
-  if (strategy !== undefined) causes.push(...strategyCauses(strategy));
+  if (strategy !== undefined) {
+    causes.push(...strategyCauses(strategy));
+  }
   if (preferredHolder && !strategy) {
     causes.push({
       reason: 'FieldValueForbidden',
@@ -236,7 +246,9 @@ function strategyCauses(strategy: string): StatusCause[] {
       invalidValue(field, strategy, fault),
     );
   }
-  if (strategy === 'OldestEmulationVersion') return [];
+  if (strategy === 'OldestEmulationVersion') {
+    return [];
+  }
   return [
     {
       reason: 'FieldValueNotSupported',

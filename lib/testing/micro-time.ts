@@ -58,7 +58,9 @@ export function parseMicroTime(value: string): string | undefined {
   const at = new Date(0);
   // Not the constructor, to which the year 1 means 1901.
   at.setUTCFullYear(Number(year), Number(month) - 1, Number(day));
-  if (at.getUTCDate() !== Number(day)) throw outOfRange(value, 'day');
+  if (at.getUTCDate() !== Number(day)) {
+    throw outOfRange(value, 'day');
+  }
   at.setUTCHours(Number(hour), Number(minute), Number(second));
   const utc = at.getTime() - offset(zone!);
   const iso = new Date(utc).toISOString();
@@ -71,7 +73,9 @@ const outOfRange = (value: string, what: string) =>
 
 /** The offset of a zone from UTC in milliseconds. */
 function offset(zone: string): number {
-  if (zone === 'Z') return 0;
+  if (zone === 'Z') {
+    return 0;
+  }
   const minutes = Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4));
   return (zone.startsWith('-') ? -minutes : minutes) * 60_000;
 }

@@ -11,8 +11,11 @@ export function mergePatch(
 ): Record<string, unknown> {
   const result: Record<string, unknown> = isObject(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key];
-    else result[key] = isObject(value) ? mergePatch(result[key], value) : value;
+    if (value === null) {
+      delete result[key];
+    } else {
+      result[key] = isObject(value) ? mergePatch(result[key], value) : value;
+    }
   }
   return result;
 }
@@ -49,11 +52,15 @@ function locate(document: Container, pointer: string): Place {
     .slice(1)
     .map((segment) => segment.replaceAll('~1', '/').replaceAll('~0', '~'));
   // The whole document is not to be patched.
-  if (first === undefined) throw new PatchError();
+  if (first === undefined) {
+    throw new PatchError();
+  }
   let place: Place = { parent: document, key: first };
   for (const key of rest) {
     const parent = valueAt(place);
-    if (!isContainer(parent)) throw new PatchError();
+    if (!isContainer(parent)) {
+      throw new PatchError();
+    }
     place = { parent, key };
   }
   return place;
@@ -61,27 +68,38 @@ function locate(document: Container, pointer: string): Place {
 
 function read(place: Place): unknown {
   const value = valueAt(place);
-  if (value === undefined) throw new PatchError();
+  if (value === undefined) {
+    throw new PatchError();
+  }
   return value;
 }
 
 function add({ parent, key }: Place, value: unknown): void {
-  if (!Array.isArray(parent)) parent[key] = value;
-  else parent.splice(key === '-' ? parent.length : Number(key), 0, value);
+  if (!Array.isArray(parent)) {
+    parent[key] = value;
+  } else {
+    parent.splice(key === '-' ? parent.length : Number(key), 0, value);
+  }
 }
 
 /** What is not there counts as replaced, too. */
 function replace({ parent, key }: Place, value: unknown): void {
-  if (Array.isArray(parent)) parent[Number(key)] = value;
-  else parent[key] = value;
+  if (Array.isArray(parent)) {
+    parent[Number(key)] = value;
+  } else {
+    parent[key] = value;
+  }
 }
 
 /** @returns what was there */
 function remove(place: Place): unknown {
   const value = read(place);
   const { parent, key } = place;
-  if (Array.isArray(parent)) parent.splice(Number(key), 1);
-  else delete parent[key];
+  if (Array.isArray(parent)) {
+    parent.splice(Number(key), 1);
+  } else {
+    delete parent[key];
+  }
   return value;
 }
 
@@ -105,7 +123,9 @@ function apply(document: Container, operation: Operation): void {
       add(place, remove(locate(document, from)));
       return;
     case 'test':
-      if (JSON.stringify(read(place)) === JSON.stringify(value)) return;
+      if (JSON.stringify(read(place)) === JSON.stringify(value)) {
+        return;
+      }
   }
   throw new PatchError();
 }
@@ -115,8 +135,12 @@ export function jsonPatch(
   target: Record<string, unknown>,
   operations: unknown[],
 ): Record<string, unknown> {
-  if (!operations.every(isOperation)) throw new PatchError();
+  if (!operations.every(isOperation)) {
+    throw new PatchError();
+  }
   const document = structuredClone(target);
-  for (const operation of operations) apply(document, operation);
+  for (const operation of operations) {
+    apply(document, operation);
+  }
   return document;
 }

@@ -49,7 +49,9 @@ function notSupported(
 }
 
 function dryRunOf(values: readonly string[], kind: string): boolean {
-  if (values.every((value) => value === 'All')) return values.length > 0;
+  if (values.every((value) => value === 'All')) {
+    return values.length > 0;
+  }
   throw notSupported(kind, 'dryRun', JSON.stringify(values), ['All']);
 }
 
@@ -98,8 +100,12 @@ export function deleteOptions(
 
 /** A precondition as a property, where it is given. */
 function text(field: string, value: unknown): DeletePrecondition {
-  if (value === undefined || value === null) return {};
-  if (typeof value === 'string') return { [field]: value };
+  if (value === undefined || value === null) {
+    return {};
+  }
+  if (typeof value === 'string') {
+    return { [field]: value };
+  }
   throw status.badRequest(
     `json: cannot unmarshal ${typeof value} into Go struct field Preconditions.preconditions.${field} of type string`,
   );
@@ -123,7 +129,9 @@ export function listOptions(
   if (version === undefined) {
     throw status.badRequest(`invalid resource version: ${unparsable(query)}`);
   }
-  if (version > current) throw status.tooLargeVersion(version, current);
+  if (version > current) {
+    throw status.tooLargeVersion(version, current);
+  }
   const token = query.get('continue');
   return {
     selects: selectorsOf(query),
@@ -164,7 +172,9 @@ export function watchOptions(
 function requireMatch(query: URLSearchParams): void {
   const match = query.get('resourceVersionMatch') ?? '';
   const begins = query.has('sendInitialEvents');
-  if (match === (begins ? 'NotOlderThan' : '')) return;
+  if (match === (begins ? 'NotOlderThan' : '')) {
+    return;
+  }
   throw status.invalid(
     'ListOptions',
     '',
@@ -197,7 +207,9 @@ function unparsable(query: URLSearchParams): string {
 
 function integer(query: URLSearchParams, field: string): number {
   const value = query.get(field) ?? '';
-  if (/^-?\d*$/.test(value)) return Number(value);
+  if (/^-?\d*$/.test(value)) {
+    return Number(value);
+  }
   throw status.badRequest(
     `strconv.ParseInt: parsing ${JSON.stringify(value)}: invalid syntax`,
   );

@@ -67,7 +67,9 @@ export class RequestLog {
     if (this.records.length >= 2 * this.capacity) {
       this.records = this.records.slice(-this.capacity);
     }
-    for (const notify of this.waiting) notify(request);
+    for (const notify of this.waiting) {
+      notify(request);
+    }
   }
 
   /**
@@ -101,7 +103,9 @@ export class RequestLog {
   next(match: RequestMatch = {}): Promise<ReceivedRequest> {
     return new Promise((resolve) => {
       const notify = (request: ReceivedRequest) => {
-        if (!matches(match, request)) return;
+        if (!matches(match, request)) {
+          return;
+        }
         this.waiting.delete(notify);
         resolve(request);
       };

@@ -16,7 +16,9 @@ const label = (lease: StoredLease, name: string) =>
 
 function labelRequirement(source: string): Selects {
   const found = REQUIREMENT.exec(source)?.groups;
-  if (!found) throw badRequest(`unable to parse requirement: ${source}`);
+  if (!found) {
+    throw badRequest(`unable to parse requirement: ${source}`);
+  }
   const { absent, key, operator, value, set, values } = found;
   if (absent !== undefined) {
     return (lease) => label(lease, absent) === undefined;
@@ -26,7 +28,9 @@ function labelRequirement(source: string): Selects {
       ? (lease) => label(lease, key!) !== value
       : (lease) => label(lease, key!) === value;
   }
-  if (set === undefined) return (lease) => label(lease, key!) !== undefined;
+  if (set === undefined) {
+    return (lease) => label(lease, key!) !== undefined;
+  }
   const among = new Set(values!.split(',').map((each) => each.trim()));
   return (lease) => {
     const has = label(lease, key!);

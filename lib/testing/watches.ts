@@ -78,11 +78,16 @@ class Watch {
     this.response.writeHead(200, { 'Content-Type': 'application/json' });
     this.response.flushHeaders();
     const { since, initialEvents, bookmarks, timeoutSeconds } = this.options;
-    if (initialEvents) this.sendPresent();
-    else if (since > 0n && !this.sendSince(since)) return;
+    if (initialEvents) {
+      this.sendPresent();
+    } else if (since > 0n && !this.sendSince(since)) {
+      return;
+    }
     const ms = timeoutSeconds * 1_000;
     this.after(ms, () => this.deliver(() => this.end('end')));
-    if (!bookmarks) return;
+    if (!bookmarks) {
+      return;
+    }
     this.after(ms - BOOKMARK_BEFORE_END, () => this.remind());
     const everyMinute = () => {
       this.remind();
@@ -93,7 +98,9 @@ class Watch {
 
   /** Sends a change as this watch sees it: a Lease that begins or ceases to fit comes and goes. */
   changed({ version, before, after }: StorageEvent): void {
-    if (this.isOver || version <= this.options.since) return;
+    if (this.isOver || version <= this.options.since) {
+      return;
+    }
     const fitted = before !== undefined && this.fits(before);
     if (after !== undefined && this.fits(after)) {
       this.send(fitted ? 'MODIFIED' : 'ADDED', after.json, version);
@@ -122,7 +129,9 @@ class Watch {
   /** Nothing more is sent. */
   clear(): void {
     this.isOver = true;
-    for (const timer of this.timers) clearTimeout(timer);
+    for (const timer of this.timers) {
+      clearTimeout(timer);
+    }
     this.timers.clear();
   }
 
@@ -135,18 +144,26 @@ class Watch {
 
   private sendPresent(): void {
     for (const entry of this.storage.list(this.options.namespace)) {
-      if (this.fits(entry)) this.send('ADDED', entry.json, 0n);
+      if (this.fits(entry)) {
+        this.send('ADDED', entry.json, 0n);
+      }
     }
-    if (this.options.bookmarks) this.sendBookmark(true);
+    if (this.options.bookmarks) {
+      this.sendBookmark(true);
+    }
   }
 
   /** @returns whether the history reaches back that far; if not, the watch has ended. */
   private sendSince(version: bigint): boolean {
     try {
-      for (const event of this.storage.since(version)) this.changed(event);
+      for (const event of this.storage.since(version)) {
+        this.changed(event);
+      }
       return true;
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
+      if (!(error instanceof ApiError)) {
+        throw error;
+      }
       this.end('expired', error);
       return false;
     }
@@ -154,7 +171,9 @@ class Watch {
 
   /** A bookmark, unless it would tell nothing new. */
   private remind(): void {
-    if (this.storage.version > this.told) this.sendBookmark(false);
+    if (this.storage.version > this.told) {
+      this.sendBookmark(false);
+    }
   }
 
   private sendBookmark(endsInitialEvents: boolean): void {
@@ -164,20 +183,26 @@ class Watch {
 
   private send(type: string, object: string, version: bigint): void {
     const line = `{"type":"${type}","object":${object}}\n`;
-    if (version > this.told) this.told = version;
+    if (version > this.told) {
+      this.told = version;
+    }
     this.deliver(() => this.response.write(line));
   }
 
   /** Lets something reach the client: at once, or late, or never, as faults want it. */
   private deliver(deliver: () => void): void {
     const lag = this.faults.meetEvent(this.request);
-    if (lag === 'lost') return;
+    if (lag === 'lost') {
+      return;
+    }
     if (lag === 0 && this.late.length === 0) {
       deliver();
       return;
     }
     this.late.push({ due: performance.now() + lag, deliver });
-    if (this.late.length === 1) this.after(lag, () => this.catchUp());
+    if (this.late.length === 1) {
+      this.after(lag, () => this.catchUp());
+    }
   }
 
   /** Delivers what is due; in order, so that nothing overtakes what is later than itself. */
@@ -193,7 +218,9 @@ class Watch {
   }
 
   private after(ms: number, run: () => void): void {
-    if (ms < 0) return;
+    if (ms < 0) {
+      return;
+    }
     // A longer time-out would overflow the timer and fire at once.
     const timer = setTimeout(
       () => {
@@ -215,7 +242,9 @@ export class Watches {
     private readonly faults: Faults,
   ) {
     storage.subscribe((event) => {
-      for (const watch of this.open) watch.changed(event);
+      for (const watch of this.open) {
+        watch.changed(event);
+      }
     });
   }
 

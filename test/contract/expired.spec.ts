@@ -27,7 +27,9 @@ async function eventsSince(api: RawApi, path: string, { metadata }: Json) {
   for (;;) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
     const event = await watch.next();
-    if (!event) return { code: watch.code, events };
+    if (!event) {
+      return { code: watch.code, events };
+    }
     events.push(event);
   }
 }

@@ -94,7 +94,9 @@ export class RawApi {
     const options: https.RequestOptions = { method };
     await this.config.applyToHTTPSOptions(options);
     const url = new URL(path, this.config.getCurrentCluster()?.server);
-    if (url.protocol === 'http:') delete options.agent;
+    if (url.protocol === 'http:') {
+      delete options.agent;
+    }
     const { request } = url.protocol === 'http:' ? http : https;
     return new Promise((resolve, reject) => {
       const sent = request(url, options, resolve).on('error', reject);
@@ -132,7 +134,9 @@ export class RawLeases {
     const { metadata, spec = HELD } = lease;
     const body = { ...lease, metadata: { name, ...metadata }, spec };
     const { code, body: created, text: content } = await this.post(body);
-    if (code !== 201) throw new Error(`not created: ${content}`);
+    if (code !== 201) {
+      throw new Error(`not created: ${content}`);
+    }
     return created;
   }
 

@@ -1,7 +1,11 @@
 /** The fires of an interval that is no whole number of milliseconds are found claimed. */
 import { expect, it } from 'vitest';
 import { fireAt, planOfInterval } from '../../lib/schedule/planned-fires.js';
-import { judgeClaim, writeClaim, CLAIM } from '../../lib/lock/record/fire-claim.js';
+import {
+  judgeClaim,
+  writeClaim,
+  CLAIM,
+} from '../../lib/lock/record/fire-claim.js';
 
 it.each([66_000, 4.1 * 60_000, 1.1 * 3_600_000, 1_000 / 3])(
   'a fire of an interval of %d ms is claimed once',

@@ -24,11 +24,15 @@ export function describeInterop(
   describe.skipIf(reason !== '')(`${name}${reason}`, () => {
     let ready: Interop | undefined;
     const started = (): Interop => {
-      if (ready) return ready;
+      if (ready) {
+        return ready;
+      }
       throw new Error('the peers are there for hooks and tests only');
     };
     beforeAll(async () => {
-      if ('skipped' in peers || 'skipped' in cluster) return;
+      if ('skipped' in peers || 'skipped' in cluster) {
+        return;
+      }
       const { kubeConfig: kubeConfigYaml } = cluster;
       const namespace = await new KubeClient(kubeConfigYaml).createNamespace();
       ready = { binary: peers.binary, kubeConfigYaml, namespace };

@@ -176,7 +176,9 @@ describe('over TLS', () => {
     let release!: () => void;
     const held = new Promise<void>((resolve) => (release = resolve));
     await using api = await StubApi.start(async (response, { url }) => {
-      if (url.pathname.endsWith('/slow')) await held;
+      if (url.pathname.endsWith('/slow')) {
+        await held;
+      }
       const name = url.pathname.split('/').at(-1) ?? '';
       answer(response, 200, leaseNamed(name));
     }, serverTls());

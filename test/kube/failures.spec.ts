@@ -39,7 +39,9 @@ async function failureOf(call: Promise<unknown>): Promise<LeaseStoreError> {
     () => undefined,
     (reason: unknown) => reason,
   );
-  if (error instanceof LeaseStoreError) return error;
+  if (error instanceof LeaseStoreError) {
+    return error;
+  }
   throw new Error(`expected a LeaseStoreError, not ${inspect(error)}`);
 }
 

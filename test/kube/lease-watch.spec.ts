@@ -34,9 +34,13 @@ class ScriptedApi implements AsyncDisposable {
       if (searchParams.has('watch')) {
         const from = searchParams.get('resourceVersion');
         scripted.watches.push({ from, response });
-      } else scripted.lists.push(performance.now());
+      } else {
+        scripted.lists.push(performance.now());
+      }
       scripted.instead = undefined;
-      if (instead) return instead(response, request);
+      if (instead) {
+        return instead(response, request);
+      }
       if (!searchParams.has('watch')) {
         return answer(response, 200, {
           metadata: { resourceVersion: String(scripted.version) },
@@ -147,7 +151,9 @@ describe('a watch', () => {
       .join('\n\r\n');
     for (const byte of Buffer.from(text)) {
       response.write(Buffer.of(byte));
-      if (Math.random() < 0.1) await new Promise(setImmediate);
+      if (Math.random() < 0.1) {
+        await new Promise(setImmediate);
+      }
     }
     await soon(() => expect(holders).toEqual(['Zoë 🔒', '鎖', 'x']));
     store.close();
@@ -368,7 +374,9 @@ describe('a watch goes on', () => {
       backoffLimit: 1_000,
       shortLife: 1_000,
     });
-    for (let i = 1; i <= 5; i++) (await scripted.watch(i)).end();
+    for (let i = 1; i <= 5; i++) {
+      (await scripted.watch(i)).end();
+    }
     await pause(200);
     // 20, 40, 80, 160, 320 ms, each at least half of it.
     expect(scripted.watches.length).toBeLessThanOrEqual(6);

@@ -20,7 +20,9 @@ async function list(
     if (typeof found === 'number') {
       return answer(response, found, statusObject(found, 'Expired'));
     }
-    if (!('names' in found)) return answer(response, 410, found);
+    if (!('names' in found)) {
+      return answer(response, 410, found);
+    }
     const { names, next } = found;
     return answer(response, 200, {
       metadata: { resourceVersion: '7', continue: next },
@@ -77,7 +79,9 @@ describe('a list', () => {
   it('begins anew when it does not say, and tells each Lease once', async () => {
     let times = 0;
     const found = await list((token) => {
-      if (token === null) return { names: ['a', 'b'], next: 'more' };
+      if (token === null) {
+        return { names: ['a', 'b'], next: 'more' };
+      }
       times += 1;
       return times === 1 ? 410 : { names: ['c'] };
     });

@@ -29,7 +29,9 @@ interface Proxy {
 
 const closers: (() => void)[] = [];
 afterEach(() => {
-  for (const close of closers.splice(0)) close();
+  for (const close of closers.splice(0)) {
+    close();
+  }
 });
 
 async function listen(server: net.Server, sockets: Socket[]): Promise<number> {
@@ -39,7 +41,9 @@ async function listen(server: net.Server, sockets: Socket[]): Promise<number> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   closers.push(() => {
-    for (const socket of sockets) socket.destroy();
+    for (const socket of sockets) {
+      socket.destroy();
+    }
     server.close();
   });
   return portOf(server);
@@ -133,7 +137,9 @@ describe.each([
       ),
       requestTimeout: 5_000,
     });
-    for (let i = 0; i < 5; i++) await store.get(key);
+    for (let i = 0; i < 5; i++) {
+      await store.get(key);
+    }
     expect(proxy.connects).toEqual([{ target: `127.0.0.1:${api.port}` }]);
 
     const versions: string[] = [];

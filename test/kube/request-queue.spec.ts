@@ -46,7 +46,9 @@ class SlowApi implements AsyncDisposable {
   }
 
   async fill(): Promise<void> {
-    for (let i = 0; i < 24; i++) void this.send('look', `full-${i}`);
+    for (let i = 0; i < 24; i++) {
+      void this.send('look', `full-${i}`);
+    }
     await this.has(24);
   }
 
@@ -109,7 +111,9 @@ describe('requests beyond those that may be under way', () => {
     void slow.send('renew', 'renewal');
     await slow.has(29);
     expect(slow.came.at(-1)).toBe('renewal');
-    for (let i = 0; i < 10; i++) void slow.send('renew', 'more');
+    for (let i = 0; i < 10; i++) {
+      void slow.send('renew', 'more');
+    }
     await slow.has(32);
     await settle();
     expect(slow.came).toHaveLength(32);
@@ -164,7 +168,9 @@ describe('requests beyond those that may be under way', () => {
     await using slow = await SlowApi.start();
     await slow.fill();
     void slow.send('look', 'next');
-    for (const { response } of slow.open.splice(0, 1)) response.destroy();
+    for (const { response } of slow.open.splice(0, 1)) {
+      response.destroy();
+    }
     await slow.has(25);
     expect(slow.came.at(-1)).toBe('next');
   });

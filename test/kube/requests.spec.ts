@@ -68,10 +68,13 @@ describe('connections', () => {
 
   it('are limited, and none of them waits for a watch', async () => {
     await using api = await StubApi.start((response, { url }) => {
-      if (url.searchParams.has('watch')) response.writeHead(200).flushHeaders();
-      else if (url.searchParams.has('fieldSelector')) {
+      if (url.searchParams.has('watch')) {
+        response.writeHead(200).flushHeaders();
+      } else if (url.searchParams.has('fieldSelector')) {
         answer(response, 200, { metadata: { resourceVersion: '5' } });
-      } else answer(response, 200, leaseNamed('a'));
+      } else {
+        answer(response, 200, leaseNamed('a'));
+      }
     });
     const store = storeFor(api);
     for (let i = 0; i < 50; i++) {
@@ -101,7 +104,9 @@ describe('connections', () => {
   it('that are idle are given up when one of them turns out to be dead', async () => {
     let dead = false;
     await using api = await StubApi.start((response) => {
-      if (!dead) setTimeout(() => answer(response, 200, leaseNamed('a')), 20);
+      if (!dead) {
+        setTimeout(() => answer(response, 200, leaseNamed('a')), 20);
+      }
     });
     const store = storeFor(api);
     await Promise.all(Array.from({ length: 5 }, () => store.get(key)));
@@ -164,8 +169,11 @@ describe('connections', () => {
 describe('a write', () => {
   it('is not sent again when the connection breaks before the answer', async () => {
     await using api = await StubApi.start((response, { method }) => {
-      if (method === 'PUT') response.destroy();
-      else answer(response, 200, leaseNamed('a'));
+      if (method === 'PUT') {
+        response.destroy();
+      } else {
+        answer(response, 200, leaseNamed('a'));
+      }
     });
     const store = storeFor(api);
     await store.get(key);
@@ -351,7 +359,7 @@ describe('the timeout', () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     await new Promise(setImmediate);
     const until = performance.now() + 400;
-    while (performance.now() < until);
+    while (performance.now() < until) {}
     expect((await read)?.metadata.name).toBe('a');
     store.close();
     server.kill();
@@ -407,7 +415,9 @@ describe('a signal', () => {
 
   it('that is aborted after sending leaves the outcome open, and no listener behind', async () => {
     await using api = await StubApi.start((response, { method }) => {
-      if (method === 'GET') answer(response, 200, leaseNamed('a'));
+      if (method === 'GET') {
+        answer(response, 200, leaseNamed('a'));
+      }
     });
     const store = storeFor(api);
     const abort = new AbortController();

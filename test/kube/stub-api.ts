@@ -82,7 +82,9 @@ export class StubApi implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.accepted) socket.destroy();
+    for (const socket of this.accepted) {
+      socket.destroy();
+    }
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
@@ -93,7 +95,9 @@ export class StubApi implements AsyncDisposable {
     response.on('error', () => {});
     const chunks: Buffer[] = [];
     try {
-      for await (const chunk of request) chunks.push(chunk);
+      for await (const chunk of request) {
+        chunks.push(chunk);
+      }
     } catch {
       return;
     }
@@ -117,7 +121,9 @@ export class StubApi implements AsyncDisposable {
 
 export function portOf(server: Server): number {
   const address = server.address();
-  if (typeof address !== 'object' || !address) throw new Error('not listening');
+  if (typeof address !== 'object' || !address) {
+    throw new Error('not listening');
+  }
   return address.port;
 }
 

@@ -196,7 +196,9 @@ describe('while holding', () => {
       expect(service.seen.some(({ type }) => type === 'backend-error')).toBe(
         true,
       );
-      if (_ === 'refuses') await api.server.acceptConnections();
+      if (_ === 'refuses') {
+        await api.server.acceptConnections();
+      }
     },
   );
 });

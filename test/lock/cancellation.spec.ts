@@ -292,8 +292,11 @@ describe('waitTimeout 0', () => {
     ['another caller of the process', true],
   ])('rejects at once when %s holds it', async (_, isOwn) => {
     const { cluster, pod, clock } = newWorld();
-    if (isOwn) await pod.acquire();
-    else cluster.writeSpec(foreignSpec());
+    if (isOwn) {
+      await pod.acquire();
+    } else {
+      cluster.writeSpec(foreignSpec());
+    }
     await expect(pod.acquire(JOB, { waitTimeout: 0 })).rejects.toMatchObject({
       reason: 'timeout',
     });

@@ -14,12 +14,14 @@ it.each(['release', 'forceRelease'] as const)(
       { name: `conflicts-${call.toLowerCase()}`, verb: 'update' },
     );
     api.server.requests.clear();
-    if (call === 'release') await lock.release();
-    else
+    if (call === 'release') {
+      await lock.release();
+    } else {
       await Promise.race([
         service.forceRelease(`conflicts-${call.toLowerCase()}`),
         new Promise((resolve) => setTimeout(resolve, 500)),
       ]);
+    }
     expect(api.server.requests.count()).toBeLessThan(30);
   },
 );

@@ -102,7 +102,9 @@ export class ControlledClock implements Clock {
       wallMicroseconds: () =>
         this.wallMicroseconds() + Math.round(wallOffset * 1_000),
       schedule: (at, callback, options) => {
-        if (!isOn) return () => undefined;
+        if (!isOn) {
+          return () => undefined;
+        }
         // Rounding must not make a timer fire too soon.
         const inTrueTime = rate === 1 ? at : at / rate + 1e-6;
         const stop = this.schedule(inTrueTime, fire, options);
@@ -120,7 +122,9 @@ export class ControlledClock implements Clock {
       random: () => this.random(),
       switchOff: () => {
         isOn = false;
-        for (const cancel of cancels) cancel();
+        for (const cancel of cancels) {
+          cancel();
+        }
       },
     };
   }

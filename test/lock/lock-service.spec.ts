@@ -18,7 +18,9 @@ const failure = (promise: Promise<unknown>): Promise<Error> =>
   promise.then(
     () => new Error('it has not failed'),
     (error: unknown) => {
-      if (error instanceof Error) return error;
+      if (error instanceof Error) {
+        return error;
+      }
       throw error;
     },
   );

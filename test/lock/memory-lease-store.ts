@@ -93,7 +93,9 @@ export class MemoryLeaseStore implements LeaseStore {
     this.stopFollowing = storage.subscribe(({ before, after }) => {
       const { lease } = after ?? before;
       const tell = (): void => {
-        if (this.watchesWork) this.tellWatches(lease, after === undefined);
+        if (this.watchesWork) {
+          this.tellWatches(lease, after === undefined);
+        }
       };
       if (this.watchDelay > 0) {
         this.network.schedule(this.network.now() + this.watchDelay, tell);
@@ -129,9 +131,14 @@ export class MemoryLeaseStore implements LeaseStore {
   tellWatches(lease: StoredLease, deleted = false): void {
     const { name, namespace } = lease.metadata;
     for (const { key, observer } of this.watches) {
-      if (name !== key.name || namespace !== key.namespace) continue;
-      if (deleted) observer.deleted();
-      else observer.changed(structuredClone(lease), true);
+      if (name !== key.name || namespace !== key.namespace) {
+        continue;
+      }
+      if (deleted) {
+        observer.deleted();
+      } else {
+        observer.changed(structuredClone(lease), true);
+      }
     }
   }
 
@@ -208,7 +215,9 @@ export class MemoryLeaseStore implements LeaseStore {
       // Gone already: what was asked for is so.
       const isGone =
         error instanceof LeaseStoreError && error.reason === 'not-found';
-      if (!isGone) throw error;
+      if (!isGone) {
+        throw error;
+      }
       return true;
     }
   }
@@ -229,7 +238,9 @@ export class MemoryLeaseStore implements LeaseStore {
     const watch = { key, observer };
     this.watches.add(watch);
     queueMicrotask(() => {
-      if (this.watches.has(watch)) this.tellState(key, observer);
+      if (this.watches.has(watch)) {
+        this.tellState(key, observer);
+      }
     });
     return { close: () => this.watches.delete(watch) };
   }
@@ -245,10 +256,15 @@ export class MemoryLeaseStore implements LeaseStore {
   }
 
   private tellState(key: LeaseKey, observer: LeaseObserver): void {
-    if (!this.watchesWork) return;
+    if (!this.watchesWork) {
+      return;
+    }
     const lease = this.storage.get(key)?.lease;
-    if (lease) observer.changed(structuredClone(lease), false);
-    else observer.deleted();
+    if (lease) {
+      observer.changed(structuredClone(lease), false);
+    } else {
+      observer.deleted();
+    }
   }
 
   private send<T = StoredLease>(
@@ -264,7 +280,9 @@ export class MemoryLeaseStore implements LeaseStore {
     if (signal?.aborted || this.closed) {
       return Promise.reject(failure('aborted'));
     }
-    if (timeout <= 0) return Promise.reject(failure('timeout'));
+    if (timeout <= 0) {
+      return Promise.reject(failure('timeout'));
+    }
     this.requests.push({ ...what, timeout, sentAt: this.clock.now() });
     const { appliedAfter = 0, ...fate } = this.fateOf(what.verb);
 
@@ -285,10 +303,16 @@ export class MemoryLeaseStore implements LeaseStore {
 
       this.after(appliedAfter, () => {
         const { refused, breaks, answeredAfter = 0 } = fate;
-        if (refused) return fail(failure(refused.reason, refused));
-        if (breaks === 'unsent') return fail(failure('network'));
+        if (refused) {
+          return fail(failure(refused.reason, refused));
+        }
+        if (breaks === 'unsent') {
+          return fail(failure('network'));
+        }
         const broken = failure('network', { ambiguous: isWrite });
-        if (breaks === 'before') return fail(broken);
+        if (breaks === 'before') {
+          return fail(broken);
+        }
         let answer: () => void;
         try {
           const value = JSON.parse(apply().body);
@@ -298,15 +322,18 @@ export class MemoryLeaseStore implements LeaseStore {
         } catch (error) {
           answer = () => reject(refusal(what.verb, error));
         }
-        if (breaks === 'after') return fail(broken);
+        if (breaks === 'after') {
+          return fail(broken);
+        }
         this.after(answeredAfter, () => end(answer));
       });
     });
   }
 
   private after(milliseconds: number, run: () => void): void {
-    if (milliseconds === 0) queueMicrotask(run);
-    else if (milliseconds < Infinity) {
+    if (milliseconds === 0) {
+      queueMicrotask(run);
+    } else if (milliseconds < Infinity) {
       this.network.schedule(this.network.now() + milliseconds, run);
     }
   }
@@ -315,7 +342,9 @@ export class MemoryLeaseStore implements LeaseStore {
     const next = this.planned.find(
       ({ verbs, times }) => times > 0 && verbs.includes(verb),
     );
-    if (next === undefined) return {};
+    if (next === undefined) {
+      return {};
+    }
     next.times -= 1;
     return next.fate;
   }

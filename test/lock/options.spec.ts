@@ -14,7 +14,9 @@ function faultsOf(options: object): readonly string[] {
     resolveModuleOptions(options);
     return [];
   } catch (error) {
-    if (error instanceof LockConfigurationError) return error.faults;
+    if (error instanceof LockConfigurationError) {
+      return error.faults;
+    }
     throw error;
   }
 }

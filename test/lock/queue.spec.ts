@@ -196,7 +196,9 @@ describe('a handover within a process', () => {
       order.push(name);
       await lock.release();
     };
-    for (let i = 0; i < 200; i++) void use(busy, 'busy');
+    for (let i = 0; i < 200; i++) {
+      void use(busy, 'busy');
+    }
     await settled();
     void use(other, 'other');
     await cluster.clock.advance(10_000);

@@ -46,7 +46,9 @@ describe('R1 every write is a compare-and-swap', () => {
   it('gives a Lease that two processes create at the same moment to one of them', async () => {
     const cluster = new Cluster();
     const [a, b] = [cluster.process('a'), cluster.process('b')];
-    for (const { store } of [a, b]) store.plan({ appliedAfter: 10 }, 'create');
+    for (const { store } of [a, b]) {
+      store.plan({ appliedAfter: 10 }, 'create');
+    }
 
     const outcomes = [a, b].map((pod) => outcomeOf(pod.acquire()));
     await cluster.clock.advance(10);
@@ -131,8 +133,11 @@ describe('R1 every write is a compare-and-swap', () => {
       });
       pod.store.requests.length = 0;
 
-      if (write === 'renewal') await cluster.clock.advance(5_000);
-      else await lock.release();
+      if (write === 'renewal') {
+        await cluster.clock.advance(5_000);
+      } else {
+        await lock.release();
+      }
 
       expect(pod.store.verbs()).toBe('update get update');
       expect(cluster.lease()!.metadata.labels).toHaveProperty('team', 'blue');

@@ -36,7 +36,9 @@ describe('R9 a Lease is not deleted', () => {
     const cancelled = outcomeOf(pod.acquire(JOB, { waitTimeout: 1_000 }));
     pod.store.plan({ answeredAfter: Infinity }, 'update', 1);
     await clock.advance(60_000);
-    if (cancelled.value) await cancelled.value.release();
+    if (cancelled.value) {
+      await cancelled.value.release();
+    }
     await pod.forceRelease();
     await pod.engine.shutdown(0);
 

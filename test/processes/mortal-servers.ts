@@ -45,7 +45,9 @@ async function startEmbedded(): Promise<MortalServer> {
 async function startReal(): Promise<MortalServer> {
   const server = await startKubeApiserver();
   const signal = (name: NodeJS.Signals): void => {
-    if (server.pid !== undefined) process.kill(server.pid, name);
+    if (server.pid !== undefined) {
+      process.kill(server.pid, name);
+    }
   };
   // It ends with this process, unless it is stopped just then.
   const awaken = (): void => signal('SIGCONT');
@@ -65,6 +67,8 @@ async function startReal(): Promise<MortalServer> {
 
 function reasonForNoRealOne(): string | undefined {
   const shared = inject('kubeApiserver');
-  if ('skipped' in shared) return shared.skipped;
+  if ('skipped' in shared) {
+    return shared.skipped;
+  }
   return shared.started ? undefined : 'the cluster that was given must live on';
 }

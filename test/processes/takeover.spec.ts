@@ -62,7 +62,9 @@ describeOnEachServer('a lock is taken over', (server) => {
       const register = new FencedRegister();
       for (const each of [paused, heir]) {
         each.onEvent(({ type, token }) => {
-          if (type === 'write') register.write(token);
+          if (type === 'write') {
+            register.write(token);
+          }
         });
       }
       await paused.call('acquire', 'not-looked-at');

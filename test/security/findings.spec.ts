@@ -18,8 +18,12 @@ const hostile = Object.values(HOSTILE_TEXTS);
 
 /** All texts in a value, its keys included. */
 function textsIn(value: unknown): string[] {
-  if (typeof value === 'string') return [value];
-  if (typeof value !== 'object' || value === null) return [];
+  if (typeof value === 'string') {
+    return [value];
+  }
+  if (typeof value !== 'object' || value === null) {
+    return [];
+  }
   return Object.entries(value).flatMap(([key, each]) => [
     key,
     ...textsIn(each),

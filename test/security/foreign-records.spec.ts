@@ -16,7 +16,11 @@ import {
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
 import { CLAIM, readClaim } from '../../lib/lock/record/fire-claim.js';
-import { ACQUIRED_AT, LOCK_NAME, WITHDRAWN } from '../../lib/lock/record/lease-record.js';
+import {
+  ACQUIRED_AT,
+  LOCK_NAME,
+  WITHDRAWN,
+} from '../../lib/lock/record/lease-record.js';
 import { describeOnEachServer } from '../api-servers.js';
 import { CapturedLog } from './captured-log.js';
 import { errorOf } from './error-of.js';

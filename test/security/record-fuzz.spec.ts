@@ -11,7 +11,11 @@ import {
   LeaseStoreError,
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
-import { endClaim, judgeClaim, readClaim } from '../../lib/lock/record/fire-claim.js';
+import {
+  endClaim,
+  judgeClaim,
+  readClaim,
+} from '../../lib/lock/record/fire-claim.js';
 import { describeLock } from '../../lib/lock/record/lock-state.js';
 import { Observation } from '../../lib/lock/record/observed-lease.js';
 import {

@@ -8,7 +8,10 @@ import {
   type LockReference,
 } from '../../lib/lock.errors.js';
 import { acquireAndBegin } from '../../lib/lock/acquire/begin-work.js';
-import { WorkClaimedError, type Claim } from '../../lib/lock/record/fire-claim.js';
+import {
+  WorkClaimedError,
+  type Claim,
+} from '../../lib/lock/record/fire-claim.js';
 import { LONGEST_REQUEST } from '../../lib/lock/engine-context.js';
 import { HeldLock, type LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';

@@ -287,12 +287,16 @@ export class LockAttempt implements LinedUpCall {
     if (owed > 0 && cell.turnOfOthers.isContended) {
       this.waiting();
       await this.look(); // they may have had their turn already
-      if (!patience.verdict.takeable) return false;
+      if (!patience.verdict.takeable) {
+        return false;
+      }
       this.stopWatching ??= cell.keepWatched();
     }
     const mustSpread = this.hasWaited || this.conflicts > 1;
     const delay = owed + (mustSpread ? cell.spread(this.timesLate) : 0);
-    if (delay < 1) return true;
+    if (delay < 1) {
+      return true;
+    }
     await pause(context.clock, delay, this.cancel.signal);
     const { takeable } = patience.verdict;
     this.timesLate += takeable ? 0 : 1;
@@ -332,14 +336,18 @@ export class LockAttempt implements LinedUpCall {
       const isOvertaken =
         error.reason === 'conflict' ||
         (error.reason === 'not-found' && lease !== undefined);
-      if (!isOvertaken) throw error;
+      if (!isOvertaken) {
+        throw error;
+      }
       this.conflict = { basedOn, error };
       this.conflicts += 1;
       if (!this.patience.waits && this.conflicts > MOST_CONFLICTS) {
         throw this.notAcquired();
       }
       // A first conflict without a wait before it only tells that the cache was old.
-      if (this.hasWaited || this.conflicts > 1) cell.widen();
+      if (this.hasWaited || this.conflicts > 1) {
+        cell.widen();
+      }
       return undefined;
     }
     if (written.spec?.holderIdentity !== tenure.identity) {

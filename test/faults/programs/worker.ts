@@ -71,7 +71,7 @@ function watchClock(time: TrueTime): NodeJS.Timeout {
 }
 
 function blockEventLoop(duration: number): void {
-  for (const until = monotonic() + duration; monotonic() < until;);
+  for (const until = monotonic() + duration; monotonic() < until;) {}
 }
 
 async function start(options: WorkerOptions): Promise<(order: Order) => void> {

@@ -58,9 +58,15 @@ function show(what: string, value: unknown): void {
   const seen = new Set<unknown>();
   console.log(
     JSON.stringify(value, (_, each: unknown) => {
-      if (typeof each === 'bigint') return String(each);
-      if (typeof each !== 'object' || each === null) return each;
-      if (seen.has(each)) return '(circular)';
+      if (typeof each === 'bigint') {
+        return String(each);
+      }
+      if (typeof each !== 'object' || each === null) {
+        return each;
+      }
+      if (seen.has(each)) {
+        return '(circular)';
+      }
       seen.add(each);
       return each;
     }),
@@ -106,7 +112,9 @@ function jobsOf({ workFailsWith }: FailingApp): Type<{ run(): Promise<void> }> {
   class Jobs {
     @WithLeaseLock('job', { onLocked: 'throw' })
     async run(): Promise<void> {
-      if (workFailsWith !== undefined) throw new Error(workFailsWith);
+      if (workFailsWith !== undefined) {
+        throw new Error(workFailsWith);
+      }
     }
   }
   return Jobs;
