@@ -3,7 +3,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findBlock } from '../readme/readme.js';
+import { findBlock } from '../docs/pages.js';
 import { Program } from './program.js';
 
 /** What lies beside the README's example in each, and what in those with Terminus. */

@@ -1,5 +1,5 @@
 /** What `npm pack` puts in: all that the exports promise, built from the sources of now, and nothing else. */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -40,13 +40,15 @@ describe('the packed package', () => {
     const manifests = ['any-lock', 'named-locks', 'one-lock'].map(
       (name) => `deploy/${name}.yaml`,
     );
+    const pages = (await readdir(join(copy.folder, 'docs'))).map(
+      (name) => `docs/${name}`,
+    );
     expect(paths.toSorted()).toEqual(
       [
         'LICENSE',
         'README.md',
         'SECURITY.md',
-        'docs/correctness.md',
-        'docs/questions.md',
+        ...pages,
         'package.json',
         'dist/package.json',
         ...manifests,

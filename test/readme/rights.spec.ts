@@ -16,7 +16,7 @@ import {
   type ApplyManifests,
   type Manifest,
 } from './manifests.js';
-import { findBlock, findBlocks, findCode, findTable } from './readme.js';
+import { findBlock, findBlocks, findCode, findTable } from '../docs/pages.js';
 
 @Injectable()
 class Jobs {

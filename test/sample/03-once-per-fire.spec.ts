@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PackageCopy } from '../package/package-copy.js';
 import { Program } from '../package/program.js';
-import { findTable } from '../readme/readme.js';
+import { findTable } from '../docs/pages.js';
 
 /** For three applications that start, run and end, on a busy machine. */
 const TIMEOUT = 120_000;

@@ -13,7 +13,7 @@ import {
   resolveLockOptions,
   resolveModuleOptions,
 } from '../../lib/k8s-lock.options.js';
-import { findCode, findTables, keysOf, namesIn } from './readme.js';
+import { findCode, findTables, keysOf } from './pages.js';
 
 const [ofLocks = [], ofCalls = [], ofModules = []] = findTables('## Options');
 const lockKeys = findOptionKeys(resolveLockOptions);
@@ -120,4 +120,9 @@ function readDefault(cell = '', leaseDuration = 15_000): unknown {
   return code === undefined || code.startsWith('<')
     ? code
     : JSON.parse(code.replaceAll("'", '"'));
+}
+
+/** What the rows of a table are about: the code in their first cells. */
+function namesIn(table: readonly (readonly string[])[]): string[] {
+  return table.flatMap(([cell = '']) => findCode(cell));
 }

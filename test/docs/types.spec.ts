@@ -6,7 +6,7 @@ import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, expect, it } from 'vitest';
 import { writePrograms } from './program.js';
-import { findBlocks, findCode, findItems, type Block } from './readme.js';
+import { findBlocks, findCode, findItems, type Block } from './pages.js';
 
 const run = promisify(execFile);
 

@@ -10,7 +10,7 @@ import {
   vi,
 } from 'vitest';
 import { writePrograms } from './program.js';
-import { findBlocks } from './readme.js';
+import { findBlocks } from './pages.js';
 import { decorated } from './snippets/decorated.js';
 import { http } from './snippets/http.js';
 import { locks } from './snippets/locks.js';

@@ -1,5 +1,13 @@
-/** Reads README.md: its code blocks, tables, links and quoted messages, for the tests that check them. */
-import { readFileSync } from 'node:fs';
+/** Reads README.md, SECURITY.md and docs/: their code blocks, tables and links, for the tests that check them. */
+import { readdirSync, readFileSync } from 'node:fs';
+
+export interface Page {
+  /** From the root of the repository. */
+  readonly path: string;
+  readonly text: string;
+  /** Without the code blocks. */
+  readonly prose: string;
+}
 
 /** A fenced block. Its opening line is ```` ```ts id ````. */
 export interface Block {
@@ -11,13 +19,24 @@ export interface Block {
 /** The rows of a table without its head, each with its cells as they stand in the source. */
 export type Table = readonly (readonly string[])[];
 
-const text = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+export const root = new URL('../../', import.meta.url);
 const FENCE = /^```(\S*) ?(.*)\n([\s\S]*?)^```$/gm;
-const prose = text.replace(FENCE, '');
+
+export const pages: readonly Page[] = [
+  'README.md',
+  'SECURITY.md',
+  ...readdirSync(new URL('docs', root))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+].map((path) => {
+  const text = readFileSync(new URL(path, root), 'utf8');
+  return { path, text, prose: text.replace(FENCE, '') };
+});
 
 /** All blocks, or those in one language. */
 export function findBlocks(language?: string): Block[] {
-  return [...text.matchAll(FENCE)]
+  return pages
+    .flatMap(({ text }) => [...text.matchAll(FENCE)])
     .map(([, name = '', id = '', code = '']) => ({ language: name, id, code }))
     .filter((block) => language === undefined || block.language === language);
 }
@@ -25,7 +44,7 @@ export function findBlocks(language?: string): Block[] {
 export function findBlock(id: string): Block {
   const block = findBlocks().find((each) => each.id === id);
   if (block === undefined) {
-    throw new Error(`README.md has no block "${id}"`);
+    throw new Error(`no page has a block "${id}"`);
   }
   return block;
 }
@@ -42,7 +61,7 @@ export function findTables(heading: string): Table[] {
 export function findTable(heading: string): Table {
   const [table, ...others] = findTables(heading);
   if (table === undefined || others.length > 0) {
-    throw new Error(`"${heading}" in README.md must have one table`);
+    throw new Error(`"${heading}" must have one table`);
   }
   return table;
 }
@@ -54,13 +73,6 @@ export function findCode(markdown: string): string[] {
   );
 }
 
-/** What the rows of a table are about: the code in their first cells. */
-export function namesIn(table: Table): string[] {
-  return table.flatMap(([cell = '']) =>
-    findCode(cell).map((code) => code.replace('()', '')),
-  );
-}
-
 /** The items of the lists in a section, each by its first line. */
 export function findItems(heading: string): string[] {
   return [...findSection(heading).matchAll(/^- (.*)$/gm)].map(
@@ -68,15 +80,8 @@ export function findItems(heading: string): string[] {
   );
 }
 
-/** Where the links to other parts of the page lead. */
-export function findAnchors(): string[] {
-  return [...prose.matchAll(/\]\(#([^)]*)\)/g)].map(
-    ([, anchor = '']) => anchor,
-  );
-}
-
-/** The anchors that GitHub gives to the headings. */
-export function findTargets(): string[] {
+/** The anchors that GitHub gives to the headings of a page. */
+export function findAnchors({ prose }: Page): string[] {
   return [...prose.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading
       .toLowerCase()
@@ -87,13 +92,15 @@ export function findTargets(): string[] {
 
 /** Up to the next heading of this level or a higher one. */
 function findSection(heading: string): string {
-  const start = prose.indexOf(`\n${heading}\n`);
-  if (start === -1) {
-    throw new Error(`README.md has no heading "${heading}"`);
+  const sections = pages.flatMap(({ prose }) => {
+    const start = prose.indexOf(`\n${heading}\n`);
+    return start === -1 ? [] : prose.slice(start + heading.length + 2);
+  });
+  if (sections.length !== 1) {
+    throw new Error(`${sections.length} pages have the heading "${heading}"`);
   }
-  const body = prose.slice(start + heading.length + 2);
   const level = heading.indexOf(' ');
-  return body.split(new RegExp(`^#{1,${level}} `, 'm'), 1)[0]!;
+  return sections[0]!.split(new RegExp(`^#{1,${level}} `, 'm'), 1)[0]!;
 }
 
 function readRow(line: string): string[] {

@@ -15,7 +15,7 @@ import {
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { askAndLeave } from '../decorators/http-clients.js';
 import { startLockApp, WarningLog } from '../decorators/lock-app.js';
-import { findCode, findItems } from './readme.js';
+import { findCode, findItems } from './pages.js';
 
 @Injectable()
 class Jobs {

@@ -1,12 +1,12 @@
-/** Makes programs of the TypeScript blocks of README.md: adds the imports that the page leaves out, and wraps loose statements. */
+/** Makes programs of the TypeScript blocks of the pages: adds the imports that the page leaves out, and wraps loose statements. */
 import { mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findBlocks, type Block } from './readme.js';
+import { findBlocks, type Block } from './pages.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const lib = join(root, 'lib/index.js');
-const yourCode = join(root, 'test/readme/your-code.js');
+const yourCode = join(root, 'test/docs/your-code.js');
 
 /** Where names come from that a block uses without an import. */
 const NAMES: Record<string, readonly string[]> = {
@@ -39,7 +39,7 @@ const SPECIFIERS: Record<string, string> = {
   './importer.js': './acquire.js',
 };
 
-/** The blocks of README.md as modules, in a folder of their own. */
+/** The blocks of the pages as modules, in a folder of their own. */
 export interface Programs extends AsyncDisposable {
   readonly folder: string;
   /** The path of the module that a block has become. */
@@ -51,7 +51,7 @@ export async function writePrograms(
   others: readonly Block[] = [],
 ): Promise<Programs> {
   // By its number: test/build.ts clears away what killed processes leave behind.
-  const folder = join(root, '.build', String(process.pid), 'readme');
+  const folder = join(root, '.build', String(process.pid), 'docs');
   const names = {
     ...NAMES,
     [lib]: await readExports(lib),

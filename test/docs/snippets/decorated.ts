@@ -5,7 +5,7 @@ import { filter, firstValueFrom, Subject } from 'rxjs';
 import { expect } from 'vitest';
 import { startLockApp, type LockApp } from '../../decorators/lock-app.js';
 import { eventually } from '../eventually.js';
-import { findBlock } from '../readme.js';
+import { findBlock } from '../pages.js';
 import {
   bookTransfer,
   sendInvoice,
