@@ -24,7 +24,7 @@ export default class FiguresReporter implements Reporter {
     );
     const lines = table.map((row) =>
       row
-        .map((cell, column) => cell.padEnd(widths[column]!))
+        .map((local, column) => local.padEnd(widths[column]!))
         .join('  ')
         .trimEnd(),
     );

@@ -25,14 +25,14 @@ import {
   type ApiRequestEvent,
   type LockEvent,
 } from './lock.events.js';
-import { insistenceOf } from './lock/acquire/wait-policy.js';
+import { acquireModeOf } from './lock/acquire/wait-policy.js';
 import { currentLabel } from './lock/acquire/request-scope.js';
-import type { Claim } from './lock/record/fire-claim.js';
+import type { FireClaim } from './lock/record/fire-claim.js';
 import { systemClock } from './lock/clock.js';
 import { lendEnclosingLocks, runUnderLock } from './lock/hold/current-lock.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
 import type { LockHandle } from './lock/hold/lock-handle.js';
-import { toBackendError, type LockContext } from './lock/engine-context.js';
+import { toBackendError, type EngineContext } from './lock/engine-context.js';
 import { LockEngine } from './lock/lock-engine.js';
 import { encodeLockName } from './lock/lease-name.js';
 import type { LockState } from './lock/record/lock-state.js';
@@ -80,7 +80,7 @@ export class LockService {
   readonly requests$: Observable<ApiRequestEvent> = this.requests.events$;
 
   private readonly store: KubernetesLeaseStore;
-  private readonly context: Omit<LockContext, 'background'>;
+  private readonly context: Omit<EngineContext, 'background'>;
   /** @internal */
   readonly engine: LockEngine;
   /** @internal Names that are known before the first call: those of decorated methods and of interceptors. */
@@ -157,14 +157,9 @@ export class LockService {
   ): Promise<LeaseLock | undefined> {
     checkCall('tryAcquire', { name, options });
     const { lock, resolved } = await this.prepare(name, options);
-    const insistence = 'try';
-    const call = { lock, insistence, skips: ['held'] } as const;
-    const taken = this.engine.acquire(
-      lock,
-      resolved,
-      insistence,
-      options.signal,
-    );
+    const mode = 'try';
+    const call = { lock, mode, skips: ['held'] } as const;
+    const taken = this.engine.acquire(lock, resolved, mode, options.signal);
     return orSkip(this.context, call, taken);
   }
 
@@ -271,21 +266,21 @@ export class LockService {
     name: string,
     onLocked: OnLocked,
     options: AcquireOptions,
-    claim?: Claim,
+    claim?: FireClaim,
     enclosing = this.lendEnclosingLocks(),
   ): Promise<LockHandle | undefined> {
     const acquire = ({ lock, resolved }: PreparedLock) => {
       const { waitTimeout = DECORATOR_WAIT_TIMEOUT } = resolved;
-      const insistence = insistenceOf(onLocked, claim);
+      const mode = acquireModeOf(onLocked, claim);
       const taken = this.engine.acquire(
         lock,
         { ...resolved, waitTimeout },
-        insistence,
+        mode,
         options.signal,
         claim,
       );
       const skips = onLocked === 'skip' ? SKIPPED : [];
-      return orSkip(this.context, { lock, insistence, skips, claim }, taken);
+      return orSkip(this.context, { lock, mode, skips, claim }, taken);
     };
     const held = await this.borrowOr(name, options, acquire, enclosing);
     if (claim !== undefined && held && held.claimed !== claim.at) {

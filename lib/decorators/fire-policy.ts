@@ -2,7 +2,7 @@
 import { Logger } from '@nestjs/common';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { quote } from '../lock.errors.js';
-import type { Claim } from '../lock/record/fire-claim.js';
+import type { FireClaim } from '../lock/record/fire-claim.js';
 import { findFireOptionFaults } from '../schedule/fire.options.js';
 import {
   describeMethod,
@@ -50,7 +50,7 @@ export function findFirePolicy(
 export function findClaim(
   lock: MethodLock,
   instance: object,
-): Claim | undefined {
+): FireClaim | undefined {
   const policy = findFirePolicy(lock, instance);
   if (policy === undefined) {
     return undefined;

@@ -116,7 +116,7 @@ export function LeaseLockInterceptor(
       next: CallHandler,
       label: string,
     ): Observable<unknown> {
-      const wish = {
+      const request = {
         name: checkName(
           typeof name === 'function' ? name(context) : name,
           () => label,
@@ -129,7 +129,7 @@ export function LeaseLockInterceptor(
       if (!LockService.isGenuine(this.locks)) {
         const call = {
           standIn: this.locks,
-          wishes: [wish],
+          requests: [request],
           skipped,
           describe: () => label,
         };
@@ -138,7 +138,7 @@ export function LeaseLockInterceptor(
         );
       }
       return observeLocked(
-        new LockedRun(this.locks, [wish], skipped),
+        new LockedRun(this.locks, [request], skipped),
         () => next.handle(),
         isEventStream(context.getHandler()),
       );

@@ -1,7 +1,7 @@
 /** Takes all locks of one call, in an order that is the same in every process, so that no two calls wait for each other. */
 import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
 import type { LockService } from '../lock.service.js';
-import type { Claim } from '../lock/record/fire-claim.js';
+import type { FireClaim } from '../lock/record/fire-claim.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { runUnderLock } from '../lock/hold/current-lock.js';
 import {
@@ -11,12 +11,12 @@ import {
 } from '../lock/hold/lock-handle.js';
 
 /** One lock that a call wants. */
-export interface LockWish {
+export interface LockRequest {
   readonly name: string;
   readonly onLocked: OnLocked;
   readonly options: LockOptions;
   /** What is claimed with it. */
-  readonly claim?: Claim;
+  readonly claim?: FireClaim;
 }
 
 /** Where a lock is: the same lock if both are the same. */
@@ -26,23 +26,23 @@ type Place = Pick<LockHandle, 'namespace' | 'leaseName'>;
  * Acquires them one after the other, by namespace and Lease name. When one is not to be had, or one
  * that was taken is lost before the last is, all are given back.
  *
- * @returns the locks in the order of the wishes, each once: of several wishes for one, the last counts.
+ * @returns the locks in the order of the requests, each once: of several requests for one, the last counts.
  * Undefined when the call is to be skipped, because of any of them
  */
-export async function enterAll(
+export async function acquireAll(
   service: LockService,
-  wishes: readonly LockWish[],
+  requests: readonly LockRequest[],
   signal: AbortSignal | undefined,
 ): Promise<readonly LockHandle[] | undefined> {
-  const taken = new Map<LockWish, LockHandle>();
+  const taken = new Map<LockRequest, LockHandle>();
   let isComplete = false;
   // The service does so for one lock: a lock is shared from the turn of the call on.
-  const kept = wishes.length > 1 ? service.lendEnclosingLocks() : undefined;
+  const kept = requests.length > 1 ? service.lendEnclosingLocks() : undefined;
   try {
     const ordered =
-      kept === undefined ? wishes : await inOrder(service, wishes, kept);
-    for (const wish of ordered) {
-      const { name, onLocked, options, claim } = wish;
+      kept === undefined ? requests : await inOrder(service, requests, kept);
+    for (const request of ordered) {
+      const { name, onLocked, options, claim } = request;
       const until = anyOf(
         signal,
         ...Array.from(taken.values(), (lock) => lock.signal),
@@ -60,10 +60,10 @@ export async function enterAll(
       if (lock === undefined) {
         return undefined;
       }
-      taken.set(wish, lock);
+      taken.set(request, lock);
     }
     isComplete = true;
-    return wishes.flatMap((wish) => taken.get(wish) ?? []);
+    return requests.flatMap((request) => taken.get(request) ?? []);
   } finally {
     kept?.forEach((lock) => void lock.release());
     if (!isComplete) {
@@ -101,25 +101,27 @@ function isInUse(lock: LockHandle): boolean {
 /** Releases those of `kept` that are none of the locks. */
 async function inOrder(
   service: LockService,
-  wishes: readonly LockWish[],
+  requests: readonly LockRequest[],
   kept: readonly LockHandle[],
-): Promise<readonly LockWish[]> {
-  const places = new Map<LockWish, Place>();
-  for (const wish of wishes) {
+): Promise<readonly LockRequest[]> {
+  const places = new Map<LockRequest, Place>();
+  for (const request of requests) {
     // oxlint-disable-next-line no-await-in-loop -- none of them waits for anything but the first
-    places.set(wish, await service.locate(wish.name, wish.options));
+    places.set(request, await service.locate(request.name, request.options));
   }
   for (const lock of kept) {
     if (![...places.values()].some((each) => comparePlaces(each, lock) === 0)) {
       void lock.release();
     }
   }
-  const compare = (one: LockWish, other: LockWish): number =>
+  const compare = (one: LockRequest, other: LockRequest): number =>
     comparePlaces(places.get(one)!, places.get(other)!);
-  return wishes
+  return requests
     .filter(
-      (wish, index) =>
-        !wishes.slice(index + 1).some((later) => compare(wish, later) === 0),
+      (request, index) =>
+        !requests
+          .slice(index + 1)
+          .some((later) => compare(request, later) === 0),
     )
     .toSorted(compare);
 }

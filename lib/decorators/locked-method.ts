@@ -7,8 +7,8 @@ import { findClaim } from './fire-policy.js';
 import { currentExchange } from '../http/http-exchange.js';
 import { bindLate } from './late-binding.js';
 import { findLockService } from './lock-service.injection.js';
-import type { LockWish } from './lock-set.js';
-import { LockedRun, runLocked } from './run-with-locks.js';
+import type { LockRequest } from './lock-set.js';
+import { LockedRun, runWithLocks } from './run-with-locks.js';
 import {
   checkName,
   describeClass,
@@ -47,7 +47,7 @@ async function call(
   if (bound === undefined) {
     refuseConstructing(lowest, owner);
   }
-  const wishes = locks.map((lock) => makeWish(lock, owner, args));
+  const requests = locks.map((lock) => makeWish(lock, owner, args));
   const exchange = currentExchange();
   const skipped = (): unknown =>
     exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
@@ -56,16 +56,19 @@ async function call(
   const service = bound ?? (await requireLateService(lowest, owner));
   if (!LockService.isGenuine(service)) {
     const describe = (): string => describeMethod(lowest.prototype, lowest.key);
-    return runOnStandIn({ standIn: service, wishes, skipped, describe }, work);
+    return runOnStandIn(
+      { standIn: service, requests, skipped, describe },
+      work,
+    );
   }
-  return runLocked(new LockedRun(service, wishes, skipped), work);
+  return runWithLocks(new LockedRun(service, requests, skipped), work);
 }
 
 function makeWish(
   lock: MethodLock,
   instance: object,
   args: readonly unknown[],
-): LockWish {
+): LockRequest {
   const name: unknown =
     typeof lock.name === 'function'
       ? Reflect.apply(lock.name, instance, args)

@@ -19,15 +19,15 @@ import {
 import { LockError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
 import { acquireAndBegin } from '../lock/acquire/begin-work.js';
-import { currentCaller } from '../lock/acquire/request-scope.js';
-import type { Claim } from '../lock/record/fire-claim.js';
+import { currentRequestScope } from '../lock/acquire/request-scope.js';
+import type { FireClaim } from '../lock/record/fire-claim.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { giveBack, type LockHandle } from '../lock/hold/lock-handle.js';
 import {
-  enterAll,
+  acquireAll,
   releaseAll,
   runUnderAll,
-  type LockWish,
+  type LockRequest,
 } from './lock-set.js';
 
 /** How a piece of work ended. */
@@ -41,15 +41,15 @@ export interface RunEnd {
 /** A call of work that wants locks. */
 export class LockedRun {
   /** Of the moment of the call: later subscriptions are for the same one. */
-  private readonly caller = currentCaller();
+  private readonly caller = currentRequestScope();
 
   /**
-   * @param wishes those of the outermost scope first
+   * @param requests those of the outermost scope first
    * @param skipped what the call comes to when it is skipped
    */
   constructor(
     private readonly service: LockService,
-    private readonly wishes: readonly LockWish[],
+    private readonly requests: readonly LockRequest[],
     readonly skipped: () => unknown,
   ) {}
 
@@ -57,21 +57,21 @@ export class LockedRun {
   async enter(
     signal?: AbortSignal,
   ): Promise<readonly LockHandle[] | undefined> {
-    const until = anyOf(signal, this.caller?.gone);
+    const until = anyOf(signal, this.caller?.aborted);
     return acquireAndBegin(this.service.engine, this.claim, ({ waitTimeout }) =>
-      enterAll(
+      acquireAll(
         this.service,
         waitTimeout === undefined
-          ? this.wishes
-          : this.wishes.map((wish) => waitFor(wish, waitTimeout)),
+          ? this.requests
+          : this.requests.map((request) => waitFor(request, waitTimeout)),
         until.signal,
       ),
     ).finally(until.end);
   }
 
   /** What the lowest lock claims. */
-  private get claim(): Claim | undefined {
-    return this.wishes.at(-1)?.claim;
+  private get claim(): FireClaim | undefined {
+    return this.requests.at(-1)?.claim;
   }
 
   /** Tells of the end, before the locks are released. */
@@ -88,11 +88,11 @@ export class LockedRun {
   }
 }
 
-function waitFor(wish: LockWish, waitTimeout: number): LockWish {
+function waitFor(request: LockRequest, waitTimeout: number): LockRequest {
   return {
-    ...wish,
+    ...request,
     onLocked: 'wait',
-    options: { ...wish.options, waitTimeout },
+    options: { ...request.options, waitTimeout },
   };
 }
 
@@ -102,7 +102,7 @@ function waitFor(wish: LockWish, waitTimeout: number): LockWish {
  *
  * When `work` comes to an Observable, the locks are held on for it: see {@link holdForSubscriber}.
  */
-export async function runLocked(
+export async function runWithLocks(
   run: LockedRun,
   work: (lock: LockHandle) => unknown,
 ): Promise<unknown> {

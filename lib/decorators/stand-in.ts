@@ -3,12 +3,12 @@ import {
   LockConfigurationError,
   LockNotAcquiredError,
 } from '../lock.errors.js';
-import type { LockWish } from './lock-set.js';
+import type { LockRequest } from './lock-set.js';
 
 /** A call whose LockService is none of ours. */
 export interface StandInCall {
   readonly standIn: { readonly withLock?: unknown };
-  readonly wishes: readonly LockWish[];
+  readonly requests: readonly LockRequest[];
   /** What a skipped call comes to. */
   readonly skipped: () => unknown;
   /** What was called, for messages. */
@@ -25,15 +25,15 @@ export async function runOnStandIn(
   call: StandInCall,
   work: (lock: unknown) => unknown,
 ): Promise<unknown> {
-  return call.wishes.reduceRight<(lock?: unknown) => unknown>(
-    (inner, wish) => () => runUnder(call, wish, inner),
+  return call.requests.reduceRight<(lock?: unknown) => unknown>(
+    (inner, request) => () => runUnder(call, request, inner),
     work,
   )();
 }
 
 async function runUnder(
   { standIn, skipped, describe }: StandInCall,
-  { name, onLocked, options }: LockWish,
+  { name, onLocked, options }: LockRequest,
   inner: (lock?: unknown) => unknown,
 ): Promise<unknown> {
   const { withLock } = standIn;

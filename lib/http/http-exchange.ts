@@ -4,10 +4,10 @@ import type { AbstractHttpAdapter } from '@nestjs/core';
 import { EMPTY, type Observable } from 'rxjs';
 import type { LockError } from '../lock.errors.js';
 import {
-  CallerGoneError,
-  currentCaller,
-  runFor,
-  type Caller,
+  RequestAbortedError,
+  currentRequestScope,
+  runInScope,
+  type RequestScope,
 } from '../lock/acquire/request-scope.js';
 import {
   answersByItself,
@@ -62,7 +62,7 @@ export function followExchanges(adapter: AbstractHttpAdapter): void {
     if (currentExchange()?.response === response) {
       next();
     } else {
-      runFor(new HttpExchange(adapter, response, raw), next);
+      runInScope(new HttpExchange(adapter, response, raw), next);
     }
   };
   const platform = adapter.getType();
@@ -80,11 +80,11 @@ export function followExchanges(adapter: AbstractHttpAdapter): void {
 
 /** Undefined outside of HTTP requests, and for what goes on after the answer. */
 export function currentExchange(): HttpExchange | undefined {
-  const caller = currentCaller();
+  const caller = currentRequestScope();
   return caller instanceof HttpExchange ? caller : undefined;
 }
 
-export class HttpExchange implements Caller {
+export class HttpExchange implements RequestScope {
   /** The handler that Nest has chosen; undefined as long as it has not. */
   private route: ExecutionContext | undefined;
   private refusal: LockError | undefined;
@@ -102,7 +102,7 @@ export class HttpExchange implements Caller {
   }
 
   /** Most requests ask for no lock: only one that does listens to its client. */
-  get gone(): AbortSignal {
+  get aborted(): AbortSignal {
     this.goneSignal ??= this.followClient();
     return this.goneSignal;
   }
@@ -171,7 +171,7 @@ export class HttpExchange implements Caller {
     const gone = new AbortController();
     this.raw.once('close', () => {
       if (!this.raw.writableEnded) {
-        gone.abort(new CallerGoneError());
+        gone.abort(new RequestAbortedError());
       }
     });
     return gone.signal;

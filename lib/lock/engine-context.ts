@@ -11,12 +11,12 @@ import {
   type StoredLease,
 } from '../kube/lease-store.js';
 import type { Clock } from './clock.js';
-import { isCoordinated, isGoing } from './record/lease-record.js';
+import { isCoordinated, isTerminating } from './record/lease-record.js';
 
 /** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
-export const LONGEST_REQUEST = 60_000;
+export const LONGEST_WRITE = 60_000;
 
-export interface LockContext {
+export interface EngineContext {
   readonly store: LeaseStore;
   readonly clock: Clock;
   /** Milliseconds that a request may take. */
@@ -58,11 +58,11 @@ export function refuseCoordinated(
 }
 
 /** Throws, until it is gone, when the Lease was deleted: it would take a lock with it that is held on it. */
-export function refuseGoing(
+export function refuseTerminating(
   { namespace, leaseName }: LockReference,
   lease: StoredLease | undefined,
 ): void {
-  if (lease && isGoing(lease)) {
+  if (lease && isTerminating(lease)) {
     throw new LeaseStoreError(
       'conflict',
       `Lease ${namespace}/${leaseName} was deleted, and stays until its finalizers are removed: it can't be held. See who has put them there (metadata.finalizers).`,
@@ -86,7 +86,7 @@ export function refuseMissing(
 
 /** Reports a failed request that is going to be tried again. */
 export function reportFailure(
-  { emit }: Pick<LockContext, 'emit'>,
+  { emit }: Pick<EngineContext, 'emit'>,
   lock: LockReference,
   operation: LockBackendErrorEvent['operation'],
   error: unknown,
@@ -124,7 +124,7 @@ const LONGEST_WISH = 60_000;
  * Milliseconds for which the API server is left alone at its wish. Of the milliseconds that are `left` to
  * try, half remain, so that its wish does not cost what is tried.
  */
-export function grantedWish(error: unknown, left: number): number {
+export function retryAfterOf(error: unknown, left: number): number {
   const wish = error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
   return Math.min(wish, LONGEST_WISH, left / 2);
 }
@@ -143,7 +143,7 @@ export function isFirstConflict(error: unknown, failures: number): boolean {
  * again; `giveUpAt` is the monotonic time at which that ends.
  */
 export function delayOfRetry(
-  context: LockContext,
+  context: EngineContext,
   lock: LockReference,
   error: LeaseStoreError,
   { failures, giveUpAt }: { failures: number; giveUpAt: number },
@@ -154,11 +154,11 @@ export function delayOfRetry(
   reportFailure(context, lock, 'release', error);
   const { clock } = context;
   const left = giveUpAt - clock.now();
-  return Math.max(backoff(clock, failures), grantedWish(error, left));
+  return Math.max(backoff(clock, failures), retryAfterOf(error, left));
 }
 
 /** Resolves when `work` has, or after `delay`; the work goes on. */
-export function atMost(
+export function withTimeout(
   clock: Clock,
   delay: number,
   work: Promise<unknown>,

@@ -7,31 +7,26 @@ import {
 } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
-import { LockAttempt } from './acquire/acquirer.js';
-import type { Claim } from './record/fire-claim.js';
+import { Acquirer } from './acquire/acquirer.js';
+import type { FireClaim } from './record/fire-claim.js';
 import type { Clock } from './clock.js';
 import { followCall, type LockTracer } from './acquire/followed-call.js';
 import { findCondition, type LockCondition } from './hold/hold-condition.js';
-import { Hold } from './hold/lease-holder.js';
-import { LeaseCell } from './lease/local-lease.js';
+import { LeaseHolder } from './hold/lease-holder.js';
+import { LocalLease } from './lease/local-lease.js';
 import { HeldLock, type LockHandle } from './hold/lock-handle.js';
 import {
-  atMost,
+  withTimeout,
   backoff,
   pause,
   refuseCoordinated,
   reportFailure,
   toBackendError,
-  type LockContext,
+  type EngineContext,
 } from './engine-context.js';
 import { describeLock, type LockState } from './record/lock-state.js';
-import type { Insistence } from './acquire/wait-policy.js';
-import {
-  isLock,
-  LOCK_NAME,
-  readStanding,
-  takeAway,
-} from './record/lease-record.js';
+import type { AcquireMode } from './acquire/wait-policy.js';
+import { isLock, LOCK_NAME, readHolder, evict } from './record/lease-record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
@@ -41,11 +36,11 @@ const MOST_FORCED_TRIES = 5;
 export class LockEngine {
   /** Follows the calls from now on. */
   tracer: LockTracer | undefined;
-  private readonly cells = new Map<string, LeaseCell>();
-  private readonly holds = new Set<Hold>();
-  private readonly attempts = new Set<LockAttempt>();
+  private readonly locals = new Map<string, LocalLease>();
+  private readonly holders = new Set<LeaseHolder>();
+  private readonly acquirers = new Set<Acquirer>();
   private readonly background = new Set<Promise<void>>();
-  private readonly context: LockContext;
+  private readonly context: EngineContext;
   private readonly observed = new Map<string, () => void>();
   private readonly closing = new AbortController();
   private readonly closed = new AbortController();
@@ -55,7 +50,7 @@ export class LockEngine {
   private onLastEnd: (() => void) | undefined;
 
   constructor(
-    context: Omit<LockContext, 'background'>,
+    context: Omit<EngineContext, 'background'>,
     private readonly clientId: string,
   ) {
     // Many may listen to them at once.
@@ -88,47 +83,47 @@ export class LockEngine {
   async acquire(
     lock: LockReference,
     options: ResolvedLockOptions,
-    insistence: Insistence,
+    mode: AcquireMode,
     signal?: AbortSignal,
-    claim?: Claim,
+    claim?: FireClaim,
   ): Promise<LockHandle> {
-    const call = { insistence, signal };
+    const call = { mode, signal };
     return followCall(this.context, this.tracer, lock, call, () =>
-      this.attempt(lock, options, insistence, signal, claim),
+      this.acquireOnce(lock, options, mode, signal, claim),
     );
   }
 
-  private async attempt(
+  private async acquireOnce(
     lock: LockReference,
     options: ResolvedLockOptions,
-    insistence: Insistence,
+    mode: AcquireMode,
     signal?: AbortSignal,
-    claim?: Claim,
+    claim?: FireClaim,
   ): Promise<LockHandle> {
     if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');
     }
     const { context } = this;
-    const cell = this.cellOf(lock);
-    const attempt = new LockAttempt(
+    const local = this.localOf(lock);
+    const attempt = new Acquirer(
       context,
-      cell,
+      local,
       lock,
       options,
-      insistence,
+      mode,
       { clientId: this.clientId, closed: this.closed.signal },
       claim,
     );
-    this.attempts.add(attempt);
+    this.acquirers.add(attempt);
     try {
       const acquisition = await attempt.run(signal);
-      const hold = new Hold(context, cell, lock, options, acquisition, {
+      const hold = new LeaseHolder(context, local, lock, options, acquisition, {
         closed: this.closed.signal,
         onEnd: () => this.ended(hold),
       });
-      this.holds.add(hold);
+      this.holders.add(hold);
       if (hold.isHeld) {
-        cell.heldBy(hold.holderIdentity);
+        local.heldBy(hold.holderIdentity);
       }
       if (this.closing.signal.aborted) {
         // Acquired in the very moment: shutdown() did not see it.
@@ -145,7 +140,7 @@ export class LockEngine {
       });
       return new HeldLock(hold);
     } finally {
-      this.attempts.delete(attempt);
+      this.acquirers.delete(attempt);
       this.checkLastEnd();
     }
   }
@@ -154,14 +149,14 @@ export class LockEngine {
   observe(lock: LockReference): void {
     const id = idOf(keyOf(lock));
     if (!this.closing.signal.aborted && !this.observed.has(id)) {
-      this.observed.set(id, this.cellOf(lock).keepWatched());
+      this.observed.set(id, this.localOf(lock).keepWatched());
     }
   }
 
   /** Reads the record from the API server; null when there is none. */
   async read(lock: LockReference): Promise<StoredLease | null> {
     return this.asUser(lock, () =>
-      this.cellOf(lock).look(this.requestOptions()),
+      this.localOf(lock).read(this.requestOptions()),
     );
   }
 
@@ -195,7 +190,7 @@ export class LockEngine {
    * the lock was free, or changed hands meanwhile.
    */
   async forceRelease(lock: LockReference): Promise<LockState | undefined> {
-    const cell = this.cellOf(lock);
+    const local = this.localOf(lock);
     return this.asUser(lock, async () => {
       const options = {
         ...this.requestOptions(),
@@ -203,9 +198,9 @@ export class LockEngine {
       } as const;
       let victim: string | undefined;
       for (let tries = 1; ; tries++) {
-        const lease = await cell.look(options);
+        const lease = await local.read(options);
         refuseCoordinated(lock, lease);
-        const standing = lease ? readStanding(lease) : undefined;
+        const standing = lease ? readHolder(lease) : undefined;
         if (!lease || !standing?.held) {
           return undefined;
         }
@@ -214,7 +209,7 @@ export class LockEngine {
           return undefined;
         }
         try {
-          await cell.replace(() => takeAway(lease), options);
+          await local.replace(() => evict(lease), options);
           return describeLock(lock, lease);
         } catch (error) {
           const isConflict =
@@ -241,13 +236,13 @@ export class LockEngine {
       return;
     }
     this.closing.abort();
-    for (const attempt of this.attempts) {
+    for (const attempt of this.acquirers) {
       attempt.close();
     }
     for (const stopObserving of this.observed.values()) {
       stopObserving();
     }
-    for (const hold of this.holds) {
+    for (const hold of this.holders) {
       hold.askToStop();
     }
     this.giveUpAt = this.context.clock.now() + timeout;
@@ -256,9 +251,9 @@ export class LockEngine {
 
   private async releaseAll(timeout: number): Promise<void> {
     const { clock, requestTimeout } = this.context;
-    await atMost(clock, timeout, this.allEnded());
-    const released = Array.from(this.holds, (hold) => hold.giveUp());
-    await atMost(clock, requestTimeout, Promise.all(released));
+    await withTimeout(clock, timeout, this.allEnded());
+    const released = Array.from(this.holders, (hold) => hold.giveUp());
+    await withTimeout(clock, requestTimeout, Promise.all(released));
   }
 
   /**
@@ -276,7 +271,11 @@ export class LockEngine {
     // An acquiring write that was cut short is taken back, too: that takes a request, be the timeout 0.
     const { clock, requestTimeout } = this.context;
     const closeAt = this.giveUpAt + requestTimeout;
-    await atMost(clock, closeAt - clock.now(), Promise.all(this.background));
+    await withTimeout(
+      clock,
+      closeAt - clock.now(),
+      Promise.all(this.background),
+    );
     this.closed.abort();
     this.context.store.close();
   }
@@ -284,7 +283,7 @@ export class LockEngine {
   /** How it stands with each lock that is held, or whose work goes on although it was lost. */
   check(): LockCondition[] {
     const now = this.context.clock.now();
-    return Array.from(this.holds).flatMap(
+    return Array.from(this.holders).flatMap(
       (hold) => findCondition(hold, now) ?? [],
     );
   }
@@ -311,13 +310,13 @@ export class LockEngine {
     });
   }
 
-  private ended(hold: Hold): void {
-    this.holds.delete(hold);
+  private ended(hold: LeaseHolder): void {
+    this.holders.delete(hold);
     this.checkLastEnd();
   }
 
   private checkLastEnd(): void {
-    if (this.holds.size === 0 && this.attempts.size === 0) {
+    if (this.holders.size === 0 && this.acquirers.size === 0) {
       this.onLastEnd?.();
     }
   }
@@ -333,31 +332,31 @@ export class LockEngine {
     }
   }
 
-  private cellOf(lock: LockReference): LeaseCell {
+  private localOf(lock: LockReference): LocalLease {
     const key = keyOf(lock);
     const id = idOf(key);
     const { store, clock } = this.context;
-    const cell =
-      this.cells.get(id) ??
-      new LeaseCell(key, store, clock, (error) =>
+    const local =
+      this.locals.get(id) ??
+      new LocalLease(key, store, clock, (error) =>
         reportFailure(this.context, lock, 'watch', error),
       );
     // The Map's order is that of last use.
-    this.cells.delete(id);
-    this.cells.set(id, cell);
-    if (this.cells.size > MOST_IDLE_CELLS) {
-      this.forgetIdle(cell);
+    this.locals.delete(id);
+    this.locals.set(id, local);
+    if (this.locals.size > MOST_IDLE_CELLS) {
+      this.forgetIdle(local);
     }
-    return cell;
+    return local;
   }
 
-  private forgetIdle(inUse: LeaseCell): void {
-    for (const [id, cell] of this.cells) {
-      if (this.cells.size <= MOST_IDLE_CELLS) {
+  private forgetIdle(inUse: LocalLease): void {
+    for (const [id, local] of this.locals) {
+      if (this.locals.size <= MOST_IDLE_CELLS) {
         return;
       }
-      if (cell.isIdle && cell !== inUse) {
-        this.cells.delete(id);
+      if (local.isIdle && local !== inUse) {
+        this.locals.delete(id);
       }
     }
   }

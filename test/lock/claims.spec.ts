@@ -1,7 +1,7 @@
 /** Claims: planned work is begun by one holder only, in whatever order processes come, die, lag or lose their answers. */
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError } from '../../lib/lock.errors.js';
-import { WorkClaimedError } from '../../lib/lock/record/fire-claim.js';
+import { FireClaimedError } from '../../lib/lock/record/fire-claim.js';
 import { giveBack } from '../../lib/lock/hold/lock-handle.js';
 import { settled } from './controlled-clock.js';
 import {
@@ -50,7 +50,7 @@ describe('a claim', () => {
     const { a, b } = await observed();
     const lock = await fire(a, { minute: 1 });
     await settled();
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     await lock.release();
     await settled();
     await expect(fire(b, { minute: 1 })).rejects.toMatchObject({
@@ -63,10 +63,10 @@ describe('a claim', () => {
     const { cluster, a } = await observed();
     await (await fire(a, { minute: 1 })).release();
     const late = cluster.process('late');
-    for (const insistence of ['skip', 'wait', 'try'] as const) {
+    for (const mode of ['skip', 'wait', 'try'] as const) {
       // oxlint-disable-next-line no-await-in-loop
-      await expect(fire(late, { minute: 1, insistence })).rejects.toThrow(
-        WorkClaimedError,
+      await expect(fire(late, { minute: 1, mode })).rejects.toThrow(
+        FireClaimedError,
       );
     }
     expect(late.store.verbs()).toBe('get');
@@ -76,7 +76,7 @@ describe('a claim', () => {
     const { a, b } = await observed();
     await (await fire(a, { minute: 5 })).release();
     await settled();
-    await expect(fire(b, { minute: 4 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 4 })).rejects.toThrow(FireClaimedError);
     await (await fire(b, { minute: 6 })).release();
   });
 
@@ -109,7 +109,7 @@ describe('a claim', () => {
     const { a, b } = await observed();
     b.store.watchesWork = false;
     await (await fire(a, { minute: 1 })).release();
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     expect(b.store.verbs()).toBe('update get');
   });
 
@@ -121,7 +121,7 @@ describe('a claim', () => {
     });
     await b.forceRelease();
     await (await b.acquire()).release();
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
   });
 
   it('survives a lock that is to be deleted on release', async () => {
@@ -130,17 +130,17 @@ describe('a claim', () => {
     await (await b.acquire('job', { deleteOnRelease: true })).release();
     expect(annotation()).toMatch(ended('done', 'a'));
     await settled();
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
   });
 
   it('is compared before the lock is: a claimed fire does not wait for its turn', async () => {
     const { a, b, clock } = await observed();
     await fire(a, { minute: 1 });
     await settled();
-    for (const insistence of ['skip', 'wait', 'try'] as const) {
+    for (const mode of ['skip', 'wait', 'try'] as const) {
       // oxlint-disable-next-line no-await-in-loop
-      await expect(fire(b, { minute: 1, insistence })).rejects.toThrow(
-        WorkClaimedError,
+      await expect(fire(b, { minute: 1, mode })).rejects.toThrow(
+        FireClaimedError,
       );
     }
     const next = outcomeOf(fire(b, { minute: 2 }));
@@ -152,7 +152,7 @@ describe('a claim', () => {
     const { cluster, a, b, c } = await observed();
     const other = await a.acquire();
     const calls = [b, c].map((pod) =>
-      outcomeOf(fire(pod, { minute: 1, insistence: 'wait' })),
+      outcomeOf(fire(pod, { minute: 1, mode: 'wait' })),
     );
     await settled();
     await other.release();
@@ -220,12 +220,12 @@ describe('a fire that is run by another', () => {
     await first.release();
     const second = await clock.advance(100).then(() => waiting);
     await second.release();
-    const late = outcomeOf(fire(b, { minute: 1, insistence: 'wait' }));
+    const late = outcomeOf(fire(b, { minute: 1, mode: 'wait' }));
     await settled();
     expect(late.state).toBe('pending');
     await (await fire(a, { minute: 1 })).release();
     await clock.advance(2_000);
-    expect(late.reason).toBeInstanceOf(WorkClaimedError);
+    expect(late.reason).toBeInstanceOf(FireClaimedError);
   });
 });
 
@@ -234,10 +234,8 @@ describe('work that is claimed and has not begun', () => {
     const { a, b, clock } = await observed();
     const lock = await claimFire(a, { minute: 1 });
     await settled();
-    const others = (['skip', 'wait', 'try'] as const).map((insistence) =>
-      outcomeOf(
-        fire(b, { minute: 1, insistence, options: { waitTimeout: 1 } }),
-      ),
+    const others = (['skip', 'wait', 'try'] as const).map((mode) =>
+      outcomeOf(fire(b, { minute: 1, mode, options: { waitTimeout: 1 } })),
     );
     await clock.advance(7_000); // renewed once
     expect(others.map(({ state }) => state)).toEqual([
@@ -248,7 +246,7 @@ describe('work that is claimed and has not begun', () => {
     await lock.begin();
     await settled();
     for (const { reason } of others) {
-      expect(reason).toBeInstanceOf(WorkClaimedError);
+      expect(reason).toBeInstanceOf(FireClaimedError);
     }
     expect(b.store.requests).toEqual([]);
   });
@@ -322,7 +320,7 @@ describe('work that is claimed and has not begun', () => {
     await clock.advance(59_000);
     expect(other.state).toBe('pending');
     await clock.advance(3_000);
-    expect(other.reason).toBeInstanceOf(WorkClaimedError);
+    expect(other.reason).toBeInstanceOf(FireClaimedError);
   });
 });
 
@@ -333,7 +331,7 @@ describe('work that has begun, as the record says', () => {
     a.store.plan({ breaks: 'after' }, ['update'], 1);
     const begun = outcomeOf(lock.begin());
     await settled();
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     await clock.advance(1_000);
     expect(begun.state).toBe('resolved');
   });
@@ -347,7 +345,7 @@ describe('work that has begun, as the record says', () => {
     const first = outcomeOf(fire(a, { minute: 1, options }));
     await settled();
     expect(annotation()).toMatch(ended('begun', 'a'));
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     // Somebody else has the lock meanwhile, for something else.
     const byHand = b.acquire();
     await clock.advance(6_000);
@@ -364,14 +362,14 @@ describe('work that has begun, as the record says', () => {
 
   it.each(['skip', 'wait'] as const)(
     'begins under another acquisition, be its process cut off for longer than it waits for a lock: %s',
-    async (insistence) => {
+    async (mode) => {
       const { a, annotation, clock } = await observed();
       const options = { leaseDuration: 3_000, waitTimeout: 500 };
       a.store.plan({}, ['update'], 1);
       a.store.plan({ breaks: 'after' }, ['update'], 1);
       a.store.watchesWork = false;
       die(a);
-      const first = outcomeOf(fire(a, { minute: 1, insistence, options }));
+      const first = outcomeOf(fire(a, { minute: 1, mode, options }));
       await settled();
       expect(annotation()).toMatch(ended('begun', 'a'));
       // The lock is lost, and another caller of the process is the first in its line.
@@ -411,7 +409,7 @@ describe('work that has begun, as the record says', () => {
     const begun = outcomeOf(lock.begin());
     await settled();
     const closed = outcomeOf(a.engine.shutdown(0));
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     await clock.advance(900);
     expect(closed.state).toBe('pending');
     await clock.advance(200);
@@ -427,7 +425,7 @@ describe('work that has begun, as the record says', () => {
     const begun = outcomeOf(lock.begin());
     await settled();
     const closed = outcomeOf(a.engine.shutdown(0));
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     await clock.advance(2_000);
     expect(begun.state).toBe('resolved');
     expect(closed.state).toBe('resolved');
@@ -444,7 +442,7 @@ describe('work that has begun, as the record says', () => {
     );
     const begun = outcomeOf(lock.begin());
     await settled();
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     await clock.advance(3_000);
     expect(begun.state).toBe('resolved');
   });
@@ -485,7 +483,7 @@ describe('work that has begun, as the record says', () => {
     await fire(a, { minute: 1 }, claim);
     await cluster.process('b').forceRelease();
     await expect(fire(a, { minute: 1 }, claim)).rejects.toThrow(
-      WorkClaimedError,
+      FireClaimedError,
     );
   });
 });
@@ -496,9 +494,9 @@ describe('the work of a holder that dies', () => {
     await fire(a, { minute: 1 });
     await settled();
     die(a);
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     await clock.advance(MINUTE);
-    await expect(fire(b, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(b, { minute: 1 })).rejects.toThrow(FireClaimedError);
     await fire(b, { minute: 2 });
   });
 
@@ -529,17 +527,17 @@ describe('the work of a holder that dies', () => {
 
   it.each(['skip', 'wait'] as const)(
     'is taken over before the next fire, under %s, where it is to be retried',
-    async (insistence) => {
+    async (mode) => {
       const { a, b, c, annotation, clock } = await observed();
       await fire(a, { minute: 1, retry: true });
       await settled();
       const followers = [b, c].map((pod) =>
-        outcomeOf(fire(pod, { minute: 1, retry: true, insistence })),
+        outcomeOf(fire(pod, { minute: 1, retry: true, mode })),
       );
       die(a);
       await clock.advance(10_000);
       const next = [b, c].map((pod) =>
-        outcomeOf(fire(pod, { minute: 2, retry: true, insistence })),
+        outcomeOf(fire(pod, { minute: 2, retry: true, mode })),
       );
       await clock.advance(10_000);
       expect(annotation()).toMatch(ended('begun', '[bc]'));
@@ -580,7 +578,7 @@ describe('the work of a holder that dies', () => {
     expect(follower.state).toBe('pending');
     await lock.release();
     await settled();
-    expect(follower.reason).toBeInstanceOf(WorkClaimedError);
+    expect(follower.reason).toBeInstanceOf(FireClaimedError);
     expect(b.store.requests).toEqual([]);
   });
 
@@ -594,7 +592,7 @@ describe('the work of a holder that dies', () => {
       lease.metadata.annotations = { [CLAIM]: '2026-01-01T00:02:00.000Z' };
     });
     await clock.advance(0);
-    expect(follower.reason).toBeInstanceOf(WorkClaimedError);
+    expect(follower.reason).toBeInstanceOf(FireClaimedError);
   });
 
   it('does not keep its followers from the next fire', async () => {
@@ -616,7 +614,7 @@ describe('the work of a holder that dies', () => {
     const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
     await settled();
     await b.engine.shutdown(0);
-    expect(follower.reason).toBeInstanceOf(WorkClaimedError);
+    expect(follower.reason).toBeInstanceOf(FireClaimedError);
   });
 
   it('does not stay with a follower whose caller has gone', async () => {
@@ -646,7 +644,7 @@ describe('work that was cut short', () => {
     await closed;
     expect(follower.state).toBe('resolved');
     expect(annotation()).toMatch(ended('begun', 'b'));
-    await expect(fire(c, { minute: 1 })).rejects.toThrow(WorkClaimedError);
+    await expect(fire(c, { minute: 1 })).rejects.toThrow(FireClaimedError);
   });
 
   it('and has said so is not done', async () => {

@@ -4,11 +4,11 @@ import { describe, expect, it } from 'vitest';
 import type { StoredLease } from '../../lib/kube/lease-store.js';
 import { encodeLockName } from '../../lib/lock/lease-name.js';
 import { describeLock } from '../../lib/lock/record/lock-state.js';
-import { Observation } from '../../lib/lock/record/observed-lease.js';
+import { ObservedLease } from '../../lib/lock/record/observed-lease.js';
 import {
   fingerprint,
   microTime,
-  readStanding,
+  readHolder,
   release,
   renew,
   take,
@@ -116,7 +116,7 @@ const record: fc.Arbitrary<StoredLease> = fc.record({
   ),
 });
 const clock = new ControlledClock();
-const tenure = {
+const newHolder = {
   identity: 'pod_1',
   leaseDuration: 15_000,
   lockName: 'job',
@@ -126,10 +126,10 @@ describe('any record', () => {
   it('can be read, and never counts as expired when it was just seen', () => {
     fc.assert(
       fc.property(record, (lease) => {
-        const observation = new Observation(clock);
+        const observation = new ObservedLease(clock);
         observation.see(lease);
         const verdict = observation.judge();
-        const { held } = readStanding(lease);
+        const { held } = readHolder(lease);
         expect(verdict.takeable).toBe(!held);
         expect(
           describeLock(
@@ -144,8 +144,8 @@ describe('any record', () => {
   it('is complete once it is taken, shows when it is renewed, and is free once it is released', () => {
     fc.assert(
       fc.property(record, (lease) => {
-        const taken = take(lease, tenure, clock);
-        expect(readStanding(taken)).toEqual({
+        const taken = take(lease, newHolder, clock);
+        expect(readHolder(taken)).toEqual({
           held: true,
           holder: 'pod_1',
           duration: 15_000,
@@ -157,7 +157,7 @@ describe('any record', () => {
           fingerprint(taken),
         );
         const released = release(taken);
-        expect(readStanding(released)).toEqual({ held: false });
+        expect(readHolder(released)).toEqual({ held: false });
         expect(released.spec).toEqual({
           ...('futureField' in (lease.spec ?? {})
             ? { futureField: lease.spec!.futureField }

@@ -1,7 +1,7 @@
 /** Planned work is left out for a holder that is alive, and not for one that may be dead. */
 import { describe, expect, it } from 'vitest';
 import { LockBackendError } from '../../lib/lock.errors.js';
-import { WorkClaimedError } from '../../lib/lock/record/fire-claim.js';
+import { FireClaimedError } from '../../lib/lock/record/fire-claim.js';
 import { settled } from './controlled-clock.js';
 import { die, fire, observed, type Pod } from './planned-work.js';
 import { foreignSpec, outcomeOf, type Cluster } from './processes.js';
@@ -25,7 +25,7 @@ async function parked() {
 /** A call that waits no longer than this. */
 const wait = (waitTimeout: number) => ({
   minute: 1,
-  insistence: 'wait' as const,
+  mode: 'wait' as const,
   options: { waitTimeout },
 });
 
@@ -56,7 +56,7 @@ describe('a fire that meets a holder', () => {
     expect(
       calls.every(
         ({ state, reason }) =>
-          state === 'resolved' || reason instanceof WorkClaimedError,
+          state === 'resolved' || reason instanceof FireClaimedError,
       ),
     ).toBe(true);
   });
@@ -155,11 +155,11 @@ describe('a fire that meets a holder', () => {
     ['wait', 'throttled'],
   ] as const)(
     'is not lost by a request that fails meanwhile: under %s, %s',
-    async (insistence, reason) => {
+    async (mode, reason) => {
       const { a, b, clock } = await held();
       die(a);
       const options = { waitTimeout: 1_000 };
-      const call = outcomeOf(fire(b, { minute: 1, insistence, options }));
+      const call = outcomeOf(fire(b, { minute: 1, mode, options }));
       await clock.advance(8_000);
       b.store.plan({ refused: { reason } }, ['get', 'update'], 1);
       await clock.advance(4_900);

@@ -4,9 +4,9 @@ import {
   type LockOptions,
 } from '../../lib/k8s-lock.options.js';
 import { acquireAndBegin } from '../../lib/lock/acquire/begin-work.js';
-import type { Claim } from '../../lib/lock/record/fire-claim.js';
+import type { FireClaim } from '../../lib/lock/record/fire-claim.js';
 import type { LockHandle } from '../../lib/lock/hold/lock-handle.js';
-import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
+import type { AcquireMode } from '../../lib/lock/acquire/wait-policy.js';
 import { settled } from './controlled-clock.js';
 import type { MemoryLeaseStore } from './memory-lease-store.js';
 import { Cluster, JOB, type LockProcess } from './processes.js';
@@ -22,12 +22,12 @@ export const fireAt = (minute: number): number =>
 interface Fire {
   minute: number;
   retry?: boolean;
-  insistence?: Insistence;
+  mode?: AcquireMode;
   options?: LockOptions;
   signal?: AbortSignal;
 }
 
-export const claimOf = ({ minute, retry = false }: Fire): Claim => ({
+export const claimOf = ({ minute, retry = false }: Fire): FireClaim => ({
   at: fireAt(minute),
   latest: fireAt(minute + 60),
   retry,
@@ -49,7 +49,7 @@ export async function fire(
           ? call
           : {
               ...call,
-              insistence: 'wait',
+              mode: 'wait',
               options: { ...call.options, waitTimeout },
             };
       return [await claimFire(pod, round, claim)];
@@ -67,7 +67,7 @@ export function claimFire(
   return pod.engine.acquire(
     { name: JOB, namespace: 'default', leaseName: JOB },
     resolveLockOptions(call.options),
-    call.insistence ?? 'skip',
+    call.mode ?? 'skip',
     call.signal,
     claim,
   );

@@ -12,7 +12,7 @@ import type {
 } from '../../lib/kube/lease-store.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { LockEvent } from '../../lib/lock.events.js';
-import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
+import type { AcquireMode } from '../../lib/lock/acquire/wait-policy.js';
 import type { Clock } from '../../lib/lock/clock.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';
@@ -106,7 +106,7 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
   }
 
   private run(
-    insistence: Insistence,
+    mode: AcquireMode,
     name: string,
     options: LockOptions,
     signal?: AbortSignal,
@@ -114,7 +114,7 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
     return this.engine.acquire(
       referenceOf(name),
       resolveLockOptions(options),
-      insistence,
+      mode,
       signal,
     );
   }

@@ -7,7 +7,7 @@ import {
   release,
   renew,
   take,
-  type Tenure,
+  type NewHolder,
 } from '../../lib/lock/record/lease-record.js';
 import { ControlledClock, settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
@@ -15,7 +15,7 @@ import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 const COORDINATED = { strategy: 'OldestEmulationVersion' };
 
 const clock = new ControlledClock();
-const tenure: Tenure = {
+const newHolder: NewHolder = {
   identity: 'pod_1',
   leaseDuration: 15_000,
   lockName: JOB,
@@ -45,7 +45,7 @@ const FUTURE: StoredLease = {
 
 describe('R10 what others keep in a Lease', () => {
   it.each([
-    ['take', (lease: StoredLease) => take(lease, tenure, clock)],
+    ['take', (lease: StoredLease) => take(lease, newHolder, clock)],
     ['renew', (lease: StoredLease) => renew(lease, 15_000, clock)],
     ['release', (lease: StoredLease) => release(lease)],
     ['invalidate', (lease: StoredLease) => invalidate(lease, 'nonce')],

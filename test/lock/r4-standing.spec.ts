@@ -1,7 +1,7 @@
 /** R4: what counts as free, and what as held for ever. */
 import { describe, expect, it } from 'vitest';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
-import { readStanding } from '../../lib/lock/record/lease-record.js';
+import { readHolder } from '../../lib/lock/record/lease-record.js';
 import { settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 
@@ -50,7 +50,7 @@ describe('R4 free is', () => {
   it.each([null, undefined, {}, { holderIdentity: null }])(
     'a spec that is %j',
     (spec) => {
-      expect(readStanding({ metadata: { name: JOB }, spec })).toEqual({
+      expect(readHolder({ metadata: { name: JOB }, spec })).toEqual({
         held: false,
       });
     },
@@ -100,7 +100,7 @@ describe('R4 held until released is', () => {
     'a duration of %s',
     (leaseDurationSeconds) => {
       const spec = foreignSpec({ leaseDurationSeconds });
-      expect(readStanding({ metadata: { name: JOB }, spec })).toEqual({
+      expect(readHolder({ metadata: { name: JOB }, spec })).toEqual({
         held: true,
         holder: 'stranger',
         duration: undefined,
@@ -112,7 +112,7 @@ describe('R4 held until released is', () => {
 describe('R4 held for a time is', () => {
   it.each([1, 15, 2 ** 31 - 2])('a duration of %d s', (seconds) => {
     const spec = foreignSpec({ leaseDurationSeconds: seconds });
-    expect(readStanding({ metadata: { name: JOB }, spec })).toEqual({
+    expect(readHolder({ metadata: { name: JOB }, spec })).toEqual({
       held: true,
       holder: 'stranger',
       duration: seconds * 1_000,

@@ -19,7 +19,7 @@ import { CLAIM, readClaim } from '../../lib/lock/record/fire-claim.js';
 import {
   ACQUIRED_AT,
   LOCK_NAME,
-  WITHDRAWN,
+  EVICTED,
 } from '../../lib/lock/record/lease-record.js';
 import { describeOnEachServer } from '../api-servers.js';
 import { CapturedLog } from './captured-log.js';
@@ -27,7 +27,7 @@ import { errorOf } from './error-of.js';
 import { findUnprintable, HOSTILE_TEXTS } from './hostile-text.js';
 
 const PARKED_BY = 'nestjs-k8s-lock/parked-by';
-const ANNOTATIONS = [ACQUIRED_AT, LOCK_NAME, CLAIM, PARKED_BY, WITHDRAWN];
+const ANNOTATIONS = [ACQUIRED_AT, LOCK_NAME, CLAIM, PARKED_BY, EVICTED];
 
 /** What API servers don't take: `REFUSED[part]`, by the names of {@link HOSTILE_TEXTS}. */
 const REFUSED: Record<'holder' | 'annotations', readonly string[]> = {

@@ -17,12 +17,12 @@ import {
   readClaim,
 } from '../../lib/lock/record/fire-claim.js';
 import { describeLock } from '../../lib/lock/record/lock-state.js';
-import { Observation } from '../../lib/lock/record/observed-lease.js';
+import { ObservedLease } from '../../lib/lock/record/observed-lease.js';
 import {
   invalidate,
   isCoordinated,
   isLock,
-  park,
+  retain,
   release,
   renew,
   take,
@@ -57,7 +57,7 @@ const CHANGES: [what: string, change: (lease: StoredLease) => StoredLease][] = [
   ['taken', (lease) => take(lease, tenure, clock)],
   ['renewed', (lease) => renew(lease, 15_000, clock)],
   ['released', (lease) => release(endClaim(lease, 'done'))],
-  ['parked', (lease) => park(lease, 3_000, clock)],
+  ['parked', (lease) => retain(lease, 3_000, clock)],
   ['invalidated', (lease) => invalidate(lease, 'nonce')],
 ];
 
@@ -75,7 +75,7 @@ function read(json: string): StoredLease | undefined {
 
 /** What is decided on a record that was just seen, in the terms of {@link Stated}. */
 function decide(lease: StoredLease): Stated {
-  const observation = new Observation(clock);
+  const observation = new ObservedLease(clock);
   observation.see(lease);
   const verdict = observation.judge();
   if (verdict.takeable) {

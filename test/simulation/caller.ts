@@ -9,13 +9,13 @@ import {
 } from '../../lib/lock.errors.js';
 import { acquireAndBegin } from '../../lib/lock/acquire/begin-work.js';
 import {
-  WorkClaimedError,
-  type Claim,
+  FireClaimedError,
+  type FireClaim,
 } from '../../lib/lock/record/fire-claim.js';
-import { LONGEST_REQUEST } from '../../lib/lock/engine-context.js';
+import { LONGEST_WRITE } from '../../lib/lock/engine-context.js';
 import { HeldLock, type LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
-import type { LeaseCell } from '../../lib/lock/lease/local-lease.js';
+import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
 import type { FireCall } from './fire-calls.js';
 import type { Holding } from './holdings.js';
 import { TIMER_LATENESS, type Machine } from './machine.js';
@@ -69,7 +69,7 @@ export class Caller {
   }
 
   /** Does so as a decorated method that its scheduler calls. */
-  async runFire(wish: Wish & { claim: Claim }): Promise<void> {
+  async runFire(wish: Wish & { claim: FireClaim }): Promise<void> {
     const { calls } = this.world;
     const call = calls.begin(this.machine, wish);
     const holding = await this.hold(wish, call);
@@ -81,7 +81,7 @@ export class Caller {
 
   private async runFireUnder(
     holding: Holding,
-    wish: Wish & { claim: Claim },
+    wish: Wish & { claim: FireClaim },
   ): Promise<void> {
     const { checker, fires } = this.world;
     fires.begun(holding, wish.claim);
@@ -201,7 +201,7 @@ export class Caller {
     wish: Wish,
     call: FireCall | undefined,
   ): Promise<LockHandle | undefined> {
-    const { lock, insistence, cancelAfter, claim } = wish;
+    const { lock, mode, cancelAfter, claim } = wish;
     const { timeline, statistics, findings } = this.world;
     const { name } = this.machine;
     let taken: LockHandle | undefined;
@@ -214,7 +214,7 @@ export class Caller {
     timeline.add(
       name,
       () =>
-        `wants ${lock.leaseName} (${insistence}, ${JSON.stringify({ ...wish.options, ...claim })})`,
+        `wants ${lock.leaseName} (${mode}, ${JSON.stringify({ ...wish.options, ...claim })})`,
     );
     const acquire = async ({
       waitTimeout,
@@ -226,13 +226,13 @@ export class Caller {
           ? wish
           : {
               ...wish,
-              insistence: 'wait',
+              mode: 'wait',
               options: { ...wish.options, waitTimeout },
             };
       const acquiring = this.engine.acquire(
         lock,
         resolveLockOptions(round.options),
-        round.insistence,
+        round.mode,
         signal,
         claim,
       );
@@ -275,7 +275,7 @@ export class Caller {
    * dead, or which the record says that this very call begins. @returns what to call when it has ended
    */
   private expectEnd(
-    { lock, options, insistence, claim }: Wish,
+    { lock, options, mode, claim }: Wish,
     signal: AbortSignal,
     call: FireCall | undefined,
   ): () => void {
@@ -307,18 +307,18 @@ export class Caller {
       mustEndBy(machine.now + AT_ONCE, 'was cancelled');
     // It may follow the run of another, for as long as that goes on.
     const { waitTimeout = 0 } = claim?.retry ? {} : options;
-    if (insistence === 'wait' && waitTimeout > 0) {
+    if (mode === 'wait' && waitTimeout > 0) {
       mustEndBy(
         machine.now + waitTimeout / machine.rate + TIMER_LATENESS + AT_ONCE,
         'timed out',
         call &&
           (() => {
-            const { observation, holder } = this.cellOf(lock);
+            const { observed: observation, holder } = this.cellOf(lock);
             const { state } = machine.observe(() =>
               observation.judgeClaim(call.wish.claim),
             );
             if (state === 'own') {
-              return triedAt + LONGEST_REQUEST - machine.localTime();
+              return triedAt + LONGEST_WRITE - machine.localTime();
             }
             return calls.respite(call, {
               verdict: machine.observe(() => observation.judge()),
@@ -353,21 +353,21 @@ export class Caller {
   /** The engine holds a lock that nobody was given: it was acquired in the very turn of the shutdown. */
   private get isGivingBack(): boolean {
     const { engine, world } = this;
-    return Array.from(engine['holds']).some(
+    return Array.from(engine['holders']).some(
       ({ holderIdentity, isReleased }) =>
         isReleased && world.holdings.get(holderIdentity) === undefined,
     );
   }
 
   /** What this process knows of a lock that it has wanted before. */
-  private cellOf({ namespace, leaseName }: LockReference): LeaseCell {
-    return this.engine['cells'].get(`${namespace}/${leaseName}`)!;
+  private cellOf({ namespace, leaseName }: LockReference): LocalLease {
+    return this.engine['locals'].get(`${namespace}/${leaseName}`)!;
   }
 
   /** A skip is for a holder that is alive, as far as a client can know. */
-  private checkSkip(error: unknown, { insistence, lock }: Wish): void {
+  private checkSkip(error: unknown, { mode, lock }: Wish): void {
     const isSkip =
-      insistence === 'skip' &&
+      mode === 'skip' &&
       error instanceof LockNotAcquiredError &&
       error.reason === 'held' &&
       error.holder !== undefined;
@@ -390,7 +390,7 @@ export class Caller {
       const here = this.cellOf(call.wish.lock).holder;
       const isHeldHere = here !== undefined && here === error.holder;
       calls.refused(call, error, isHeldHere);
-    } else if (error instanceof WorkClaimedError) {
+    } else if (error instanceof FireClaimedError) {
       calls.claimed(call);
     } else if (call.isUndisturbed && !this.isClosing) {
       findings.add(
@@ -405,7 +405,7 @@ export class Caller {
    * does: its process must be about to end, and have had no answer for as long as it waits for one.
    */
   private checkBegun(
-    claim: Claim,
+    claim: FireClaim,
     startedAt: number,
     taken: LockHandle | undefined,
   ): void {
@@ -417,7 +417,7 @@ export class Caller {
     const { requestTimeout } = engine['context'];
     const isLost = this.isClosing
       ? !wasGivenUp || now >= engine['giveUpAt'] + requestTimeout / 2
-      : now >= startedAt + LONGEST_REQUEST;
+      : now >= startedAt + LONGEST_WRITE;
     if (isLost) {
       return;
     }
@@ -449,7 +449,7 @@ export class Caller {
     signal: AbortSignal,
     { claim }: Wish,
   ): void {
-    if (claim && error instanceof WorkClaimedError) {
+    if (claim && error instanceof FireClaimedError) {
       const { state, by } = error.verdict;
       this.world.fires.skipped(this.machine, claim, state);
       if (state === 'running' && !this.isClosing) {

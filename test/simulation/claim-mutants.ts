@@ -8,10 +8,10 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     file: 'lock/record/lease-record.ts',
     replacements: [
       [
-        '...(tenure.claimed === undefined\n',
-        '...(tenure.identity !== undefined\n',
+        '...(newHolder.claimed === undefined\n',
+        '...(newHolder.identity !== undefined\n',
       ],
-      ['writeClaim(tenure.claimed, ', 'writeClaim(tenure.claimed!, '],
+      ['writeClaim(newHolder.claimed, ', 'writeClaim(newHolder.claimed!, '],
     ],
   },
   {
@@ -50,7 +50,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     replacements: [
       [
         "    return isLive ? { state: 'claimed', by } : { state: 'free' };",
-        "    return claim.retry && !isLive\n      ? { state: 'free' }\n      : { state: claim.retry ? 'running' : 'settled', by };",
+        "    return claim.retry && !isLive\n      ? { state: 'free' }\n      : { state: claim.retry ? 'running' : 'effectiveLease', by };",
       ],
     ],
   },
@@ -131,7 +131,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'claim of a withdrawn write left standing',
     rule: 'a claim says what became of the work',
     file: 'lock/lease/withdrawal.ts',
-    replacements: [["takeAway(endClaim(lease, 'open'))", 'takeAway(lease)']],
+    replacements: [["evict(endClaim(lease, 'open'))", 'evict(lease)']],
   },
   {
     name: 'work that was cut short recorded as done',
@@ -160,14 +160,14 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     rule: 'a claim says what became of the work',
     file: 'lock/lease/free-record.ts',
     replacements: [
-      ['park(lease, rest(), clock)', 'park(found, rest(), clock)'],
+      ['retain(lease, rest(), clock)', 'retain(found, rest(), clock)'],
     ],
   },
   {
     name: 'work that is done not recorded by a handover',
     rule: 'a claim says what became of the work',
     file: 'lock/lease/take-record.ts',
-    replacements: [['cell.observation.settled;', 'cell.observation.lease;']],
+    replacements: [['local.observed.effectiveLease;', 'local.observed.lease;']],
   },
   {
     name: 'work of the dead never taken over',
@@ -231,7 +231,7 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     name: 'missed fire not made up for',
     rule: 'catchUp',
     file: 'schedule/missed-fire.ts',
-    replacements: [["state !== 'settled'", "state === 'own'"]],
+    replacements: [["state !== 'effectiveLease'", "state === 'own'"]],
   },
   {
     name: 'fire that waits for as long as its holder lives',
@@ -245,8 +245,8 @@ export const CLAIM_MUTANTS: readonly Mutant[] = [
     file: 'lock/acquire/waiting-line.ts',
     replacements: [
       [
-        'if (cell.holder !== undefined && !patience.waits) {',
-        'if (cell.holder !== undefined && !patience.isForPlannedWork) {',
+        'if (local.holder !== undefined && !policy.waits) {',
+        'if (local.holder !== undefined && !policy.isForFire) {',
       ],
     ],
   },

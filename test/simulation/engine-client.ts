@@ -224,7 +224,9 @@ export class EngineClient {
   private findLeaks(): void {
     const { name, pendingTimers } = this.machine;
     const { openWatches } = this.store;
-    const inUse = [...this.engine['cells']].filter(([, cell]) => !cell.isIdle);
+    const inUse = [...this.engine['locals']].filter(
+      ([, local]) => !local.isIdle,
+    );
     if (pendingTimers + openWatches + inUse.length > 0) {
       this.world.findings.add(
         'leak',

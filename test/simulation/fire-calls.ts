@@ -1,7 +1,7 @@
 /** The calls for planned fires: who came for which, and whether those that were left out may have been. */
 import type { LockNotAcquiredError } from '../../lib/lock.errors.js';
-import type { Claim } from '../../lib/lock/record/fire-claim.js';
-import { LONGEST_REQUEST } from '../../lib/lock/engine-context.js';
+import type { FireClaim } from '../../lib/lock/record/fire-claim.js';
+import { LONGEST_WRITE } from '../../lib/lock/engine-context.js';
 import type { Verdict } from '../../lib/lock/record/observed-lease.js';
 import type { Findings } from './findings.js';
 import type { Machine } from './machine.js';
@@ -17,7 +17,7 @@ const DISTURBANCE = 20;
 
 export interface FireCall {
   readonly machine: Machine;
-  readonly wish: Wish & { claim: Claim };
+  readonly wish: Wish & { claim: FireClaim };
   /** True time. */
   readonly calledAt: number;
   /** Monotonic time of its process. */
@@ -45,7 +45,7 @@ export class FireCalls {
 
   constructor(private readonly world: Circumstances) {}
 
-  begin(machine: Machine, wish: Wish & { claim: Claim }): FireCall {
+  begin(machine: Machine, wish: Wish & { claim: FireClaim }): FireCall {
     const call = {
       machine,
       wish,
@@ -170,7 +170,7 @@ export class FireCalls {
         : parkedUntil <= claim.at);
     // What is claimed under a lock that never expires is waited for until it must have begun.
     const until = isClaimed
-      ? Math.min(expiresAt, calledAtLocal + LONGEST_REQUEST)
+      ? Math.min(expiresAt, calledAtLocal + LONGEST_WRITE)
       : expiresAt;
     return mayBeDead && until !== Infinity
       ? (until - machine.localTime()) / machine.rate + slack
@@ -185,7 +185,7 @@ export class FireCalls {
 }
 
 /** Whether a call for this fire waits for a record to expire after this sign. */
-function mayEnd({ duration, parkedUntil }: Sign, { at }: Claim): boolean {
+function mayEnd({ duration, parkedUntil }: Sign, { at }: FireClaim): boolean {
   return (
     duration !== Infinity && !(parkedUntil !== undefined && parkedUntil > at)
   );

@@ -1,6 +1,6 @@
 /** The planned fires of the job: which were run, what the record says of them, and whether that may be. */
 import type { StoredLease } from '../../lib/kube/lease-store.js';
-import type { Claim, ClaimEnd } from '../../lib/lock/record/fire-claim.js';
+import type { FireClaim, ClaimEnd } from '../../lib/lock/record/fire-claim.js';
 import type { AppliedWrite } from './api-model.js';
 import type { Findings } from './findings.js';
 import type { Holding, Holdings } from './holdings.js';
@@ -23,7 +23,7 @@ interface RecordedClaim {
 /** A fire that somebody has begun to run. */
 interface Run {
   readonly holding: Holding;
-  readonly claim: Claim;
+  readonly claim: FireClaim;
   /** What the record is to say of it. */
   end: ClaimEnd;
   /** The work ended only after its closing process had given back the lock. */
@@ -65,7 +65,7 @@ export class Fires {
   }
 
   /** A client begins to run a fire. */
-  begun(holding: Holding, claim: Claim): void {
+  begun(holding: Holding, claim: FireClaim): void {
     this.statistics.count('fires run');
     this.timeline.add(
       holding.machine.name,
@@ -119,7 +119,7 @@ export class Fires {
   /** A client does not run a fire since somebody else has claimed it. */
   skipped(
     machine: Machine,
-    claim: Claim,
+    claim: FireClaim,
     state: 'settled' | 'claimed' | 'running' | 'own',
   ): void {
     this.statistics.count('fires skipped');
@@ -149,7 +149,7 @@ export class Fires {
    * Whether the record has said that this very call begins a fire, and nobody has run it, nor claimed it or a
    * later one since.
    */
-  isLeftBegun({ at, latest, ownIdentities }: Claim): boolean {
+  isLeftBegun({ at, latest, ownIdentities }: FireClaim): boolean {
     const claims = this.recorded.filter((claim) => claim.at === at);
     const isOwn = ({ by = '' }: RecordedClaim): boolean =>
       ownIdentities.has(by);
@@ -174,7 +174,7 @@ export class Fires {
   }
 
   /** A client does not run a fire, nor wait for its end, since this holder has the lock. */
-  forsaken(machine: Machine, { at }: Claim, holder: string): void {
+  forsaken(machine: Machine, { at }: FireClaim, holder: string): void {
     if (this.recorded.some((claim) => claim.by === holder && claim.at === at)) {
       this.findings.add(
         'fire-missed',
@@ -276,7 +276,7 @@ export class Fires {
   /** Undefined: a fire may be begun although this one was. */
   private whyNotAfter(
     run: Run,
-    claim: Claim,
+    claim: FireClaim,
     holding: Holding,
   ): string | undefined {
     if (run.claim.at > claim.at) {

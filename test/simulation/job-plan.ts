@@ -1,7 +1,7 @@
 /** What the job of a seed is like: which method is called when, and how it is to be locked. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
+import type { AcquireMode } from '../../lib/lock/acquire/wait-policy.js';
 import type { Random } from './random.js';
 import type { Scenario } from './scenario.js';
 
@@ -13,7 +13,7 @@ export interface JobPlan {
   readonly period: number;
   /** The period is shorter than a lease and a half: a holder that has died keeps away more than one fire. */
   readonly isFrequent: boolean;
-  readonly insistence: Insistence;
+  readonly mode: AcquireMode;
   readonly retry: boolean;
   /** A process that starts makes up for the latest fire that was missed. */
   readonly catchUp: boolean;
@@ -62,7 +62,7 @@ export function planJob(
     schedule: random.chance(0.75) ? 'cron' : 'interval',
     period,
     isFrequent,
-    insistence: random.pick(
+    mode: random.pick(
       contended ? ['skip', 'wait', 'wait'] : ['skip', 'skip', 'skip', 'wait'],
     ),
     retry: random.chance(0.5),
@@ -93,7 +93,7 @@ export function planPlainJob(
     schedule: 'cron',
     period: Math.round(leaseDuration * random.between(1.6, 3)),
     isFrequent: false,
-    insistence: random.pick(['skip', 'wait']),
+    mode: random.pick(['skip', 'wait']),
     retry: random.chance(0.3),
     catchUp: random.chance(0.7),
     options: { ...lockOptions, waitTimeout: random.magnitude(100, 10_000) },

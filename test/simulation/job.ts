@@ -132,7 +132,7 @@ export class Job {
       await caller.fulfil({
         lock,
         options: { ...options, waitTimeout: left },
-        insistence: 'wait',
+        mode: 'wait',
         work: left,
         endsAt:
           machine.localTime() + (left - random.between(0, 15)) * machine.rate,

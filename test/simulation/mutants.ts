@@ -32,12 +32,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/acquire/acquirer.ts',
     replacements: [
       [
-        '    if (!cell.observation.judge(tenure.identity).takeable) {\n      return undefined;\n    }\n',
+        '    if (!local.observed.judge(newHolder.identity).takeable) {\n      return undefined;\n    }\n',
         '',
       ],
       [
         '      this.conflict = { basedOn, error };\n      this.conflicts += 1;\n',
-        '      await this.look();\n      return this.write();\n',
+        '      await this.read();\n      return this.write();\n',
       ],
     ],
   },
@@ -76,7 +76,7 @@ export const MUTANTS: readonly Mutant[] = [
     replacements: [
       [
         'if (expiresAt !== undefined && this.clock.now() >= expiresAt) {',
-        "if (expiresAt !== undefined && this.clock.wallMicroseconds() / 1_000 >= Date.parse(this.lease?.spec?.renewTime ?? '') + (standing.duration ?? 0)) {",
+        "if (expiresAt !== undefined && this.clock.wallMicroseconds() / 1_000 >= Date.parse(this.lease?.spec?.renewTime ?? '') + (holderState.duration ?? 0)) {",
       ],
     ],
   },
@@ -134,7 +134,7 @@ export const MUTANTS: readonly Mutant[] = [
     replacements: [
       [
         '      if (error.ambiguous) {\n',
-        "      if (error.ambiguous) {\n        return { identity: tenure.identity, lease: lease ?? ({ metadata: { uid: '', resourceVersion: '1' } } as StoredLease), sentAt, mayBeCreatedLate: false };\n",
+        "      if (error.ambiguous) {\n        return { identity: newHolder.identity, lease: lease ?? ({ metadata: { uid: '', resourceVersion: '1' } } as StoredLease), sentAt, mayBeCreatedLate: false };\n",
       ],
     ],
   },
@@ -144,12 +144,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/lease/withdrawal.ts',
     replacements: [
       [
-        '        await cell.replace(() => invalidate(lease, identity), options);\n',
+        '        await local.replace(() => invalidate(lease, identity), options);\n',
         '        return;\n',
       ],
       [
-        'import { createFree, invalidate, takeAway }',
-        'import { createFree, takeAway }',
+        'import { createFree, invalidate, evict }',
+        'import { createFree, evict }',
       ],
     ],
   },
@@ -159,8 +159,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/lease/take-record.ts',
     replacements: [
       [
-        "return tenure.leaseDuration === 'infinite'",
-        "return tenure.leaseDuration === ('never' as never)",
+        "return newHolder.leaseDuration === 'infinite'",
+        "return newHolder.leaseDuration === ('never' as never)",
       ],
     ],
   },
@@ -273,7 +273,7 @@ export const MUTANTS: readonly Mutant[] = [
     replacements: [
       [
         'if (versionOf(lease) < newest) {',
-        'if (this.observation.lease && versionOf(lease) < newest) {',
+        'if (this.observed.lease && versionOf(lease) < newest) {',
       ],
     ],
   },
@@ -292,7 +292,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'local waiter gives up and nobody releases for the one before',
     rule: 'handover',
     file: 'lock/lease/local-lease.ts',
-    replacements: [['      this.settleHandover?.();\n', '']],
+    replacements: [['      this.endHandover?.();\n', '']],
   },
   {
     name: 'only the last of the holders that have ended is remembered',
@@ -311,7 +311,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/lock-engine.ts',
     replacements: [
       [
-        '    await atMost(clock, closeAt - clock.now(), Promise.all(this.background));\n',
+        '    await withTimeout(\n      clock,\n      closeAt - clock.now(),\n      Promise.all(this.background),\n    );\n',
         '',
       ],
     ],
@@ -352,12 +352,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/lock-engine.ts',
     replacements: [
       [
-        '    for (const hold of this.holds) {\n      hold.askToStop();\n    }\n',
+        '    for (const hold of this.holders) {\n      hold.askToStop();\n    }\n',
         '',
       ],
       [
         '    this.beginShutdown(timeout);\n    this.shutdownRun',
-        '    this.beginShutdown(timeout);\n    this.holds.forEach((hold) => hold.askToStop());\n    this.shutdownRun',
+        '    this.beginShutdown(timeout);\n    this.holders.forEach((hold) => hold.askToStop());\n    this.shutdownRun',
       ],
     ],
   },
@@ -367,12 +367,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'lock/lock-engine.ts',
     replacements: [
       [
-        '    for (const attempt of this.attempts) {\n      attempt.close();\n    }\n',
+        '    for (const attempt of this.acquirers) {\n      attempt.close();\n    }\n',
         '',
       ],
       [
         '    this.beginShutdown(timeout);\n    this.shutdownRun',
-        '    this.beginShutdown(timeout);\n    this.attempts.forEach((attempt) => attempt.close());\n    this.shutdownRun',
+        '    this.beginShutdown(timeout);\n    this.acquirers.forEach((attempt) => attempt.close());\n    this.shutdownRun',
       ],
     ],
   },

@@ -5,7 +5,7 @@ import type { Machine } from './machine.js';
 import { durationOf, holderOf, isParked, specOf } from './write-judge.js';
 
 export interface Sign {
-  /** True time of it: a renewal, or the end of the tenure, whoever brought that about. */
+  /** True time of it: a renewal, or the end of the newHolder, whoever brought that about. */
   readonly at: number;
   /** Milliseconds for which the record then counted; Infinity = until released. */
   readonly duration: number;

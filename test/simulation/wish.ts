@@ -1,8 +1,8 @@
 /** What a caller may want: a lock, and how. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
-import type { Insistence } from '../../lib/lock/acquire/wait-policy.js';
-import type { Claim } from '../../lib/lock/record/fire-claim.js';
+import type { AcquireMode } from '../../lib/lock/acquire/wait-policy.js';
+import type { FireClaim } from '../../lib/lock/record/fire-claim.js';
 import type { JobPlan } from './job-plan.js';
 import type { Random } from './random.js';
 import type { Scenario } from './scenario.js';
@@ -10,7 +10,7 @@ import type { Scenario } from './scenario.js';
 export interface Wish {
   readonly lock: LockReference;
   readonly options: LockOptions;
-  readonly insistence: Insistence;
+  readonly mode: AcquireMode;
   /** Milliseconds after which the caller cancels; undefined = never. */
   readonly cancelAfter?: number;
   /** Milliseconds of work under the lock. */
@@ -24,7 +24,7 @@ export interface Wish {
   /** Is not waited for when it gives the lock back. */
   readonly isHasty?: boolean;
   /** The planned fire that the work is for. */
-  readonly claim?: Claim;
+  readonly claim?: FireClaim;
   /** Has others work under the lock, too, which may take longer than its own work. */
   readonly isLending?: boolean;
   /** Fails in the end, by itself. */
@@ -45,7 +45,7 @@ export function anyWish(
   const isInfinite = random.chance(habits.infinite);
   return {
     lock: elected && random.chance(0.05) ? elected : random.pick(contended),
-    insistence: isPatient
+    mode: isPatient
       ? 'wait'
       : random.pick(['wait', 'wait', 'wait', 'try', 'skip']),
     cancelAfter: sometimes(isPatient ? 0 : 0.2, () =>
@@ -77,7 +77,7 @@ export function anyWish(
 
 /** To have the lock for a moment, however long it takes to get it. */
 export function plainWish(lock: LockReference, options: LockOptions): Wish {
-  return { lock, options, insistence: 'wait', work: A_MOMENT };
+  return { lock, options, mode: 'wait', work: A_MOMENT };
 }
 
 /** Milliseconds of work that is over before others have made up their mind. */
@@ -86,14 +86,14 @@ const BRIEF = 20;
 /** To run a fire of the job: for so long that it gets in the way of the next one, unless nothing is wrong. */
 export function fireWish(
   random: Random,
-  claim: Claim,
-  { lock, options, insistence, period, isBrief }: JobPlan,
+  claim: FireClaim,
+  { lock, options, mode, period, isBrief }: JobPlan,
   isCalm: boolean,
-): Wish & { claim: Claim } {
+): Wish & { claim: FireClaim } {
   return {
     lock,
     options,
-    insistence,
+    mode,
     claim,
     work: random.magnitude(
       1,

@@ -25,26 +25,26 @@ import {
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
 import { onAbort } from '../abort-signals.js';
-import { WorkClaimedError, type Claim } from '../record/fire-claim.js';
-import { deadlineOf, type Acquisition } from '../hold/lease-holder.js';
-import type { LeaseCell } from '../lease/local-lease.js';
+import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
+import { deadlineOf, type AcquiredLease } from '../hold/lease-holder.js';
+import type { LocalLease } from '../lease/local-lease.js';
 import {
   backoff,
-  grantedWish,
+  retryAfterOf,
   isFinal,
   pause,
   refuseCoordinated,
-  refuseGoing,
+  refuseTerminating,
   refuseMissing,
   reportFailure,
   toBackendError,
   unlessAborted,
-  type LockContext,
+  type EngineContext,
 } from '../engine-context.js';
 import { heldSince } from '../record/lock-state.js';
 import type { Verdict } from '../record/observed-lease.js';
-import { Patience, type Insistence } from './wait-policy.js';
-import { isCoordinated, type Tenure } from '../record/lease-record.js';
+import { WaitPolicy, type AcquireMode } from './wait-policy.js';
+import { isCoordinated, type NewHolder } from '../record/lease-record.js';
 import { takeRecord } from '../lease/take-record.js';
 import {
   judgeFromBehind,
@@ -56,14 +56,14 @@ import { withdraw } from '../lease/withdrawal.js';
 /** So often others are faster than a call that does not wait: then they have the lock. */
 const MOST_CONFLICTS = 8;
 
-export class LockAttempt implements LinedUpCall {
-  private readonly tenure: Tenure;
-  readonly patience: Patience;
+export class Acquirer implements LinedUpCall {
+  private readonly newHolder: NewHolder;
+  readonly policy: WaitPolicy;
   private readonly cancel = new AbortController();
   private stopWatching: (() => void) | undefined;
   private hasTurn = false;
   private hasWaited = false;
-  private mustLook = false;
+  private mustRead = false;
   private pollAt = 0;
   private failures = 0;
   private conflicts = 0;
@@ -73,31 +73,31 @@ export class LockAttempt implements LinedUpCall {
   private conflict:
     { basedOn: string | undefined; error: LeaseStoreError } | undefined;
   /** A write of this acquisition that may leave the record taken: the resourceVersion that it was based on. */
-  private unsettled: { basedOn: string | undefined } | undefined;
+  private ambiguous: { basedOn: string | undefined } | undefined;
   /** How many such writes in a row. */
-  private timesUnsettled = 0;
+  private timesAmbiguous = 0;
 
   constructor(
-    private readonly context: LockContext,
-    private readonly cell: LeaseCell,
+    private readonly context: EngineContext,
+    private readonly local: LocalLease,
     private readonly lock: LockReference,
     private readonly options: ResolvedLockOptions,
-    private readonly insistence: Insistence,
+    private readonly mode: AcquireMode,
     private readonly engine: { clientId: string; closed: AbortSignal },
-    claim?: Claim,
+    claim?: FireClaim,
   ) {
     const { waitTimeout, leaseDuration } = options;
     const identity = `${engine.clientId}_${randomUUID()}`;
-    this.tenure = {
+    this.newHolder = {
       identity,
       leaseDuration,
       lockName: lock.name,
       claimed: claim?.at,
     };
     claim?.ownIdentities.add(identity);
-    this.patience = new Patience(context.clock, cell.observation, {
+    this.policy = new WaitPolicy(context.clock, local.observed, {
       identity,
-      insistence,
+      mode,
       waitTimeout,
       claim,
     });
@@ -105,11 +105,11 @@ export class LockAttempt implements LinedUpCall {
 
   /** The application is closing. */
   close(): void {
-    const verdict = this.patience.isFollowing && this.patience.claimVerdict;
+    const verdict = this.policy.isFollowing && this.policy.claimVerdict;
     const isAtWork =
       verdict && (verdict.state === 'running' || verdict.state === 'settled');
     const reason = isAtWork
-      ? new WorkClaimedError(verdict)
+      ? new FireClaimedError(verdict)
       : new LockNotAcquiredError(this.lock, 'shutdown');
     this.stop(reason);
   }
@@ -120,11 +120,11 @@ export class LockAttempt implements LinedUpCall {
   }
 
   /**
-   * Resolves with the turn held: whoever gets the acquisition must leave the cell.
+   * Resolves with the turn held: the caller that gets the lease ends that turn.
    *
    * @throws LockNotAcquiredError, LockBackendError, WorkClaimedError, or the signal's reason
    */
-  async run(signal?: AbortSignal): Promise<Acquisition> {
+  async run(signal?: AbortSignal): Promise<AcquiredLease> {
     const { waitTimeout } = this.options;
     const { clock } = this.context;
     if (signal?.aborted) {
@@ -133,13 +133,13 @@ export class LockAttempt implements LinedUpCall {
     const stopListening =
       signal && onAbort(signal, () => this.stop(signal.reason));
     const cancelTimeout =
-      this.patience.waits && waitTimeout !== undefined
+      this.policy.waits && waitTimeout !== undefined
         ? clock.schedule(clock.now() + waitTimeout, () => this.timeIsUp())
         : undefined;
     try {
-      await waitInLine(this.cell, this, this.context, this.cancel.signal);
+      await waitInLine(this.local, this, this.context, this.cancel.signal);
       this.hasTurn = true;
-      this.cell.beginTurn();
+      this.local.beginTurn();
       try {
         return await this.contend();
       } catch (error) {
@@ -158,22 +158,22 @@ export class LockAttempt implements LinedUpCall {
 
   /** Milliseconds since the call. */
   get waited(): number {
-    return this.context.clock.now() - this.patience.startedAt;
+    return this.context.clock.now() - this.policy.startedAt;
   }
 
-  private async contend(): Promise<Acquisition> {
-    const { cancel, patience } = this;
+  private async contend(): Promise<AcquiredLease> {
+    const { cancel, policy } = this;
     for (;;) {
       try {
         cancel.signal.throwIfAborted();
-        await this.knowTheRecord();
-        patience.refuseClaimed();
-        const { verdict } = patience;
+        await this.readIfStale();
+        policy.refuseClaimed();
+        const { verdict } = policy;
         if (!verdict.takeable) {
           await this.waitForChange(verdict);
           continue;
         }
-        const holder = patience.giveUpFor(verdict);
+        const holder = policy.giveUpFor(verdict);
         if (holder !== undefined) {
           throw this.notAcquired(holder);
         }
@@ -190,71 +190,71 @@ export class LockAttempt implements LinedUpCall {
   }
 
   /** Step 2. That somebody else holds or held it is old news, unless it is watched: then it looks. */
-  private async knowTheRecord(): Promise<void> {
-    const { cell } = this;
-    const { verdict } = this.patience;
+  private async readIfStale(): Promise<void> {
+    const { local } = this;
+    const { verdict } = this.policy;
     const isKnown =
-      cell.observation.lease !== undefined &&
-      ((cell.isWatched && this.insistence !== 'try') ||
+      local.observed.lease !== undefined &&
+      ((local.isWatched && this.mode !== 'try') ||
         this.pollAt > 0 ||
         (verdict.takeable && !verdict.expired));
     // Neither a refusal nor a watch that may be dead is to be believed for ever; what expires is
     // settled by time.
     const isForever = !verdict.takeable && verdict.expiresAt === undefined;
     const isInDoubt = this.pollAt === 0 && isForever;
-    if (this.mustLook || !isKnown || isInDoubt || this.mustRefuse) {
-      await this.look();
+    if (this.mustRead || !isKnown || isInDoubt || this.mustRefuse) {
+      await this.read();
     }
-    const { lease } = cell.observation;
+    const { lease } = local.observed;
     refuseCoordinated(this.lock, lease);
     refuseMissing(this.lock, lease, this.options.createLease);
   }
 
   /** Whether the record, as it is known, is not to be written to, however free it is. */
   private get mustRefuse(): boolean {
-    const { lease } = this.cell.observation;
+    const { lease } = this.local.observed;
     return lease === null
       ? !this.options.createLease
       : lease !== undefined && isCoordinated(lease);
   }
 
-  private async look(): Promise<void> {
-    const lease = await this.cell.look(this.requestOptions('look'));
-    this.mustLook = false;
+  private async read(): Promise<void> {
+    const lease = await this.local.read(this.requestOptions('look'));
+    this.mustRead = false;
     const { clock } = this.context;
     const jitter = 0.8 + clock.random() * 0.4;
     this.pollAt = clock.now() + this.options.retryInterval * jitter;
     if (
-      this.unsettled &&
-      lease?.metadata.resourceVersion !== this.unsettled.basedOn &&
-      lease?.spec?.holderIdentity !== this.tenure.identity
+      this.ambiguous &&
+      lease?.metadata.resourceVersion !== this.ambiguous.basedOn &&
+      lease?.spec?.holderIdentity !== this.newHolder.identity
     ) {
-      this.unsettled = undefined; // overtaken: it can't land any more
+      this.ambiguous = undefined; // overtaken: it can't land any more
     }
     this.checkConflict(lease);
   }
 
   /** Step 7. @throws LeaseStoreError when the record does not show that somebody else was faster */
   private checkConflict(lease: StoredLease | null): void {
-    const { conflict, tenure } = this;
+    const { conflict, newHolder } = this;
     this.conflict = undefined;
     const version = lease?.metadata.resourceVersion;
-    const isOurs = lease?.spec?.holderIdentity === tenure.identity;
+    const isOurs = lease?.spec?.holderIdentity === newHolder.identity;
     // A Lease that existed as this call was to create it may have been deleted since, now and then.
     const isExplained =
       version === undefined && this.conflicts < MOST_CONFLICTS;
     const isUnchanged = version === conflict?.basedOn && !isExplained;
     if (conflict && (isOurs || isUnchanged)) {
       if (isOurs) {
-        this.leaveUnsettled(version);
+        this.leaveAmbiguous(version);
       }
       throw conflict.error;
     }
   }
 
-  private leaveUnsettled(basedOn: string | undefined): void {
-    this.unsettled = { basedOn };
-    this.timesUnsettled += 1;
+  private leaveAmbiguous(basedOn: string | undefined): void {
+    this.ambiguous = { basedOn };
+    this.timesAmbiguous += 1;
   }
 
   /** Step 4: the lock is taken. */
@@ -262,75 +262,81 @@ export class LockAttempt implements LinedUpCall {
     verdict: Verdict & { takeable: false },
   ): Promise<void> {
     const { clock } = this.context;
-    const { patience } = this;
+    const { policy } = this;
     const { expiresAt = Infinity, holder } = verdict;
-    if (!patience.goOnFor(verdict)) {
+    if (!policy.goOnFor(verdict)) {
       throw this.notAcquired(holder);
     }
     this.waiting();
-    this.cell.metHolder();
+    this.local.metHolder();
     this.failures = 0;
-    this.stopWatching ??= this.cell.keepWatched();
-    const pollAt = patience.isQuiet ? Infinity : this.pollAt;
+    this.stopWatching ??= this.local.keepWatched();
+    const pollAt = policy.isQuiet ? Infinity : this.pollAt;
     const until = Math.min(expiresAt, pollAt);
-    await this.cell.changeOrTime(until - clock.now(), this.cancel.signal);
-    this.cell.turnOfOthers.met();
+    await this.local.changeOrTime(until - clock.now(), this.cancel.signal);
+    this.local.fairness.othersHadTurn();
     if (clock.now() >= pollAt) {
-      this.mustLook = true;
+      this.mustRead = true;
     }
   }
 
   /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
   private async isStillTakeable(): Promise<boolean> {
-    const { cell, context, patience } = this;
-    const owed = patience.waits ? cell.turnOfOthers.settle() : 0;
-    if (owed > 0 && cell.turnOfOthers.isContended) {
+    const { local, context, policy } = this;
+    const owed = policy.waits ? local.fairness.takeDelay() : 0;
+    if (owed > 0 && local.fairness.isContended) {
       this.waiting();
-      await this.look(); // they may have had their turn already
-      if (!patience.verdict.takeable) {
+      await this.read(); // they may have had their turn already
+      if (!policy.verdict.takeable) {
         return false;
       }
-      this.stopWatching ??= cell.keepWatched();
+      this.stopWatching ??= local.keepWatched();
     }
     const mustSpread = this.hasWaited || this.conflicts > 1;
-    const delay = owed + (mustSpread ? cell.spread(this.timesLate) : 0);
+    const delay = owed + (mustSpread ? local.spread(this.timesLate) : 0);
     if (delay < 1) {
       return true;
     }
     await pause(context.clock, delay, this.cancel.signal);
-    const { takeable } = patience.verdict;
+    const { takeable } = policy.verdict;
     this.timesLate += takeable ? 0 : 1;
     return takeable;
   }
 
   /** Steps 5 to 8. Undefined: look again. */
-  private async write(): Promise<Acquisition | undefined> {
-    const { cell, tenure } = this;
+  private async write(): Promise<AcquiredLease | undefined> {
+    const { local, newHolder } = this;
     const { clock } = this.context;
     // The record may have changed since it was judged, and the comparison must be with what was
     // judged: from here to the request nothing else gets to run.
-    if (!cell.observation.judge(tenure.identity).takeable) {
+    if (!local.observed.judge(newHolder.identity).takeable) {
       return undefined;
     }
-    this.patience.refuseClaimed();
-    const lease = cell.observation.lease ?? undefined;
-    refuseGoing(this.lock, lease);
+    this.policy.refuseClaimed();
+    const lease = local.observed.lease ?? undefined;
+    refuseTerminating(this.lock, lease);
     let sentAt = clock.now();
     let written: StoredLease;
     try {
       const options = this.requestOptions('acquire');
-      written = await takeRecord(this.context, cell, tenure, options, () => {
-        sentAt = clock.now();
-      });
+      written = await takeRecord(
+        this.context,
+        local,
+        newHolder,
+        options,
+        () => {
+          sentAt = clock.now();
+        },
+      );
       this.refuseLate(sentAt);
     } catch (error) {
       if (!(error instanceof LeaseStoreError)) {
         throw error;
       }
-      this.mustLook = true;
+      this.mustRead = true;
       const basedOn = lease?.metadata.resourceVersion;
       if (error.ambiguous) {
-        this.leaveUnsettled(basedOn);
+        this.leaveAmbiguous(basedOn);
         this.mayBeCreatedLate ||= lease === undefined;
       }
       const isOvertaken =
@@ -341,26 +347,26 @@ export class LockAttempt implements LinedUpCall {
       }
       this.conflict = { basedOn, error };
       this.conflicts += 1;
-      if (!this.patience.waits && this.conflicts > MOST_CONFLICTS) {
+      if (!this.policy.waits && this.conflicts > MOST_CONFLICTS) {
         throw this.notAcquired();
       }
       // A first conflict without a wait before it only tells that the cache was old.
       if (this.hasWaited || this.conflicts > 1) {
-        cell.widen();
+        local.widen();
       }
       return undefined;
     }
-    if (written.spec?.holderIdentity !== tenure.identity) {
+    if (written.spec?.holderIdentity !== newHolder.identity) {
       return undefined; // created free, to be taken now by comparison
     }
-    cell.narrow();
-    cell.settleHandover = undefined;
+    local.narrow();
+    local.endHandover = undefined;
     return {
-      identity: tenure.identity,
+      identity: newHolder.identity,
       lease: written,
       sentAt,
       mayBeCreatedLate: this.mayBeCreatedLate,
-      claimed: tenure.claimed,
+      claimed: newHolder.claimed,
     };
   }
 
@@ -383,8 +389,8 @@ export class LockAttempt implements LinedUpCall {
     if (!(error instanceof LeaseStoreError)) {
       throw error;
     }
-    this.cell.fail(error);
-    const { timeLeft, waits } = this.patience;
+    this.local.fail(error);
+    const { timeLeft, waits } = this.policy;
     const mayTryAgain =
       !isFinal(error) &&
       (waits ||
@@ -395,15 +401,15 @@ export class LockAttempt implements LinedUpCall {
       throw toBackendError(error, this.lock);
     }
     this.failures += 1;
-    this.mustLook = true;
+    this.mustRead = true;
     reportFailure(this.context, this.lock, 'acquire', error);
-    if (this.timesUnsettled > 1) {
+    if (this.timesAmbiguous > 1) {
       await unlessAborted(this.withdraw(), this.cancel.signal);
     }
     const { clock } = this.context;
     const delay = Math.max(
       backoff(clock, this.failures),
-      grantedWish(error, timeLeft),
+      retryAfterOf(error, timeLeft),
     );
     await pause(clock, delay, this.cancel.signal);
   }
@@ -411,19 +417,19 @@ export class LockAttempt implements LinedUpCall {
   /** Ends the turn without the lock. */
   private abandon(): void {
     void this.withdraw();
-    this.cell.leave();
+    this.local.leave();
   }
 
   /** Makes sure that no write of this acquisition leaves the record taken. */
   private withdraw(): Promise<void> {
-    const { context, unsettled } = this;
-    this.unsettled = undefined;
-    this.timesUnsettled = 0;
+    const { context, ambiguous: unsettled } = this;
+    this.ambiguous = undefined;
+    this.timesAmbiguous = 0;
     if (unsettled === undefined) {
       return Promise.resolve();
     }
-    const withdrawn = withdraw(context, this.cell, this.lock, {
-      identity: this.tenure.identity,
+    const withdrawn = withdraw(context, this.local, this.lock, {
+      identity: this.newHolder.identity,
       basedOn: unsettled.basedOn,
       leaseDuration: this.options.leaseDuration,
       closed: this.engine.closed,
@@ -440,21 +446,21 @@ export class LockAttempt implements LinedUpCall {
   }
 
   notAcquired(holder?: string): LockNotAcquiredError {
-    const isTimeout = this.insistence === 'wait';
+    const isTimeout = this.mode === 'wait';
     return new LockNotAcquiredError(this.lock, isTimeout ? 'timeout' : 'held', {
       holder,
-      isOwnProcess: holder !== undefined && holder === this.cell.holder,
-      since: heldSince(this.cell.observation.lease),
+      isOwnProcess: holder !== undefined && holder === this.local.holder,
+      since: heldSince(this.local.observed.lease),
       waited: this.waited,
       retryInterval: this.options.retryInterval,
     });
   }
 
   private timeIsUp(): void {
-    const verdict = this.patience.verdict;
-    if (this.patience.endWait(verdict)) {
+    const verdict = this.policy.verdict;
+    if (this.policy.endWait(verdict)) {
       if (!this.hasTurn) {
-        judgeFromBehind(this.cell, this);
+        judgeFromBehind(this.local, this);
       }
     } else {
       this.stop(this.outOfTime());
@@ -462,18 +468,18 @@ export class LockAttempt implements LinedUpCall {
   }
 
   outOfTime(): unknown {
-    const { cell, patience } = this;
-    const { verdict } = patience;
-    if (cell.holder !== undefined) {
-      return this.notAcquired(cell.holder);
+    const { local, policy } = this;
+    const { verdict } = policy;
+    if (local.holder !== undefined) {
+      return this.notAcquired(local.holder);
     }
-    if (cell.failure !== undefined) {
-      return toBackendError(cell.failure, this.lock);
+    if (local.failure !== undefined) {
+      return toBackendError(local.failure, this.lock);
     }
     if (!verdict.takeable) {
       return this.notAcquired(verdict.holder);
     }
-    return cell.isAsking
+    return local.isAsking
       ? toBackendError(
           new LeaseStoreError(
             'timeout',

@@ -1,8 +1,8 @@
 /** The way from a call for planned work to its beginning: acquire, then say in the record that it begins. */
 import { LockLostError } from '../../lock.errors.js';
-import type { Claim } from '../record/fire-claim.js';
+import type { FireClaim } from '../record/fire-claim.js';
 import type { Clock } from '../clock.js';
-import { backoff, LONGEST_REQUEST, pause } from '../engine-context.js';
+import { backoff, LONGEST_WRITE, pause } from '../engine-context.js';
 import { giveBack, type LockHandle } from '../hold/lock-handle.js';
 
 /** Where the work is to begin. */
@@ -31,10 +31,10 @@ interface Round {
  */
 export async function acquireAndBegin(
   { clock, closingSignal }: Place,
-  claim: Claim | undefined,
+  claim: FireClaim | undefined,
   acquire: (round: Round) => Promise<readonly LockHandle[] | undefined>,
 ): Promise<readonly LockHandle[] | undefined> {
-  const giveUpAt = clock.now() + LONGEST_REQUEST;
+  const giveUpAt = clock.now() + LONGEST_WRITE;
   // oxlint-disable no-await-in-loop -- one round after the other
   for (let rounds = 1; ; rounds += 1) {
     const waitTimeout =

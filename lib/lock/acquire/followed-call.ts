@@ -6,12 +6,12 @@ import {
   type LockReference,
 } from '../../lock.errors.js';
 import type { LockNotAcquiredEvent } from '../../lock.events.js';
-import type { Insistence } from './wait-policy.js';
-import { currentCaller } from './request-scope.js';
-import { WorkClaimedError } from '../record/fire-claim.js';
+import type { AcquireMode } from './wait-policy.js';
+import { currentRequestScope } from './request-scope.js';
+import { FireClaimedError } from '../record/fire-claim.js';
 import { surround } from '../hold/current-lock.js';
 import type { LockHandle } from '../hold/lock-handle.js';
-import type { LockContext } from '../engine-context.js';
+import type { EngineContext } from '../engine-context.js';
 
 /** Why a call ended without the lock. */
 export type CallEnd = LockNotAcquiredEvent['reason'] | 'fire-claimed';
@@ -37,10 +37,10 @@ export interface CallTrace {
  * by those who know.
  */
 export async function followCall(
-  { clock, emit }: Pick<LockContext, 'clock' | 'emit'>,
+  { clock, emit }: Pick<EngineContext, 'clock' | 'emit'>,
   tracer: LockTracer | undefined,
   lock: LockReference,
-  { insistence, signal }: { insistence: Insistence; signal?: AbortSignal },
+  { mode, signal }: { mode: AcquireMode; signal?: AbortSignal },
   acquire: () => Promise<LockHandle>,
 ): Promise<LockHandle> {
   const calledAt = clock.now();
@@ -56,9 +56,9 @@ export async function followCall(
     const reason = findReason(error, signal);
     trace?.ended(reason);
     if (error instanceof LockError) {
-      currentCaller()?.refused(error);
+      currentRequestScope()?.refused(error);
     }
-    if (reason !== 'fire-claimed' && !mayBeSkip(reason, insistence)) {
+    if (reason !== 'fire-claimed' && !mayBeSkip(reason, mode)) {
       const waited = clock.now() - calledAt;
       emit({
         type: 'not-acquired',
@@ -83,12 +83,12 @@ export function detailsOf(
 }
 
 /** Whether what ended the call may be a skip, and no error: that is told by those who know. */
-export function mayBeSkip(reason: CallEnd, insistence: Insistence): boolean {
-  return reason === 'held' || (reason === 'shutdown' && insistence === 'skip');
+export function mayBeSkip(reason: CallEnd, mode: AcquireMode): boolean {
+  return reason === 'held' || (reason === 'shutdown' && mode === 'skip');
 }
 
 function findReason(error: unknown, signal: AbortSignal | undefined): CallEnd {
-  if (error instanceof WorkClaimedError) {
+  if (error instanceof FireClaimedError) {
     return 'fire-claimed';
   }
   if (error instanceof LockNotAcquiredError) {

@@ -3,9 +3,9 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LockError } from '../../lock.errors.js';
 
 /** Whoever waits for an answer of the running code. */
-export interface Caller {
-  /** Aborts when the caller goes away before the answer, with a {@link CallerGoneError}. */
-  readonly gone: AbortSignal;
+export interface RequestScope {
+  /** Aborts when the caller goes away before the answer, with a {@link RequestAbortedError}. */
+  readonly aborted: AbortSignal;
   /** The answer was given, or the caller is gone: what still runs goes on for nobody. */
   readonly isOver: boolean;
   /** A lock was refused: the answer may be this error. */
@@ -13,21 +13,21 @@ export interface Caller {
 }
 
 /** Cancels a wait whose caller has gone away. Never reaches a user. */
-export class CallerGoneError extends Error {
+export class RequestAbortedError extends Error {
   constructor() {
     super('the caller has gone away');
   }
 }
 
-const callers = new AsyncLocalStorage<Caller>();
+const callers = new AsyncLocalStorage<RequestScope>();
 
-/** Runs `work` with `caller` as its {@link currentCaller}. */
-export function runFor<T>(caller: Caller, work: () => T): T {
+/** Runs `work` with `caller` as its {@link currentRequestScope}. */
+export function runInScope<T>(caller: RequestScope, work: () => T): T {
   return callers.run(caller, work);
 }
 
 /** Undefined for code that nobody waits for. */
-export function currentCaller(): Caller | undefined {
+export function currentRequestScope(): RequestScope | undefined {
   const caller = callers.getStore();
   // Timers and other work that was begun for a caller may go on for long after that one.
   return caller?.isOver ? undefined : caller;

@@ -1,11 +1,11 @@
 /** Turns an acquisition that did not come about into a call that is skipped, and tells so. */
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
-import { CallerGoneError } from './request-scope.js';
-import { WorkClaimedError, type Claim } from '../record/fire-claim.js';
+import { RequestAbortedError } from './request-scope.js';
+import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
 import { detailsOf, mayBeSkip } from './followed-call.js';
 import type { LockHandle } from '../hold/lock-handle.js';
-import type { LockContext } from '../engine-context.js';
-import type { Insistence } from './wait-policy.js';
+import type { EngineContext } from '../engine-context.js';
+import type { AcquireMode } from './wait-policy.js';
 
 /** What may keep a call from its lock without being an error. */
 type SkippedReason = 'held' | 'shutdown';
@@ -13,9 +13,9 @@ type SkippedReason = 'held' | 'shutdown';
 /** A call for a lock, and what of it is skipped. */
 export interface SkippableCall {
   readonly lock: LockReference;
-  readonly insistence: Insistence;
+  readonly mode: AcquireMode;
   readonly skips: readonly SkippedReason[];
-  readonly claim?: Claim;
+  readonly claim?: FireClaim;
 }
 
 /**
@@ -23,7 +23,7 @@ export interface SkippableCall {
  * skips what has kept it from the lock.
  */
 export async function orSkip(
-  { clock, emit }: Pick<LockContext, 'clock' | 'emit'>,
+  { clock, emit }: Pick<EngineContext, 'clock' | 'emit'>,
   call: SkippableCall,
   taken: Promise<LockHandle>,
 ): Promise<LockHandle | undefined> {
@@ -37,7 +37,7 @@ export async function orSkip(
     if (cause === undefined) {
       if (
         error instanceof LockNotAcquiredError &&
-        mayBeSkip(error.reason, call.insistence)
+        mayBeSkip(error.reason, call.mode)
       ) {
         const { reason } = error;
         emit({
@@ -48,7 +48,7 @@ export async function orSkip(
           waited,
         });
       }
-      throw error instanceof CallerGoneError
+      throw error instanceof RequestAbortedError
         ? new LockNotAcquiredError(lock, 'cancelled')
         : error;
     }
@@ -64,7 +64,7 @@ export async function orSkip(
 }
 
 function findCause(error: unknown, { skips }: SkippableCall) {
-  if (error instanceof WorkClaimedError) {
+  if (error instanceof FireClaimedError) {
     return { reason: 'fire-claimed', holder: error.verdict.by } as const;
   }
   if (error instanceof LockNotAcquiredError) {

@@ -1,22 +1,25 @@
 /** How long a call goes on for a lock that is taken, and for which holders it gives up. */
 import type { OnLocked } from '../../k8s-lock.options.js';
 import {
-  WorkClaimedError,
-  type Claim,
+  FireClaimedError,
+  type FireClaim,
   type ClaimVerdict,
 } from '../record/fire-claim.js';
 import type { Clock } from '../clock.js';
-import { LONGEST_REQUEST } from '../engine-context.js';
-import type { Observation, Verdict } from '../record/observed-lease.js';
+import { LONGEST_WRITE } from '../engine-context.js';
+import type { ObservedLease, Verdict } from '../record/observed-lease.js';
 
 /**
  * What to do when the lock is taken: `wait` for it; `try` = give up at once; `skip` = give up once
  * its holder is known to be alive, and take it if that one turns out to be dead.
  */
-export type Insistence = 'wait' | 'try' | 'skip';
+export type AcquireMode = 'wait' | 'try' | 'skip';
 
 /** How a method goes about its lock. Planned work is refused for the living only, be it with an error. */
-export function insistenceOf(onLocked: OnLocked, claim?: Claim): Insistence {
+export function acquireModeOf(
+  onLocked: OnLocked,
+  claim?: FireClaim,
+): AcquireMode {
   return onLocked === 'throw' ? (claim ? 'skip' : 'try') : onLocked;
 }
 
@@ -30,14 +33,14 @@ const WIDEST_CLOCK_SKEW = 60_000;
 /** A call for a lock. */
 interface PatientCall {
   readonly identity: string;
-  readonly insistence: Insistence;
+  readonly mode: AcquireMode;
   /** Milliseconds; undefined = for as long as it takes. */
   readonly waitTimeout?: number;
   /** The planned work that it is for. */
-  readonly claim?: Claim;
+  readonly claim?: FireClaim;
 }
 
-export class Patience {
+export class WaitPolicy {
   /** Monotonic time of the call. */
   readonly startedAt: number;
   private isOver = false;
@@ -50,7 +53,7 @@ export class Patience {
 
   constructor(
     private readonly clock: Clock,
-    private readonly observation: Observation,
+    private readonly observation: ObservedLease,
     private readonly call: PatientCall,
   ) {
     this.startedAt = clock.now();
@@ -68,7 +71,7 @@ export class Patience {
     return claim && this.observation.judgeClaim(claim);
   }
 
-  get isForPlannedWork(): boolean {
+  get isForFire(): boolean {
     return this.call.claim !== undefined;
   }
 
@@ -82,10 +85,10 @@ export class Patience {
     const verdict = this.claimVerdict;
     switch (verdict?.state) {
       case 'settled':
-        throw new WorkClaimedError(verdict);
+        throw new FireClaimedError(verdict);
       case 'claimed':
         if (this.isOverdue && !this.expiresSoon) {
-          throw new WorkClaimedError(verdict);
+          throw new FireClaimedError(verdict);
         }
         this.isFollowing = true;
         break;
@@ -103,7 +106,7 @@ export class Patience {
 
   /** Whether the call has waited for longer than it takes to begin claimed work or to give it back. */
   private get isOverdue(): boolean {
-    return this.clock.now() >= this.startedAt + LONGEST_REQUEST;
+    return this.clock.now() >= this.startedAt + LONGEST_WRITE;
   }
 
   /** Whether the record expires in a time that is worth waiting for, unless it changes. */
@@ -120,9 +123,8 @@ export class Patience {
 
   /** Whether the call waits, be the holder alive or not. */
   get waits(): boolean {
-    const { insistence, waitTimeout } = this.call;
-    const isPatient =
-      insistence === 'wait' && waitTimeout !== 0 && !this.isOver;
+    const { mode, waitTimeout } = this.call;
+    const isPatient = mode === 'wait' && waitTimeout !== 0 && !this.isOver;
     return isPatient || this.isFollowing;
   }
 
@@ -179,14 +181,14 @@ export class Patience {
   /** The time to wait is over. @returns whether the call goes on: planned work that can begin, or whose holder may be dead */
   endWait(verdict: Verdict): boolean {
     this.isOver = true;
-    if (!this.isForPlannedWork) {
+    if (!this.isForFire) {
       return false;
     }
     return verdict.takeable || this.goOnFor(verdict);
   }
 
   private get looks(): boolean {
-    return this.call.insistence === 'skip' || this.isForPlannedWork;
+    return this.call.mode === 'skip' || this.isForFire;
   }
 
   /**

@@ -1,11 +1,11 @@
 /** The wait of a call for its turn within this process: what it may learn before that. */
-import type { LeaseCell } from '../lease/local-lease.js';
-import type { LockContext } from '../engine-context.js';
-import type { Patience } from './wait-policy.js';
+import type { LocalLease } from '../lease/local-lease.js';
+import type { EngineContext } from '../engine-context.js';
+import type { WaitPolicy } from './wait-policy.js';
 
 /** A call, as far as its place in the line goes. */
 export interface LinedUpCall {
-  readonly patience: Patience;
+  readonly policy: WaitPolicy;
   /** Ends the call with this error. */
   stop(reason: unknown): void;
   /** Tells that the call waits. */
@@ -20,31 +20,31 @@ export interface LinedUpCall {
  * holds the lock; one for planned work as long as the caller before it may come away without the lock.
  */
 export async function waitInLine(
-  cell: LeaseCell,
+  local: LocalLease,
   call: LinedUpCall,
-  { clock, requestTimeout }: LockContext,
+  { clock, requestTimeout }: EngineContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const { patience } = call;
+  const { policy } = call;
   signal.throwIfAborted();
-  patience.refuseClaimed();
-  if (!cell.queue.isOccupied) {
-    return cell.queue.enter(signal);
+  policy.refuseClaimed();
+  if (!local.queue.isOccupied) {
+    return local.queue.enter(signal);
   }
-  if (patience.waits && !patience.isForPlannedWork) {
+  if (policy.waits && !policy.isForFire) {
     call.waiting();
-    return cell.queue.enter(signal);
+    return local.queue.enter(signal);
   }
   // Unless the call before it has met a holder, what is known is old news.
-  let isNews = patience.isForPlannedWork || cell.hasMetHolder;
-  const judge = (): void => judgeFromBehind(cell, call, isNews);
+  let isNews = policy.isForFire || local.hasMetHolder;
+  const judge = (): void => judgeFromBehind(local, call, isNews);
   judge();
   signal.throwIfAborted();
   isNews = true;
-  if (patience.isForPlannedWork) {
+  if (policy.isForFire) {
     call.waiting();
   }
-  const unlisten = cell.listen({
+  const unlisten = local.listen({
     recordSeen: judge,
     recordGone: judge,
     lockTaken: judge,
@@ -54,19 +54,19 @@ export async function waitInLine(
   const giveUp = (): void => call.stop(call.outOfTime());
   const giveUpAt = (at: number): (() => void) =>
     clock.schedule(at, () => {
-      const { verdict } = patience;
-      const mayBeDead = !verdict.takeable && patience.goOnFor(verdict);
+      const { verdict } = policy;
+      const mayBeDead = !verdict.takeable && policy.goOnFor(verdict);
       if (mayBeDead && verdict.expiresAt !== undefined) {
         cancel = giveUpAt(verdict.expiresAt + requestTimeout);
       } else {
         giveUp();
       }
     });
-  let cancel = patience.isForPlannedWork
-    ? patience.whenOver(giveUp)
+  let cancel = policy.isForFire
+    ? policy.whenOver(giveUp)
     : giveUpAt(clock.now() + requestTimeout);
   try {
-    await cell.queue.enter(signal);
+    await local.queue.enter(signal);
   } finally {
     cancel();
     unlisten();
@@ -78,21 +78,21 @@ export async function waitInLine(
  * out; any other call as soon as somebody is known to hold the lock, or why that can't be known.
  */
 export function judgeFromBehind(
-  cell: LeaseCell,
+  local: LocalLease,
   call: LinedUpCall,
   isNews = true,
 ): void {
-  const { patience } = call;
+  const { policy } = call;
   try {
-    patience.refuseClaimed();
-    const { verdict } = patience;
-    if (cell.holder !== undefined && !patience.waits) {
-      throw call.notAcquired(cell.holder);
+    policy.refuseClaimed();
+    const { verdict } = policy;
+    if (local.holder !== undefined && !policy.waits) {
+      throw call.notAcquired(local.holder);
     }
-    if (cell.failure !== undefined && !patience.isForPlannedWork) {
+    if (local.failure !== undefined && !policy.isForFire) {
       throw call.outOfTime();
     }
-    if (!verdict.takeable && isNews && !patience.goOnFor(verdict)) {
+    if (!verdict.takeable && isNews && !policy.goOnFor(verdict)) {
       throw call.notAcquired(verdict.holder);
     }
   } catch (error) {

@@ -1,6 +1,6 @@
 /** Judges for health checks how it stands with a lock of this process: renewed in time, overdue, or lost under its work. */
 import type { LockReference } from '../../lock.errors.js';
-import { deadlineOf, type Hold } from './lease-holder.js';
+import { deadlineOf, type LeaseHolder } from './lease-holder.js';
 
 /** How it stands with a lock whose holder has not released it. */
 export interface LockCondition extends LockReference {
@@ -15,7 +15,10 @@ export interface LockCondition extends LockReference {
 
 /** Undefined when its release has begun. */
 export function findCondition(
-  hold: Pick<Hold, 'lock' | 'options' | 'isHeld' | 'isReleased' | 'lastSentAt'>,
+  hold: Pick<
+    LeaseHolder,
+    'lock' | 'options' | 'isHeld' | 'isReleased' | 'lastSentAt'
+  >,
   now: number,
 ): LockCondition | undefined {
   const { lock, options, lastSentAt, isHeld, isReleased } = hold;
@@ -41,7 +44,7 @@ export function findCondition(
 function findOverdue({
   lastSentAt,
   options,
-}: Pick<Hold, 'lastSentAt' | 'options'>): number {
+}: Pick<LeaseHolder, 'lastSentAt' | 'options'>): number {
   const { renewInterval } = options;
   const dueAt = lastSentAt + renewInterval;
   const left = deadlineOf(lastSentAt, options) - dueAt;

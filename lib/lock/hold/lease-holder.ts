@@ -15,19 +15,19 @@ import {
 } from '../../lock.errors.js';
 import { beginClaim, type ClaimEnd } from '../record/fire-claim.js';
 import { freeRecord, type Ending } from '../lease/free-record.js';
-import type { LeaseCell, RecordListener } from '../lease/local-lease.js';
+import type { LocalLease, RecordListener } from '../lease/local-lease.js';
 import {
-  atMost,
+  withTimeout,
   backoff,
-  grantedWish,
+  retryAfterOf,
   isFinal,
   isFirstConflict,
   pause,
   reportFailure,
   toBackendError,
-  type LockContext,
+  type EngineContext,
 } from '../engine-context.js';
-import { readStanding, renew } from '../record/lease-record.js';
+import { readHolder, renew } from '../record/lease-record.js';
 
 /** How often in a row a lock may pass from caller to caller of one process before others get a turn. */
 const MOST_HANDOVERS = 32;
@@ -36,7 +36,7 @@ const MOST_HANDOVERS = 32;
 const LEAST_TIME_FOR_A_TRY = 10;
 
 /** What the acquiring write was. */
-export interface Acquisition {
+export interface AcquiredLease {
   readonly identity: string;
   /** The record as written. */
   readonly lease: StoredLease;
@@ -58,7 +58,7 @@ export function deadlineOf(
     : sentAt + leaseDuration - safetyMargin;
 }
 
-export class Hold implements RecordListener {
+export class LeaseHolder implements RecordListener {
   readonly holderIdentity: string;
   readonly fencingToken: bigint;
   /** The instant of the planned work that was claimed with it. */
@@ -84,17 +84,17 @@ export class Hold implements RecordListener {
   private claimEnd: ClaimEnd;
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
-  private mustLook = false;
+  private mustRead = false;
   private cancelCheck: (() => void) | undefined;
   private cancelDeadline: (() => void) | undefined;
   private cancelMaxHold: (() => void) | undefined;
 
   constructor(
-    readonly context: LockContext,
-    private readonly cell: LeaseCell,
+    readonly context: EngineContext,
+    private readonly local: LocalLease,
     readonly lock: LockReference,
     readonly options: ResolvedLockOptions,
-    acquisition: Acquisition,
+    acquisition: AcquiredLease,
     private readonly engine: {
       closed: AbortSignal;
       onEnd: () => void;
@@ -110,7 +110,7 @@ export class Hold implements RecordListener {
     this.workingSince =
       acquisition.claimed === undefined ? this.acquiredAt : Infinity;
     this.lastSentAt = acquisition.sentAt;
-    this.stopListening = cell.listen(this);
+    this.stopListening = local.listen(this);
     this.armDeadline();
     this.scheduleCheck();
     this.armMaxHold();
@@ -199,7 +199,7 @@ export class Hold implements RecordListener {
         if (!(error instanceof LeaseStoreError) || isRefused) {
           throw toBackendError(error, this.lock);
         }
-        this.mustLook = true;
+        this.mustRead = true;
         const delay = this.delayOfRetry(error, failures);
         // oxlint-disable-next-line no-await-in-loop -- the pause between two tries
         await pause(this.context.clock, delay, this.ended.signal).catch(() =>
@@ -226,7 +226,7 @@ export class Hold implements RecordListener {
       // Work that the record says to begin must begin, since nobody else does it any more.
       const { clock, requestTimeout } = this.context;
       const known = this.beginning.catch(() => undefined);
-      await atMost(clock, requestTimeout / 2, known);
+      await withTimeout(clock, requestTimeout / 2, known);
     }
     if (!this.isReleased) {
       this.endClaimAs(this.claimEnd === 'open' ? 'open' : 'begun');
@@ -255,7 +255,7 @@ export class Hold implements RecordListener {
       this.lose('deleted');
       return false;
     }
-    const standing = readStanding(lease);
+    const standing = readHolder(lease);
     if (!standing.held) {
       this.lose('freed');
       return false;
@@ -283,7 +283,7 @@ export class Hold implements RecordListener {
       held: this.context.clock.now() - this.acquiredAt,
     });
     // As others may take the lock now, so may whoever waits for it in this process.
-    this.cell.leave();
+    this.local.leave();
   }
 
   private stop(): void {
@@ -365,20 +365,20 @@ export class Hold implements RecordListener {
     try {
       const priority = options.autoRenew ? 'renew' : 'look';
       const request = { ...this.requestOptions(), priority } as const;
-      this.checkRecord(await this.cell.look(request));
+      this.checkRecord(await this.local.read(request));
       this.failures = 0;
-      this.mustLook = false;
+      this.mustRead = false;
       this.scheduleCheck();
     } catch (error) {
       if (this.isHeld) {
-        this.mustLook = true;
+        this.mustRead = true;
         this.failures += 1;
         reportFailure(context, this.lock, 'watch', error);
         const { clock } = context;
         const left = this.deadline - clock.now();
         const delay = Math.max(
           backoff(clock, this.failures, options.retryInterval),
-          grantedWish(error, Math.min(options.retryInterval, left)),
+          retryAfterOf(error, Math.min(options.retryInterval, left)),
         );
         const at = clock.now() + delay;
         // The next look must not cost a renewal.
@@ -393,17 +393,17 @@ export class Hold implements RecordListener {
     change: (lease: StoredLease) => StoredLease = (lease) => lease,
   ): Promise<void> {
     const { clock } = this.context;
-    let lease = this.cell.observation.lease;
-    if (this.mustLook || !lease) {
-      lease = await this.cell.look(this.requestOptions());
-      this.mustLook = false;
+    let lease = this.local.observed.lease;
+    if (this.mustRead || !lease) {
+      lease = await this.local.read(this.requestOptions());
+      this.mustRead = false;
     }
     if (!this.isHeld || !this.checkRecord(lease)) {
       return;
     }
     let sentAt = clock.now();
     const current = lease;
-    await this.cell.replace(() => {
+    await this.local.replace(() => {
       sentAt = clock.now();
       return change(renew(current, this.options.leaseDuration, clock));
     }, this.requestOptions());
@@ -420,7 +420,7 @@ export class Hold implements RecordListener {
 
   /** Keeps trying until the deadline; whatever the failure was, only the record can say what is true. */
   private renewalFailed(error: unknown): void {
-    this.mustLook ||= !isWithoutEffect(error);
+    this.mustRead ||= !isWithoutEffect(error);
     this.failures += 1;
     const delay = this.delayOfRetry(error, this.failures);
     if (this.deadline - this.context.clock.now() > LEAST_TIME_FOR_A_TRY) {
@@ -438,7 +438,7 @@ export class Hold implements RecordListener {
     const left = this.deadline - clock.now();
     const delay = Math.max(
       backoff(clock, failures, this.options.renewInterval),
-      grantedWish(error, left),
+      retryAfterOf(error, left),
     );
     return Math.min(delay, left / 2);
   }
@@ -461,14 +461,14 @@ export class Hold implements RecordListener {
   }
 
   private async end(): Promise<void> {
-    const { context, cell, options } = this;
+    const { context, local, options } = this;
     const { clock } = context;
     const stopWaitingAt = clock.now() + context.requestTimeout;
     // The turn of a lock that was lost has ended with it: what the process shares is another caller's by now.
     const hasTurn = this.loss === undefined;
     this.stop();
     if (hasTurn) {
-      cell.holder = undefined;
+      local.holder = undefined;
     }
     context.emit({
       type: 'released',
@@ -493,30 +493,30 @@ export class Hold implements RecordListener {
       closed: this.engine.closed,
     };
     const finish = (): Promise<void> =>
-      freeRecord(context, cell, this.lock, ending);
+      freeRecord(context, local, this.lock, ending);
     if (!mustStayTaken) {
-      cell.observation.endOf(this.holderIdentity, this.claimEnd);
+      local.observed.markReleased(this.holderIdentity, this.claimEnd);
     }
     if (
       hasTurn &&
       !mustStayTaken &&
-      cell.queue.hasWaiters &&
-      cell.handovers < MOST_HANDOVERS
+      local.queue.hasWaiters &&
+      local.handovers < MOST_HANDOVERS
     ) {
       // The waiter's acquiring write is this holder's release, too.
-      cell.handovers += 1;
-      cell.settleHandover = () => context.background(finish());
+      local.handovers += 1;
+      local.endHandover = () => context.background(finish());
     } else {
       if (hasTurn) {
-        cell.turnOfOthers.begin(cell.handovers >= MOST_HANDOVERS);
-        cell.handovers = 0;
+        local.fairness.released(local.handovers >= MOST_HANDOVERS);
+        local.handovers = 0;
       }
       const finished = finish();
       context.background(finished);
-      await atMost(clock, stopWaitingAt - clock.now(), finished);
+      await withTimeout(clock, stopWaitingAt - clock.now(), finished);
     }
     if (hasTurn) {
-      cell.leave();
+      local.leave();
     }
     this.engine.onEnd();
   }

@@ -2,7 +2,7 @@
 import type { LeaseStore } from '../../kube/lease-store.js';
 import { LockLostError } from '../../lock.errors.js';
 import type { ClaimEnd } from '../record/fire-claim.js';
-import type { Hold } from './lease-holder.js';
+import type { LeaseHolder } from './lease-holder.js';
 import { LeaseLock } from './lease-lock.js';
 
 /** The async context of work under a lock. */
@@ -29,7 +29,7 @@ export abstract class LockHandle extends LeaseLock {
   abstract lend(): LockHandle;
 
   /**
-   * Must come before the work that was claimed with the lock: see {@link Hold.begin}.
+   * Must come before the work that was claimed with the lock: see {@link LeaseHolder.begin}.
    *
    * @throws LockLostError, LockBackendError
    */
@@ -53,7 +53,7 @@ export class HeldLock extends LockHandle {
 
   /** @param isBorrowed whether another handle has begun the claimed work, and ends it */
   constructor(
-    private readonly hold: Hold,
+    private readonly hold: LeaseHolder,
     private readonly isBorrowed = false,
   ) {
     super();

@@ -13,7 +13,7 @@ const CONTENTION_LASTS = 5_000;
 const LONGEST_STREAK = 500;
 const TURN_AFTER_STREAK = 50;
 
-export class TurnOfOthers {
+export class Fairness {
   private mustYield = false;
   private turnsInVain = 0;
   /** Monotonic times. */
@@ -24,7 +24,7 @@ export class TurnOfOthers {
   constructor(private readonly clock: Clock) {}
 
   /** A caller of this process has waited for others, who thereby had their turn. */
-  met(): void {
+  othersHadTurn(): void {
     this.releasedAt = -Infinity;
     this.contendedUntil = this.clock.now() + CONTENTION_LASTS;
     this.turnsInVain = 0;
@@ -36,13 +36,13 @@ export class TurnOfOthers {
   }
 
   /** The lock leaves this process. `mustYield`: which had it for long. */
-  begin(mustYield: boolean): void {
+  released(mustYield: boolean): void {
     this.mustYield = mustYield;
     this.releasedAt = this.clock.now();
   }
 
   /** Milliseconds for which the next try is to be left to others. */
-  settle(): number {
+  takeDelay(): number {
     const now = this.clock.now();
     const wasGiven = now - this.releasedAt >= SHORTEST_TURN;
     const isOwed =

@@ -2,14 +2,14 @@
 import { LeaseStoreError, type StoredLease } from '../../kube/lease-store.js';
 import type { LockReference } from '../../lock.errors.js';
 import { endClaim, readClaim, type ClaimEnd } from '../record/fire-claim.js';
-import type { LeaseCell } from './local-lease.js';
+import type { LocalLease } from './local-lease.js';
 import {
   delayOfRetry,
   pause,
   reportFailure,
-  type LockContext,
+  type EngineContext,
 } from '../engine-context.js';
-import { hasFinalizers, park, release } from '../record/lease-record.js';
+import { hasFinalizers, retain, release } from '../record/lease-record.js';
 
 export interface Ending {
   /** Whose record: it is touched as long as it names this holder, and not a moment longer. */
@@ -28,8 +28,8 @@ export interface Ending {
 
 /** Never rejects; failures are reported and tried again until `giveUpAt`. */
 export async function freeRecord(
-  context: LockContext,
-  cell: LeaseCell,
+  context: EngineContext,
+  local: LocalLease,
   lock: LockReference,
   ending: Ending,
 ): Promise<void> {
@@ -46,14 +46,14 @@ export async function freeRecord(
   let { remove } = ending;
   for (let failures = 0; ;) {
     try {
-      let lease = cell.observation.lease;
+      let lease = local.observed.lease;
       if (mustLook || !isOurs(lease)) {
-        lease = await cell.look(options);
+        lease = await local.read(options);
         mustLook = false;
       }
       if (
         !isOurs(lease) ||
-        (await writeEnd(context, cell, lease, { ...ending, remove }))
+        (await writeEnd(context, local, lease, { ...ending, remove }))
       ) {
         return;
       }
@@ -86,8 +86,8 @@ export async function freeRecord(
 
 /** @returns false when the Lease that was deleted is still there */
 async function writeEnd(
-  { clock, requestTimeout }: LockContext,
-  cell: LeaseCell,
+  { clock, requestTimeout }: EngineContext,
+  local: LocalLease,
   found: StoredLease,
   { takenUntil = 0, claim, remove, closed }: Ending,
 ): Promise<boolean> {
@@ -99,13 +99,13 @@ async function writeEnd(
   } as const;
   if (takenUntil > clock.now()) {
     const rest = (): number => Math.max(1, takenUntil - clock.now());
-    await cell.replace(() => park(lease, rest(), clock), options);
+    await local.replace(() => retain(lease, rest(), clock), options);
     return true;
   }
   // A finalizer keeps a deleted Lease, which would go on naming its holder.
   if (remove && readClaim(found) === undefined && !hasFinalizers(found)) {
-    return cell.delete(lease, options);
+    return local.delete(lease, options);
   }
-  await cell.replace(() => release(lease), options);
+  await local.replace(() => release(lease), options);
   return true;
 }

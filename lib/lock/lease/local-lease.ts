@@ -8,10 +8,10 @@ import {
   type StoredLease,
 } from '../../kube/lease-store.js';
 import type { Clock } from '../clock.js';
-import { Observation, versionOf } from '../record/observed-lease.js';
+import { ObservedLease, versionOf } from '../record/observed-lease.js';
 import { isStoredAs } from '../record/lease-record.js';
-import { TurnOfOthers } from './fairness.js';
-import { TurnQueue } from './local-queue.js';
+import { Fairness } from './fairness.js';
+import { LocalQueue } from './local-queue.js';
 
 /** Milliseconds of the first window in which contenders spread their tries, and of the widest. */
 const FIRST_WINDOW = 4;
@@ -27,16 +27,16 @@ export interface RecordListener {
   turnFailed?(): void;
 }
 
-export class LeaseCell {
-  readonly observation: Observation;
-  readonly queue = new TurnQueue();
-  readonly turnOfOthers: TurnOfOthers;
+export class LocalLease {
+  readonly observed: ObservedLease;
+  readonly queue = new LocalQueue();
+  readonly fairness: Fairness;
   /** Who holds the lock, of this process: it has the turn, is alive, and has not begun to give it back. */
   holder: string | undefined;
   /** How often in a row the lock went from one caller of this process to the next. */
   handovers = 0;
   /** Releases the record of a holder that has handed over to a waiter, should that one give up. */
-  settleHandover: (() => void) | undefined;
+  endHandover: (() => void) | undefined;
   /** Why the caller that has the turn does not get on, if that is the latest that is known of the lock. */
   failure: LeaseStoreError | undefined;
   /** Whether the caller that has the turn waits for somebody who holds the lock. */
@@ -53,11 +53,11 @@ export class LeaseCell {
     private readonly clock: Clock,
     private readonly onWatchFailure: (error: Error) => void,
   ) {
-    this.observation = new Observation(clock);
-    this.turnOfOthers = new TurnOfOthers(clock);
+    this.observed = new ObservedLease(clock);
+    this.fairness = new Fairness(clock);
   }
 
-  /** Whether nobody needs this cell; what it knows may be forgotten without harm. */
+  /** Whether no caller uses this object; it may be forgotten without harm. */
   get isIdle(): boolean {
     return (
       !this.queue.isOccupied && this.watchers === 0 && this.listeners.size === 0
@@ -78,7 +78,7 @@ export class LeaseCell {
     lease: StoredLease,
     how: { live?: boolean; askedAt?: number } = {},
   ): void {
-    if (this.observation.see(lease, how)) {
+    if (this.observed.see(lease, how)) {
       for (const listener of this.listeners) {
         listener.recordSeen(lease);
       }
@@ -87,15 +87,15 @@ export class LeaseCell {
 
   /** Takes in that there is no record. */
   seeAbsent(how: { askedAt?: number } = {}): void {
-    this.observation.seeAbsent(how);
+    this.observed.seeAbsent(how);
     for (const listener of this.listeners) {
       listener.recordGone();
     }
   }
 
   /** Reads the record from the API server; null when there is none. */
-  async look(options: RequestOptions): Promise<StoredLease | null> {
-    const { newest } = this.observation;
+  async read(options: RequestOptions): Promise<StoredLease | null> {
+    const { newest } = this.observed;
     const askedAt = this.clock.now();
     const lease = await this.ask(this.store.get(this.key, options));
     if (lease === undefined) {
@@ -104,7 +104,7 @@ export class LeaseCell {
     }
     if (versionOf(lease) < newest) {
       // A read is never behind what was known before it was sent: etcd was restored from a backup.
-      this.observation.forget();
+      this.observed.forget();
     }
     this.see(lease, { askedAt });
     return lease;
@@ -258,8 +258,8 @@ export class LeaseCell {
     this.holder = undefined;
     if (!this.queue.hasWaiters) {
       this.handovers = 0;
-      this.settleHandover?.();
-      this.settleHandover = undefined;
+      this.endHandover?.();
+      this.endHandover = undefined;
     }
     this.queue.leave();
   }

@@ -4,7 +4,7 @@ interface Waiter {
   readonly admit: () => void;
 }
 
-export class TurnQueue {
+export class LocalQueue {
   private readonly waiters = new Set<Waiter>();
   private occupied = false;
 

@@ -6,13 +6,13 @@ import type {
   StoredLease,
 } from '../../kube/lease-store.js';
 import type { Clock } from '../clock.js';
-import type { LeaseCell } from './local-lease.js';
-import type { LockContext } from '../engine-context.js';
+import type { LocalLease } from './local-lease.js';
+import type { EngineContext } from '../engine-context.js';
 import {
   createFree,
   createTaken,
   take,
-  type Tenure,
+  type NewHolder,
 } from '../record/lease-record.js';
 
 /**
@@ -23,13 +23,13 @@ import {
  * @throws LeaseStoreError
  */
 export function takeRecord(
-  { clock }: LockContext,
-  cell: LeaseCell,
-  tenure: Tenure,
+  { clock }: EngineContext,
+  local: LocalLease,
+  newHolder: NewHolder,
   options: RequestOptions,
   onSend: () => void,
 ): Promise<StoredLease> {
-  const lease = cell.observation.settled;
+  const lease = local.observed.effectiveLease;
   const sending =
     <T>(make: () => T) =>
     () => {
@@ -37,12 +37,12 @@ export function takeRecord(
       return make();
     };
   return lease
-    ? cell.replace(
-        sending(() => take(lease, tenure, clock)),
+    ? local.replace(
+        sending(() => take(lease, newHolder, clock)),
         options,
       )
-    : cell.create(
-        sending(() => newRecord(cell.key, tenure, clock)),
+    : local.create(
+        sending(() => newRecord(local.key, newHolder, clock)),
         options,
       );
 }
@@ -52,8 +52,8 @@ export function takeRecord(
  * and no comparison can stop it. It must not leave a lock taken that never expires: such a one is
  * created free, and the next write takes it.
  */
-function newRecord(key: LeaseKey, tenure: Tenure, clock: Clock): Lease {
-  return tenure.leaseDuration === 'infinite'
+function newRecord(key: LeaseKey, newHolder: NewHolder, clock: Clock): Lease {
+  return newHolder.leaseDuration === 'infinite'
     ? createFree(key)
-    : createTaken(key, tenure, clock);
+    : createTaken(key, newHolder, clock);
 }

@@ -5,14 +5,14 @@
 import { LeaseStoreError } from '../../kube/lease-store.js';
 import type { LockReference } from '../../lock.errors.js';
 import { endClaim } from '../record/fire-claim.js';
-import type { LeaseCell } from './local-lease.js';
+import type { LocalLease } from './local-lease.js';
 import {
   delayOfRetry,
-  LONGEST_REQUEST,
+  LONGEST_WRITE,
   pause,
-  type LockContext,
+  type EngineContext,
 } from '../engine-context.js';
-import { createFree, invalidate, takeAway } from '../record/lease-record.js';
+import { createFree, invalidate, evict } from '../record/lease-record.js';
 
 export interface Withdrawal {
   readonly identity: string;
@@ -26,8 +26,8 @@ export interface Withdrawal {
 
 /** Never rejects. */
 export async function withdraw(
-  context: LockContext,
-  cell: LeaseCell,
+  context: EngineContext,
+  local: LocalLease,
   lock: LockReference,
   { identity, basedOn, leaseDuration, closed }: Withdrawal,
 ): Promise<void> {
@@ -35,7 +35,7 @@ export async function withdraw(
   const giveUpAt =
     leaseDuration === 'infinite'
       ? Infinity
-      : clock.now() + Math.max(LONGEST_REQUEST, leaseDuration);
+      : clock.now() + Math.max(LONGEST_WRITE, leaseDuration);
   const options = {
     timeout: requestTimeout,
     signal: closed,
@@ -43,16 +43,16 @@ export async function withdraw(
   } as const;
   for (let failures = 0; clock.now() < giveUpAt && !closed.aborted;) {
     try {
-      const lease = await cell.look(options);
+      const lease = await local.read(options);
       if (lease?.spec?.holderIdentity === identity) {
-        const freed = takeAway(endClaim(lease, 'open'));
-        await cell.replace(() => freed, options);
+        const freed = evict(endClaim(lease, 'open'));
+        await local.replace(() => freed, options);
       } else if (lease?.metadata.resourceVersion !== basedOn) {
         return; // somebody else wrote in between: it can't land any more
       } else if (lease === null) {
-        await cell.create(() => createFree(cell.key), options);
+        await local.create(() => createFree(local.key), options);
       } else {
-        await cell.replace(() => invalidate(lease, identity), options);
+        await local.replace(() => invalidate(lease, identity), options);
       }
       return;
     } catch (error) {

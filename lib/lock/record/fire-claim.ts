@@ -8,7 +8,7 @@ export const CLAIM = 'nestjs-k8s-lock/fire';
  * A piece of work that was planned for an instant, to be claimed by the write that takes the lock. Of
  * the claims on one lock, a later one covers all before it.
  */
-export interface Claim {
+export interface FireClaim {
   /** Milliseconds since the epoch. All who plan the same work come to the same instant. */
   readonly at: number;
   /** A claim in the record that is later than this was made by a broken clock, and counts for nothing. */
@@ -54,7 +54,7 @@ export type ClaimVerdict =
     };
 
 /** Ends an acquisition whose work somebody else has claimed. Never reaches a user. */
-export class WorkClaimedError extends Error {
+export class FireClaimedError extends Error {
   constructor(readonly verdict: Exclude<ClaimVerdict, { state: 'free' }>) {
     super(`claimed by ${verdict.by ?? 'another caller'}`);
   }
@@ -62,7 +62,7 @@ export class WorkClaimedError extends Error {
 
 /** Judges a claim. `holder` is who holds the lock, if that one is not known to be gone. */
 export function judgeClaim(
-  claim: Claim,
+  claim: FireClaim,
   lease: Lease | null | undefined,
   holder: string | undefined,
 ): ClaimVerdict {

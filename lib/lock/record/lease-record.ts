@@ -25,7 +25,7 @@ const PARKED_BY = 'nestjs-k8s-lock/parked-by';
 /** When that is over; for others the record stays taken in whole seconds. */
 const PARKED_UNTIL = 'nestjs-k8s-lock/parked-until';
 /** The last holder identity that was not given up by itself: by force, or for a call that nobody waits for any more. */
-export const WITHDRAWN = 'nestjs-k8s-lock/withdrawn';
+export const EVICTED = 'nestjs-k8s-lock/withdrawn';
 /** On the Leases that this package created. */
 const MANAGED_BY = ['app.kubernetes.io/managed-by', 'nestjs-k8s-lock'] as const;
 
@@ -36,7 +36,7 @@ const LONGEST_IN_ANNOTATION = 1_024;
 const GREATEST_TRANSITIONS = 2_147_483_647;
 
 /** What a record says, before any question of time. */
-export type Standing =
+export type HolderState =
   | { readonly held: false }
   | {
       readonly held: true;
@@ -45,13 +45,13 @@ export type Standing =
       readonly duration: number | undefined;
     };
 
-const FREE: Standing = { held: false };
+const FREE: HolderState = { held: false };
 
 /**
  * R4: a holder that is absent or "" means free; a holder without a (sensible) duration holds until
  * it releases.
  */
-export function readStanding(lease: Lease): Standing {
+export function readHolder(lease: Lease): HolderState {
   const spec = lease.spec ?? {};
   const holder = spec.holderIdentity ?? '';
   if (holder === '') {
@@ -105,7 +105,7 @@ export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
 }
 
 /** What a holder writes. */
-export interface Tenure {
+export interface NewHolder {
   /** R7: `<clientId>_<nonce>`, unique to the acquisition. */
   readonly identity: string;
   readonly leaseDuration: number | 'infinite';
@@ -115,15 +115,15 @@ export interface Tenure {
   readonly claimed?: number;
 }
 
-/** R2, R3: the record with `tenure` as its holder, taken over from whoever held it. */
+/** R2, R3: the record with `newHolder` as its holder, taken over from whoever held it. */
 export function take(
   lease: StoredLease,
-  tenure: Tenure,
+  newHolder: NewHolder,
   clock: Clock,
 ): StoredLease {
   const spec = lease.spec ?? {};
   const now = freshMicroTime(spec.renewTime, clock);
-  const isOurs = spec.holderIdentity === tenure.identity;
+  const isOurs = spec.holderIdentity === newHolder.identity;
   return {
     ...lease,
     metadata: {
@@ -131,13 +131,13 @@ export function take(
       annotations: {
         ...(isOurs
           ? lease.metadata.annotations
-          : withTenure(lease.metadata, tenure, now)),
+          : withTenure(lease.metadata, newHolder, now)),
       },
     },
     spec: {
       ...spec,
-      holderIdentity: tenure.identity,
-      leaseDurationSeconds: durationSeconds(tenure.leaseDuration),
+      holderIdentity: newHolder.identity,
+      leaseDurationSeconds: durationSeconds(newHolder.leaseDuration),
       acquireTime: now,
       renewTime: now,
       leaseTransitions: isOurs
@@ -147,10 +147,10 @@ export function take(
   };
 }
 
-/** R2: a new record with `tenure` as its holder. */
+/** R2: a new record with `newHolder` as its holder. */
 export function createTaken(
   key: LeaseKey,
-  tenure: Tenure,
+  newHolder: NewHolder,
   clock: Clock,
 ): Lease {
   const now = microTime(clock.wallMicroseconds());
@@ -159,11 +159,11 @@ export function createTaken(
     ...lease,
     metadata: {
       ...lease.metadata,
-      annotations: withTenure(lease.metadata, tenure, now),
+      annotations: withTenure(lease.metadata, newHolder, now),
     },
     spec: {
-      holderIdentity: tenure.identity,
-      leaseDurationSeconds: durationSeconds(tenure.leaseDuration),
+      holderIdentity: newHolder.identity,
+      leaseDurationSeconds: durationSeconds(newHolder.leaseDuration),
       acquireTime: now,
       renewTime: now,
       leaseTransitions: 0,
@@ -204,7 +204,7 @@ export function renew(
 }
 
 /** The record of a holder whose work has ended, to stay taken for another `rest` milliseconds. */
-export function park(
+export function retain(
   lease: StoredLease,
   rest: number,
   clock: Clock,
@@ -228,7 +228,7 @@ export function park(
  * Until when the record stays taken although the work of its holder has ended well, in milliseconds
  * since the epoch by the clock of that one; undefined = the work goes on, or was cut short.
  */
-export function parkedUntil(lease: Lease): number | undefined {
+export function retainedUntil(lease: Lease): number | undefined {
   const { [PARKED_BY]: by, [PARKED_UNTIL]: until = '' } =
     lease.metadata.annotations ?? {};
   const isParked = by !== undefined && by === lease.spec?.holderIdentity;
@@ -259,15 +259,15 @@ export function release(lease: StoredLease): StoredLease {
 }
 
 /** R6: the record without the holder that it names, which does not release it itself. */
-export function takeAway(lease: StoredLease): StoredLease {
+export function evict(lease: StoredLease): StoredLease {
   return release(invalidate(lease, withdrawalOf(lease.spec?.holderIdentity)));
 }
 
 /** Whether the record is free because somebody else has taken it from this holder. */
-export function wasTakenFrom(lease: Lease, holder: string): boolean {
+export function wasEvicted(lease: Lease, holder: string): boolean {
   return (
-    !readStanding(lease).held &&
-    lease.metadata.annotations?.[WITHDRAWN] === withdrawalOf(holder)
+    !readHolder(lease).held &&
+    lease.metadata.annotations?.[EVICTED] === withdrawalOf(holder)
   );
 }
 
@@ -282,7 +282,7 @@ export function invalidate(lease: StoredLease, nonce: string): StoredLease {
     ...lease,
     metadata: {
       ...lease.metadata,
-      annotations: { ...lease.metadata.annotations, [WITHDRAWN]: nonce },
+      annotations: { ...lease.metadata.annotations, [EVICTED]: nonce },
     },
   };
 }
@@ -311,7 +311,7 @@ export function hasFinalizers({ metadata }: Lease): boolean {
 }
 
 /** Whether the Lease was deleted, and is gone as soon as the last of its finalizers is. */
-export function isGoing({ metadata }: Lease): boolean {
+export function isTerminating({ metadata }: Lease): boolean {
   const { deletionTimestamp } = metadata;
   return deletionTimestamp !== undefined && deletionTimestamp !== null;
 }
@@ -332,22 +332,24 @@ function freshMicroTime(last: string | null | undefined, clock: Clock): string {
 
 function withTenure(
   { annotations }: LeaseMetadata,
-  tenure: Tenure,
+  newHolder: NewHolder,
   now: string,
 ): Record<string, string> {
   const {
     [PARKED_BY]: _by,
     [PARKED_UNTIL]: _until,
-    [WITHDRAWN]: _withdrawn,
+    [EVICTED]: _withdrawn,
     ...others
   } = annotations ?? {};
   return {
     ...others,
-    [ACQUIRED_AT]: `${now} by ${tenure.identity}`,
-    [LOCK_NAME]: tenure.lockName.slice(0, LONGEST_IN_ANNOTATION),
-    ...(tenure.claimed === undefined
+    [ACQUIRED_AT]: `${now} by ${newHolder.identity}`,
+    [LOCK_NAME]: newHolder.lockName.slice(0, LONGEST_IN_ANNOTATION),
+    ...(newHolder.claimed === undefined
       ? {}
-      : { [CLAIM]: writeClaim(tenure.claimed, tenure.identity, 'claimed') }),
+      : {
+          [CLAIM]: writeClaim(newHolder.claimed, newHolder.identity, 'claimed'),
+        }),
   };
 }
 

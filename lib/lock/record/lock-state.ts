@@ -1,7 +1,7 @@
 /** What `inspect` and `list` tell about a lock. */
 import type { StoredLease } from '../../kube/lease-store.js';
 import type { LockReference } from '../../lock.errors.js';
-import { acquiredAt, readStanding } from './lease-record.js';
+import { acquiredAt, readHolder } from './lease-record.js';
 
 /** Nobody holds the lock. */
 export interface FreeLockState extends LockReference {
@@ -39,7 +39,7 @@ export function describeLock(
 ): LockState {
   const spec = lease?.spec ?? {};
   const transitions = spec.leaseTransitions ?? 0;
-  const standing = lease ? readStanding(lease) : undefined;
+  const standing = lease ? readHolder(lease) : undefined;
   if (!lease || !standing?.held) {
     return { ...lock, state: 'free', exists: lease !== null, transitions };
   }

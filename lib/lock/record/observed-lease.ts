@@ -3,17 +3,17 @@ import type { StoredLease } from '../../kube/lease-store.js';
 import {
   endClaim,
   judgeClaim,
-  type Claim,
+  type FireClaim,
   type ClaimEnd,
   type ClaimVerdict,
 } from './fire-claim.js';
 import type { Clock } from '../clock.js';
 import {
   fingerprint,
-  parkedUntil,
-  readStanding,
-  wasTakenFrom,
-  type Standing,
+  retainedUntil,
+  readHolder,
+  wasEvicted,
+  type HolderState,
 } from './lease-record.js';
 
 /** What a record comes to, at a moment. */
@@ -37,7 +37,7 @@ export type Verdict = {
       readonly expiresAt: number | undefined;
       /** Whether its last write was seen, as it happened or within the duration after the record before. */
       readonly wasSeenAlive: boolean;
-      /** See {@link parkedUntil}. */
+      /** See {@link retainedUntil}. */
       readonly parkedUntil: number | undefined;
     }
 );
@@ -48,10 +48,10 @@ export type Verdict = {
  * than the holder sent it, so that the count never runs ahead of the holder's own deadline. That it
  * is still unchanged is proved by the compare-and-swap of the write that follows.
  */
-export class Observation {
+export class ObservedLease {
   /** The record as last seen; null = seen to be absent; undefined = never looked. */
   lease: StoredLease | null | undefined;
-  private standing: Standing = { held: false };
+  private holderState: HolderState = { held: false };
   private print = '';
   /** The greatest resourceVersion seen. What a watch says too late is old news, also after a deletion. */
   newest = 0n;
@@ -84,18 +84,18 @@ export class Observation {
     // Another uid is another record: nothing that was known of the old one holds for it.
     const sameObject = this.lease?.metadata.uid === lease.metadata.uid;
     if (!sameObject || print !== this.print) {
-      const standing = readStanding(lease);
+      const standing = readHolder(lease);
       const { duration = Infinity } = standing.held ? standing : {};
       const gap = now - this.lastLook;
       this.wasSeenAlive =
         live || (this.lastLook !== -Infinity && gap <= duration);
       const isTakenAway =
-        this.standing.held && wasTakenFrom(lease, this.standing.holder);
+        this.holderState.held && wasEvicted(lease, this.holderState.holder);
       this.aliveAt = isTakenAway ? -Infinity : this.askedAt;
       if (standing.held && !this.ended.has(standing.holder)) {
         this.ended.clear(); // who held it before can't come back
       }
-      this.standing = standing;
+      this.holderState = standing;
       this.print = print;
       this.since = now;
     }
@@ -119,7 +119,7 @@ export class Observation {
   /** Takes in that there is no record. */
   seeAbsent({ askedAt = this.askedAt } = {}): void {
     this.lease = null;
-    this.standing = { held: false };
+    this.holderState = { held: false };
     this.print = '';
     this.aliveAt = -Infinity;
     this.wasSeenAlive = false;
@@ -131,26 +131,26 @@ export class Observation {
    * A holder of this process has ended: its record is free to be taken over, even before its release
    * has got through.
    */
-  endOf(identity: string, claim: ClaimEnd): void {
+  markReleased(identity: string, claim: ClaimEnd): void {
     this.ended.set(identity, claim);
   }
 
   /** The record, with what is known of the claim of a holder whose release has not got through yet. */
-  get settled(): StoredLease | null | undefined {
+  get effectiveLease(): StoredLease | null | undefined {
     const end = this.ended.get(this.lease?.spec?.holderIdentity ?? '');
     return this.lease && end ? endClaim(this.lease, end) : this.lease;
   }
 
   /** What the record means now for a claim. */
-  judgeClaim(claim: Claim): ClaimVerdict {
+  judgeClaim(claim: FireClaim): ClaimVerdict {
     const verdict = this.judge();
     const holder = verdict.takeable ? undefined : verdict.holder;
-    return judgeClaim(claim, this.settled, holder);
+    return judgeClaim(claim, this.effectiveLease, holder);
   }
 
   /** The verdict now, for a caller whose own identity is `self`. */
   judge(self?: string): Verdict {
-    const { standing, aliveAt } = this;
+    const { holderState: standing, aliveAt } = this;
     if (
       !standing.held ||
       standing.holder === self ||
@@ -171,7 +171,7 @@ export class Observation {
       expiresAt,
       aliveAt,
       wasSeenAlive: this.wasSeenAlive,
-      parkedUntil: parkedUntil(this.lease!),
+      parkedUntil: retainedUntil(this.lease!),
     };
   }
 }
