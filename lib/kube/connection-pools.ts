@@ -40,7 +40,7 @@ const CONTEXT_FIELDS = new Set([
 export class ConnectionPools {
   #endpoint?: Endpoint;
   #pools?: Pools;
-  readonly #proxies = new ProxyAgents();
+  private readonly proxies = new ProxyAgents();
 
   /**
    * The pools for an endpoint. When it differs from the last one (a certificate was rotated, say),
@@ -52,8 +52,8 @@ export class ConnectionPools {
     if (this.#pools && this.#endpoint && isSame(this.#endpoint, endpoint)) {
       return this.#pools;
     }
-    const pools = this.#create(endpoint, template);
-    this.#drain();
+    const pools = this.create(endpoint, template);
+    this.drain();
     this.#endpoint = endpoint;
     this.#pools = pools;
     return pools;
@@ -65,7 +65,7 @@ export class ConnectionPools {
    * otherwise cost each of them the timeout of a request.
    */
   dropIdle(): void {
-    for (const agent of this.#agents()) {
+    for (const agent of this.agents()) {
       for (const sockets of Object.values(agent.freeSockets)) {
         for (const socket of sockets ?? []) {
           socket.destroy();
@@ -75,16 +75,16 @@ export class ConnectionPools {
   }
 
   close(): void {
-    this.#proxies.close();
+    this.proxies.close();
     // A connection that is still being set up is to be closed as soon as it is.
-    this.#drain();
-    for (const agent of this.#agents()) {
+    this.drain();
+    for (const agent of this.agents()) {
       agent.destroy();
     }
     this.#pools = undefined;
   }
 
-  #create(endpoint: Endpoint, template: http.Agent | undefined): Pools {
+  private create(endpoint: Endpoint, template: http.Agent | undefined): Pools {
     const secured = endpoint.origin.startsWith('https:')
       ? secure(endpoint.material)
       : {};
@@ -99,7 +99,7 @@ export class ConnectionPools {
         ...limits,
       };
       if (endpoint.proxyUrl) {
-        return this.#proxies.create(
+        return this.proxies.create(
           endpoint.proxyUrl,
           new URL(endpoint.origin),
           options,
@@ -119,14 +119,14 @@ export class ConnectionPools {
     };
   }
 
-  #drain(): void {
-    for (const agent of this.#agents()) {
+  private drain(): void {
+    for (const agent of this.agents()) {
       agent.maxFreeSockets = 0;
     }
     this.dropIdle();
   }
 
-  #agents(): http.Agent[] {
+  private agents(): http.Agent[] {
     return this.#pools ? [this.#pools.requests, this.#pools.watches] : [];
   }
 }

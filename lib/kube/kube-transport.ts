@@ -21,11 +21,11 @@ import type { KubeConfigLike } from '../k8s-lock.options.js';
 type Access = Omit<Target, 'agent'> & { readonly pools: Pools };
 
 export class KubeTransport {
-  readonly #pools = new ConnectionPools();
-  readonly #underWay = new Set<() => void>();
+  private readonly pools = new ConnectionPools();
+  private readonly underWay = new Set<() => void>();
   #access?: Promise<Access>;
   #config?: Promise<KubeConfigLike>;
-  #closed = false;
+  private closed = false;
   #address?: { server: string; url: URL; root: string };
 
   constructor(private readonly load: () => Promise<KubeConfigLike>) {}
@@ -45,86 +45,91 @@ export class KubeTransport {
     maxBytes: number,
     pool: keyof Pools = 'requests',
   ): Promise<Answer> {
-    return this.#track((access) =>
+    return this.track((access) =>
       exchange(call, access.then(targetIn(pool)), maxBytes),
     );
   }
 
   /** Sends a call of a watch, and hands out the answer to be read as it comes. */
   stream(call: Call): Promise<IncomingMessage> {
-    return this.#track((access) =>
+    return this.track((access) =>
       openStream(call, access.then(targetIn('watches'))),
     );
   }
 
   /** Gives up everything under way and closes every connection, for good. */
   close(): void {
-    this.#closed = true;
-    for (const abort of this.#underWay) {
+    this.closed = true;
+    for (const abort of this.underWay) {
       abort();
     }
-    this.#pools.close();
+    this.pools.close();
   }
 
-  async #track<T>(start: (access: Promise<Access>) => Exchange<T>): Promise<T> {
-    if (this.#closed) {
+  private async track<T>(
+    start: (access: Promise<Access>) => Exchange<T>,
+  ): Promise<T> {
+    if (this.closed) {
       throw new ExchangeError('aborted', 'credentials');
     }
-    const access = this.#obtainAccess();
+    const access = this.obtainAccess();
     const { outcome, abort } = start(access);
-    this.#underWay.add(abort);
+    this.underWay.add(abort);
     try {
       return await outcome;
     } catch (error) {
       if (error instanceof ExchangeError) {
-        this.#learnFrom(error, access);
+        this.learnFrom(error, access);
       }
       throw error;
     } finally {
-      this.#underWay.delete(abort);
+      this.underWay.delete(abort);
     }
   }
 
-  #learnFrom({ fault, phase }: ExchangeError, access: Promise<Access>): void {
+  private learnFrom(
+    { fault, phase }: ExchangeError,
+    access: Promise<Access>,
+  ): void {
     if (fault === 'timeout' && phase === 'credentials') {
       // An exec plugin that hangs must not take the following requests with it.
-      this.#forget(access);
+      this.forget(access);
     } else if (fault === 'timeout' || fault === 'network') {
-      this.#pools.dropIdle();
+      this.pools.dropIdle();
     }
   }
 
   /** Requests that come while credentials are being obtained share them: one exec plugin, not many. */
-  #obtainAccess(): Promise<Access> {
+  private obtainAccess(): Promise<Access> {
     if (this.#access) {
       return this.#access;
     }
-    const access = this.#createAccess();
+    const access = this.createAccess();
     this.#access = access;
-    const forget = () => this.#forget(access);
+    const forget = () => this.forget(access);
     access.then(forget, forget);
     return access;
   }
 
-  #forget(access: Promise<Access>): void {
+  private forget(access: Promise<Access>): void {
     if (this.#access === access) {
       this.#access = undefined;
     }
   }
 
-  async #createAccess(): Promise<Access> {
+  private async createAccess(): Promise<Access> {
     const config = await this.config();
     const options: RequestOptions = {};
     try {
       await config.applyToHTTPSOptions(options);
       const { headers, auth, agent, ...material } = options;
       const cluster = config.getCurrentCluster();
-      if (!cluster || this.#closed) {
+      if (!cluster || this.closed) {
         throw new Error('no cluster any more');
       }
       const { proxyUrl } = cluster;
-      const { url, root } = this.#resolve(cluster.server);
-      const pools = this.#pools.get(
+      const { url, root } = this.resolve(cluster.server);
+      const pools = this.pools.get(
         { origin: url.origin, proxyUrl, material },
         agent instanceof Agent ? agent : undefined,
       );
@@ -146,7 +151,7 @@ export class KubeTransport {
     }
   }
 
-  #resolve(server: string) {
+  private resolve(server: string) {
     if (this.#address?.server !== server) {
       const url = new URL(server);
       const root = url.pathname.replace(/\/+$/, '');

@@ -68,20 +68,20 @@ const NAME =
   /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
 export class KubernetesLeaseStore implements LeaseStore {
-  /** Truly private, for the credentials in it: a lock leads here, and locks get logged. */
+  /** In kube/ a `#` marks what can hold a credential: locks get logged, and a logger follows every other field to here. */
   readonly #options: KubernetesLeaseStoreOptions;
-  readonly #transport: KubeTransport;
-  readonly #queue = new RequestQueue();
-  readonly #watches = new Set<LeaseWatch>();
-  #closed = false;
+  private readonly transport: KubeTransport;
+  private readonly queue = new RequestQueue();
+  private readonly watches = new Set<LeaseWatch>();
+  private closed = false;
 
   constructor(options: KubernetesLeaseStoreOptions) {
     this.#options = options;
-    this.#transport = new KubeTransport(() => loadKubeConfig(options));
+    this.transport = new KubeTransport(() => loadKubeConfig(options));
   }
 
   async defaultNamespace(): Promise<string> {
-    const namespace = defaultNamespaceOf(await this.#transport.config());
+    const namespace = defaultNamespaceOf(await this.transport.config());
     if (!NAMESPACE.test(namespace)) {
       throw new KubeConfigurationError(
         "The namespace of the Kubernetes configuration's context, or in the file of the service account, is not a DNS-1123 label. Correct it there.",
@@ -94,8 +94,8 @@ export class KubernetesLeaseStore implements LeaseStore {
     key: LeaseKey,
     options?: RequestOptions,
   ): Promise<StoredLease | undefined> {
-    const operation = this.#operation('get', key, options);
-    const answer = await this.#send(
+    const operation = this.operation('get', key, options);
+    const answer = await this.send(
       operation,
       () => ({ method: 'GET', path: pathOf(key) }),
       options,
@@ -103,7 +103,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     if (answer.status === 404 && isMissingLease(statusOf(answer.body))) {
       return undefined;
     }
-    return this.#read(operation, answer, (value) => toStoredLease(value, key));
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
   }
 
   async create(
@@ -111,8 +111,8 @@ export class KubernetesLeaseStore implements LeaseStore {
     lease: Made<Lease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
-    const operation = this.#operation('create', key, options);
-    const answer = await this.#send(
+    const operation = this.operation('create', key, options);
+    const answer = await this.send(
       operation,
       () => {
         const made = make(lease);
@@ -125,7 +125,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       },
       options,
     );
-    return this.#read(operation, answer, (value) => toStoredLease(value, key));
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
   }
 
   /**
@@ -137,8 +137,8 @@ export class KubernetesLeaseStore implements LeaseStore {
     options?: RequestOptions,
   ): Promise<void> {
     const key = { namespace, name: 'nestjs-k8s-lock-check' };
-    const operation = this.#operation('create', key, options);
-    const answer = await this.#send(
+    const operation = this.operation('create', key, options);
+    const answer = await this.send(
       operation,
       () => ({
         method: 'POST',
@@ -157,8 +157,8 @@ export class KubernetesLeaseStore implements LeaseStore {
     lease: Made<StoredLease>,
     options?: RequestOptions,
   ): Promise<StoredLease> {
-    const operation = this.#operation('update', key, options);
-    const answer = await this.#send(
+    const operation = this.operation('update', key, options);
+    const answer = await this.send(
       operation,
       () => {
         const made = make(lease);
@@ -167,7 +167,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       },
       options,
     );
-    return this.#read(operation, answer, (value) => toStoredLease(value, key));
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
   }
 
   async delete(
@@ -175,10 +175,10 @@ export class KubernetesLeaseStore implements LeaseStore {
     precondition: { uid: string; resourceVersion: string },
     options?: RequestOptions,
   ): Promise<boolean> {
-    const operation = this.#operation('delete', key, options);
+    const operation = this.operation('delete', key, options);
     checkPrecondition(operation, precondition);
     const { uid, resourceVersion } = precondition;
-    const answer = await this.#send(
+    const answer = await this.send(
       operation,
       () => ({
         method: 'DELETE',
@@ -196,7 +196,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       return true;
     }
     // Of a Lease that is gone it answers with a Status, of one that stays with the Lease.
-    return this.#read(operation, answer, ({ kind }) => kind === 'Status');
+    return this.read(operation, answer, ({ kind }) => kind === 'Status');
   }
 
   async list(
@@ -208,8 +208,8 @@ export class KubernetesLeaseStore implements LeaseStore {
     let limit = PAGE_SIZE;
     for (let vain = 0; ;) {
       // oxlint-disable-next-line no-await-in-loop -- a page tells where the next one begins
-      const answer = await this.#listPage(namespace, { limit, token }, options);
-      const operation = this.#operation('list', { namespace }, options);
+      const answer = await this.listPage(namespace, { limit, token }, options);
+      const operation = this.operation('list', { namespace }, options);
       const before = found.size;
       if (answer.body === undefined && limit > 1) {
         limit = Math.ceil(limit / 10); // very large Leases
@@ -219,7 +219,7 @@ export class KubernetesLeaseStore implements LeaseStore {
         // The version of the first page is gone: the list goes on from where it is, or begins anew.
         token = continuationOf(answer.body);
       } else {
-        const page = this.#read(operation, answer, (value) =>
+        const page = this.read(operation, answer, (value) =>
           toLeaseList(value, namespace),
         );
         for (const lease of page.leases) {
@@ -237,7 +237,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     }
   }
 
-  #listPage(
+  private listPage(
     namespace: string,
     { limit, token }: { limit: number; token: string | undefined },
     options: RequestOptions | undefined,
@@ -246,8 +246,8 @@ export class KubernetesLeaseStore implements LeaseStore {
     if (token !== undefined) {
       query.set('continue', token);
     }
-    return this.#send(
-      this.#operation('list', { namespace }, options),
+    return this.send(
+      this.operation('list', { namespace }, options),
       () => ({
         method: 'GET',
         path: `${pathOf({ namespace })}?${query.toString()}`,
@@ -259,9 +259,9 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   /** Throws LeaseStoreError `invalid` at once when the key is not one. */
   watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
-    this.#operation('watch', key);
+    this.operation('watch', key);
     const watch = new LeaseWatch(
-      this.#transport,
+      this.transport,
       { ...key },
       pathOf({ namespace: key.namespace }),
       observer,
@@ -270,11 +270,11 @@ export class KubernetesLeaseStore implements LeaseStore {
         timing: this.#options.watch,
         requests: this.#options.requests,
         onFailure: (error) => observer.failed?.(error),
-        onClose: () => this.#watches.delete(watch),
+        onClose: () => this.watches.delete(watch),
       },
     );
-    this.#watches.add(watch);
-    if (this.#closed) {
+    this.watches.add(watch);
+    if (this.closed) {
       watch.close();
     } else {
       watch.open();
@@ -287,7 +287,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     target: { namespace: string; name?: string },
     options?: RequestOptions,
   ): Promise<boolean> {
-    const operation = this.#operation('review', target, options);
+    const operation = this.operation('review', target, options);
     const { namespace, name } = target;
     const group = 'coordination.k8s.io';
     const resourceAttributes = {
@@ -297,7 +297,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       namespace,
       name,
     };
-    const answer = await this.#send(
+    const answer = await this.send(
       operation,
       () => ({
         method: 'POST',
@@ -310,7 +310,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       }),
       options,
     );
-    return this.#read(operation, answer, (value) => {
+    return this.read(operation, answer, (value) => {
       const { allowed } = (value.status ?? {}) as { allowed?: unknown };
       if (typeof allowed === 'boolean') {
         return allowed;
@@ -320,15 +320,15 @@ export class KubernetesLeaseStore implements LeaseStore {
   }
 
   close(): void {
-    this.#closed = true;
-    for (const watch of this.#watches) {
+    this.closed = true;
+    for (const watch of this.watches) {
       watch.close();
     }
-    this.#queue.close();
-    this.#transport.close();
+    this.queue.close();
+    this.transport.close();
   }
 
-  #operation(
+  private operation(
     verb: Operation['verb'],
     { namespace, name }: { namespace: string; name?: string },
     options: RequestOptions = {},
@@ -344,7 +344,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     return operation;
   }
 
-  async #send(
+  private async send(
     operation: Operation,
     /** Called in the moment in which it is sent. */
     makeCall: () => Pick<Call, 'method' | 'path' | 'body'>,
@@ -354,11 +354,8 @@ export class KubernetesLeaseStore implements LeaseStore {
     const limits = { timeout: operation.timeout, signal };
     try {
       return await reportRequest(this.#options.requests, operation, () =>
-        this.#queue.run(priority, limits, (timeout) =>
-          this.#transport.exchange(
-            { ...makeCall(), timeout, signal },
-            maxBytes,
-          ),
+        this.queue.run(priority, limits, (timeout) =>
+          this.transport.exchange({ ...makeCall(), timeout, signal }, maxBytes),
         ),
       );
     } catch (error) {
@@ -369,7 +366,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     }
   }
 
-  #read<T>(
+  private read<T>(
     operation: Operation,
     answer: Answer,
     read: (value: Record<string, unknown>) => T,

@@ -69,15 +69,15 @@ interface Next {
 }
 
 export class LeaseWatch {
-  readonly #abort = new AbortController();
-  readonly #timing: WatchTiming;
+  private readonly abort = new AbortController();
+  private readonly timing: WatchTiming;
   /** The version from which to follow; undefined: list first. */
-  #version?: string;
-  #failures = 0;
+  private version?: string;
+  private failures = 0;
   /** Changes seen while following. */
-  #changes = 0;
+  private changes = 0;
   #response?: IncomingMessage;
-  #endPause?: () => void;
+  private endPause?: () => void;
 
   constructor(
     private readonly transport: KubeTransport,
@@ -86,76 +86,76 @@ export class LeaseWatch {
     private readonly observer: LeaseObserver,
     private readonly options: LeaseWatchOptions,
   ) {
-    this.#timing = { ...DEFAULT_TIMING, ...options.timing };
+    this.timing = { ...DEFAULT_TIMING, ...options.timing };
   }
 
   open(): void {
-    void this.#run();
+    void this.run();
   }
 
   close(): void {
-    if (this.#closed) {
+    if (this.closed) {
       return;
     }
-    this.#abort.abort();
+    this.abort.abort();
     this.#response?.destroy();
-    this.#endPause?.();
+    this.endPause?.();
     this.options.onClose();
   }
 
-  get #closed(): boolean {
-    return this.#abort.signal.aborted;
+  private get closed(): boolean {
+    return this.abort.signal.aborted;
   }
 
   /** Never rejects. */
-  async #run(): Promise<void> {
-    while (!this.#closed) {
+  private async run(): Promise<void> {
+    while (!this.closed) {
       let next: Next;
       try {
-        next = await this.#listAndFollow();
+        next = await this.listAndFollow();
         // Once is what happens to connections; again is a fault.
-        if (next.failed && this.#failures > 0) {
-          this.#report(failureOfWatch(this.#operation('watch')));
+        if (next.failed && this.failures > 0) {
+          this.report(failureOfWatch(this.operation('watch')));
         }
       } catch (error) {
         // Whatever was known of the Lease is in doubt, or the version was refused: learn it anew.
-        this.#version = undefined;
-        next = { failed: true, retryAfter: this.#report(error) };
+        this.version = undefined;
+        next = { failed: true, retryAfter: this.report(error) };
       }
       if (next.failed) {
-        await this.#pause(next.retryAfter);
+        await this.pause(next.retryAfter);
       }
     }
   }
 
-  async #listAndFollow(): Promise<Next> {
-    if (this.#version === undefined) {
-      await this.#list();
+  private async listAndFollow(): Promise<Next> {
+    if (this.version === undefined) {
+      await this.list();
     }
-    if (this.#closed) {
+    if (this.closed) {
       return { failed: false };
     }
-    return this.#follow();
+    return this.follow();
   }
 
-  async #list(): Promise<void> {
-    const operation = this.#operation('list');
-    const answer = await this.#send(operation, () =>
-      this.transport.exchange(this.#call({}), MAX_BYTES, 'watches'),
+  private async list(): Promise<void> {
+    const operation = this.operation('list');
+    const answer = await this.send(operation, () =>
+      this.transport.exchange(this.call({}), MAX_BYTES, 'watches'),
     );
     if (answer.status !== 200) {
       throw failureOfAnswer(operation, answer);
     }
     try {
       const list = toLeaseList(parseObject(answer.body), this.key.namespace);
-      this.#version = list.resourceVersion;
+      this.version = list.resourceVersion;
       const lease = list.leases.find(
         ({ metadata }) => metadata.name === this.key.name,
       );
       if (lease) {
-        this.#tell(() => this.observer.changed(lease, false));
+        this.tell(() => this.observer.changed(lease, false));
       } else {
-        this.#tell(() => this.observer.deleted());
+        this.tell(() => this.observer.deleted());
       }
     } catch (error) {
       if (!(error instanceof UnreadableAnswer)) {
@@ -165,21 +165,21 @@ export class LeaseWatch {
     }
   }
 
-  async #follow(): Promise<Next> {
-    const operation = this.#operation('watch');
-    const [shortest, longest] = this.#timing.lifetime;
+  private async follow(): Promise<Next> {
+    const operation = this.operation('watch');
+    const [shortest, longest] = this.timing.lifetime;
     const lifetime = shortest + Math.random() * (longest - shortest);
-    const call = this.#call({
+    const call = this.call({
       watch: 'true',
       allowWatchBookmarks: 'true',
-      resourceVersion: this.#version ?? '',
+      resourceVersion: this.version ?? '',
       timeoutSeconds: String(Math.ceil(lifetime / 1000)),
     });
-    const response = await this.#send(operation, () =>
+    const response = await this.send(operation, () =>
       this.transport.stream(call),
     );
     response.on('error', () => {});
-    if (this.#closed) {
+    if (this.closed) {
       response.destroy();
       return { failed: false };
     }
@@ -189,25 +189,28 @@ export class LeaseWatch {
       response.destroy();
       const answer: Answer = { status, headers, body: undefined };
       if (status === 410) {
-        return this.#expired();
+        return this.expired();
       }
       throw failureOfAnswer(operation, answer, { causes: [], isUnread: true });
     }
-    return this.#read(operation, response);
+    return this.read(operation, response);
   }
 
-  async #read(operation: Operation, response: IncomingMessage): Promise<Next> {
+  private async read(
+    operation: Operation,
+    response: IncomingMessage,
+  ): Promise<Next> {
     const opened = performance.now();
-    const before = this.#changes;
+    const before = this.changes;
     let error: ApiStatus | undefined;
     this.#response = response;
     // A watch is a hint, and no reason for a process to stay.
     response.socket?.unref();
     const end = await readWatchStream(response, {
-      silence: this.#timing.silence,
+      silence: this.timing.silence,
       maxLineBytes: MAX_BYTES,
       onLine: (line) => {
-        error = this.#handle(parseObject(line));
+        error = this.handle(parseObject(line));
         // Nothing comes after an error, though some servers leave the connection open.
         if (error) {
           response.destroy();
@@ -215,16 +218,16 @@ export class LeaseWatch {
       },
     });
     this.#response = undefined;
-    if (this.#closed) {
+    if (this.closed) {
       return { failed: false };
     }
 
-    const lasted = performance.now() - opened >= this.#timing.shortLife;
+    const lasted = performance.now() - opened >= this.timing.shortLife;
     if (lasted) {
-      this.#failures = 0;
+      this.failures = 0;
     }
     if (error?.code === 410) {
-      return this.#expired();
+      return this.expired();
     }
     if (error) {
       const answer = {
@@ -235,27 +238,27 @@ export class LeaseWatch {
       throw failureOfAnswer(operation, answer, error);
     }
     // A server that ends each watch at once, as some proxies do, is not to be asked in a tight loop.
-    const isShort = !lasted && (this.#changes === before || this.#failures > 0);
+    const isShort = !lasted && (this.changes === before || this.failures > 0);
     if (!lasted) {
-      this.#failures = Math.max(this.#failures, 1);
+      this.failures = Math.max(this.failures, 1);
     }
     return { failed: end === 'broken' || isShort };
   }
 
   /** Handles an event; returns what an ERROR event says. */
-  #handle(event: Record<string, unknown>): ApiStatus | undefined {
+  private handle(event: Record<string, unknown>): ApiStatus | undefined {
     const { type, object } = event;
     switch (type) {
       case 'ADDED':
       case 'MODIFIED':
       case 'DELETED':
-        this.#observe(
+        this.observe(
           type,
           toStoredLease(object, { namespace: this.key.namespace }),
         );
         return undefined;
       case 'BOOKMARK':
-        this.#advance(versionOf(object));
+        this.advance(versionOf(object));
         return undefined;
       case 'ERROR':
         return toStatus(object);
@@ -264,42 +267,45 @@ export class LeaseWatch {
     }
   }
 
-  #observe(type: 'ADDED' | 'MODIFIED' | 'DELETED', lease: StoredLease): void {
+  private observe(
+    type: 'ADDED' | 'MODIFIED' | 'DELETED',
+    lease: StoredLease,
+  ): void {
     const { name, resourceVersion } = lease.metadata;
     // Said by a server that does not know the field selector.
     if (name !== this.key.name) {
       return;
     }
-    const order = compareVersions(resourceVersion, this.#version);
+    const order = compareVersions(resourceVersion, this.version);
     // Some servers report a deletion under the version of the last change.
     if (type === 'DELETED' ? order < 0 : order <= 0) {
       return;
     }
-    this.#advance(resourceVersion);
-    this.#changes++;
+    this.advance(resourceVersion);
+    this.changes++;
     if (type === 'DELETED') {
-      this.#tell(() => this.observer.deleted());
+      this.tell(() => this.observer.deleted());
     } else {
-      this.#tell(() => this.observer.changed(lease, true));
+      this.tell(() => this.observer.changed(lease, true));
     }
   }
 
-  #advance(version: string | undefined): void {
-    if (version !== undefined && compareVersions(version, this.#version) > 0) {
-      this.#version = version;
+  private advance(version: string | undefined): void {
+    if (version !== undefined && compareVersions(version, this.version) > 0) {
+      this.version = version;
     }
   }
 
-  #expired(): Next {
-    this.#version = undefined;
+  private expired(): Next {
+    this.version = undefined;
     // Once is what happens after a while; again, right after a list, is a fault.
-    const again = this.#failures > 0;
-    this.#failures = Math.max(this.#failures, 1);
+    const again = this.failures > 0;
+    this.failures = Math.max(this.failures, 1);
     return { failed: again };
   }
 
-  #tell(call: () => void): void {
-    if (this.#closed) {
+  private tell(call: () => void): void {
+    if (this.closed) {
       return;
     }
     try {
@@ -310,8 +316,8 @@ export class LeaseWatch {
   }
 
   /** Reports a failure; returns how long the server asked to be left alone. */
-  #report(error: unknown): number | undefined {
-    if (this.#closed) {
+  private report(error: unknown): number | undefined {
+    if (this.closed) {
       return undefined;
     }
     try {
@@ -324,26 +330,26 @@ export class LeaseWatch {
     return error instanceof LeaseStoreError ? error.retryAfter : undefined;
   }
 
-  #pause(atLeast = 0): Promise<void> {
-    const { backoff, backoffLimit } = this.#timing;
-    const limit = Math.min(backoff * 2 ** this.#failures, backoffLimit);
-    this.#failures++;
+  private pause(atLeast = 0): Promise<void> {
+    const { backoff, backoffLimit } = this.timing;
+    const limit = Math.min(backoff * 2 ** this.failures, backoffLimit);
+    this.failures++;
     // Half fixed, half random: never at once, and never all pods together.
     const pause = atLeast + limit * (0.5 + Math.random() / 2);
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, pause);
       timer.unref();
-      this.#endPause = () => {
+      this.endPause = () => {
         clearTimeout(timer);
         resolve();
       };
-      if (this.#closed) {
-        this.#endPause();
+      if (this.closed) {
+        this.endPause();
       }
     });
   }
 
-  #call(query: Record<string, string>): Call {
+  private call(query: Record<string, string>): Call {
     const search = new URLSearchParams({
       fieldSelector: `metadata.name=${this.key.name}`,
       ...query,
@@ -352,16 +358,16 @@ export class LeaseWatch {
       method: 'GET',
       path: `${this.path}?${search.toString()}`,
       timeout: this.options.requestTimeout,
-      signal: this.#abort.signal,
+      signal: this.abort.signal,
     };
   }
 
-  #operation(verb: 'list' | 'watch'): Operation {
+  private operation(verb: 'list' | 'watch'): Operation {
     const { namespace, name } = this.key;
     return { verb, namespace, name, timeout: this.options.requestTimeout };
   }
 
-  async #send<T extends Answer | IncomingMessage>(
+  private async send<T extends Answer | IncomingMessage>(
     operation: Operation,
     send: () => Promise<T>,
   ): Promise<T> {

@@ -27,7 +27,7 @@ export class ProxyAgents {
   ): http.Agent {
     return proxyUrl.startsWith('socks')
       ? socksAgent(proxyUrl, server, options, template)
-      : this.#httpAgent(new URL(proxyUrl), server, options);
+      : this.httpAgent(new URL(proxyUrl), server, options);
   }
 
   close(): void {
@@ -36,12 +36,16 @@ export class ProxyAgents {
     }
   }
 
-  #httpAgent(proxy: URL, server: URL, options: https.AgentOptions): http.Agent {
+  private httpAgent(
+    proxy: URL,
+    server: URL,
+    options: https.AgentOptions,
+  ): http.Agent {
     if (server.protocol === 'http:') {
       const agent = new http.Agent(options);
       agent.createConnection = (_, connected) => {
         if (connected) {
-          this.#tunnel(proxy, server, connected);
+          this.tunnel(proxy, server, connected);
         }
         return undefined;
       };
@@ -50,7 +54,7 @@ export class ProxyAgents {
     const agent = new https.Agent(options);
     const secure = agent.createConnection.bind(agent);
     agent.createConnection = (connection, connected) => {
-      this.#tunnel(proxy, server, (error, socket) => {
+      this.tunnel(proxy, server, (error, socket) => {
         const tunnelled = { ...connection, socket };
         const secured = error ? undefined : secure(tunnelled);
         connected?.(error, secured ?? socket);
@@ -60,7 +64,7 @@ export class ProxyAgents {
     return agent;
   }
 
-  #tunnel(proxy: URL, server: URL, connected: Connected): void {
+  private tunnel(proxy: URL, server: URL, connected: Connected): void {
     // With an error there is no connection, though the type wants one.
     const fail = (error: Error) => connected(error, new Socket());
     const host = `${server.hostname}:${server.port || (server.protocol === 'https:' ? 443 : 80)}`;

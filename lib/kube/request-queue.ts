@@ -24,13 +24,13 @@ interface Waiter {
 }
 
 export class RequestQueue {
-  readonly #waiting: Record<RequestPriority, Set<Waiter>> = {
+  private readonly waiting: Record<RequestPriority, Set<Waiter>> = {
     renew: new Set(),
     release: new Set(),
     acquire: new Set(),
     look: new Set(),
   };
-  #underWay = 0;
+  private underWay = 0;
 
   /**
    * Calls `send` once it is the request's turn, which is at once where there is room, with the
@@ -44,42 +44,42 @@ export class RequestQueue {
     send: (timeout: number) => Promise<T>,
   ): Promise<T> {
     let left = timeout;
-    if (this.#hasRoom(priority)) {
-      this.#underWay += 1;
+    if (this.hasRoom(priority)) {
+      this.underWay += 1;
     } else {
       const since = performance.now();
-      await this.#wait(priority, timeout, signal);
+      await this.wait(priority, timeout, signal);
       left -= performance.now() - since;
     }
     try {
       return await send(left);
     } finally {
-      this.#underWay -= 1;
-      this.#admit();
+      this.underWay -= 1;
+      this.admit();
     }
   }
 
   /** Gives up all that wait. */
   close(): void {
-    for (const waiters of Object.values(this.#waiting)) {
+    for (const waiters of Object.values(this.waiting)) {
       for (const waiter of waiters) {
         waiter.fail('aborted');
       }
     }
   }
 
-  #hasRoom(priority: RequestPriority): boolean {
-    return this.#underWay < LIMITS[priority];
+  private hasRoom(priority: RequestPriority): boolean {
+    return this.underWay < LIMITS[priority];
   }
 
   /** Resolves when it counts as under way. */
-  #wait(
+  private wait(
     priority: RequestPriority,
     timeout: number,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const waiters = this.#waiting[priority];
+      const waiters = this.waiting[priority];
       const abort = (): void => waiter.fail('aborted');
       const end = (): void => {
         waiters.delete(waiter);
@@ -89,7 +89,7 @@ export class RequestQueue {
       const waiter: Waiter = {
         admit: () => {
           end();
-          this.#underWay += 1;
+          this.underWay += 1;
           resolve();
         },
         fail: (fault) => {
@@ -109,10 +109,10 @@ export class RequestQueue {
     });
   }
 
-  #admit(): void {
+  private admit(): void {
     for (const priority of PRIORITIES) {
-      for (const waiter of this.#waiting[priority]) {
-        if (!this.#hasRoom(priority)) {
+      for (const waiter of this.waiting[priority]) {
+        if (!this.hasRoom(priority)) {
           return;
         }
         waiter.admit();

@@ -2,6 +2,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import {
   afterAll,
   afterEach,
@@ -13,6 +14,7 @@ import {
 } from 'vitest';
 import type { User } from '@kubernetes/client-node';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
+import { findSecrets } from '../security/secrets.js';
 import { createAuthority } from './certificates.js';
 import { leaseNamed, answer, StubApi } from './stub-api.js';
 
@@ -303,5 +305,58 @@ describe('over TLS', () => {
     store.close();
     expect(api.received).toHaveLength(2);
     expect(api.accepted).toHaveLength(1);
+  });
+});
+
+describe('a logger that prints all fields of a store', () => {
+  it.each<[string, { client: boolean }]>([
+    ['a token and a password in the address', { client: false }],
+    ['a client certificate', { client: true }],
+  ])('finds no credential: %s', async (_, { client }) => {
+    await using api = await StubApi.start((response, { url }) => {
+      if (url.searchParams.get('watch')) {
+        response.writeHead(200).write('\n');
+      } else if (url.pathname.endsWith('/leases')) {
+        answer(response, 200, {
+          metadata: { resourceVersion: '5' },
+          items: [],
+        });
+      } else if (!url.pathname.endsWith('/open')) {
+        answer(response, 200, leaseNamed('a'));
+      }
+    }, serverTls());
+    const { certificate, key: privateKey } = authority.issue('jane');
+    const secrets = {
+      token: 'a-secret-token',
+      password: 'a-secret-password',
+      key: privateKey,
+    };
+    const store = new KubernetesLeaseStore({
+      kubeConfig: api.kubeConfig(
+        client
+          ? { certData: base64(certificate), keyData: base64(privateKey) }
+          : { token: secrets.token },
+        {
+          caData,
+          server: api.url.replace('://', `://me:${secrets.password}@`),
+        },
+      ),
+      requestTimeout: 10_000,
+    });
+    await store.get(key);
+    store.watch(key, { changed: () => {}, deleted: () => {} });
+    const open = store.get({ ...key, name: 'open' });
+    // The watch is open and one request unanswered: what is under way is printed as well.
+    await vi.waitFor(() => expect(api.received.length).toBe(4));
+    const printed = inspect(store, {
+      depth: Infinity,
+      showHidden: true,
+      maxStringLength: Infinity,
+      maxArrayLength: Infinity,
+    });
+    store.close();
+    await expect(open).rejects.toThrow();
+    expect(printed).toContain('LeaseWatch');
+    expect(findSecrets(printed, secrets)).toEqual([]);
   });
 });
