@@ -355,7 +355,7 @@ describe('a logger that prints all fields of a store', () => {
       maxArrayLength: Infinity,
     });
     store.close();
-    await expect(open).rejects.toThrow();
+    await expect(open).rejects.toBeInstanceOf(Error);
     expect(printed).toContain('LeaseWatch');
     expect(findSecrets(printed, secrets)).toEqual([]);
   });
