@@ -257,6 +257,24 @@ export class LockService {
   }
 
   /**
+   * A text that is the same for two locks of this process, of whichever LockService, if they are one
+   * Lease: as far as that is known without a cluster.
+   *
+   * @internal
+   */
+  async identify(name: string, options: LockOptions): Promise<string> {
+    const [cluster, fallback] = await Promise.all([
+      this.store.address().catch(() => undefined),
+      this.defaultNamespace().catch(() => undefined),
+    ]);
+    return JSON.stringify([
+      cluster,
+      options.namespace ?? this.#options.lock.namespace ?? fallback,
+      this.leaseNameOf(name),
+    ]);
+  }
+
+  /**
    * Acquires by the policy of a decorated method, and claims with it the fire that the call is for;
    * undefined = skip the call.
    *

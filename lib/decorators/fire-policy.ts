@@ -142,16 +142,21 @@ export interface FoundLock {
   readonly instance: object | undefined;
 }
 
+/** The methods of one application that claim their fires, by the Lease in which they do. */
+export type Claimers = Map<string, readonly FoundLock[]>;
+
 /**
- * The locks under which more than one method claims its fires, so that one would be skipped for the other.
+ * The Leases in which more than one method claims its fires, so that one would be skipped for the other.
  *
- * @param locate which Lease the lock is
+ * @param claimers those of the whole application: each of its LockServices adds the methods that it has found
+ * @param locate a text that is the same for two locks if they are one Lease
  */
 export async function findSharedFires(
   found: readonly FoundLock[],
+  claimers: Claimers,
   locate: (lock: MethodLock) => Promise<string>,
 ): Promise<string[]> {
-  const claimers = new Map<string, FoundLock[]>();
+  const shared = new Set<string>();
   for (const each of found) {
     const { lock, prototype } = each;
     if (
@@ -164,22 +169,27 @@ export async function findSharedFires(
       // A class that several modules provide is one.
       if (!others.some((other) => isSameMethod(other, each))) {
         claimers.set(lease, [...others, each]);
+        if (others.length > 0) {
+          shared.add(lease);
+        }
       }
     }
   }
-  return [...claimers.values()]
-    .filter((methods) => methods.length > 1)
-    .map((methods) => {
-      const { lock } = methods[0]!;
-      const labels = methods.map((method) =>
-        methods.some(
-          (other) => other !== method && other.label === method.label,
-        )
-          ? `${method.label} of ${method.module}`
-          : method.label,
-      );
-      return `${labels.join(' and ')} would skip each other's fires, since they have the same lock ${quote(String(lock.name))}: give each lock a name of its own, or set oncePerFire: false`;
-    });
+  return Array.from(shared, (lease) => describeShared(claimers.get(lease)!));
+}
+
+function describeShared(methods: readonly FoundLock[]): string {
+  const labels = methods.map((method) =>
+    methods.some((other) => other !== method && other.label === method.label)
+      ? `${method.label} of ${method.module}`
+      : method.label,
+  );
+  const names = new Set(methods.map(({ lock }) => quote(String(lock.name))));
+  const why =
+    names.size === 1
+      ? `they have the same lock ${[...names].join()}`
+      : `their locks ${[...names].join(' and ')} are one Lease, each with the namePrefix of its module`;
+  return `${labels.join(' and ')} would skip each other's fires, since ${why}: give each lock a name of its own, or set oncePerFire: false`;
 }
 
 function isSameMethod(one: FoundLock, other: FoundLock): boolean {

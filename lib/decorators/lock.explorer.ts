@@ -1,6 +1,11 @@
 /** The startup pass: finds the decorated methods and the interceptors that lock, checks them, and hands a LockService to the instances that Nest did not inject. */
 import { Inject, Injectable } from '@nestjs/common';
-import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import {
+  DiscoveryService,
+  MetadataScanner,
+  ModuleRef,
+  ModulesContainer,
+} from '@nestjs/core';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
@@ -9,6 +14,7 @@ import {
   findFireFaults,
   findFirePolicy,
   findSharedFires,
+  type Claimers,
   type FoundLock,
 } from './fire-policy.js';
 import {
@@ -89,12 +95,20 @@ class LockServiceProbe {
   constructor(@Inject(LockService) readonly service: LockService) {}
 }
 
+/** By application, which has a container of its own. */
+const claimersOf = new WeakMap<ModulesContainer, Claimers>();
+
 @Injectable()
 export class LockedMethodExplorer {
+  private readonly claimers: Claimers;
+
   constructor(
     private readonly discovery: DiscoveryService,
     private readonly scanner: MetadataScanner,
+    modules: ModulesContainer,
   ) {
+    this.claimers = claimersOf.get(modules) ?? new Map();
+    claimersOf.set(modules, this.claimers);
     addInstanceFinder(this);
   }
 
@@ -154,7 +168,7 @@ export class LockedMethodExplorer {
     }
     if (faults.length === 0) {
       const locate = makeLocator(service, defaults);
-      faults.push(...(await findSharedFires(found, locate)));
+      faults.push(...(await findSharedFires(found, this.claimers, locate)));
     }
     if (faults.length > 0) {
       throw new LockConfigurationError([...new Set(faults)]);
@@ -365,21 +379,15 @@ function findPrototype(instance: object): object | null {
   }
 }
 
-/** Tells which Lease a lock is, as far as that is known: without a cluster, calls will say so. */
+/** Tells which Lease a lock is; of what a test provides in the place of LockService, as far as that is known. */
 function makeLocator(
   service: LockService,
   defaults: LockOptions,
 ): (lock: MethodLock) => Promise<string> {
-  return async ({ name, options }) => {
-    const place = LockService.isGenuine(service)
-      ? await service.locate(String(name), options).catch(() => undefined)
-      : undefined;
-    const { namespace, leaseName } = place ?? {
-      namespace: options.namespace ?? defaults.namespace,
-      leaseName: name,
-    };
-    return JSON.stringify([namespace, leaseName]);
-  };
+  return async ({ name, options }) =>
+    LockService.isGenuine(service)
+      ? service.identify(String(name), options)
+      : JSON.stringify([options.namespace ?? defaults.namespace, name]);
 }
 
 /** Undefined when the providers of this module see none: the only way in which making the probe fails. */

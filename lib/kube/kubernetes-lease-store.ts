@@ -90,6 +90,12 @@ export class KubernetesLeaseStore implements LeaseStore {
     return namespace;
   }
 
+  /** That of the API server. */
+  async address(): Promise<string> {
+    return new URL((await this.#transport.config()).getCurrentCluster()!.server)
+      .href;
+  }
+
   async get(
     key: LeaseKey,
     options?: RequestOptions,

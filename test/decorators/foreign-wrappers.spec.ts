@@ -4,7 +4,11 @@ import { Cron, Interval, Timeout } from '@nestjs/schedule';
 import { createRequire } from 'node:module';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { WithLeaseLock } from '../../lib/index.js';
+import {
+  K8sLockModule,
+  WithLeaseLock,
+  type K8sLockModuleOptions,
+} from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { claimOf, CronPod, UTC, YEARLY, type CallEnd } from './cron-pods.js';
 import {
@@ -501,6 +505,36 @@ function makeModule(name: string): Type {
   return Feature;
 }
 
+/** A module with a LockService of its own, and a job under it. */
+async function makeTenant(
+  api: LeaseApiServer,
+  options: K8sLockModuleOptions,
+  lock: string,
+  name: string,
+): Promise<Type> {
+  class Jobs {
+    @Cron(YEARLY)
+    @WithLeaseLock(lock)
+    async run() {}
+  }
+  Object.defineProperty(Jobs, 'name', { value: name });
+  @Module({
+    imports: [
+      K8sLockModule.forRoot({
+        kubeConfig: await api.kubeConfig(),
+        isGlobal: false,
+        verifyAtStartup: false,
+        ...options,
+      }),
+    ],
+    providers: [Jobs],
+  })
+  class Tenant {
+    readonly tenant = name;
+  }
+  return Tenant;
+}
+
 describe('at the start', () => {
   it('two classes with one name on one lock are refused, each with its module', async () => {
     const start = startLockApp(
@@ -529,6 +563,62 @@ describe('at the start', () => {
     await expect(start).rejects.toThrow(
       `Jobs.a and Jobs.b would skip each other's fires`,
     );
+  });
+
+  it.each<[string, K8sLockModuleOptions, K8sLockModuleOptions, string]>([
+    [
+      'prefix and name come to the same',
+      { namePrefix: 'a-' },
+      { namePrefix: 'a' },
+      'their locks "b" and "-b" are one Lease',
+    ],
+    [
+      'namespaces come to the same',
+      { namespace: 'default', namePrefix: 'a-' },
+      { namePrefix: 'a' },
+      'their locks "b" and "-b" are one Lease',
+    ],
+  ])(
+    'two LockServices of an application whose %s',
+    async (_, one, other, why) => {
+      await expect(
+        startLockApp(
+          {
+            imports: [
+              await makeTenant(server, one, 'b', 'One'),
+              await makeTenant(server, other, '-b', 'Other'),
+            ],
+          },
+          { server },
+        ),
+      ).rejects.toThrow(
+        `One.run and Other.run would skip each other's fires, since ${why}`,
+      );
+    },
+  );
+
+  it('two LockServices of an application with one name in other namespaces, with other prefixes or on other clusters are fine', async () => {
+    await using elsewhere = await LeaseApiServer.start();
+    await using app = await startLockApp(
+      {
+        imports: [
+          await makeTenant(server, {}, 'b', 'One'),
+          await makeTenant(server, { namePrefix: 'a' }, 'b', 'Two'),
+          await makeTenant(server, { namespace: 'jobs' }, 'b', 'Three'),
+          await makeTenant(elsewhere, {}, 'b', 'Four'),
+        ],
+      },
+      { server },
+    );
+    expect(app.app).toBeDefined();
+  });
+
+  it('two applications of a process are two pods: they may be two versions of one', async () => {
+    const One = await makeTenant(server, {}, 'b', 'One');
+    const Other = await makeTenant(server, {}, 'b', 'Other');
+    await using _ = await startLockApp({ imports: [One] }, { server });
+    await using other = await startLockApp({ imports: [Other] }, { server });
+    expect(other.app).toBeDefined();
   });
 
   it('a class that two modules provide is one', async () => {
