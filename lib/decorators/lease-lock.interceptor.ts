@@ -98,13 +98,18 @@ export function LeaseLockInterceptor(
     ): Observable<unknown> {
       const handler = `${context.getClass().name}.${context.getHandler().name}`;
       const label = `LeaseLockInterceptor() on ${handler}`;
+      let hasBegun = false;
+      const handle = (): Observable<unknown> => {
+        hasBegun = true;
+        return next.handle();
+      };
       const log = (error: unknown): never => {
-        logConfigurationError(lock, label, error);
+        logConfigurationError(lock, label, error, hasBegun);
         throw error;
       };
       try {
         return runLabelled(handler, () =>
-          this.handleLocked(context, next, label),
+          this.handleLocked(context, handle, label),
         ).pipe(catchError(log));
       } catch (error) {
         return log(error);
@@ -113,7 +118,7 @@ export function LeaseLockInterceptor(
 
     private handleLocked(
       context: ExecutionContext,
-      next: CallHandler,
+      handle: () => Observable<unknown>,
       label: string,
     ): Observable<unknown> {
       const request = {
@@ -133,13 +138,13 @@ export function LeaseLockInterceptor(
           skipped,
           describe: () => label,
         };
-        return defer(() => runOnStandIn(call, () => next.handle())).pipe(
+        return defer(() => runOnStandIn(call, handle)).pipe(
           mergeMap((result) => (isObservable(result) ? result : of(result))),
         );
       }
       return observeLocked(
         new LockedRun(this.locks, [request], skipped),
-        () => next.handle(),
+        handle,
         isEventStream(context.getHandler()),
       );
     }

@@ -6,6 +6,7 @@ import {
   type OnLocked,
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
+import { refuseCall } from './configuration-log.js';
 import type { FireOptions } from '../schedule/fire.options.js';
 import { findSchedule } from '../schedule/schedule.metadata.js';
 
@@ -156,9 +157,9 @@ export function describeMethod(
 /** @throws LockConfigurationError that begins with what `describe` returns */
 export function checkName(name: unknown, describe: () => string): string {
   if (typeof name !== 'string' || name === '') {
-    throw new LockConfigurationError([
-      `${describe()}: the lock name ${describeNameFault(name)}`,
-    ]);
+    refuseCall(
+      `${describe()} did not run: the lock name ${describeNameFault(name)}`,
+    );
   }
   return name;
 }

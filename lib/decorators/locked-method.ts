@@ -1,8 +1,7 @@
 /** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
-import { LockConfigurationError } from '../lock.errors.js';
 import { LockService } from '../lock.service.js';
 import { runLabelled } from '../lock/acquire/request-scope.js';
-import { logConfigurationError } from './configuration-log.js';
+import { logConfigurationError, refuseCall } from './configuration-log.js';
 import { findClaim } from './fire-policy.js';
 import { currentExchange } from '../http/http-exchange.js';
 import { bindLate } from './late-binding.js';
@@ -28,10 +27,11 @@ export async function callUnderLocks(
 ): Promise<unknown> {
   const lowest = locked.locks.at(-1)!;
   const label = describeMethod(lowest.prototype, lowest.key);
+  const run = { hasBegun: false };
   try {
-    return await runLabelled(label, () => call(locked, instance, args));
+    return await runLabelled(label, () => call(locked, instance, args, run));
   } catch (error) {
-    logConfigurationError(lowest, label, error);
+    logConfigurationError(lowest, label, error, run.hasBegun);
     throw error;
   }
 }
@@ -40,6 +40,7 @@ async function call(
   { locks, method }: LockedMethod,
   instance: unknown,
   args: readonly unknown[],
+  run: { hasBegun: boolean },
 ): Promise<unknown> {
   const lowest = locks.at(-1)!;
   const owner = requireInstance(lowest, instance);
@@ -51,8 +52,10 @@ async function call(
   const exchange = currentExchange();
   const skipped = (): unknown =>
     exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
-  const work = (held: unknown): unknown =>
-    Reflect.apply(method, instance, fillIn(lowest, args, held));
+  const work = (held: unknown): unknown => {
+    run.hasBegun = true;
+    return Reflect.apply(method, instance, fillIn(lowest, args, held));
+  };
   const service = bound ?? (await requireLateService(lowest, owner));
   if (!LockService.isGenuine(service)) {
     const describe = (): string => describeMethod(lowest.prototype, lowest.key);
@@ -83,9 +86,9 @@ function makeWish(
 
 function requireInstance(lock: MethodLock, instance: unknown): object {
   if (typeof instance !== 'object' || instance === null) {
-    throw new LockConfigurationError([
+    refuseCall(
       `${describeMethod(lock.prototype, lock.key)} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
-    ]);
+    );
   }
   return instance;
 }
@@ -97,9 +100,9 @@ async function requireLateService(
 ): Promise<Partial<LockService>> {
   const service = await bindLate(instance);
   if (service === undefined) {
-    throw new LockConfigurationError([
+    refuseCall(
       `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()`,
-    ]);
+    );
   }
   return service;
 }
@@ -123,9 +126,9 @@ function refuseConstructing({ key }: MethodLock, instance: object): void {
   }
   for (const [, name = ''] of stack.matchAll(/^ +at new (?:.*\.)?(\S+) \(/gm)) {
     if (classes.has(name)) {
-      throw new LockConfigurationError([
+      refuseCall(
         `${describeMethod(instance, key)} was called in the constructor of ${name}, where Nest has not injected the LockService yet, so it did not run: call it in onModuleInit() or later`,
-      ]);
+      );
     }
   }
 }

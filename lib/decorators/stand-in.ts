@@ -1,8 +1,6 @@
 /** Runs a call with what a test provides in the place of LockService: a stub, or an automatic mock. */
-import {
-  LockConfigurationError,
-  LockNotAcquiredError,
-} from '../lock.errors.js';
+import { LockNotAcquiredError } from '../lock.errors.js';
+import { refuseCall } from './configuration-log.js';
 import type { LockRequest } from './lock-set.js';
 
 /** A call whose LockService is none of ours. */
@@ -38,9 +36,9 @@ async function runUnder(
 ): Promise<unknown> {
   const { withLock } = standIn;
   if (typeof withLock !== 'function') {
-    throw new LockConfigurationError([
+    refuseCall(
       `${describe()} did not run: what is provided as its LockService has no withLock(). ${ADVICE}`,
-    ]);
+    );
   }
   let hasRun = false;
   const run = (lock?: unknown): unknown => {
@@ -65,9 +63,9 @@ async function runUnder(
     throw error;
   }
   if (!hasRun) {
-    throw new LockConfigurationError([
+    refuseCall(
       `${describe()} did not run: the withLock() of what is provided as its LockService did not call the function that it was given. ${ADVICE}`,
-    ]);
+    );
   }
   return result;
 }

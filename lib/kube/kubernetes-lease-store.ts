@@ -92,7 +92,7 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   /** That of the API server. */
   async address(): Promise<string> {
-    return new URL((await this.#transport.config()).getCurrentCluster()!.server)
+    return new URL((await this.transport.config()).getCurrentCluster()!.server)
       .href;
   }
 

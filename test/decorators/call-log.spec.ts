@@ -1,5 +1,11 @@
 /** What the log tells of calls under locks: why one did not run, where, and how often. */
-import { Controller, Get, Injectable, UseInterceptors } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  Injectable,
+  UseInterceptors,
+  type ModuleMetadata,
+} from '@nestjs/common';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
@@ -7,12 +13,13 @@ import {
   LockBackendError,
   LockConfigurationError,
   LockError,
+  LockService,
   WithLeaseLock,
 } from '../../lib/index.js';
 import { RepeatedLines } from '../../lib/repeated-lines.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { CapturedLog } from '../security/captured-log.js';
-import { startLockApp } from './lock-app.js';
+import { startLockApp, type LockApp } from './lock-app.js';
 
 @Injectable()
 class Jobs {
@@ -154,7 +161,7 @@ describe('a route whose lock fails', () => {
       expect((await fixture.request(path)).status).toBe(500);
     }
     expect(logger.at('error')).toEqual([
-      'LeaseLockInterceptor() on Routes.intercepted did not run: nestjs-k8s-lock: LeaseLockInterceptor() on Routes.intercepted: the lock name must not be empty',
+      'LeaseLockInterceptor() on Routes.intercepted did not run: the lock name must not be empty',
     ]);
   });
 });
@@ -165,8 +172,81 @@ it('a fault of the configuration is told once, where it is, and not again by wha
   await expect(jobs.nested()).rejects.toThrow(LockConfigurationError);
   await expect(jobs.named('')).rejects.toThrow(LockConfigurationError);
   expect(logger.at('error')).toEqual([
-    'Jobs.named did not run: nestjs-k8s-lock: Jobs.named: the lock name must not be empty',
+    'Jobs.named did not run: the lock name must not be empty',
   ]);
+});
+
+/** What an application logs as errors while it is used. */
+async function errorsOf(
+  metadata: ModuleMetadata,
+  act: (fixture: LockApp) => Promise<unknown>,
+): Promise<string[]> {
+  const logger = new LevelLog();
+  await using fixture = await startLockApp(metadata, { logger });
+  await act(fixture).catch(() => undefined);
+  return logger.at('error');
+}
+
+describe('a line names the method once, and says truly whether it ran', () => {
+  class Misuse {
+    constructor(private readonly locks: LockService) {}
+
+    @WithLeaseLock('misuse')
+    async run(): Promise<void> {
+      await Reflect.apply(Reflect.get(this.locks, 'withLock'), this.locks, [
+        'inner',
+        5,
+      ]);
+    }
+  }
+
+  it.each<[string, () => Promise<string[]>, RegExp]>([
+    [
+      'made with new',
+      () => errorsOf({}, () => new Jobs().import()),
+      /^Jobs\.import has no LockService, so it did not run: /,
+    ],
+    [
+      'called without its instance',
+      () =>
+        errorsOf({ providers: [Jobs] }, async ({ app }) => {
+          const run = Reflect.get(app.get(Jobs), 'import');
+          return Reflect.apply(run, undefined, []);
+        }),
+      /^Jobs\.import was called without its instance as "this", so it did not run/,
+    ],
+    [
+      'under a stub that is none',
+      () =>
+        errorsOf(
+          { providers: [Jobs, { provide: LockService, useValue: {} }] },
+          ({ app }) => app.get(Jobs).import(),
+        ),
+      /^Jobs\.import did not run: what is provided as its LockService has no withLock\(\)\./,
+    ],
+    [
+      'failing by itself',
+      () =>
+        errorsOf(
+          {
+            providers: [
+              {
+                provide: Misuse,
+                useFactory: (locks: LockService) => new Misuse(locks),
+                inject: [LockService],
+              },
+            ],
+          },
+          ({ app }) => app.get(Misuse).run(),
+        ),
+      /^Misuse\.run has failed: the last argument of withLock\(\) must be/,
+    ],
+  ])('%s', async (_, act, line) => {
+    const errors = await act();
+    expect(errors).toEqual([expect.stringMatching(line)]);
+    expect(errors.join().match(/did not run/g)?.length ?? 0).toBeLessThan(2);
+    expect(errors.join()).not.toContain('nestjs-k8s-lock:');
+  });
 });
 
 it('a failure that comes again is told once, and at the end how often it came', async () => {

@@ -227,7 +227,9 @@ describe('the lock name', () => {
       [name],
     );
     await expect(call).rejects.toThrow(LockConfigurationError);
-    await expect(call).rejects.toThrow(`Orders.named: the lock name ${fault}`);
+    await expect(call).rejects.toThrow(
+      `Orders.named did not run: the lock name ${fault}`,
+    );
     expect(orders.runs).toBe(runs);
   });
 

@@ -1,6 +1,7 @@
 /** Every message that README.md explains is one that the library really gives, and the other way round. */
 import { randomUUID } from 'node:crypto';
 import { Controller, Get, Injectable, Logger, Module } from '@nestjs/common';
+import { Cron } from '@nestjs/schedule';
 import { Test } from '@nestjs/testing';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import {
@@ -84,6 +85,35 @@ afterAll(async () => {
   await Promise.all(closing.map((close) => close()));
   await server.stop();
 });
+
+/** Two jobs, each with a LockService of its own. */
+async function startJobs(
+  ...[one, other, ...prefixes]: [string, string, ...string[]]
+): Promise<unknown> {
+  const kubeConfig = await server.kubeConfig();
+  const imports = [one, other].map((lock, index) => {
+    class Scheduled {
+      @Cron('0 0 1 1 *')
+      @WithLeaseLock(lock)
+      async run() {}
+    }
+    @Module({
+      imports: [
+        K8sLockModule.forRoot({
+          kubeConfig,
+          namePrefix: prefixes[index],
+          isGlobal: false,
+        }),
+      ],
+      providers: [Scheduled],
+    })
+    class JobsModule {
+      readonly lock = lock;
+    }
+    return JobsModule;
+  });
+  return (await Test.createTestingModule({ imports }).compile()).init();
+}
 
 /** Who is given the messages, and what for: somebody who … */
 const MISTAKES: Record<string, () => Promise<unknown>> = {
@@ -248,6 +278,9 @@ const MISTAKES: Record<string, () => Promise<unknown>> = {
     );
     throw new Error(await logger.next('as global'));
   },
+  'gives two jobs one lock': () => startJobs('same', 'same'),
+  'gives two jobs one Lease by prefix and name': () =>
+    startJobs('b', '-b', 'a-', 'a'),
   'forgets the parentheses': async () => {
     Reflect.apply(WithLeaseLock, undefined, [Jobs.prototype, 'throws', {}]);
   },
