@@ -49,7 +49,7 @@ beforeEach(() => {
   [begun, goOn, finish] = [defer(), defer(), defer()];
 });
 
-const SHORT = { waitTimeout: 20 };
+const SHORT = { waitTimeout: 1_000 };
 
 @Injectable()
 class Orders {

@@ -1,7 +1,6 @@
 /** Under @Cron each planned fire is run once in the cluster; calls by hand are for no fire; and what became of each call is told. */
 import { Injectable } from '@nestjs/common';
 import { Cron, Interval } from '@nestjs/schedule';
-import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { filter, firstValueFrom } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -20,6 +19,7 @@ import {
   type CallEnd,
 } from './cron-pods.js';
 import { defer } from './lock-app.js';
+import { aborted } from '../support/aborted.js';
 
 const work = vi.fn<(job: string) => Promise<void>>();
 
@@ -86,7 +86,7 @@ class Jobs {
   @WithLeaseLock('hanging', { maxHold: 100 })
   async hanging() {
     const { signal } = currentLock()!;
-    await once(signal, 'abort');
+    await aborted(signal);
     signal.throwIfAborted();
   }
 

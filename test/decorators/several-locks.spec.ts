@@ -1,5 +1,4 @@
 /** Several @WithLeaseLock on one method: taken in one order everywhere, and all or none. */
-import { once } from 'node:events';
 import { Injectable, SetMetadata } from '@nestjs/common';
 import {
   Cron,
@@ -22,6 +21,7 @@ import {
 import { CLAIM } from '../../lib/lock/record/fire-claim.js';
 import { nextEvent } from './http-clients.js';
 import { LIVELY, startLockApp, type LockApp } from './lock-app.js';
+import { aborted } from '../support/aborted.js';
 
 const THROW = { onLocked: 'throw' } as const;
 
@@ -108,7 +108,7 @@ class Transfers {
   @WithLeaseLock('b')
   @WithLeaseLock('a')
   async untilLost(@HeldLock() lock?: LeaseLock) {
-    await once(lock!.signal, 'abort');
+    await aborted(lock!.signal);
     if (lock?.isHeld === false) {
       lock.assertHeld();
     }
@@ -341,7 +341,7 @@ describe('several locks under @Cron', () => {
       @WithLeaseLock('y-guard')
       @WithLeaseLock('x-job')
       async run(@HeldLock() lock?: LeaseLock) {
-        await once(lock!.signal, 'abort');
+        await aborted(lock!.signal);
         throw lock!.signal.reason;
       }
     }

@@ -1,5 +1,4 @@
 /** What a call of a method under @WithLeaseLock does, and what the decorator refuses. */
-import { once } from 'node:events';
 import { applyDecorators, Injectable } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -11,6 +10,7 @@ import {
   type LeaseLock,
 } from '../../lib/index.js';
 import { defer, LIVELY, startLockApp, type LockApp } from './lock-app.js';
+import { aborted } from '../support/aborted.js';
 
 class OutOfStock extends Error {}
 
@@ -58,7 +58,7 @@ class Orders {
     this.runs += 1;
   }
 
-  @WithLeaseLock('orders-wait', { waitTimeout: 30 })
+  @WithLeaseLock('orders-wait', { waitTimeout: 1_000 })
   async waitShortly() {
     this.runs += 1;
   }
@@ -282,9 +282,8 @@ describe('when the lock is taken', () => {
 describe('a lost lock', () => {
   it('aborts the signal, and the call resolves all the same', async () => {
     const reason = await orders.outlive(async (lock) => {
-      const aborted = once(lock.signal, 'abort');
       await fixture.others.forceRelease('orders-outlive');
-      await aborted;
+      await aborted(lock.signal);
       return lock.signal.reason;
     });
     expect(reason).toBeInstanceOf(LockLostError);

@@ -1,10 +1,10 @@
 /** What README.md says in passing, that none of its examples shows and no other suite tests. */
 import { Controller, Get, UseGuards, type CanActivate } from '@nestjs/common';
-import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { startLockApp } from '../decorators/lock-app.js';
 import { eventually } from './eventually.js';
+import { aborted } from '../support/aborted.js';
 
 describe('LockService', () => {
   it('names the Lease like the lock where it can, and never two alike', async () => {
@@ -69,7 +69,7 @@ describe('the options', () => {
       leaseDuration: 10_000,
       safetyMargin: 9_900,
     });
-    await once(signal, 'abort');
+    await aborted(signal);
     const held = performance.now() - before;
     expect(held).toBeGreaterThanOrEqual(100);
     expect(held).toBeLessThan(10_000);

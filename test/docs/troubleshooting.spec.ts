@@ -17,6 +17,7 @@ import { LeaseApiServer } from '../../lib/testing/index.js';
 import { askAndLeave } from '../decorators/http-clients.js';
 import { startLockApp, WarningLog } from '../decorators/lock-app.js';
 import { findCode, findItems } from './pages.js';
+import { aborted } from '../support/aborted.js';
 
 @Injectable()
 class Jobs {
@@ -363,14 +364,10 @@ async function lossOf(
 ): Promise<never> {
   const pod = await startPod({ ...ATTENTIVE, ...options });
   const lock = await pod.acquire(name);
-  const lost = new Promise<never>((_, reject) => {
-    lock.signal.addEventListener('abort', () => {
-      void lock.release();
-      reject(lock.signal.reason);
-    });
-  });
-  await Promise.all([lost, cause(lock)]);
-  return lost;
+  await cause(lock);
+  const reason = await aborted(lock.signal);
+  await lock.release();
+  throw reason;
 }
 
 async function startPod(

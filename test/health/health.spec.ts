@@ -1,5 +1,4 @@
 /** The health indicator under the real Terminus, with an API server that fails in every way. */
-import { once } from 'node:events';
 import { Controller, Get } from '@nestjs/common';
 import {
   HealthCheck,
@@ -13,6 +12,7 @@ import { LockHealthIndicator } from '../../lib/health/index.js';
 import type { LockService } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { startLockApp, type LockApp } from '../decorators/lock-app.js';
+import { aborted } from '../support/aborted.js';
 
 @Controller('health')
 class HealthController {
@@ -158,9 +158,8 @@ describe('isHealthy', () => {
   it('is down as long as work goes on under a lock that was lost', async () => {
     await using fixture = await startHealthApp();
     const lock = await fixture.locks.acquire('import', STEADY);
-    const aborted = once(lock.signal, 'abort');
     await fixture.others.forceRelease('import');
-    await aborted;
+    await aborted(lock.signal);
     expect(await ask(fixture, 'ready')).toEqual([
       503,
       { status: 'down', apiServer: 'up', lost: ['import'] },
@@ -197,17 +196,20 @@ describe('isAlive', () => {
   it('is down when work goes on under a lock whose lease has expired', async () => {
     await using fixture = await startHealthApp();
     const lock = await fixture.locks.acquire('import', {
-      leaseDuration: 1_000,
+      leaseDuration: 2_000,
+      safetyMargin: 1_500,
       autoRenew: false,
     });
-    await once(lock.signal, 'abort');
+    await aborted(lock.signal);
     // Its holder gives up by itself before the lease expires for others.
     expect((await ask(fixture, 'live'))[0]).toBe(200);
-    await vi.waitFor(async () =>
-      expect(await ask(fixture, 'live')).toEqual([
-        503,
-        { status: 'down', lost: ['import'] },
-      ]),
+    await vi.waitFor(
+      async () =>
+        expect(await ask(fixture, 'live')).toEqual([
+          503,
+          { status: 'down', lost: ['import'] },
+        ]),
+      10_000,
     );
     await lock.release();
     expect(await ask(fixture, 'live')).toEqual([200, { status: 'up' }]);

@@ -186,8 +186,9 @@ describe('while holding', () => {
       });
       const before = performance.now();
       const lock = await service.acquire(name);
+      const isLost = service.next('lost');
       await breakDown();
-      const lost = await service.next('lost');
+      const lost = await isLost;
       const after = performance.now();
 
       expect(lost.reason).toBe('deadline');

@@ -9,6 +9,7 @@ import {
 } from '../../lib/lock.errors.js';
 import { currentLock } from '../../lib/lock/hold/current-lock.js';
 import { useApi } from './lock-services.js';
+import { aborted } from '../support/aborted.js';
 
 const api = useApi();
 let names = 0;
@@ -33,7 +34,7 @@ describe('withLock', () => {
     let leftBehind: Promise<string> | undefined;
     await service.withLock(name, { maxHold: 10 }, async (lock) => {
       leftBehind = isOver.then(() => service.withLock(name, () => 'ran'));
-      await new Promise((lost) => lock.signal.addEventListener('abort', lost));
+      await aborted(lock.signal);
     });
     expect(await leftBehind).toBe('ran');
   });
@@ -99,8 +100,7 @@ describe('withLock', () => {
     const admin = await api.service();
     const result = await service.withLock(name, async (lock) => {
       await admin.forceRelease(name);
-      await service.next('lost');
-      expect(lock.signal.reason).toBeInstanceOf(LockLostError);
+      expect(await aborted(lock.signal)).toBeInstanceOf(LockLostError);
       expect(() => lock.assertHeld()).toThrow(LockLostError);
       expect(() => lock.assertHeld()).toThrow('its release was forced');
       return 'all the same';
@@ -160,8 +160,8 @@ describe('nesting', () => {
   it('rejects with LockLostError under a lock that was lost', async () => {
     const name = newName();
     const service = await api.service({ maxHold: 20 });
-    await service.withLock(name, async () => {
-      await service.next('lost');
+    await service.withLock(name, async (lock) => {
+      await aborted(lock.signal);
       const error = await failure(service.withLock(name, () => undefined));
       expect(error).toBeInstanceOf(LockLostError);
     });
@@ -423,7 +423,7 @@ describe('messages', () => {
         explanation: expect.stringContaining('it waits for itself'),
       });
     }
-    const foreign = await failure(other.acquire(name, { waitTimeout: 20 }));
+    const foreign = await failure(other.acquire(name, { waitTimeout: 1_000 }));
     expect(foreign).toMatchObject({ isOwnProcess: false });
     expect(foreign.message).toContain('another request or process');
   });

@@ -8,6 +8,7 @@ import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { defer } from '../decorators/lock-app.js';
 import { TestService, useApi } from './lock-services.js';
+import { aborted } from '../support/aborted.js';
 
 const api = useApi();
 let names = 0;
@@ -103,38 +104,31 @@ describe('work that outlives the work which started it', () => {
     const name = newName();
     const [service, other] = [await api.service(), await api.service()];
     const begun = defer();
-    const lost = defer<unknown>();
     let inner: Promise<unknown> | undefined;
     await service.withLock(
       name,
       { leaseDuration: 1_000, renewInterval: 50 },
       () => {
         inner = service.withLock(name, (lock) => {
-          lock.signal.addEventListener('abort', () =>
-            lost.resolve(lock.signal.reason),
-          );
           begun.resolve();
-          return lost.promise;
+          return aborted(lock.signal);
         });
         return begun.promise;
       },
     );
     await other.forceRelease(name);
-    expect(await lost.promise).toMatchObject({ reason: 'freed' });
-    await inner;
+    expect(await inner).toMatchObject({ reason: 'freed' });
   });
 
   it('hears of a shutdown', async () => {
     const name = newName();
     const service = await api.service({ shutdownTimeout: 10_000 });
     const begun = defer<LeaseLock>();
-    const stopped = defer();
     let inner: Promise<unknown> | undefined;
     await service.withLock(name, async () => {
       inner = service.withLock(name, (lock) => {
-        lock.signal.addEventListener('abort', () => stopped.resolve());
         begun.resolve(lock);
-        return stopped.promise;
+        return aborted(lock.signal);
       });
       await begun.promise;
     });

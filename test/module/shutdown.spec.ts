@@ -1,5 +1,4 @@
 /** The order in which an application closes, and what it logs about locks while it runs. */
-import { once } from 'node:events';
 import {
   Controller,
   Get,
@@ -30,6 +29,7 @@ import {
 } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { defer, startLockApp, WarningLog } from '../decorators/lock-app.js';
+import { aborted } from '../support/aborted.js';
 
 const holderOf = (server: LeaseApiServer, name: string) =>
   server.lease({ namespace: 'default', name })?.spec?.holderIdentity ||
@@ -62,7 +62,7 @@ describe('shutdown', () => {
         const { signal } = currentLock()!;
         order.push('job started');
         started.resolve();
-        await once(signal, 'abort');
+        await aborted(signal);
         order.push(`asked to stop: ${signal.reason.reason}`);
         order.push(holderOf(server, 'job') ? 'still held' : 'not held');
       }
@@ -153,7 +153,7 @@ describe('shutdown', () => {
         async run() {
           const { signal } = currentLock()!;
           started.resolve();
-          await once(signal, 'abort');
+          await aborted(signal);
           return signal.reason.reason;
         }
       }
@@ -201,12 +201,12 @@ describe('shutdown', () => {
         @WithLeaseLock('work')
         async run() {
           const { signal } = currentLock()!;
-          const aborted = fromEvent(signal, 'abort').pipe(
+          const shutsDown = fromEvent(signal, 'abort').pipe(
             take(1),
             map(() => ({ data: 'last' })),
           );
           return new Observable((subscriber) => {
-            subscriber.add(aborted.subscribe(subscriber));
+            subscriber.add(shutsDown.subscribe(subscriber));
             started.resolve();
           });
         }
@@ -240,7 +240,7 @@ describe('shutdown', () => {
           async run() {
             const { signal } = currentLock()!;
             started.resolve();
-            await once(signal, 'abort');
+            await aborted(signal);
           }
         }
         @Module({ providers: [Worker], exports: [Worker] })
@@ -277,7 +277,6 @@ describe('shutdown', () => {
         { lock: { shutdownTimeout: 50 } },
       );
       const lock = await fixture.locks.acquire('held');
-      const aborted = once(lock.signal, 'abort');
       const answer = fixture.request('slow', ONCE);
       await started.promise;
       const released = new Promise<void>((resolve) => {
@@ -286,7 +285,7 @@ describe('shutdown', () => {
         );
       });
       const closed = fixture.app.close();
-      await aborted;
+      await aborted(lock.signal);
       await expect(fixture.locks.acquire('other')).rejects.toMatchObject({
         reason: 'shutdown',
       });
@@ -347,9 +346,8 @@ describe('the log', () => {
     const logger = new WarningLog();
     await using fixture = await startLockApp({}, { logger });
     const lock = await fixture.locks.acquire('job', FAST);
-    const aborted = once(lock.signal, 'abort');
     await fixture.others.forceRelease('job');
-    await aborted;
+    await aborted(lock.signal);
     expect(lock.signal.reason).toBeInstanceOf(LockLostError);
     expect(await logger.next('was lost')).toBe(lock.signal.reason.explanation);
   });

@@ -1,5 +1,4 @@
 /** What a review of the package's security has found: hostile names where they are shown, forged ones where they are read, calls without an end, and ways to credentials. */
-import { once } from 'node:events';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { LockHealthIndicator } from '../../lib/health/index.js';
@@ -13,6 +12,7 @@ import { TestService } from '../lock/lock-services.js';
 import { startTelemetryApp } from '../telemetry/telemetry-app.js';
 import { errorOf } from './error-of.js';
 import { findUnprintable, HOSTILE_TEXTS } from './hostile-text.js';
+import { aborted } from '../support/aborted.js';
 
 const hostile = Object.values(HOSTILE_TEXTS);
 
@@ -59,7 +59,7 @@ describe('a hostile lock name', () => {
       renewInterval: 20,
     });
     await fixture.others.forceRelease(name);
-    await once(lock.signal, 'abort');
+    await aborted(lock.signal);
     const health = await fixture.app
       .get(LockHealthIndicator)
       .isHealthy('locks');

@@ -1,5 +1,4 @@
 /** What others write into a Lease, within their rights, is shown as data only: never believed further, and never printed as it came. */
-import { once } from 'node:events';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -25,6 +24,7 @@ import { describeOnEachServer } from '../api-servers.js';
 import { CapturedLog } from './captured-log.js';
 import { errorOf } from './error-of.js';
 import { findUnprintable, HOSTILE_TEXTS } from './hostile-text.js';
+import { aborted } from '../support/aborted.js';
 
 const PARKED_BY = 'nestjs-k8s-lock/parked-by';
 const ANNOTATIONS = [ACQUIRED_AT, LOCK_NAME, CLAIM, PARKED_BY, EVICTED];
@@ -134,7 +134,7 @@ describeOnEachServer('the record of somebody else', (server) => {
 
       const lock = await locks.acquire(name, { renewInterval: 20 });
       await write(name, spec);
-      await once(lock.signal, 'abort');
+      await aborted(lock.signal);
       expect(log.texts.join('\n')).toContain('its Lease names another holder');
       expect(log.texts.map(findUnprintable).filter(Boolean)).toEqual([]);
       await lock.release();

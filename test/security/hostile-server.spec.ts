@@ -1,4 +1,5 @@
 /** The whole client against a server that answers anything at all: it never takes a lock for its own that is not, and always comes to an end. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -11,6 +12,7 @@ import { PATIENCE } from '../processes/test-process.js';
 import { TestService } from '../lock/lock-services.js';
 import { HostileServer, scriptAbout, type Script } from './hostile-server.js';
 import { member, statedBy } from './stated.js';
+import { aborted } from '../support/aborted.js';
 
 /** So many locks in each run, at the same time. */
 const LOCKS = 32;
@@ -126,10 +128,10 @@ async function useLock(
       acquired += 1;
       expectTold(server, lock);
       // oxlint-disable-next-line no-await-in-loop
-      await new Promise((resolve) => {
-        lock.signal.addEventListener('abort', resolve, { once: true });
-        setTimeout(resolve, 2 * OPTIONS.renewInterval);
-      });
+      await Promise.race([
+        aborted(lock.signal),
+        sleep(2 * OPTIONS.renewInterval),
+      ]);
       // oxlint-disable-next-line no-await-in-loop
       await settle('release', lock.release());
     }

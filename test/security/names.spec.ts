@@ -1,5 +1,4 @@
 /** A lock name from outside stays a name: it leads to its own Lease and nowhere else, and is never printed as it came. */
-import { once } from 'node:events';
 import { inspect } from 'node:util';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +15,7 @@ import {
 import { CapturedLog } from './captured-log.js';
 import { errorOf } from './error-of.js';
 import { findUnprintable, HOSTILE_TEXTS } from './hostile-text.js';
+import { aborted } from '../support/aborted.js';
 
 /** The path of the Leases of a namespace, or of one of them, and nothing behind it but a known query. */
 const LEASE_PATH =
@@ -71,7 +71,7 @@ describe.each(Object.entries(HOSTILE_TEXTS))(
 
       const lost = await locks.acquire(name, BRISK);
       await others.forceRelease(name);
-      await once(lost.signal, 'abort');
+      await aborted(lost.signal);
       errors.push(lost.signal.reason);
 
       const renewed = await locks.acquire(name, BRISK);

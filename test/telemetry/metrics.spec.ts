@@ -1,10 +1,10 @@
 /** The metrics, as the OpenTelemetry SDK exports them. */
-import { once } from 'node:events';
 import * as conventions from '@opentelemetry/semantic-conventions/incubating';
 import { describe, expect, it, vi } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { defer, LIVELY } from '../decorators/lock-app.js';
 import { startTelemetryApp, type TelemetryApp } from './telemetry-app.js';
+import { aborted } from '../support/aborted.js';
 
 const {
   ATTR_ERROR_TYPE,
@@ -60,9 +60,8 @@ describe('the metrics', () => {
     const timedOut = locks.acquire('import', { waitTimeout: 500 });
     await expect(timedOut).rejects.toThrow(LockNotAcquiredError);
     const lock = await locks.acquire('lost', LIVELY);
-    const aborted = once(lock.signal, 'abort');
     await others.forceRelease('lost');
-    await aborted;
+    await aborted(lock.signal);
     await lock.release();
     await expect(
       locks.withLock('failing', () => Promise.reject(new Error('no ink'))),
@@ -156,9 +155,8 @@ describe('the metrics', () => {
       leaseDuration: 1_000,
       renewInterval: 10,
     });
-    const aborted = once(lock.signal, 'abort');
     await others.forceRelease('a');
-    await aborted;
+    await aborted(lock.signal);
     await lock.release();
     const holds = await fixture.series('k8s_lock.hold.duration');
     expect(holds).toEqual([
@@ -227,7 +225,6 @@ describe('the metrics', () => {
 
   it('count the requests of watches, from the very first', async () => {
     await using fixture = await startTelemetryApp({ providers: [Jobs] });
-    await fixture.server.requests.next({ verb: 'watch', name: 'report' });
     await vi.waitFor(async () => {
       const series = await fixture.series('k8s_lock.request.duration');
       expect(
@@ -277,7 +274,7 @@ it('nothing that is recorded carries a holder or a token', async () => {
   const { locks, others } = fixture;
   const other = await others.acquire('import', LIVELY);
   await expect(
-    locks.acquire('import', { waitTimeout: 20 }),
+    locks.acquire('import', { waitTimeout: 1_000 }),
   ).rejects.toMatchObject({ holder: other.holderIdentity });
   const lock = await locks.acquire('import-2');
   await lock.release();

@@ -1,5 +1,4 @@
 /** The spans, as the OpenTelemetry SDK exports them. */
-import { once } from 'node:events';
 import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace-base';
 import { Subject } from 'rxjs';
@@ -7,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { LIVELY } from '../decorators/lock-app.js';
 import { startTelemetryApp, type TelemetryApp } from './telemetry-app.js';
+import { aborted } from '../support/aborted.js';
 
 const rows = new Subject<number>();
 
@@ -139,9 +139,8 @@ describe('the span of a locked section', () => {
     await using fixture = await startTelemetryApp();
     const options = { leaseDuration: 1_000, renewInterval: 10 };
     await fixture.locks.withLock('import', options, async (lock) => {
-      const aborted = once(lock.signal, 'abort');
       await fixture.others.forceRelease('import');
-      await aborted;
+      await aborted(lock.signal);
       expect(fixture.spans()).toEqual([]);
     });
     const span = only(fixture);
@@ -168,7 +167,7 @@ describe('the span of a call', () => {
     await using fixture = await startTelemetryApp();
     await fixture.others.acquire('import', LIVELY);
     await expect(
-      fixture.locks.acquire('import', { waitTimeout: 20 }),
+      fixture.locks.acquire('import', { waitTimeout: 1_000 }),
     ).rejects.toThrow(LockNotAcquiredError);
     expect(only(fixture)).toMatchObject({
       attributes: {

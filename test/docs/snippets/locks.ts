@@ -4,7 +4,6 @@ import { expect, vi } from 'vitest';
 import {
   LockLostError,
   type K8sLockModuleOptions,
-  type LeaseLock,
   type LockState,
 } from '../../../lib/index.js';
 import { startLockApp, type LockApp } from '../../decorators/lock-app.js';
@@ -17,6 +16,7 @@ import {
   writePage,
 } from '../your-code.js';
 import type { SnippetTest, Statements } from './snippet-test.js';
+import { aborted } from '../../support/aborted.js';
 
 /** A holder that learns quickly what has become of its lock. */
 const ATTENTIVE: K8sLockModuleOptions = {
@@ -71,9 +71,7 @@ export const locks: Record<string, SnippetTest> = {
     importPage.mockImplementation(async (page, { signal }) => {
       if (page === '2') {
         await fixture.others.forceRelease('import');
-        await new Promise((resolve) =>
-          signal?.addEventListener('abort', resolve),
-        );
+        await aborted(signal!);
       }
     });
     await expect(program.default(fixture.locks)).rejects.toThrow(LockLostError);
@@ -123,7 +121,7 @@ export const locks: Record<string, SnippetTest> = {
     await program.default(fixture.locks);
     const lock = await fixture.locks.acquire('import');
     await fixture.others.forceRelease('import');
-    await aborted(lock);
+    await aborted(lock.signal);
     expect(alertSomebody.mock.calls).toEqual([['import: freed']]);
   },
 
@@ -163,8 +161,4 @@ function watchImport(fixture: LockApp): { isHeld?: boolean } {
     return ['row 1', 'row 2'];
   });
   return seen;
-}
-
-function aborted({ signal }: LeaseLock): Promise<unknown> {
-  return new Promise((resolve) => signal.addEventListener('abort', resolve));
 }
