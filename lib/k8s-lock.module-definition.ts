@@ -12,7 +12,12 @@ export const IS_CONFIGURED = Symbol('K8S_LOCK_IS_CONFIGURED');
 
 /** What `forRoot` and `forRootAsync` take beside the options. */
 export interface K8sLockModuleExtras {
-  /** Offer `LockService` to every module, not only to those that import this one. Default true. */
+  /**
+   * Offer `LockService` to every module, not only to those that import this one. In `forRootAsync()` it
+   * stands beside `useFactory`, not in what the factory returns.
+   *
+   * @defaultValue `true`
+   */
   isGlobal?: boolean;
 }
 

@@ -4,74 +4,101 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { LockConfigurationError, printable, quote } from './lock.errors.js';
 
-/** How one lock is taken, kept and given back. Every duration is in milliseconds. */
+/** How one lock is acquired, held and released. Every duration is in milliseconds. */
 export interface LockOptions {
   /**
-   * The namespace of the Lease. Default: that of the kubeconfig's context, or the pod's own, else
-   * `default`.
+   * Namespace of the Lease.
+   *
+   * @defaultValue the namespace of the kubeconfig's context, or of the pod, else `default`
    */
   namespace?: string;
   /**
-   * How long a holder that stopped renewing (crashed, paused, cut off) keeps others out. Whole
-   * seconds from 1 000 ms, or `'infinite'`: held until released, even if the holder dies. Default
-   * 15 000.
+   * How long a holder that stopped renewing (crashed, paused, cut off) keeps others out. Whole seconds
+   * of at least `1000`, or `'infinite'`: held until released, even if the holder dies.
+   *
+   * @defaultValue `15000`
    */
   leaseDuration?: number | 'infinite';
   /**
-   * Keep the lease alive while it is held. `false`: the lock is lost `safetyMargin` before
-   * `leaseDuration` is over. Default true.
+   * Renew the lease while the lock is held. `false`: the lock is lost `safetyMargin` before
+   * `leaseDuration` ends.
+   *
+   * @defaultValue `true`
    */
   autoRenew?: boolean;
-  /** Time between renewals. Default `leaseDuration / 3`, and 5 000 when it is infinite. */
+  /**
+   * Time between renewals: at least `10`, at most `leaseDuration - safetyMargin - 50`.
+   *
+   * @defaultValue `leaseDuration / 3`, or `5000` when infinite
+   */
   renewInterval?: number;
   /**
-   * How long before the lease would expire for others its holder gives up by itself, so that two
-   * clocks that run at different rates never overlap. Default `leaseDuration / 10`, and 0 when it is
-   * infinite.
+   * A holder that can't renew gives up this long before its lease expires for others, so that clocks
+   * that run at different rates never overlap. At most `leaseDuration - 100`.
+   *
+   * @defaultValue `leaseDuration / 10`, or `0` when infinite
    */
   safetyMargin?: number;
-  /** Hard limit: after it the signal aborts and renewal stops. Default: none. */
+  /**
+   * Hard limit: after this time the lock is lost, whatever the work does.
+   *
+   * @defaultValue none
+   */
   maxHold?: number;
   /**
-   * The lock stays taken at least this long after it was acquired, even if the work ends sooner; the
-   * caller is not kept waiting. Others see it in whole seconds, rounded up. Not for a planned fire that
-   * was cut short. Default 0.
+   * The lock stays taken for at least this long after it was acquired, even if the work ends sooner.
+   * The caller is not kept waiting. Other processes see it in whole seconds, rounded up. Does not apply
+   * to a fire that was cut short.
+   *
+   * @defaultValue `0`
    */
   minHold?: number;
   /**
-   * Poll interval while waiting, with jitter. A watch usually wakes a waiter long before; this is
-   * what remains when it can't. Default 1 000.
+   * Poll interval while waiting, with jitter; at least `10`. A watch usually wakes a waiter long
+   * before; polling is the fallback. With `autoRenew: false` the holder also checks at this interval
+   * whether it still has the lock.
+   *
+   * @defaultValue `1000`
    */
   retryInterval?: number;
   /**
-   * How long to wait for the lock; 0 tries once. Default: no limit in `LockService`, 10 000 under
-   * `@WithLeaseLock` and `LeaseLockInterceptor()`.
+   * How long to wait for the lock. `0` tries once.
+   *
+   * @defaultValue none, or `10000` under `@WithLeaseLock` and `LeaseLockInterceptor()`
    */
   waitTimeout?: number;
-  /** Create the Lease when it does not exist. `false`: a missing Lease is an error. Default true. */
+  /**
+   * Create the Lease when it does not exist. `false`: a missing Lease is an error.
+   *
+   * @defaultValue `true`
+   */
   createLease?: boolean;
   /**
-   * Delete the Lease on release instead of marking it free. For dynamic names, so that Leases do not
-   * pile up. One that remembers a planned fire is kept. Default false.
+   * Delete the Lease on release instead of marking it free, so that Leases of dynamic names do not pile
+   * up. A Lease that `minHold` keeps taken, that remembers a fire, or that has finalizers is kept.
+   *
+   * @defaultValue `false`
    */
   deleteOnRelease?: boolean;
   /**
-   * Work that runs under the lock, and asks for it again by `withLock()` or a decorated method, shares it:
-   * the lock is released when all of that work has ended. What counts as such work is told by the async
-   * context, so a job that runs in the context of a holder which did not start it (as in a queue that the
-   * holder has set going) shares the lock, too. `false`, on either of the two: it waits for the lock like
-   * anybody else, and work that asks for the lock that it runs under waits for itself. Default true.
+   * Work that runs under the lock and asks for it again, by `withLock()` or a decorated method, shares
+   * it. The lock is released when all of that work has ended. The async context decides what counts as
+   * such work: a job that a queue runs in the context of a holder shares the lock, even if another
+   * caller queued it. `false`, on either of the two: the call waits like any other, and waits for itself
+   * if its own caller holds the lock.
+   *
+   * @defaultValue `true`
    */
   reentrant?: boolean;
 }
 
 /**
- * What a call under `@WithLeaseLock` or `LeaseLockInterceptor()` does when the lock is taken. A call that
- * runs once per fire (`oncePerFire`) first makes sure that the holder is alive, which takes until that
- * one renews; if it is dead, the call gets the lock as soon as its lease has expired.
+ * What a call under `@WithLeaseLock` or `LeaseLockInterceptor()` does when the lock is taken. A call under
+ * `oncePerFire` first makes sure that the holder is alive, which takes until the holder renews. If the
+ * holder is dead, the call acquires the lock as soon as the lease has expired.
  */
 export type OnLocked =
-  /** Wait, up to `waitTimeout`, then reject with `LockNotAcquiredError`. */
+  /** Wait for up to `waitTimeout`, then reject with `LockNotAcquiredError`. */
   | 'wait'
   /** Do not run; the call resolves with undefined, and a route answers 204. */
   | 'skip'
@@ -79,11 +106,11 @@ export type OnLocked =
   | 'throw';
 
 /**
- * What is used of a `KubeConfig` of `@kubernetes/client-node`, and no more: one of another copy or version
- * of that package fits, and so does an object without it. Nothing of that package is in these types.
+ * The part of a `KubeConfig` of `@kubernetes/client-node` that is used. A KubeConfig of another copy or
+ * version of that package fits, and so does a plain object. These types import nothing from that package.
  */
 export interface KubeConfigLike {
-  /** Adds the credentials and what TLS needs. Called for each request, so that they may change. */
+  /** Adds the credentials and the TLS settings. Called for each request, since they may change. */
   applyToHTTPSOptions(options: RequestOptions): Promise<void>;
   getContextObject(name: string): { readonly namespace?: string } | null;
   getCurrentCluster(): {
@@ -97,33 +124,47 @@ export interface KubeConfigLike {
 /** What `K8sLockModule.forRoot()` takes: the defaults of every lock, and the connection. */
 export interface K8sLockModuleOptions extends LockOptions {
   /**
-   * A `KubeConfig` of `@kubernetes/client-node` to use. Default: the in-cluster configuration where
-   * there is one, else the local kubeconfig (`KUBECONFIG`, `~/.kube/config`).
+   * A `KubeConfig` of `@kubernetes/client-node`.
+   *
+   * @defaultValue the in-cluster configuration where there is one, else the local kubeconfig (`KUBECONFIG`, else `~/.kube/config`)
    */
   kubeConfig?: KubeConfigLike;
-  /** `true`: only the in-cluster configuration; `false`: only the local kubeconfig. Default: either. */
+  /**
+   * `true`: only the in-cluster configuration. `false`: only the local kubeconfig.
+   *
+   * @defaultValue none: either
+   */
   inCluster?: boolean;
   /**
-   * Who this process is, in the holder identity of its locks. Must be unique per process. Default
-   * `<hostname>_<uuid>`.
+   * Identifies this process in the holder identity of its locks. Must be unique per process.
+   *
+   * @defaultValue `<hostname>_<uuid>`
    */
   clientId?: string;
-  /** Put before every lock name, for instance to tell environments apart. Default: none. */
+  /**
+   * Put before every lock name, for instance to keep environments apart.
+   *
+   * @defaultValue none
+   */
   namePrefix?: string;
   /**
-   * How long one request to the API server may take. For a held lock it is always cut to the time
-   * left to the deadline. Default 5 000.
+   * How long one request to the API server may take, including the time it is queued; at least `100`.
+   * For a held lock it is cut to the time left to the deadline.
+   *
+   * @defaultValue `5000`
    */
   requestTimeout?: number;
   /**
-   * How long the closing application waits for locked work to end before it releases the locks.
-   * Default 10 000.
+   * How long a closing application waits for locked work to end before it releases the locks.
+   *
+   * @defaultValue `10000`
    */
   shutdownTimeout?: number;
   /**
-   * Ask at startup whether the API server answers and grants the rights that locks need. `'warn'`
-   * logs what is missing, `'require'` keeps the application from starting, `false` does not ask.
-   * Default `'warn'`.
+   * Check at startup that the API server answers and grants the rights that locks need. `'warn'` logs
+   * what is missing, `'require'` keeps the application from starting, `false` does not check.
+   *
+   * @defaultValue `'warn'`
    */
   verifyAtStartup?: 'warn' | 'require' | false;
 }
@@ -157,7 +198,7 @@ export interface ResolvedModuleOptions {
   readonly lock: LockOptions;
 }
 
-/** The wait of such a call that names none. */
+/** `waitTimeout` under `@WithLeaseLock` and `LeaseLockInterceptor()`. */
 export const DECORATOR_WAIT_TIMEOUT = 10_000;
 
 /** The longest duration that a Lease can carry: leaseDurationSeconds is an int32. */

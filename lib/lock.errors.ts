@@ -79,13 +79,16 @@ export abstract class LockError extends HttpException {
   }
 }
 
-/**
- * Why a lock was not acquired: `timeout` = it stayed taken for all of `waitTimeout`; `held` = it is
- * taken and the caller did not want to wait; `shutdown` = the application is closing; `cancelled` = the
- * client of the HTTP request that waited for it has gone away.
- */
+/** Why a lock was not acquired. */
 export type LockNotAcquiredReason =
-  'timeout' | 'held' | 'shutdown' | 'cancelled';
+  /** The lock stayed taken for all of `waitTimeout`. */
+  | 'timeout'
+  /** The lock is taken, and the call does not wait. */
+  | 'held'
+  /** The application is closing. */
+  | 'shutdown'
+  /** The client of the HTTP request that waited for the lock has gone away. */
+  | 'cancelled';
 
 /** What an HTTP client is told. */
 const NOT_ACQUIRED: Record<LockNotAcquiredReason, string> = {
@@ -196,23 +199,21 @@ function adviceOf(
     : " Use onLocked: 'wait' or LockService.acquire() to wait for it.";
 }
 
-/**
- * Why a held lock was lost:
- * - `deadline`: no renewal got through in time, so the lock was given up before others may take it
- * - `taken`: the record names another holder
- * - `freed`: the record names no holder any more (somebody forced its release)
- * - `deleted`: the Lease was deleted (or deleted and created again)
- * - `max-hold`: it was held for all of `maxHold`
- * - `shutdown`: the application is closing
- * - `released`: its holder released it (only from `assertHeld()`)
- */
+/** Why a held lock was lost. */
 export type LockLossReason =
+  /** No renewal got through in time; the lock was given up before others may take it. */
   | 'deadline'
+  /** The record names another holder. */
   | 'taken'
+  /** The record names no holder any more: somebody forced its release. */
   | 'freed'
+  /** The Lease was deleted, or deleted and created again. */
   | 'deleted'
+  /** The lock was held for all of `maxHold`. */
   | 'max-hold'
+  /** The application is closing. */
   | 'shutdown'
+  /** The holder has released the lock (only from `assertHeld()`). */
   | 'released';
 
 const LOSS: Record<LockLossReason, string> = {
@@ -249,7 +250,7 @@ export class LockLostError extends LockError {
 
 /** Why the API server, or the Lease, could not be used. */
 export type LockBackendReason =
-  /** 409: the Lease has another resourceVersion or uid than the write named, or exists already. */
+  /** 409: the Lease has another resourceVersion or uid than the write names, or exists already. */
   | 'conflict'
   /** 404: the Lease of a write, or its namespace, is missing, or the address leads to no such API. */
   | 'not-found'
@@ -257,9 +258,9 @@ export type LockBackendReason =
   | 'forbidden'
   /** 401: the credentials were refused, or could not be obtained. */
   | 'unauthorized'
-  /** 400, 405, 413, 415 or 422: the API server calls the request wrong; sending it again won't help. */
+  /** 400, 405, 413, 415 or 422: the API server rejects the request; retrying won't help. */
   | 'invalid'
-  /** 429: come again after `retryAfter`. */
+  /** 429: retry after `retryAfter`. */
   | 'throttled'
   /** 5xx, or an answer that can't be read. */
   | 'server'

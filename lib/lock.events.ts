@@ -14,13 +14,13 @@ import {
   type LockReference,
 } from './lock.errors.js';
 
-/** What every event carries. */
+/** Common to all events. */
 export interface LockEventBase extends LockReference {
-  /** The decorated method, or the handler behind an interceptor, in whose call it happens: `Class.method`. */
+  /** `Class.method`, in the call of a decorated method or through an interceptor. */
   method?: string;
 }
 
-/** The lock is taken; the caller waits for it. */
+/** The lock is taken; the caller waits. */
 export interface LockWaitingEvent extends LockEventBase {
   type: 'waiting';
 }
@@ -31,24 +31,32 @@ export interface LockAcquiredEvent extends LockEventBase {
   fencingToken: bigint;
   /** The holder identity of this acquisition. */
   holder: string;
-  /** The planned time of the fire that it is for, under `oncePerFire`. */
+  /** The planned time of the fire, under `oncePerFire`. */
   fire?: Date;
   /** Milliseconds from the call to the acquisition. */
   waited: number;
 }
 
-/** A call ended without the lock, with an error: it is no skip. */
+/** Why a call ended with an error, without the lock. */
+export type NotAcquiredEventReason =
+  /** `waitTimeout` is over. */
+  | 'timeout'
+  /** The lock was taken, under `onLocked: 'throw'`. */
+  | 'held'
+  /** The application is closing. */
+  | 'shutdown'
+  /** The `signal` of the call aborted, or the client of the request has gone away. */
+  | 'cancelled'
+  /** The API server refused, or can't be used. */
+  | 'failed';
+
+/** A call ended with an error, without the lock. */
 export interface LockNotAcquiredEvent extends LockEventBase {
   type: 'not-acquired';
-  /**
-   * `timeout` = `waitTimeout` is over; `held` = under `onLocked: 'throw'` it was taken; `shutdown` = the
-   * application is closing; `cancelled` = the caller's signal aborted, or the client of its request went
-   * away; `failed` = the API server refused, or can't be used.
-   */
-  reason: 'timeout' | 'held' | 'shutdown' | 'cancelled' | 'failed';
-  /** The holder identity of who holds the lock, if that is known. */
+  reason: NotAcquiredEventReason;
+  /** The holder identity in the record, if known. */
   holder?: string;
-  /** Why the API server could not be used, where it is that. */
+  /** Why the API server could not be used, under `failed`. */
   error?: LockBackendError;
   /** Milliseconds from the call to its end. */
   waited: number;
@@ -60,7 +68,7 @@ export interface LockRenewedEvent extends LockEventBase {
   fencingToken: bigint;
 }
 
-/** The lock was given back. */
+/** The lock was released. */
 export interface LockReleasedEvent extends LockEventBase {
   type: 'released';
   fencingToken: bigint;
@@ -68,26 +76,28 @@ export interface LockReleasedEvent extends LockEventBase {
   held: number;
 }
 
-/**
- * A call did not run: under `onLocked: 'skip'` and in `tryAcquire` because the lock was taken, under
- * `onLocked: 'skip'` because the application is closing, or because its fire was claimed.
- */
+/** Why a call ended without the lock and without an error. */
+export type SkippedEventReason =
+  /** Another call, here or in another process, holds the lock. */
+  | 'held'
+  /** Another process has run this fire, or is running it. */
+  | 'fire-claimed'
+  /** The application is closing. */
+  | 'shutdown';
+
+/** A call ended without the lock and without an error, under `onLocked: 'skip'` or in `tryAcquire`. */
 export interface LockSkippedEvent extends LockEventBase {
   type: 'skipped';
-  /**
-   * `held` = somebody else holds the lock; `fire-claimed` = somebody else has run this fire, or runs it;
-   * `shutdown` = the application is closing.
-   */
-  reason: 'held' | 'fire-claimed' | 'shutdown';
-  /** The holder identity of who holds the lock, or has claimed the fire, if that is known. */
+  reason: SkippedEventReason;
+  /** The holder identity in the record, or that of the claim, if known. */
   holder?: string;
-  /** The planned time of the fire that was skipped, under `oncePerFire`. */
+  /** The planned time of the fire, under `oncePerFire`. */
   fire?: Date;
   /** Milliseconds from the call to the skip. */
   waited: number;
 }
 
-/** A method under `@WithLeaseLock`, or a call through `LeaseLockInterceptor()`, has ended well. That its lock was lost meanwhile is an event of its own. */
+/** A decorated method, or a call through an interceptor, has succeeded, even if its lock was lost meanwhile (`lost`). */
 export interface LockExecutedEvent extends LockEventBase {
   type: 'executed';
   fencingToken: bigint;
@@ -118,10 +128,10 @@ export interface LockLostEvent extends LockEventBase {
   held: number;
 }
 
-/** A request to the API server failed. What it was for goes on as long as it can. */
+/** A request to the API server failed. The operation goes on for as long as it can. */
 export interface LockBackendErrorEvent extends LockEventBase {
   type: 'backend-error';
-  /** What the request was for. */
+  /** What the request was part of. */
   operation: 'acquire' | 'renew' | 'release' | 'watch';
   error: LockBackendError;
 }
@@ -138,16 +148,16 @@ export type LockEvent =
   | LockLostEvent
   | LockBackendErrorEvent;
 
-/** One request to the API server, when it has ended. */
+/** One request to the API server has ended. */
 export interface ApiRequestEvent {
-  /** In the words of Kubernetes' access rules; `review` = the question for the own rights. */
+  /** A verb of Kubernetes RBAC, or `review` for the access review of this process. */
   verb: 'get' | 'list' | 'watch' | 'create' | 'update' | 'delete' | 'review';
   namespace: string;
-  /** Milliseconds to the end of the answer, with obtaining credentials; of a watch, to the answer's head. */
+  /** Milliseconds to the end of the answer, including obtaining credentials; of a watch, to the answer's head. */
   duration: number;
   /** The HTTP status, if an answer came. */
   status?: number;
-  /** Why none came. */
+  /** Why no answer came. */
   failure?: 'aborted' | 'credentials' | 'network' | 'timeout' | 'unreadable';
 }
 

@@ -41,7 +41,11 @@ import { orSkip } from './lock/acquire/skipped-call.js';
 
 /** How a lock is acquired by a call. */
 export interface AcquireOptions extends LockOptions {
-  /** Cancels the wait, at any moment; the call then rejects with the signal's reason. */
+  /**
+   * Cancels the wait at any moment; the call then rejects with the signal's reason.
+   *
+   * @defaultValue none
+   */
   signal?: AbortSignal;
 }
 

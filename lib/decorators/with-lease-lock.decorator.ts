@@ -19,8 +19,10 @@ import {
 /** How one decorated method takes its lock. What is not given comes from `K8sLockModule.forRoot()`. */
 export interface WithLeaseLockOptions extends LockOptions, FireOptions {
   /**
-   * What a call does when the lock is taken. Default: `'skip'` on methods under `@Cron`, `@Interval`
-   * and `@Timeout`, else `'wait'`, for `waitTimeout` (10 000 ms unless told otherwise).
+   * What a call does when the lock is taken: `'wait'` (for up to `waitTimeout`), `'skip'` (resolve with
+   * undefined) or `'throw'`.
+   *
+   * @defaultValue `'skip'` under `@Cron`, `@Interval` and `@Timeout`, else `'wait'`
    */
   onLocked?: OnLocked;
 }

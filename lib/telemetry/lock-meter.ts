@@ -34,15 +34,15 @@ export class LockMeter {
       unit: '{lock}',
     });
     this.waiting = meter.createUpDownCounter(METRIC.waiting, {
-      description: 'Calls that have asked for a lock and have no answer yet.',
+      description: 'Calls that have asked for a lock and wait for the outcome.',
       unit: '{call}',
     });
     this.acquisitions = meter.createCounter(METRIC.acquisitions, {
-      description: 'Calls that asked for a lock, by what came of it.',
+      description: 'Calls that asked for a lock, by outcome.',
       unit: '{acquisition}',
     });
     this.waitDuration = meter.createHistogram(METRIC.waitDuration, {
-      description: 'Time from asking for a lock to the answer.',
+      description: 'Time from the call to its outcome.',
       unit: 's',
       advice: { explicitBucketBoundaries: LOCK_BOUNDS },
     });
@@ -53,7 +53,7 @@ export class LockMeter {
       advice: { explicitBucketBoundaries: LOCK_BOUNDS },
     });
     this.renewals = meter.createCounter(METRIC.renewals, {
-      description: 'Renewals of the leases of held locks.',
+      description: 'Renewals of held leases.',
       unit: '{renewal}',
     });
     this.requestDuration = meter.createHistogram(METRIC.requestDuration, {

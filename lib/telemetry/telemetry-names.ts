@@ -1,9 +1,9 @@
 /**
- * The names of all metrics, attributes and events, by OpenTelemetry's semantic conventions: those that
- * the conventions know, and for the rest a namespace of this package's own.
+ * The names of all metrics, attributes and span events. Names of OpenTelemetry's semantic conventions are
+ * used where there are any; the others begin with `k8s_lock`.
  *
- * A holder's identity, a fencing token, or what else is different each time has no name here, and is
- * never recorded.
+ * Holder identities, fencing tokens and other values that differ each time have no name here and are never
+ * recorded.
  */
 import type { Attributes } from '@opentelemetry/api';
 import type { LockReference } from '../lock.errors.js';
@@ -12,13 +12,19 @@ import type { CallEnd } from '../lock/acquire/followed-call.js';
 /** The instrumentation scope. */
 export const SCOPE = 'nestjs-k8s-lock';
 
+/** The comment of each names its attributes beside the namespace and the lock name. */
 export const METRIC = {
   held: 'k8s_lock.held',
   waiting: 'k8s_lock.waiting',
+  /** `k8s_lock.acquisition.outcome` */
   acquisitions: 'k8s_lock.acquisitions',
+  /** `k8s_lock.acquisition.outcome` */
   waitDuration: 'k8s_lock.wait.duration',
+  /** `error.type`: why the lock was lost, if it was */
   holdDuration: 'k8s_lock.hold.duration',
+  /** `error.type`, if the renewal failed */
   renewals: 'k8s_lock.renewals',
+  /** `k8s_lock.request.verb`, `http.response.status_code`, and `error.type` if the request failed */
   requestDuration: 'k8s_lock.request.duration',
 } as const;
 
@@ -38,12 +44,12 @@ export const SPAN_EVENT = {
   lost: 'k8s_lock.lost',
 } as const;
 
-/** What came of a call; the conventions write values of several words with underscores. */
+/** The outcome of a call, with underscores as the conventions ask for. */
 export function outcomeOf(end: CallEnd | 'acquired'): string {
   return end.replaceAll('-', '_');
 }
 
-/** What tells the time series of locks apart. */
+/** The attributes by which the time series of locks differ. */
 export function seriesOf(
   { namespace }: Pick<LockReference, 'namespace'>,
   label: string | undefined,

@@ -109,8 +109,3 @@ function readRow(line: string): string[] {
     .split(/(?<!\\)\|/)
     .map((cell) => cell.trim());
 }
-
-/** The members of a type, to compare with a table; the compiler checks that none is missing. */
-export function keysOf<K extends PropertyKey>(keys: Record<K, true>): string[] {
-  return Object.keys(keys);
-}

@@ -21,24 +21,25 @@ export interface LeaseLockJson {
  * await table.write(rows, { ifTokenAtLeast: lock.fencingToken });
  */
 export abstract class LeaseLock implements AsyncDisposable {
-  /** The name that the lock was acquired by. */
+  /** The lock name, as given to the call. */
   abstract readonly name: string;
+  /** The namespace of the Lease. */
   abstract readonly namespace: string;
   /** The name of the Lease object. */
   abstract readonly leaseName: string;
-  /** Who holds it: `<clientId>_<nonce>`, unique to this acquisition. */
+  /** `<clientId>_<nonce>`, unique to this acquisition. */
   abstract readonly holderIdentity: string;
   /**
-   * Greater than that of every earlier holder of this lock, and smaller than that of every later
-   * one. A store that refuses writes with a smaller token than it has seen is safe even from a
-   * holder that was paused for longer than its lease. It is the resourceVersion of the acquiring
-   * write; restoring etcd from a backup is the one thing that can set it back.
+   * Greater than the token of every earlier holder of this lock, and smaller than that of every later
+   * one. A store that refuses smaller tokens than it has seen is safe even from a holder that was paused
+   * for longer than its lease. The token is the resourceVersion of the acquiring write; only a restore
+   * of etcd from a backup can set it back.
    */
   abstract readonly fencingToken: bigint;
   /**
-   * Aborts with a `LockLostError` when the lock is lost, before anybody else can hold it (unless it
-   * was taken by force); and when the application closes, with reason `shutdown`: the lock is held
-   * then until the work ends, for up to `shutdownTimeout`. Not aborted by a release.
+   * Aborts with a `LockLostError` when the lock is lost, before another process can hold it (unless it
+   * was taken by force). Also aborts, with reason `shutdown`, when the application closes; the lock is
+   * then held until the work ends, for up to `shutdownTimeout`. A release does not abort it.
    */
   abstract readonly signal: AbortSignal;
   /** Whether the lock is held right now: acquired, not released, not past its deadline. */
@@ -46,16 +47,15 @@ export abstract class LeaseLock implements AsyncDisposable {
   /** Throws `LockLostError` when the lock was lost or released. */
   abstract assertHeld(): void;
   /**
-   * Gives the lock back. Never rejects and may be called any number of times; after a loss it
-   * touches nothing that is another's. When the API server can't be reached it resolves within
-   * `requestTimeout` and goes on trying until the lease has expired; that is a `backend-error`
-   * event and a line in the log.
+   * Releases the lock. Never rejects, may be called any number of times, and never touches the record
+   * of another holder. If the API server can't be reached, it resolves within `requestTimeout` and keeps
+   * trying until the lease has expired, with a `backend-error` event and a line in the log.
    */
   abstract release(): Promise<void>;
-  /** Releases it, at the end of the block of an `await using`. */
+  /** Releases the lock at the end of the block of an `await using`. */
   abstract [Symbol.asyncDispose](): Promise<void>;
 
-  /** What `JSON.stringify()` and `console.log()` show of it; the token as a string, for JSON has no bigint. */
+  /** What `JSON.stringify()` and `console.log()` show; the token is a string, since JSON has no bigint. */
   toJSON(): LeaseLockJson {
     return {
       name: this.name,
