@@ -232,6 +232,9 @@ function code(text) {
 
 function table(head, rows) {
   return [head, head.map(() => '---'), ...rows]
-    .map((cells) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
+    .map(
+      (cells) =>
+        `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`,
+    )
     .join('\n');
 }

@@ -1,9 +1,9 @@
-/** What README.md says in passing, that none of its examples shows and no other suite tests. */
+/** Promises of the manual that no example shows and no other suite tests. */
 import { Controller, Get, UseGuards, type CanActivate } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { startLockApp } from '../decorators/lock-app.js';
-import { eventually } from './eventually.js';
+import { eventually } from '../docs/eventually.js';
 import { aborted } from '../support/aborted.js';
 
 describe('LockService', () => {

@@ -1,0 +1,66 @@
+/** docs/errors.md quotes every message there is, in the words of the source, and no other. */
+import { expect, it } from 'vitest';
+import { findTexts } from './messages.js';
+import { findCode, findTables, pages } from './pages.js';
+
+const page = pages.find(({ path }) => path === 'docs/errors.md')!;
+const quotes = findCode(unify(page.prose));
+/** A message begins an item of a list. */
+const messages = page.prose
+  .split('\n')
+  .filter((line) => line.startsWith('- `'))
+  .flatMap(findCode);
+const texts = findTexts();
+
+it('has every text of at least four words', () => {
+  const missing = texts.filter(
+    ({ text }) =>
+      isSentence(text) && !quotes.some((quote) => quote.includes(unify(text))),
+  );
+  expect(missing).toEqual([]);
+});
+
+it('has no message that is not in the source', () => {
+  const options = findTables('## Options').flatMap((table) =>
+    table.flatMap(([name = '']) => findCode(name)),
+  );
+  const parts = new Set(
+    texts
+      .flatMap(({ text }) => text.split('…').map(unify))
+      .filter((text) => /\w/.test(text))
+      .concat(options),
+  );
+  expect(messages.filter((message) => !isMadeOf(message, parts))).toEqual([]);
+});
+
+function isSentence(text: string): boolean {
+  return text.split(/\s+/).filter((word) => /[a-z]/i.test(word)).length >= 4;
+}
+
+/** As a page quotes it. */
+function unify(text: string): string {
+  return text.trim().replaceAll(/\s+/g, ' ');
+}
+
+/** Whether the words of a message are those of parts of the source, one after the other; `…` stands for anything. */
+function isMadeOf(message: string, parts: ReadonlySet<string>): boolean {
+  return message.split('…').every((fixed) => isCovered(fixed, parts));
+}
+
+function isCovered(fixed: string, parts: ReadonlySet<string>): boolean {
+  const reached = new Set([0]);
+  for (let at = 0; at < fixed.length; at++) {
+    if (!reached.has(at)) {
+      continue;
+    }
+    if (!/[A-Za-z]/.test(fixed[at]!)) {
+      reached.add(at + 1); // punctuation and numbers stand between parts
+    }
+    for (const part of parts) {
+      if (fixed.startsWith(part, at)) {
+        reached.add(at + part.length);
+      }
+    }
+  }
+  return reached.has(fixed.length);
+}
