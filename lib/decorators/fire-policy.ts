@@ -10,10 +10,12 @@ import {
   type MethodLock,
 } from './lock.metadata.js';
 import { findSchedule, type Schedule } from '../schedule/schedule.metadata.js';
-import type { MethodPlace } from '../schedule/scheduled-methods.js';
+import type { Fire } from '../schedule/planned-fires.js';
+import type { InstanceMethod } from '../schedule/scheduled-methods.js';
 import {
   currentFire,
   currentFireOf,
+  currentFireOfAdded,
   isCallMissing,
 } from '../schedule/scheduler-ticks.js';
 
@@ -56,12 +58,24 @@ export function findClaim(
     return undefined;
   }
   const prototype: object = Reflect.getPrototypeOf(instance) ?? instance;
-  const method = { prototype, key: lock.key };
-  const fire = policy.schedule ? currentFireOf(method) : currentFire();
+  const method = { instance, prototype, key: lock.key };
+  const fire = findFire(lock, method, policy);
   if (fire === undefined) {
     warnOfNoFire(lock, method, policy);
   }
   return fire && { ...fire, retry: policy.retry, ownIdentities: new Set() };
+}
+
+function findFire(
+  { fire }: MethodLock,
+  method: InstanceMethod,
+  { schedule }: FirePolicy,
+): Fire | undefined {
+  if (schedule === undefined) {
+    return currentFire();
+  }
+  const own = currentFireOf(method);
+  return own === undefined && fire.oncePerFire ? currentFireOfAdded() : own;
 }
 
 const logger = new Logger('K8sLockModule');
@@ -71,19 +85,22 @@ const told = new WeakSet<MethodLock>();
 /** A call by hand of a scheduled method is nothing to tell of, unless it may be none. */
 function warnOfNoFire(
   lock: MethodLock,
-  { prototype, key }: MethodPlace,
+  method: InstanceMethod,
   { schedule }: FirePolicy,
 ): void {
-  const isByHand = schedule && !isCallMissing({ prototype, key });
+  const isAdded = currentFireOfAdded() !== undefined;
+  const isByHand = schedule && !isAdded && !isCallMissing(method);
   if (isByHand || told.has(lock)) {
     return;
   }
   told.add(lock);
-  const label = describeMethod(prototype, key);
+  const label = describeMethod(method.prototype, method.key);
   logger.warn(
-    schedule
-      ? `${label} was called outside of the async context of the scheduler, whose own call has not reached its lock: if a decorator in between has handed that call on (to a queue, a worker, an event), its fire is not known, and it runs in each pod. Let that decorator call the method itself, or put it below the lock`
-      : `${label} has oncePerFire: true, and was called for no fire that is known: not from a method under @Cron or @Interval, nor from a job of the SchedulerRegistry, or after the promise had settled for which the scheduler waits. Such a call claims nothing and runs whenever the lock is to be had`,
+    isAdded
+      ? `${label} was called by a job or an interval that the application has added to the SchedulerRegistry. Such a call is for none of the fires of its own decorator: it claims nothing, and runs in each pod. With oncePerFire: true it runs once for each fire of that job, too`
+      : schedule
+        ? `${label} was called outside of the async context of the scheduler, whose own call has not reached its lock: if a decorator in between has handed that call on (to a queue, a worker, an event), its fire is not known, and it runs in each pod. Let that decorator call the method itself, or put it below the lock`
+        : `${label} has oncePerFire: true, and was called for no fire that is known: not from a method under @Cron or @Interval, nor from a job of the SchedulerRegistry, or after the promise had settled for which the scheduler waits. Such a call claims nothing and runs whenever the lock is to be had`,
   );
 }
 

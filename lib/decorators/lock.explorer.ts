@@ -215,7 +215,7 @@ export class LockedMethodExplorer {
       const schedule = readSchedule(findProperty(instance, key));
       return schedule === undefined || schedule.type === 'once'
         ? []
-        : [{ prototype, key, schedule }];
+        : [{ instance, prototype, key, schedule }];
     });
   }
 
@@ -425,7 +425,7 @@ function describeStaticLock({
               lockName: name,
               options,
               retry: policy.retry,
-              method: { prototype, key, schedule },
+              method: { instance, prototype, key, schedule },
               call: () =>
                 Reflect.apply(Reflect.get(instance, key), instance, []),
             }

@@ -14,8 +14,8 @@ export interface FireOptions {
    * Run each planned fire time once in the cluster, even if the clocks of the pods differ. The planned
    * times of an interval are its whole multiples since 1970. On a method that only others call, `true`
    * runs it once for each fire of the scheduled method, or of the job of the `SchedulerRegistry`, that
-   * calls it. A call outside of a fire (by hand, for a request) runs whenever it gets the lock. Not for
-   * `@Timeout`.
+   * calls it; written out on a scheduled method, for each fire of such a job, too. A call outside of a
+   * fire (by hand, for a request) runs whenever it gets the lock. Not for `@Timeout`.
    *
    * @defaultValue `true` under `@Cron` and `@Interval`, else `false`
    */

@@ -8,8 +8,13 @@ export interface MethodPlace {
   readonly key: string | symbol;
 }
 
+/** A method of one instance. */
+export interface InstanceMethod extends MethodPlace {
+  readonly instance: object;
+}
+
 /** A method that the scheduler calls again and again. */
-export interface ScheduledMethod extends MethodPlace {
+export interface ScheduledMethod extends InstanceMethod {
   readonly schedule: Exclude<Schedule, { type: 'once' }>;
 }
 

@@ -10,7 +10,7 @@ import {
 } from './planned-fires.js';
 import {
   isMethod,
-  type MethodPlace,
+  type InstanceMethod,
   type ScheduledMethod,
   type ScheduledMethods,
 } from './scheduled-methods.js';
@@ -32,7 +32,7 @@ export interface CronJob {
   fireOnTick(...args: unknown[]): unknown;
 }
 
-/** As much of a timer of Node.js as is used; a faked one may have none of it. */
+/** As much of a timer of Node.js as is used. A faked one may have none of it, and that of a browser is a number. */
 interface Timer {
   [CALLBACK]?: unknown;
   readonly [PERIOD]?: unknown;
@@ -68,15 +68,19 @@ interface MethodState {
   /** The latest call of the scheduler. */
   tick?: Tick;
   /** Of an interval whose timer can't be followed: a call by hand can't be told from one of the timer. */
-  unfollowed?: Plan;
+  unfollowed?: {
+    readonly plan: Plan;
+    /** What made the timer. Where that was a fake one, its timers go with it. */
+    readonly setInterval: unknown;
+  };
 }
 
-/** By the prototype of the class, and the key. */
+/** By the instance, and the key. */
 const states = new WeakMap<object, Map<string | symbol, MethodState>>();
 
-function stateOf({ prototype, key }: MethodPlace): MethodState {
-  const all = states.get(prototype) ?? new Map<string | symbol, MethodState>();
-  states.set(prototype, all);
+function stateOf({ instance, key }: InstanceMethod): MethodState {
+  const all = states.get(instance) ?? new Map<string | symbol, MethodState>();
+  states.set(instance, all);
   const state = all.get(key) ?? {};
   all.set(key, state);
   return state;
@@ -179,12 +183,6 @@ function followJob(job: CronJob, method: ScheduledMethod | undefined): void {
     return; // an application with two LockServices
   }
   followed.add(job);
-  const all = job[CALLBACKS];
-  if (Array.isArray(all)) {
-    all.forEach((call, index, callbacks) => {
-      callbacks[index] = keepingTick(call);
-    });
-  }
   const fireOnTick = job.fireOnTick.bind(job);
   const start = job.start.bind(job);
   let lastDate = job.lastDate();
@@ -206,6 +204,7 @@ function followJob(job: CronJob, method: ScheduledMethod | undefined): void {
     const isByHand = date === lastDate && !isOwed;
     lastDate = date;
     isOwed &&= isStarting;
+    keepTicks(job[CALLBACKS]);
     const fire = (): unknown => fireOnTick(...args);
     // The moment at which the job found itself due: what it did since took its time.
     return isByHand || date === null
@@ -218,25 +217,40 @@ function followJob(job: CronJob, method: ScheduledMethod | undefined): void {
   };
 }
 
+/** Done at each fire, since a job may get more of them. */
+function keepTicks(callbacks: unknown): void {
+  if (Array.isArray(callbacks)) {
+    callbacks.forEach((call, index) => {
+      if (isCallback(call) && !followed.has(call)) {
+        const keeping = keepingTick(call);
+        followed.add(keeping);
+        callbacks[index] = keeping;
+      }
+    });
+  }
+}
+
 function followTimer(
   timer: Timer,
   plan: Plan,
   method: ScheduledMethod | undefined,
 ): void {
+  const call = timer[CALLBACK];
+  if (!isCallback(call)) {
+    if (method) {
+      stateOf(method).unfollowed = { plan, setInterval };
+    }
+    return;
+  }
   if (followed.has(timer)) {
     return;
   }
   followed.add(timer);
-  const call = timer[CALLBACK];
-  if (isCallback(call)) {
-    timer[CALLBACK] = function (this: unknown, ...args: unknown[]) {
-      const now = Date.now();
-      const work = keepingTick(call).bind(this, ...args);
-      return runInTick(method, () => fireAt(plan, now), work);
-    };
-  } else if (method) {
-    stateOf(method).unfollowed = plan;
-  }
+  timer[CALLBACK] = function (this: unknown, ...args: unknown[]) {
+    const now = Date.now();
+    const work = keepingTick(call).bind(this, ...args);
+    return runInTick(method, () => fireAt(plan, now), work);
+  };
 }
 
 /** Calls as the scheduler calls the method, for this fire. */
@@ -254,7 +268,7 @@ export function callForFire(
  * scheduler waits, and beyond that for the first call of the method: a decorator in between may let
  * go of the promise.
  */
-export function currentFireOf(method: MethodPlace): Fire | undefined {
+export function currentFireOf(method: InstanceMethod): Fire | undefined {
   const tick = ticks.getStore();
   if (tick?.method !== undefined && isMethod(tick.method, method)) {
     const isInTime = tick.waiting > 0 || !tick.isReached;
@@ -262,14 +276,16 @@ export function currentFireOf(method: MethodPlace): Fire | undefined {
     return isInTime ? tick.fire() : undefined;
   }
   const { unfollowed } = stateOf(method);
-  return unfollowed && fireAt(unfollowed, Date.now());
+  return unfollowed?.setInterval === setInterval
+    ? fireAt(unfollowed.plan, Date.now())
+    : undefined;
 }
 
 /**
  * Whether the scheduler has called this method, and no call of it came that shows in its async context:
  * the one that comes without may be that call.
  */
-export function isCallMissing(method: MethodPlace): boolean {
+export function isCallMissing(method: InstanceMethod): boolean {
   const { tick } = stateOf(method);
   return tick !== undefined && !tick.isReached;
 }
@@ -280,15 +296,17 @@ export function currentFire(): Fire | undefined {
   return tick && tick.waiting > 0 ? tick.fire() : undefined;
 }
 
+/** The same, where the call is one of a job or an interval that the application has added to the registry. */
+export function currentFireOfAdded(): Fire | undefined {
+  return ticks.getStore()?.method === undefined ? currentFire() : undefined;
+}
+
 function runInTick<T>(
   method: ScheduledMethod | undefined,
   fire: Tick['fire'],
   call: () => T,
 ): T {
   const tick: Tick = { method, fire, waiting: 1, isReached: false };
-  if (method) {
-    stateOf(method).tick = tick;
-  }
   try {
     return ticks.run(tick, call);
   } finally {
@@ -296,22 +314,34 @@ function runInTick<T>(
   }
 }
 
-/** A tick lasts as long as what the scheduler calls in it. */
-function keepingTick<T>(call: T): T | Callback {
-  return !isCallback(call)
-    ? call
-    : function (this: unknown, ...args: unknown[]) {
-        const tick = ticks.getStore();
-        const result: unknown = Reflect.apply(call, this, args);
-        if (tick && isThenable(result)) {
-          tick.waiting += 1;
-          const settle = (): void => {
-            tick.waiting -= 1;
-          };
-          result.then(settle, settle);
-        }
-        return result;
-      };
+/** A tick lasts as long as what the scheduler calls in it: a job that waits for its last call to end calls nothing. */
+function keepingTick<T>(call: (this: unknown, ...args: any[]) => T) {
+  return function (this: unknown, ...args: unknown[]): T {
+    const tick = ticks.getStore();
+    if (tick === undefined) {
+      return Reflect.apply(call, this, args);
+    }
+    if (tick.method) {
+      stateOf(tick.method).tick = tick;
+    }
+    tick.waiting += 1;
+    const settle = (): void => {
+      tick.waiting -= 1;
+    };
+    let result: T;
+    try {
+      result = Reflect.apply(call, this, args);
+    } catch (error) {
+      settle();
+      throw error;
+    }
+    if (isThenable(result)) {
+      result.then(settle, settle);
+    } else {
+      settle();
+    }
+    return result;
+  };
 }
 
 function isCallback(value: unknown): value is Callback {

@@ -13,6 +13,7 @@ import { LeaseApiServer } from '../../lib/testing/index.js';
 import { claimOf, CronPod, UTC, YEARLY, type CallEnd } from './cron-pods.js';
 import {
   decorateMethod,
+  defer,
   permute,
   startLockApp,
   WarningLog,
@@ -370,6 +371,165 @@ describe('a locked method that a scheduled one calls', () => {
     const second = pod.next();
     void pod.tickInterval('mine');
     expect((await second).type).toBe('skipped');
+    expect(work).toHaveBeenCalledOnce();
+  });
+});
+
+/** Fires a job that is added for the method, twice, and that of the method, in each of two replicas; gives the warnings. */
+async function fireAdded(
+  jobs: Type<{ run(): Promise<void> }>,
+): Promise<string[]> {
+  using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+  for (const _ of [1, 2]) {
+    // oxlint-disable-next-line no-await-in-loop -- one pod after the other
+    await using pod = await CronPod.start(server, jobs);
+    const run = (): Promise<void> => pod.get(jobs).run();
+    pod.registry.addCronJob(
+      'mine',
+      new CronJob('0 0 2 1 *', run, null, false, 'UTC'),
+    );
+    for (const job of ['mine', 'mine', 'job']) {
+      // oxlint-disable-next-line no-await-in-loop
+      await pod.tick(job);
+      // oxlint-disable-next-line no-await-in-loop
+      await vi.waitFor(() => expect(isFree()).toBe(true));
+    }
+  }
+  return warn.mock.calls
+    .map(([text]) => String(text))
+    .filter((text) => text.startsWith('Jobs.run was called by a job'));
+}
+
+describe('a job that the application adds for a method under @Cron', () => {
+  it('runs in each pod, and is told of once, while the own fire is run once', async () => {
+    class Jobs {
+      @Cron(YEARLY, { ...UTC, name: 'job' })
+      @WithLeaseLock('lock')
+      async run() {
+        work();
+      }
+    }
+    expect(await fireAdded(Jobs)).toHaveLength(1);
+    expect(work).toHaveBeenCalledTimes(2 + 1 + 2);
+  });
+
+  it('runs once for each of its fires with oncePerFire: true', async () => {
+    class Jobs {
+      @Cron('0 0 3 1 *', { ...UTC, name: 'job' })
+      @WithLeaseLock('lock', { oncePerFire: true })
+      async run() {
+        work();
+      }
+    }
+    expect(await fireAdded(Jobs)).toEqual([]);
+    expect(work).toHaveBeenCalledTimes(2);
+  });
+});
+
+describe('an interval whose timer is a fake one', () => {
+  @Injectable()
+  class Jobs {
+    @Interval('job', 3_600_000)
+    @WithLeaseLock('lock', { onLocked: 'wait' })
+    async run() {
+      work();
+    }
+  }
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  const callByHand = async (pod: CronPod): Promise<CallEnd> => {
+    const end = pod.next();
+    await pod.get(Jobs).run();
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+    return end;
+  };
+
+  it('is counted as the scheduler while it is faked, and no longer', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    await using faked = await CronPod.start(server, Jobs);
+    const end = faked.next();
+    vi.advanceTimersByTime(3_600_000);
+    expect(await end).toMatchObject({ fire: expect.any(Date) });
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await using other = await startLockApp({ providers: [Jobs] }, { server });
+    await other.app.get(Jobs).run();
+    vi.useRealTimers();
+    expect(await callByHand(faked)).not.toHaveProperty('fire');
+    await using later = await CronPod.start(server, Jobs);
+    expect(await callByHand(later)).not.toHaveProperty('fire');
+    expect(work).toHaveBeenCalledTimes(4);
+  });
+});
+
+it('an interval whose timer is a number, as in a browser, is counted as the scheduler', async () => {
+  class Jobs {
+    @Interval('job', 3_600_000)
+    @WithLeaseLock('lock')
+    async run() {
+      work();
+    }
+  }
+  using timer = vi.spyOn(globalThis, 'setInterval');
+  timer.mockReturnValueOnce(Object(7).valueOf());
+  await using pod = await CronPod.start(server, Jobs);
+  expect(pod.registry.getInterval('job')).toBe(7);
+  await pod.get(Jobs).run();
+  expect(claimOf(server, 'lock')).toMatch(/ done$/);
+});
+
+describe('a job with waitForCompletion', () => {
+  it('that leaves out a fire leads to no warning', async () => {
+    const done = defer();
+    class Jobs {
+      @Cron(YEARLY, { ...UTC, name: 'job', waitForCompletion: true })
+      @WithLeaseLock('lock')
+      async run() {
+        work();
+        await done.promise;
+      }
+    }
+    using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+    await using pod = await CronPod.start(server, Jobs);
+    const end = pod.tick('job');
+    await vi.waitFor(() => expect(work).toHaveBeenCalledOnce());
+    pod.job('job').lastExecution = new Date();
+    void pod.job('job').fireOnTick();
+    done.resolve();
+    await end;
+    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await pod.get(Jobs).run();
+    expect(work).toHaveBeenCalledTimes(2);
+    expect(warn).not.toHaveBeenCalled();
+  });
+
+  it('knows its fire in each of its callbacks, also in one that it has got later', async () => {
+    @Injectable()
+    class Mailer {
+      @WithLeaseLock('lock', { oncePerFire: true })
+      async send() {
+        work();
+      }
+    }
+    class Jobs {
+      @Cron(YEARLY, { ...UTC, name: 'job', waitForCompletion: true })
+      async run() {
+        await nextTurn();
+      }
+    }
+    for (const _ of [1, 2]) {
+      // oxlint-disable-next-line no-await-in-loop -- one pod after the other
+      await using pod = await CronPod.start(server, Jobs, Mailer);
+      pod.job('job').addCallback(async () => {
+        await nextTurn();
+        await pod.get(Mailer).send();
+      });
+      // oxlint-disable-next-line no-await-in-loop
+      await pod.tick('job');
+      // oxlint-disable-next-line no-await-in-loop
+      await vi.waitFor(() => expect(isFree()).toBe(true));
+    }
     expect(work).toHaveBeenCalledOnce();
   });
 });
