@@ -169,7 +169,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
 
   private async requireRights(found: readonly StaticLock[]): Promise<void> {
     const missing = await this.locks.findMissingRights(found);
-    const faults = await this.locks.findMissingNamespaces(found);
+    const faults = await this.locks.findNamespaceFaults(found);
     if (missing.length > 0) {
       faults.push(
         `the Kubernetes API does not grant what locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,

@@ -12,7 +12,6 @@ import {
 } from './k8s-lock.options.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
-import { LeaseStoreError } from './kube/lease-store.js';
 import type { StoredLease } from './kube/lease-store.js';
 import {
   LockConfigurationError,
@@ -365,12 +364,12 @@ export class LockService {
   }
 
   /**
-   * Asks the API server whether the namespaces exist in which locks are to be created: one sentence for
-   * each that does not.
+   * Asks the API server whether Leases can be created in the namespaces of the locks that may create
+   * them: one sentence for each namespace that does not exist, or is being deleted.
    *
    * @internal
    */
-  async findMissingNamespaces(
+  async findNamespaceFaults(
     known: readonly { name: string; options: LockOptions }[],
   ): Promise<string[]> {
     const namespaces = new Set<string>();
@@ -383,17 +382,15 @@ export class LockService {
     }
     const timeout = this.#options.requestTimeout;
     const faults = await Promise.all(
-      Array.from(namespaces, (namespace) =>
-        this.store.tryCreation(namespace, { timeout }).then(
-          () => [],
-          (error: unknown) =>
-            error instanceof LeaseStoreError && error.reason === 'not-found'
-              ? [error.message]
-              : [], // a policy, say: the first call will tell
-        ),
+      Array.from(
+        namespaces,
+        (namespace) =>
+          this.store
+            .findNamespaceFault(namespace, { timeout })
+            .catch(() => undefined), // the first call will tell
       ),
     );
-    return faults.flat();
+    return faults.filter((fault) => fault !== undefined);
   }
 
   /**

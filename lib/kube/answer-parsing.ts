@@ -210,6 +210,11 @@ export function isMissingLease(status: ApiStatus): boolean {
   return status.reason === 'NotFound' && status.kind === 'leases';
 }
 
+/** Whether a 403 says that nothing can be created in the namespace any more, rather than by whom. */
+export function isNamespaceTerminating(status: ApiStatus): boolean {
+  return status.causes.includes('NamespaceTerminating');
+}
+
 function checkSpec(value: unknown): void {
   if (value === undefined || value === null) {
     return;

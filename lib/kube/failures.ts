@@ -1,6 +1,7 @@
 /** Turns each way in which a request can fail into a LeaseStoreError: every reason and message in one place. */
 import {
   isMissingLease,
+  isNamespaceTerminating,
   retryAfterOf,
   statusOf,
   UnreadableAnswer,
@@ -161,7 +162,7 @@ function adviceFor(
     case 401:
       return 'The credentials are not accepted, or have expired: check the service account or the kubeconfig.';
     case 403:
-      if (status.causes.includes('NamespaceTerminating')) {
+      if (isNamespaceTerminating(status)) {
         return `The namespace ${namespace} is being deleted: nothing can be created in it.`;
       }
       if (status.isUnread) {

@@ -8,6 +8,7 @@
 import {
   continuationOf,
   isMissingLease,
+  isNamespaceTerminating,
   parseObject,
   statusOf,
   toLeaseList,
@@ -135,13 +136,15 @@ export class KubernetesLeaseStore implements LeaseStore {
   }
 
   /**
-   * Asks the API server for the creation of a Lease in this namespace, without one (`dryRun`): who may
-   * create one may have named a namespace that does not exist.
+   * Asks the API server for the creation of a Lease in this namespace, without one (`dryRun`): a process
+   * with the right to create one may have named a namespace that does not exist, or is being deleted.
+   *
+   * @returns what is wrong with the namespace; undefined if nothing is, or the request fails for another reason
    */
-  async tryCreation(
+  async findNamespaceFault(
     namespace: string,
     options?: RequestOptions,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     const key = { namespace, name: 'nestjs-k8s-lock-check' };
     const operation = this.operation('create', key, options);
     const answer = await this.send(
@@ -153,9 +156,10 @@ export class KubernetesLeaseStore implements LeaseStore {
       }),
       options,
     );
-    if (!isSuccess(answer)) {
-      throw failureOfAnswer(operation, answer);
-    }
+    const status = statusOf(answer.body);
+    return answer.status === 404 || isNamespaceTerminating(status)
+      ? failureOfAnswer(operation, answer, status).message
+      : undefined;
   }
 
   async replace(

@@ -175,9 +175,6 @@ describe('the first check', () => {
   });
 });
 
-const startServer = () =>
-  LeaseApiServer.start({ namespaces: new Map([['default', 'Active']]) });
-
 const makeLibrary = (kubeConfig: KubeConfigLike, isGlobal: boolean) => {
   @Module({
     imports: [
@@ -194,53 +191,6 @@ const makeLibrary = (kubeConfig: KubeConfigLike, isGlobal: boolean) => {
   }
   return LibraryModule;
 };
-
-describe('a namespace that does not exist', () => {
-  it("keeps the application from starting under 'require', and no Lease is made to find out", async () => {
-    await using server = await startServer();
-    await expect(
-      startLockApp(
-        {},
-        { server, lock: { verifyAtStartup: 'require', namespace: 'nowhere' } },
-      ),
-    ).rejects.toThrow('The namespace nowhere does not exist: create it');
-    await using _ = await startLockApp(
-      {},
-      { server, lock: { verifyAtStartup: 'require' } },
-    );
-    expect(
-      server.lease({ namespace: 'default', name: 'nestjs-k8s-lock-check' }),
-    ).toBeUndefined();
-  });
-
-  it('of a decorator keeps it from starting, too', async () => {
-    class Elsewhere {
-      @WithLeaseLock('job', { namespace: 'elsewhere' })
-      async run() {}
-    }
-    await using server = await startServer();
-    await expect(
-      startLockApp(
-        { providers: [Elsewhere] },
-        { server, lock: { verifyAtStartup: 'require' } },
-      ),
-    ).rejects.toThrow('The namespace elsewhere does not exist');
-  });
-
-  it("is a warning under 'warn'", async () => {
-    await using server = await startServer();
-    const logger = new WarningLog();
-    await using _ = await startLockApp(
-      {},
-      {
-        server,
-        logger,
-        lock: { verifyAtStartup: 'warn', namespace: 'nowhere' },
-      },
-    );
-    expect(await logger.next('nowhere')).toContain('does not exist');
-  });
-});
 
 describe('two global modules', () => {
   it('are warned of once, with those that import them and their namespaces', async () => {
