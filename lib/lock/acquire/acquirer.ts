@@ -370,7 +370,7 @@ export class Acquirer implements LinedUpCall {
     };
   }
 
-  /** @throws LeaseStoreError when the lock would be lost already, the answer took so long */
+  /** R8: an answer may come after the deadline that counts from its request. @throws LeaseStoreError */
   private refuseLate(sentAt: number): void {
     const now = this.context.clock.now();
     const deadline = deadlineOf(sentAt, this.options);
@@ -383,7 +383,7 @@ export class Acquirer implements LinedUpCall {
     }
   }
 
-  /** Step 9; also the way out when cancelled. */
+  /** Step 9: after a failure the record is read again, and shows whether the write landed (R7). Also the way out when cancelled. */
   private async recover(error: unknown): Promise<void> {
     this.cancel.signal.throwIfAborted();
     if (!(error instanceof LeaseStoreError)) {

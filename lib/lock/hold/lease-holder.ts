@@ -293,7 +293,7 @@ export class LeaseHolder implements RecordListener {
     this.cancelMaxHold?.();
   }
 
-  /** A timer may fire late, in a process that was busy or paused: the clock decides, not the timer. */
+  /** R8: lost at the deadline. A timer may fire late, in a process that was busy or paused: the clock decides. */
   private checkLimits(): void {
     const now = this.context.clock.now();
     if (now >= this.deadline) {

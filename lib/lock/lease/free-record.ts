@@ -1,4 +1,4 @@
-/** Gives a record back (R6, R9) when its holder has ended: the one place that writes a release. */
+/** Gives a record back (R6, R9) when its holder has ended. */
 import { LeaseStoreError, type StoredLease } from '../../kube/lease-store.js';
 import type { LockReference } from '../../lock.errors.js';
 import { endClaim, readClaim, type ClaimEnd } from '../record/fire-claim.js';
@@ -26,7 +26,10 @@ export interface Ending {
   readonly closed: AbortSignal;
 }
 
-/** Never rejects; failures are reported and tried again until `giveUpAt`. */
+/**
+ * R6: releases the record, if it still names this holder, and touches no other. Failures are reported and
+ * retried until `giveUpAt`; never rejects.
+ */
 export async function freeRecord(
   context: EngineContext,
   local: LocalLease,
@@ -84,7 +87,7 @@ export async function freeRecord(
   }
 }
 
-/** @returns false when the Lease that was deleted is still there */
+/** R9: deletes the Lease only if asked to. @returns false when the Lease that was deleted is still there */
 async function writeEnd(
   { clock, requestTimeout }: EngineContext,
   local: LocalLease,

@@ -24,7 +24,7 @@ export interface Withdrawal {
   readonly closed: AbortSignal;
 }
 
-/** Never rejects. */
+/** R7: looks for the identity of the write, and frees the record if it landed, or makes it fail. Never rejects. */
 export async function withdraw(
   context: EngineContext,
   local: LocalLease,

@@ -148,7 +148,10 @@ export class ObservedLease {
     return judgeClaim(claim, this.effectiveLease, holder);
   }
 
-  /** The verdict now, for a caller whose own identity is `self`. */
+  /**
+   * R5: whether the record may be taken now: it is free, its holder has ended or is the caller itself (R7:
+   * `self`, after a write whose answer was lost), or it has been observed unchanged for its duration.
+   */
   judge(self?: string): Verdict {
     const { holderState: standing, aliveAt } = this;
     if (
