@@ -1,4 +1,5 @@
 /** The options: what they mean, their defaults and their validation, all in this one place. */
+// oxlint-disable-next-line no-restricted-imports -- a type, of KubeConfigLike
 import type { RequestOptions } from 'node:https';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';

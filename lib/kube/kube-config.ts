@@ -108,6 +108,7 @@ async function loadClientNode(): Promise<
 > {
   refuseClientNode2();
   try {
+    // oxlint-disable-next-line no-restricted-imports -- the one place that loads it
     return await import('@kubernetes/client-node');
   } catch (error) {
     if (codeOf(error) === 'ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING_FLAG') {
