@@ -1,7 +1,7 @@
 /** 32 who want one lock all the time: how often they get it, what it costs, and whether it is fair. */
 import { expect, it } from 'vitest';
 import { describeOnEachServer } from '../test/api-servers.js';
-import { TestProcess } from '../test/processes/test-process.js';
+import { TestProcess } from '../verification/processes/test-process.js';
 import { note } from './figures.js';
 import type { ContenderCalls, Crowd } from './programs/contender.js';
 

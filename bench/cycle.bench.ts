@@ -1,7 +1,7 @@
 /** Lock and unlock, warm, against two raw PUTs on a kept-alive connection. */
 import { expect, it } from 'vitest';
 import { describeOnEachServer } from '../test/api-servers.js';
-import { TestProcess } from '../test/processes/test-process.js';
+import { TestProcess } from '../verification/processes/test-process.js';
 import { compare } from './figures.js';
 import type { SoloCalls } from './programs/solo.js';
 

@@ -1,7 +1,7 @@
 /** From release to acquisition between two processes, against a raw PUT and its event between the same two. */
 import { expect, it } from 'vitest';
 import { describeOnEachServer } from '../test/api-servers.js';
-import { TestProcess } from '../test/processes/test-process.js';
+import { TestProcess } from '../verification/processes/test-process.js';
 import { compare } from './figures.js';
 import type { PeerCalls } from './programs/peer.js';
 

@@ -1,6 +1,6 @@
 /** What importing the package costs an application that has loaded Nest already. */
 import { expect, it } from 'vitest';
-import { TestProcess } from '../test/processes/test-process.js';
+import { TestProcess } from '../verification/processes/test-process.js';
 import { median, milliseconds, note } from './figures.js';
 import type { Cost, ImportCostCalls } from './programs/import-cost.js';
 

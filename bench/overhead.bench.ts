@@ -11,7 +11,7 @@
  */
 import { expect, it } from 'vitest';
 import { describeOnEachServer } from '../test/api-servers.js';
-import { TestProcess } from '../test/processes/test-process.js';
+import { TestProcess } from '../verification/processes/test-process.js';
 import { difference } from './figures.js';
 import type { LockedMethodCalls } from './programs/locked-method.js';
 

@@ -4,7 +4,10 @@ export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
     include: ['bench/*.bench.ts'],
-    globalSetup: ['test/global-setup.ts', 'test/processes/global-setup.ts'],
+    globalSetup: [
+      'verification/kube-apiserver/global-setup.ts',
+      'verification/processes/global-setup.ts',
+    ],
     reporters: ['default', 'bench/figures-reporter.ts'],
     // One thing at a time: what is measured must not be another benchmark's load.
     fileParallelism: false,

@@ -1,4 +1,4 @@
-/** Runs a suite once on the embedded API server and once on the real one. */
+/** Runs a suite on the real API server where the verification provides one, else on the embedded one. */
 import { randomUUID } from 'node:crypto';
 import { KubeConfig } from '@kubernetes/client-node';
 import { afterAll, beforeAll, describe, inject } from 'vitest';
@@ -8,8 +8,23 @@ import {
   type LeaseApiServerOptions,
   type NamespacePhase,
 } from '../lib/testing/index.js';
-import type { ProvidedKubeApiserver } from './global-setup.js';
-import { KubeClient, type PolicyRule } from './kube-apiserver/kube-client.js';
+import { KubeClient, type PolicyRule } from './kube-client.js';
+
+/** What a test file gets from `inject('kubeApiserver')` when it is run by `npm run verify`. */
+export interface ProvidedKubeApiserver {
+  /** Kubeconfig (YAML) of a user who may do everything. */
+  kubeConfig: string;
+  /** Kubeconfig (YAML) of the user `restricted`, who has no rights but those a test grants. */
+  restrictedKubeConfig: string;
+  /** Kubeconfig (YAML) of a user who may do everything, by client certificate. */
+  clientCertificateKubeConfig: string;
+}
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    kubeApiserver?: ProvidedKubeApiserver;
+  }
+}
 
 /** Users that the embedded server knows, with what the real one gives them: everything, and nothing. */
 const ADMIN = 'admin';
@@ -24,8 +39,8 @@ export interface ServerUnderTest {
   readonly kubeConfigYaml: string;
   /** The same, loaded. */
   readonly kubeConfig: KubeConfig;
-  /** Kubeconfig of a user who may do nothing; undefined on a cluster that was there before. */
-  readonly restrictedKubeConfigYaml: string | undefined;
+  /** Kubeconfig of a user who may do nothing. */
+  readonly restrictedKubeConfigYaml: string;
   /** Gives that user rights in the namespace. */
   grant(...rules: [PolicyRule, ...PolicyRule[]]): Promise<void>;
   /** The server itself, when it is the embedded one. */
@@ -39,7 +54,7 @@ export interface ServerUnderTest {
 interface Backend {
   readonly embedded?: LeaseApiServer;
   kubeConfigYaml(namespace: string): string;
-  readonly restrictedKubeConfigYaml: string | undefined;
+  readonly restrictedKubeConfigYaml: string;
   grant(namespace: string, rules: [PolicyRule, ...PolicyRule[]]): Promise<void>;
   createNamespace(): Promise<string>;
   terminateNamespace(namespace: string): Promise<void>;
@@ -47,18 +62,42 @@ interface Backend {
 }
 
 /**
- * Describes the same on each server. Where there is no real one, its half is reported as skipped,
- * with the reason.
+ * Describes what holds on every API server.
  *
  * @example
- * describeOnEachServer('KubernetesLeaseStore', (server) => {
+ * describeOnServer('KubernetesLeaseStore', (server) => {
  *   it('reads what it wrote', async () => {
  *     const store = new KubernetesLeaseStore(server.kubeConfig);
  *     await store.create({ namespace: server.namespace, name: 'a' }, lease);
  *   });
  * });
  */
+export function describeOnServer(
+  name: string,
+  suite: (server: ServerUnderTest) => void,
+  options: LeaseApiServerOptions = {},
+): void {
+  const real = inject('kubeApiserver');
+  if (real) {
+    describeOnReal(name, suite, real);
+  } else {
+    describeOnEmbedded(name, suite, options);
+  }
+}
+
+/** Describes it on both, for what compares them; where no real one is provided, on the embedded one alone. */
 export function describeOnEachServer(
+  name: string,
+  suite: (server: ServerUnderTest) => void,
+): void {
+  describeOnEmbedded(name, suite);
+  const real = inject('kubeApiserver');
+  if (real) {
+    describeOnReal(name, suite, real);
+  }
+}
+
+function describeOnEmbedded(
   name: string,
   suite: (server: ServerUnderTest) => void,
   options: LeaseApiServerOptions = {},
@@ -66,10 +105,14 @@ export function describeOnEachServer(
   describe(`${name} (embedded API server)`, () => {
     suite(serverFor('embedded', () => startEmbedded(options)));
   });
+}
 
-  const real = inject('kubeApiserver');
-  const reason = 'skipped' in real ? `; skipped: ${real.skipped}` : '';
-  describe.skipIf(reason !== '')(`${name} (real API server${reason})`, () => {
+function describeOnReal(
+  name: string,
+  suite: (server: ServerUnderTest) => void,
+  real: ProvidedKubeApiserver,
+): void {
+  describe(`${name} (real API server)`, () => {
     suite(serverFor('real', () => connectReal(real)));
   });
 }
@@ -166,9 +209,6 @@ async function startEmbedded(options: LeaseApiServerOptions): Promise<Backend> {
 }
 
 function connectReal(real: ProvidedKubeApiserver): Promise<Backend> {
-  if ('skipped' in real) {
-    return Promise.reject(new Error(real.skipped));
-  }
   const client = new KubeClient(real.kubeConfig);
   return Promise.resolve({
     kubeConfigYaml: (namespace) => {
@@ -180,7 +220,7 @@ function connectReal(real: ProvidedKubeApiserver): Promise<Backend> {
       );
       return config.exportConfig();
     },
-    restrictedKubeConfigYaml: real.started?.restrictedKubeConfig,
+    restrictedKubeConfigYaml: real.restrictedKubeConfig,
     grant: (namespace, rules) => client.grant(namespace, RESTRICTED, rules),
     createNamespace: () => client.createNamespace(),
     terminateNamespace: async (name) => {

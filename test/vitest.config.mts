@@ -6,10 +6,14 @@ export default defineConfig({
   },
   test: {
     root: new URL('..', import.meta.url).pathname,
-    include: ['test/**/*.spec.ts'],
+    include: [
+      'test/**/*.spec.ts',
+      // Some hundred seeds, which take seconds.
+      'verification/simulation/simulation.spec.ts',
+    ],
     // The tests of an application, which are Jest's.
     exclude: ['test/package/jest-app'],
-    globalSetup: ['test/global-setup.ts', 'test/processes/global-setup.ts'],
+    globalSetup: ['test/build-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
     // What is compiled already runs as it is, with the packages beside it.

@@ -1,8 +1,8 @@
 /** A process full of callers who all want the same lock, all the time. */
 import type { LockService } from 'nestjs-k8s-lock';
-import { answer } from '../../test/processes/programs/calls.js';
-import { openLocks } from '../../test/processes/programs/locks.js';
-import { traffic } from '../../test/processes/programs/wire.js';
+import { answer } from '../../verification/processes/programs/calls.js';
+import { openLocks } from '../../verification/processes/programs/locks.js';
+import { traffic } from '../../verification/processes/programs/wire.js';
 
 export interface Crowd {
   /** Each is to the others what another pod is. */

@@ -1,5 +1,8 @@
 /** A process that tells what an import costs it. */
-import { answer, monotonic } from '../../test/processes/programs/calls.js';
+import {
+  answer,
+  monotonic,
+} from '../../verification/processes/programs/calls.js';
 
 export interface Cost {
   milliseconds: number;

@@ -1,5 +1,5 @@
 /** How a process takes samples of what it measures, and of the baseline for it. */
-import { monotonic } from '../../test/processes/programs/calls.js';
+import { monotonic } from '../../verification/processes/programs/calls.js';
 
 /** Of what is measured and of its baseline, in milliseconds. */
 export type Samples = [measured: number[], baseline: number[]];

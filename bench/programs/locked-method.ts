@@ -8,7 +8,10 @@ import {
   type LeaseStore,
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
-import { answer, monotonic } from '../../test/processes/programs/calls.js';
+import {
+  answer,
+  monotonic,
+} from '../../verification/processes/programs/calls.js';
 import { inTurns, timeOf, type Samples } from './in-turns.js';
 
 @Injectable()

@@ -4,9 +4,9 @@ import {
   answer,
   monotonic,
   report,
-} from '../../test/processes/programs/calls.js';
-import { openLocks } from '../../test/processes/programs/locks.js';
-import { untilWatched } from '../../test/processes/programs/wire.js';
+} from '../../verification/processes/programs/calls.js';
+import { openLocks } from '../../verification/processes/programs/locks.js';
+import { untilWatched } from '../../verification/processes/programs/wire.js';
 import { RawLease } from './raw-leases.js';
 
 let locks: LockService;

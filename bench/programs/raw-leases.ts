@@ -6,7 +6,10 @@ import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { KubeConfig } from '@kubernetes/client-node';
-import { monotonic, type Passed } from '../../test/processes/programs/calls.js';
+import {
+  monotonic,
+  type Passed,
+} from '../../verification/processes/programs/calls.js';
 
 /** One Lease, which nobody else writes. It looks like that of a held lock. */
 export class RawLease {

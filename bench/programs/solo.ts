@@ -1,7 +1,7 @@
 /** What one process can measure by itself: locks against raw writes, in turns. */
 import type { LeaseLock, LockService } from 'nestjs-k8s-lock';
-import { answer } from '../../test/processes/programs/calls.js';
-import { openLocks } from '../../test/processes/programs/locks.js';
+import { answer } from '../../verification/processes/programs/calls.js';
+import { openLocks } from '../../verification/processes/programs/locks.js';
 import { inTurns, timeOf, type Samples } from './in-turns.js';
 import { RawLease } from './raw-leases.js';
 

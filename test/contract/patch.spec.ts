@@ -1,9 +1,9 @@
 /** How a Lease is changed in part. */
 import { expect, it } from 'vitest';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 import { aboutLease, failure, HELD, RawLeases, versionOf } from './raw-api.js';
 
-describeOnEachServer('Patching a Lease', (server) => {
+describeOnServer('Patching a Lease', (server) => {
   const leases = new RawLeases(server);
 
   it('merges objects, and null removes', async () => {

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { KubeConfig } from '@kubernetes/client-node';
 import { beforeAll, expect, it } from 'vitest';
-import { describeOnEachServer, type ServerUnderTest } from '../api-servers.js';
+import { describeOnServer, type ServerUnderTest } from '../api-servers.js';
 import {
   aboutLease,
   failure,
@@ -38,7 +38,7 @@ const askToUpdate = (api: RawApi, { namespace }: ServerUnderTest) =>
     },
   });
 
-describeOnEachServer('Listing Leases', (server) => {
+describeOnServer('Listing Leases', (server) => {
   const leases = new RawLeases(server);
   const list = (query = '') =>
     leases.api.request('GET', `${leases.path()}${query}`);
@@ -101,7 +101,7 @@ describeOnEachServer('Listing Leases', (server) => {
   });
 });
 
-describeOnEachServer('Access', (server) => {
+describeOnServer('Access', (server) => {
   const leases = new RawLeases(server);
   it('is denied to an unknown token', async () => {
     const config = new KubeConfig();
@@ -166,7 +166,7 @@ describeOnEachServer('Access', (server) => {
   });
 });
 
-describeOnEachServer('Access by name', (server) => {
+describeOnServer('Access by name', (server) => {
   const leases = new RawLeases(server);
 
   it('goes as far as the names', async (context) => {
@@ -207,7 +207,7 @@ describeOnEachServer('Access by name', (server) => {
   });
 });
 
-describeOnEachServer('Beside Leases', (server) => {
+describeOnServer('Beside Leases', (server) => {
   const leases = new RawLeases(server);
   const get = (path: string) => leases.api.request('GET', path);
 

@@ -1,6 +1,6 @@
 /** What the API server takes for a Lease, and how it refuses the rest. */
 import { expect, it } from 'vitest';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 import { failure, HELD, RawLeases, type Json } from './raw-api.js';
 
 const invalid = (name: string, ...fields: string[]) =>
@@ -17,7 +17,7 @@ const invalid = (name: string, ...fields: string[]) =>
     ),
   });
 
-describeOnEachServer('The rules of a Lease', (server) => {
+describeOnServer('The rules of a Lease', (server) => {
   const leases = new RawLeases(server);
 
   it.each([
@@ -122,7 +122,7 @@ describeOnEachServer('The rules of a Lease', (server) => {
   });
 });
 
-describeOnEachServer('The times of a Lease', (server) => {
+describeOnServer('The times of a Lease', (server) => {
   const leases = new RawLeases(server);
   let count = 0;
   const renewedAt = (renewTime: unknown) =>
@@ -169,7 +169,7 @@ describeOnEachServer('The times of a Lease', (server) => {
   });
 });
 
-describeOnEachServer('The metadata of a Lease', (server) => {
+describeOnServer('The metadata of a Lease', (server) => {
   const leases = new RawLeases(server);
 
   it('allows a name of 253 characters', async () => {
@@ -253,7 +253,7 @@ describeOnEachServer('The metadata of a Lease', (server) => {
 
 const named = (name: string) => JSON.stringify({ metadata: { name } });
 
-describeOnEachServer('The body of a write', (server) => {
+describeOnServer('The body of a write', (server) => {
   const leases = new RawLeases(server);
   const send = (body: string, contentType?: string) =>
     leases.api.request('POST', leases.path(), {

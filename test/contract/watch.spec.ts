@@ -1,6 +1,6 @@
 /** What a watch reports, from where, and how it ends. */
 import { expect, it } from 'vitest';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 import {
   failure,
   HELD,
@@ -18,7 +18,7 @@ async function seen(watch: RawWatch) {
 
 const marked = (leaseTransitions: number) => ({ ...HELD, leaseTransitions });
 
-describeOnEachServer('A watch', (server) => {
+describeOnServer('A watch', (server) => {
   const leases = new RawLeases(server);
 
   /** Writes a mark, which tests recognise in events. */

@@ -1,6 +1,6 @@
 /** How Leases are created, replaced and deleted, and by whom not. */
 import { expect, it } from 'vitest';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 import {
   aboutLease,
   failure,
@@ -24,7 +24,7 @@ const without = (lease: Json, field: 'uid' | 'resourceVersion'): Json => ({
   metadata: { ...lease['metadata'], [field]: undefined },
 });
 
-describeOnEachServer('Creating a Lease', (server) => {
+describeOnServer('Creating a Lease', (server) => {
   const leases = new RawLeases(server);
 
   it('gives it a uid, a version and a time of creation', async () => {
@@ -139,7 +139,7 @@ describeOnEachServer('Creating a Lease', (server) => {
   });
 });
 
-describeOnEachServer('Replacing a Lease', (server) => {
+describeOnServer('Replacing a Lease', (server) => {
   const leases = new RawLeases(server);
 
   it('is allowed to who knows its version', async () => {
@@ -278,7 +278,7 @@ describeOnEachServer('Replacing a Lease', (server) => {
   });
 });
 
-describeOnEachServer('Replacing a Lease that is gone', (server) => {
+describeOnServer('Replacing a Lease that is gone', (server) => {
   const leases = new RawLeases(server);
 
   const deleted = async (name: string) => {
@@ -341,7 +341,7 @@ describeOnEachServer('Replacing a Lease that is gone', (server) => {
   });
 });
 
-describeOnEachServer('Deleting a Lease', (server) => {
+describeOnServer('Deleting a Lease', (server) => {
   const leases = new RawLeases(server);
 
   it('is answered with its uid, and once', async () => {
@@ -386,7 +386,7 @@ const keeping = (lease: Json, some: string[]): Json => ({
   metadata: { ...lease['metadata'], finalizers: some },
 });
 
-describeOnEachServer('Deleting a Lease that has finalizers', (server) => {
+describeOnServer('Deleting a Lease that has finalizers', (server) => {
   const leases = new RawLeases(server);
   const finalizers = ['example.com/one', 'example.com/two'];
   const going = {

@@ -3,9 +3,9 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import type { LeaseKey } from '../../lib/kube/lease-store.js';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 
-describeOnEachServer('KubernetesLeaseStore', (server) => {
+describeOnServer('KubernetesLeaseStore', (server) => {
   let store: KubernetesLeaseStore;
   let key: LeaseKey;
   let count = 0;

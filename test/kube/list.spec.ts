@@ -1,7 +1,7 @@
 /** A list of Leases comes in pages, however many there are, and ends whatever the API server does. */
 import { describe, expect, it } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 import { answer, leaseNamed, statusObject, StubApi } from './stub-api.js';
 
 interface Page {
@@ -136,7 +136,7 @@ describe('a list', () => {
   });
 });
 
-describeOnEachServer('A namespace with many Leases', (server) => {
+describeOnServer('A namespace with many Leases', (server) => {
   it('is listed as a whole', async () => {
     const { namespace, kubeConfig } = server;
     const store = new KubernetesLeaseStore({

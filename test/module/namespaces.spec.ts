@@ -8,7 +8,7 @@ import {
   type K8sLockModuleOptions,
 } from '../../lib/index.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 import { WarningLog } from '../decorators/lock-app.js';
 
 const MISSING = 'nestjs-k8s-lock-nowhere';
@@ -21,7 +21,7 @@ function lockedIn(namespace: string): Type {
   return Elsewhere;
 }
 
-describeOnEachServer('a namespace that is checked at the start', (server) => {
+describeOnServer('a namespace that is checked at the start', (server) => {
   const start = async (
     options: K8sLockModuleOptions,
     providers: Type[] = [],

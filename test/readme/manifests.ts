@@ -12,7 +12,7 @@ import {
 } from '../../lib/index.js';
 import { LeaseApiServer, type Access } from '../../lib/testing/index.js';
 import { WarningLog } from '../decorators/lock-app.js';
-import { KubeClient, type PolicyRule } from '../kube-apiserver/kube-client.js';
+import { KubeClient, type PolicyRule } from '../kube-client.js';
 import { eventually } from '../docs/eventually.js';
 
 export interface Manifest {
@@ -40,10 +40,6 @@ export interface Pod {
   get<T>(type: new (...args: never[]) => T): T;
 }
 
-export type ApplyManifests = (
-  manifests: readonly Manifest[],
-) => Promise<Cluster>;
-
 /** The namespace in the manifests, and the name of the service account. */
 const NAMESPACE = 'jobs';
 const ACCOUNT = 'api';
@@ -66,8 +62,18 @@ export function changeRules(
   );
 }
 
+/** Applies them to the real API server where the verification provides one, else to the embedded one. */
+export function apply(manifests: readonly Manifest[]): Promise<Cluster> {
+  const real = inject('kubeApiserver');
+  return real
+    ? applyTo(real.kubeConfig, manifests)
+    : applyToEmbedded(manifests);
+}
+
 /** The embedded API server knows Leases only: of the rest, the rules of Roles are what counts. */
-export const applyToEmbedded: ApplyManifests = async (manifests) => {
+async function applyToEmbedded(
+  manifests: readonly Manifest[],
+): Promise<Cluster> {
   const rules = manifests.flatMap((manifest) => manifest.rules ?? []);
   const server = await LeaseApiServer.start({
     allow: (access) =>
@@ -96,15 +102,7 @@ export const applyToEmbedded: ApplyManifests = async (manifests) => {
     user: ACCOUNT,
   });
   return runPods(kubeConfig, NAMESPACE, () => server.stop());
-};
-
-export const applyToReal: ApplyManifests = (manifests) => {
-  const real = inject('kubeApiserver');
-  if ('skipped' in real) {
-    throw new Error(real.skipped);
-  }
-  return applyTo(real.kubeConfig, manifests);
-};
+}
 
 /**
  * Applies them as the user of this kubeconfig (YAML), who may do everything, in a namespace of their

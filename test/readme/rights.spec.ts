@@ -9,11 +9,9 @@ import {
   type LockService,
 } from '../../lib/index.js';
 import {
-  applyToEmbedded,
-  applyToReal,
+  apply,
   changeRules,
   readManifests,
-  type ApplyManifests,
   type Manifest,
 } from './manifests.js';
 import { findBlock, findBlocks, findCode, findTable } from '../docs/pages.js';
@@ -70,7 +68,7 @@ const grant = (verb: string): string =>
   `Grant these credentials the verb "${verb}" on leases.coordination.k8s.io in namespace `;
 
 /** A lock goes from pod to pod by polling alone, and the watch that fails is told. */
-const passesOnByPolling = async (apply: ApplyManifests, verb: string) => {
+const passesOnByPolling = async (verb: string) => {
   await using cluster = await apply(without(anyLock, [verb]));
   const options = { verifyAtStartup: false, retryInterval: 50 } as const;
   const [one, two] = [
@@ -90,8 +88,8 @@ const passesOnByPolling = async (apply: ApplyManifests, verb: string) => {
 };
 
 /** What it comes to when a verb is missing, by the row of the table. */
-const WITHOUT: Record<string, (apply: ApplyManifests) => Promise<void>> = {
-  get: async (apply) => {
+const WITHOUT: Record<string, () => Promise<void>> = {
+  get: async () => {
     await using cluster = await apply(without(anyLock, ['get']));
     const { locks } = await cluster.startPod({ verifyAtStartup: false });
     for (const call of [
@@ -104,7 +102,7 @@ const WITHOUT: Record<string, (apply: ApplyManifests) => Promise<void>> = {
     }
   },
 
-  update: async (apply) => {
+  update: async () => {
     await using cluster = await apply([
       ...without(anyLock, ['update']),
       ...lease,
@@ -133,7 +131,7 @@ const WITHOUT: Record<string, (apply: ApplyManifests) => Promise<void>> = {
     expect(warnings.join('\n')).toContain(grant('update'));
   },
 
-  create: async (apply) => {
+  create: async () => {
     await using cluster = await apply([
       ...without(anyLock, ['create']),
       ...lease,
@@ -149,16 +147,16 @@ const WITHOUT: Record<string, (apply: ApplyManifests) => Promise<void>> = {
     ).rejects.toMatchObject(explained(grant('create')));
   },
 
-  watch: (apply) => passesOnByPolling(apply, 'watch'),
+  watch: () => passesOnByPolling('watch'),
 
-  list: async (apply) => {
-    await passesOnByPolling(apply, 'list');
+  list: async () => {
+    await passesOnByPolling('list');
     await using cluster = await apply(without(anyLock, ['list']));
     const { locks } = await cluster.startPod({ verifyAtStartup: false });
     await expect(locks.list()).rejects.toMatchObject(explained(grant('list')));
   },
 
-  delete: async (apply) => {
+  delete: async () => {
     await using cluster = await apply(anyLock);
     const { locks, warnings } = await cluster.startPod({
       verifyAtStartup: false,
@@ -192,16 +190,12 @@ it('has no manifest on the page that is not in deploy/', () => {
   expect(findBlocks('yaml')).toHaveLength(3);
 });
 
-describe.each([
-  { server: 'embedded', apply: applyToEmbedded, skipped: undefined },
-  { server: 'real', apply: applyToReal, ...inject('kubeApiserver') },
-])('on the $server API server', ({ apply, skipped }) => {
+describe(`on the ${inject('kubeApiserver') ? 'real' : 'embedded'} API server`, () => {
   const rows = findTable('## Rights (RBAC)').flatMap(([verb = '']) =>
     findCode(verb),
   );
-  const reason = skipped === undefined ? '' : `; skipped: ${skipped}`;
 
-  describe.skipIf(skipped)(`the rights to any lock${reason}`, () => {
+  describe('the rights to any lock', () => {
     it('are enough for locks of any name', async () => {
       await using cluster = await apply(anyLock);
       const pods = [
@@ -274,11 +268,11 @@ describe.each([
       await expect(cluster.startPod(options)).rejects.toThrow(
         `may not ${verb} leases.coordination.k8s.io in namespace`,
       );
-      await WITHOUT[verb]!(apply);
+      await WITHOUT[verb]!();
     });
   });
 
-  describe.skipIf(skipped)(`the rights to named locks${reason}`, () => {
+  describe('the rights to named locks', () => {
     it('are enough for the locks that they name, and for no others', async () => {
       await using cluster = await apply(namedLocks);
       const jobs = { providers: [Jobs] };
@@ -308,7 +302,7 @@ describe.each([
     });
   });
 
-  describe.skipIf(skipped)(`the rights to one lock${reason}`, () => {
+  describe('the rights to one lock', () => {
     const withoutCreation = { createLease: false };
     const job = { providers: [OneJob] };
 

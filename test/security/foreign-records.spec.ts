@@ -20,7 +20,7 @@ import {
   LOCK_NAME,
   EVICTED,
 } from '../../lib/lock/record/lease-record.js';
-import { describeOnEachServer } from '../api-servers.js';
+import { describeOnServer } from '../api-servers.js';
 import { CapturedLog } from './captured-log.js';
 import { errorOf } from './error-of.js';
 import { findUnprintable, HOSTILE_TEXTS } from './hostile-text.js';
@@ -37,7 +37,7 @@ const REFUSED: Record<'holder' | 'annotations', readonly string[]> = {
   annotations: ['a mebibyte', 'a mebibyte of what needs escaping'],
 };
 
-describeOnEachServer('the record of somebody else', (server) => {
+describeOnServer('the record of somebody else', (server) => {
   const log = new CapturedLog();
   let store: KubernetesLeaseStore;
   let pod: TestingModule;

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { describe, expect, inject, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { buildFolder } from '../support/build-folder.js';
 
 const run = promisify(execFile);
 
@@ -73,11 +74,7 @@ describe('the types', () => {
 });
 
 function findDist(): string {
-  const build = inject('build');
-  if ('failed' in build) {
-    throw new Error(build.failed);
-  }
-  return join(build.folder, 'dist');
+  return join(buildFolder(), 'dist');
 }
 
 function load(entry: string): string {

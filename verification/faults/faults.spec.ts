@@ -1,0 +1,35 @@
+/** A short run of the fault suite: every kind of fault, in real processes on a real API server. */
+import { expect, it } from 'vitest';
+import { buildFolder } from '../../test/support/build-folder.js';
+import { FAULT_KINDS } from './fault-plan.js';
+import { runFaults } from './fault-run.js';
+import { explain, format, tableOf } from './figures.js';
+
+/** One whose plan has every kind of fault. */
+const SEED = '7';
+const DURATION = 22_000;
+const TEST_TIME = 300_000;
+
+it(
+  'Faults make no two holders, and when they are over everybody gets every lock',
+  async () => {
+    const run = await runFaults({
+      seed: SEED,
+      processes: 4,
+      duration: DURATION,
+      gap: 300,
+      build: buildFolder(),
+    });
+    process.stdout.write(`${format(tableOf(run))}\n`);
+    expect(explain(run)).toBe('');
+
+    const injected = new Set(run.evidence.faults.map(({ kind }) => kind));
+    for (const kind of Object.keys(FAULT_KINDS)) {
+      expect(injected).toContain(kind);
+    }
+    expect(run.notInjected).toEqual([]);
+    expect(run.evidence.beliefs.length).toBeGreaterThan(0);
+    expect(run.evidence.register.length).toBeGreaterThan(0);
+  },
+  TEST_TIME,
+);

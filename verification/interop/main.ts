@@ -1,0 +1,42 @@
+/**
+ * `npm run verify -- interop [--seconds 60]`: has this package, client-go and k8slock contend for the
+ * same Leases on a real API server, in every pairing, and prints the figures. Exits with 1 when
+ * something was wrong that involves this package.
+ */
+import { parseArgs } from 'node:util';
+import { buildForProcesses, removeBuild } from '../../test/build.js';
+import { KubeClient } from '../../test/kube-client.js';
+import { startKubeApiserver } from '../kube-apiserver/kube-apiserver.js';
+import { tableOf } from './figures.js';
+import { CONTROL, MEETINGS } from './meetings.js';
+import { findFaults, runMeetings } from './outcome.js';
+import { buildPeers } from './peers.js';
+
+const PATIENCE = 60;
+
+const { values } = parseArgs({
+  options: { seconds: { type: 'string', default: '60' } },
+});
+const seconds = Number(values.seconds);
+
+const binary = await buildPeers();
+await using server = await startKubeApiserver();
+const kubeConfigYaml = server.kubeConfig();
+const namespace = await new KubeClient(kubeConfigYaml).createNamespace();
+try {
+  const build = await buildForProcesses();
+  console.log(`${MEETINGS.length + 1} meetings at once, for ${seconds} s`);
+  const outcomes = await runMeetings(
+    [...MEETINGS, CONTROL],
+    { build, binary, kubeConfigYaml, namespace },
+    { seconds, patience: PATIENCE },
+  );
+  console.log(tableOf(outcomes));
+  const control = outcomes.pop()!;
+  findFaults(control).forEach((fault) => console.log(`not ours: ${fault}`));
+  const faults = outcomes.flatMap(findFaults);
+  faults.forEach((fault) => console.log(`FAULT: ${fault}`));
+  process.exitCode = faults.length > 0 ? 1 : 0;
+} finally {
+  await removeBuild();
+}

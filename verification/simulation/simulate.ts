@@ -1,0 +1,182 @@
+/**
+ * `npm run verify -- simulation [--seeds 1000] [--from 1] [--workers 2] [--seed N] [--json]`: simulates seeds
+ * on all cores, or with `--workers 0` in the main thread. The first that fails is simulated again, and
+ * its timeline printed; `--seed` prints that of any seed. Exits with 1 when a seed has failed.
+ */
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import {
+  catchUnhandledRejections,
+  simulate,
+  type Outcome,
+} from './simulation.js';
+import { COUNTED, Statistics } from './statistics.js';
+
+/** Seeds that a worker is given at a time. */
+const BATCH = 20;
+
+interface Totals {
+  seeds: number;
+  steps: number;
+  virtualTime: number;
+  readonly statistics: Statistics;
+  /** The failed run of the smallest seed. */
+  failed: Outcome | undefined;
+}
+
+if (isMainThread) {
+  await main();
+} else {
+  work();
+}
+
+/** A worker simulates the seeds that it is sent, one batch after the other, and sends back what came of them. */
+function work(): void {
+  catchUnhandledRejections();
+  parentPort?.on('message', (seeds: number[]) => {
+    void (async () => {
+      const outcomes: Outcome[] = [];
+      for (const seed of seeds) {
+        // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
+        outcomes.push(await simulate(seed));
+      }
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
+      parentPort?.postMessage(outcomes);
+    })();
+  });
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: 'string', default: '1000' },
+      from: { type: 'string', default: '1' },
+      workers: { type: 'string', default: String(availableParallelism()) },
+      seed: { type: 'string' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  if (values.seed !== undefined) {
+    catchUnhandledRejections();
+    print(await simulate(Number(values.seed), { withTimeline: true }));
+    return;
+  }
+  const startedAt = performance.now();
+  const totals = await simulateAll(
+    Number(values.from),
+    Number(values.seeds),
+    Number(values.workers),
+  );
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const { failed } = totals;
+  if (values.json) {
+    console.log(
+      JSON.stringify({
+        seeds: totals.seeds,
+        failed: failed && { seed: failed.seed, findings: failed.findings },
+      }),
+    );
+  } else {
+    report(totals, seconds);
+    if (failed) {
+      catchUnhandledRejections();
+      print(await simulate(failed.seed, { withTimeline: true }));
+    }
+  }
+  process.exitCode = failed ? 1 : 0;
+}
+
+/** Simulates the seeds in order, and stops soon after the first failure. */
+async function simulateAll(
+  from: number,
+  count: number,
+  workers: number,
+): Promise<Totals> {
+  const totals: Totals = {
+    seeds: 0,
+    steps: 0,
+    virtualTime: 0,
+    statistics: new Statistics(),
+    failed: undefined,
+  };
+  const end = from + count;
+  if (workers === 0) {
+    catchUnhandledRejections();
+    for (let seed = from; seed < end && !totals.failed; seed += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
+      add(totals, await simulate(seed));
+    }
+    return totals;
+  }
+  let next = from;
+  const nextBatch = (): number[] => {
+    const length = totals.failed ? 0 : Math.min(BATCH, end - next);
+    const batch = Array.from({ length }, (_, i) => next + i);
+    next += length;
+    return batch;
+  };
+  await Promise.all(
+    Array.from({ length: workers }, () =>
+      employ(nextBatch, (outcome) => add(totals, outcome)),
+    ),
+  );
+  return totals;
+}
+
+/** Gives batches to a worker of its own until there are none left. */
+function employ(
+  nextBatch: () => number[],
+  take: (outcome: Outcome) => void,
+): Promise<void> {
+  const worker = new Worker(fileURLToPath(import.meta.url));
+  return new Promise((resolve, reject) => {
+    const sendNext = (): void => {
+      const batch = nextBatch();
+      if (batch.length === 0) {
+        void worker.terminate().then(() => resolve());
+      } else {
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
+        worker.postMessage(batch);
+      }
+    };
+    worker.on('message', (outcomes: Outcome[]) => {
+      outcomes.forEach(take);
+      sendNext();
+    });
+    worker.on('error', reject);
+    sendNext();
+  });
+}
+
+function add(totals: Totals, outcome: Outcome): void {
+  totals.seeds += 1;
+  totals.steps += outcome.steps;
+  totals.virtualTime += outcome.duration;
+  totals.statistics.add(outcome.statistics);
+  const { failed } = totals;
+  if (outcome.findings.length > 0 && !(failed && failed.seed < outcome.seed)) {
+    totals.failed = outcome;
+  }
+}
+
+function report(totals: Totals, seconds: number): void {
+  const { seeds, steps, virtualTime, statistics } = totals;
+  const rate = (seeds / seconds).toFixed(0);
+  console.log(
+    `${seeds} seeds in ${seconds.toFixed(1)} s (${rate} seeds/s): ${steps} events, ${(virtualTime / 3_600_000).toFixed(1)} hours of virtual time`,
+  );
+  for (const what of COUNTED) {
+    console.log(`${String(statistics.get(what)).padStart(10)} ${what}`);
+  }
+}
+
+function print({ seed, timeline, findings }: Outcome): void {
+  console.log(timeline.join('\n'));
+  console.log(
+    findings.length === 0
+      ? `Seed ${seed} passes.`
+      : `Seed ${seed} fails:\n${findings.map(({ check, text }) => `- ${check}: ${text}`).join('\n')}\nTo see it again: npm run verify -- simulation --seed ${seed}`,
+  );
+}

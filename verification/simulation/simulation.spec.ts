@@ -1,0 +1,49 @@
+/** A fixed set of seeds, which nothing may be wrong with, and that a seed is the same run each time. */
+import { describe, expect, it } from 'vitest';
+import { simulate } from './simulation.js';
+import { COUNTED, Statistics } from './statistics.js';
+
+const SEEDS = 300;
+const BATCH = 50;
+
+const statistics = new Statistics();
+
+describe('simulation', () => {
+  const batches = Array.from({ length: SEEDS / BATCH }, (_, i) => ({
+    from: i * BATCH + 1,
+    to: (i + 1) * BATCH,
+  }));
+
+  it.each(batches)('finds nothing in seeds $from to $to', async (batch) => {
+    for (let seed = batch.from; seed <= batch.to; seed += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
+      const { findings, ...outcome } = await simulate(seed);
+      expect(findings, `npm run verify -- simulation --seed ${seed}`).toEqual(
+        [],
+      );
+      statistics.add(outcome.statistics);
+    }
+  });
+
+  it.each(COUNTED)('has seen %s', (what) => {
+    expect(statistics.get(what)).toBeGreaterThan(0);
+  });
+
+  it('replays a seed exactly', async () => {
+    for (const seed of [1, 17, 42]) {
+      // oxlint-disable no-await-in-loop -- the simulator has one virtual time
+      const first = await simulate(seed, { withTimeline: true });
+      const second = await simulate(seed, { withTimeline: true });
+      const silent = await simulate(seed);
+      // oxlint-enable no-await-in-loop
+      expect(first.timeline.length).toBeGreaterThan(50);
+      expect(second).toEqual(first);
+      expect({ ...silent, timeline: first.timeline }).toEqual(first);
+    }
+  });
+
+  it('tells seeds apart', async () => {
+    const [first, second] = [await simulate(1), await simulate(2)];
+    expect(first.digest).not.toBe(second.digest);
+  });
+});

@@ -1,0 +1,211 @@
+/**
+ * `npm run verify -- [--list] [SUITE ...]` runs the suites of this folder, by default all, one after the other;
+ * `npm run verify -- SUITE OPTIONS` runs the program of one of them with other options. A suite whose needs
+ * can't be met is skipped, and named at the end. Exits with 1 when one has failed, and with `CI=true` also when
+ * one was skipped.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { obtainPackages } from '../test/package/installed-packages.js';
+import { obtainRedis } from './combinations/redis-server.js';
+import { obtainFaketime } from './faults/faketime.js';
+import { buildPeers } from './interop/peers.js';
+import { buildKubeApiserver } from './kube-apiserver/build.js';
+
+/** What a machine must have, and what makes it have it, or rejects. */
+interface Need {
+  readonly what: string;
+  readonly obtain: () => Promise<unknown>;
+}
+
+interface Suite {
+  readonly about: string;
+  readonly needs: readonly Need[];
+  /** Paths of specs and of folders of them. */
+  readonly specs?: readonly string[];
+  /** A program, with its arguments, to be run after the specs. */
+  readonly program?: readonly string[];
+}
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const kubeApiserver: Need = {
+  what: 'Go (to build kube-apiserver once: about 6 minutes)',
+  obtain: buildKubeApiserver,
+};
+const peers: Need = {
+  what: 'Go (to build the peers)',
+  obtain: buildPeers,
+};
+const libfaketime: Need = {
+  what: 'libfaketime (a Debian package, by apt-get)',
+  obtain: async () => {
+    const faketime = await obtainFaketime();
+    if ('unavailable' in faketime) {
+      throw new Error(faketime.unavailable);
+    }
+  },
+};
+const redis: Need = {
+  what: 'redis-server (of the machine, or a Debian package, by apt-get)',
+  obtain: obtainRedis,
+};
+const nestPackages: Need = {
+  what: 'the packages of Nest 11 and 12 (by npm)',
+  obtain: async () => {
+    await obtainPackages(join(root, 'verification/combinations/nest-11'));
+    await obtainPackages(join(root, 'verification/combinations/nest-12'));
+  },
+};
+
+const SUITES: Readonly<Record<string, Suite>> = {
+  'kube-apiserver': {
+    about: 'the real API server: contract, rights and manifests, requests',
+    needs: [kubeApiserver],
+    specs: ['verification/kube-apiserver', ...specsOnServer()],
+  },
+  processes: {
+    about: 'real processes, which are killed and paused',
+    needs: [kubeApiserver],
+    specs: ['verification/processes'],
+  },
+  simulation: {
+    about: '10,000 seeds of the simulator, and that it catches each mutant',
+    needs: [],
+    specs: ['verification/simulation'],
+    program: ['verification/simulation/main.ts', '--seeds=10000'],
+  },
+  faults: {
+    about: 'real faults in real processes',
+    needs: [kubeApiserver, libfaketime],
+    specs: ['verification/beliefs', 'verification/faults'],
+    program: ['verification/faults/main.ts', '--seconds=120'],
+  },
+  interop: {
+    about: 'the same Leases with client-go and k8slock',
+    needs: [kubeApiserver, peers],
+    specs: ['verification/interop'],
+    program: ['verification/interop/main.ts', '--seconds=60'],
+  },
+  soak: {
+    about: 'that nothing grows under many locks and faults',
+    needs: [kubeApiserver, libfaketime],
+    program: ['verification/soak/main.ts', '--minutes=2'],
+  },
+  combinations: {
+    about: 'decorators of other packages, with Nest 11 and 12',
+    needs: [nestPackages, redis],
+    specs: ['verification/combinations'],
+  },
+  sample: {
+    about: 'the samples as shows, with replicas that are killed',
+    needs: [kubeApiserver],
+    specs: ['verification/sample'],
+  },
+};
+
+const [names, given] = parseArguments(process.argv.slice(2));
+if (given[0] === '--list') {
+  for (const [name, { about, needs }] of Object.entries(SUITES)) {
+    const needed = needs.map(({ what }) => what).join('; ') || 'nothing';
+    console.log(
+      `${name.padEnd(15)} ${about}\n${' '.repeat(16)}needs ${needed}`,
+    );
+  }
+} else {
+  const results: string[] = [];
+  for (const name of names) {
+    console.log(`\n== ${name}: ${SUITES[name]!.about}\n`);
+    const startedAt = performance.now();
+    // oxlint-disable-next-line no-await-in-loop -- each has the machine for itself
+    const result = await runSuite(SUITES[name]!, given);
+    const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
+    results.push(`${name.padEnd(15)} ${seconds.padStart(5)} s  ${result}`);
+    const isGood =
+      result === 'passed' ||
+      (result.startsWith('SKIPPED') && process.env.CI !== 'true');
+    process.exitCode ||= isGood ? 0 : 1;
+  }
+  console.log(`\n${results.join('\n')}`);
+}
+
+/** @returns names of suites, and then what is for the program of the one that is named */
+function parseArguments(
+  args: readonly string[],
+): [names: string[], options: string[]] {
+  const found = args.findIndex((arg) => arg.startsWith('-'));
+  const end = found === -1 ? args.length : found;
+  const [chosen, rest] = [args.slice(0, end), args.slice(end)];
+  const unknown = chosen.filter((name) => SUITES[name] === undefined);
+  if (unknown.length > 0) {
+    throw new Error(
+      `There is no suite ${unknown.join(', ')}, but ${Object.keys(SUITES).join(', ')}`,
+    );
+  }
+  if (rest.length > 0 && rest[0] !== '--list' && chosen.length !== 1) {
+    throw new Error(`Name the one suite that ${rest.join(' ')} is for`);
+  }
+  return [chosen.length > 0 ? chosen : Object.keys(SUITES), rest];
+}
+
+/**
+ * With options, what they are for is all that runs: the program of the suite, or else its specs, by Vitest.
+ *
+ * @returns how it ended
+ */
+async function runSuite(
+  { needs, specs, program }: Suite,
+  options: readonly string[],
+): Promise<string> {
+  try {
+    for (const need of needs) {
+      // oxlint-disable-next-line no-await-in-loop -- what one has made, the next may use
+      await need.obtain();
+    }
+  } catch (error) {
+    return `SKIPPED: ${String(error)}`;
+  }
+  const steps: string[][] = [];
+  if (specs && !(program && options.length > 0)) {
+    const vitest = join(
+      dirname(createRequire(import.meta.url).resolve('vitest/package.json')),
+      'vitest.mjs',
+    );
+    const config = ['--config', 'verification/vitest.config.mts'];
+    const more = program ? [] : options;
+    steps.push([vitest, 'run', ...config, ...specs, ...more]);
+  }
+  if (program) {
+    steps.push(['verification/run.mjs', ...program, ...options]);
+  }
+  const hasServer = needs.includes(kubeApiserver);
+  for (const step of steps) {
+    const running = spawn(process.execPath, step, {
+      cwd: root,
+      stdio: 'inherit',
+      env: { ...process.env, ...(!hasServer && { KUBE_APISERVER: 'none' }) },
+    });
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const [code, signal] = await once(running, 'close');
+    if (code !== 0) {
+      return `FAILED (${code ?? signal}): ${step.slice(0, 5).join(' ')}`;
+    }
+  }
+  return 'passed';
+}
+
+/** The specs of `npm test` that run on whatever API server they are given. */
+function specsOnServer(): string[] {
+  return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.spec.ts'))
+    .map((path) => join('test', path))
+    .filter((path) =>
+      /describeOnServer\(|inject\('kubeApiserver'\)/.test(
+        readFileSync(join(root, path), 'utf8'),
+      ),
+    );
+}
