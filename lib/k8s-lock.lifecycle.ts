@@ -21,7 +21,8 @@ import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockLog } from './lock-log.js';
 import { LockConfigurationError, LockError } from './lock.errors.js';
-import { LockService } from './lock.service.js';
+import type { LockClient } from './lock.client.js';
+import { clientOf, LockService } from './lock.service.js';
 import { ShutdownHook } from './shutdown.module.js';
 
 const ROLE_RULE =
@@ -49,8 +50,9 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     const { lock: defaults } = this.options;
     const explored = await this.explorer.explore(this.locks, defaults);
     const found = explored.locks;
-    if (!LockService.isGenuine(this.locks)) {
-      return; // a test provides something in its place
+    const { client } = this;
+    if (client === undefined) {
+      return;
     }
     const log = new LockLog(this.logger);
     this.locks.events$.subscribe({
@@ -58,22 +60,25 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
       complete: () => log.end(),
     });
     this.warnOfGlobalModules();
-    await this.verify(found);
-    this.followSchedulers(explored);
+    await this.verify(client, found);
+    this.followSchedulers(client, explored);
     for (const { name, isObserved, options } of found) {
-      this.locks.fixedNames.add(name);
+      client.fixedNames.add(name);
       if (isObserved) {
         // What keeps it from observing keeps the first call from its lock, and that will say so.
-        this.locks.observe(name, options).catch(() => undefined);
+        client.observe(name, options).catch(() => undefined);
       }
     }
   }
 
   /** HTTP, schedulers and queue workers have stopped by now. */
   async onApplicationShutdown(): Promise<void> {
-    if (LockService.isGenuine(this.locks)) {
-      await this.locks.shutdown();
-    }
+    await this.client?.shutdown();
+  }
+
+  /** Undefined when a test provides something in the place of the service. */
+  private get client(): LockClient | undefined {
+    return clientOf(this.locks);
   }
 
   private warnOfGlobalModules(): void {
@@ -86,12 +91,13 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   private beginShutdown(): void {
     this.closing.abort();
     this.delays.forEach(clearTimeout);
-    if (LockService.isGenuine(this.locks)) {
-      this.locks.beginShutdown();
-    }
+    this.client?.beginShutdown();
   }
 
-  private followSchedulers({ locks, scheduled }: Explored): void {
+  private followSchedulers(
+    client: LockClient,
+    { locks, scheduled }: Explored,
+  ): void {
     const registries = this.explorer.findSchedulers();
     if (scheduled.length > 0 && registries.length === 0) {
       this.logger.warn(
@@ -113,7 +119,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
         for (const each of missed) {
           if (cronTime && isMethod(each.method, method)) {
             missed.delete(each);
-            this.catchUp(each, cronTime);
+            this.catchUp(client, each, cronTime);
           }
         }
       });
@@ -121,7 +127,11 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   }
 
   /** The job fires from now on, or after its initial delay. */
-  private catchUp(missed: CatchUp, cronTime: CronTime): void {
+  private catchUp(
+    client: LockClient,
+    missed: CatchUp,
+    cronTime: CronTime,
+  ): void {
     const { schedule } = missed.method;
     const { disabled = false, initialDelay = 0 } =
       schedule.type === 'cron' ? schedule.options : {};
@@ -131,7 +141,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     const delay = setTimeout(() => {
       this.delays.delete(delay);
       const { signal } = this.closing;
-      catchUp(this.locks, missed, cronTime, signal).catch((error: unknown) => {
+      catchUp(client, missed, cronTime, signal).catch((error: unknown) => {
         const isCut = error instanceof Error && error.cause === signal.reason;
         if (!signal.aborted || !isCut) {
           // As the scheduler does with what its jobs throw.
@@ -142,10 +152,13 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     this.delays.add(delay);
   }
 
-  private async verify(found: readonly StaticLock[]): Promise<void> {
+  private async verify(
+    client: LockClient,
+    found: readonly StaticLock[],
+  ): Promise<void> {
     switch (this.options.verifyAtStartup) {
       case 'require':
-        return this.requireRights(found).catch((error: unknown) => {
+        return requireRights(client, found).catch((error: unknown) => {
           // Whoever catches it may only print its message, which is for strangers, too.
           if (
             error instanceof LockError &&
@@ -157,7 +170,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
         });
       case 'warn':
         // Not awaited: an API server that does not answer must not hold up the start.
-        this.requireRights(found).catch((error: Error) => {
+        requireRights(client, found).catch((error: Error) => {
           if (!this.closing.signal.aborted) {
             this.logger.warn(
               error instanceof LockError ? error.explanation : error.message,
@@ -166,17 +179,20 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
         });
     }
   }
+}
 
-  private async requireRights(found: readonly StaticLock[]): Promise<void> {
-    const missing = await this.locks.findMissingRights(found);
-    const faults = await this.locks.findNamespaceFaults(found);
-    if (missing.length > 0) {
-      faults.push(
-        `the Kubernetes API does not grant what locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
-      );
-    }
-    if (faults.length > 0) {
-      throw new LockConfigurationError(faults);
-    }
+async function requireRights(
+  client: LockClient,
+  found: readonly StaticLock[],
+): Promise<void> {
+  const missing = await client.findMissingRights(found);
+  const faults = await client.findNamespaceFaults(found);
+  if (missing.length > 0) {
+    faults.push(
+      `the Kubernetes API does not grant what locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
+    );
+  }
+  if (faults.length > 0) {
+    throw new LockConfigurationError(faults);
   }
 }

@@ -22,7 +22,7 @@ import {
   type OnLocked,
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
-import { LockService } from '../lock.service.js';
+import { clientOf, LockService } from '../lock.service.js';
 import { runLabelled } from '../lock/acquire/request-scope.js';
 import { logConfigurationError } from './configuration-log.js';
 import { currentExchange } from '../http/http-exchange.js';
@@ -131,7 +131,8 @@ export function LeaseLockInterceptor(
       };
       const exchange = currentExchange();
       const skipped = (): unknown => exchange?.skip();
-      if (!LockService.isGenuine(this.locks)) {
+      const client = clientOf(this.locks);
+      if (client === undefined) {
         const call = {
           standIn: this.locks,
           requests: [request],
@@ -143,7 +144,7 @@ export function LeaseLockInterceptor(
         );
       }
       return observeLocked(
-        new LockedRun(this.locks, [request], skipped),
+        new LockedRun(client, [request], skipped),
         handle,
         isEventStream(context.getHandler()),
       );

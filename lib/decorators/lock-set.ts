@@ -1,7 +1,5 @@
 /** Takes all locks of one call, in an order that is the same in every process, so that no two calls wait for each other. */
-import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
-import type { LockService } from '../lock.service.js';
-import type { FireClaim } from '../lock/record/fire-claim.js';
+import type { LockClient, LockRequest } from '../lock.client.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { runUnderLock } from '../lock/hold/current-lock.js';
 import {
@@ -9,15 +7,6 @@ import {
   JoinedLock,
   type LockHandle,
 } from '../lock/hold/lock-handle.js';
-
-/** One lock that a call wants. */
-export interface LockRequest {
-  readonly name: string;
-  readonly onLocked: OnLocked;
-  readonly options: LockOptions;
-  /** What is claimed with it. */
-  readonly claim?: FireClaim;
-}
 
 /** Where a lock is: the same lock if both are the same. */
 type Place = Pick<LockHandle, 'namespace' | 'leaseName'>;
@@ -30,30 +19,27 @@ type Place = Pick<LockHandle, 'namespace' | 'leaseName'>;
  * Undefined when the call is to be skipped, because of any of them
  */
 export async function acquireAll(
-  service: LockService,
+  client: LockClient,
   requests: readonly LockRequest[],
   signal: AbortSignal | undefined,
 ): Promise<readonly LockHandle[] | undefined> {
   const taken = new Map<LockRequest, LockHandle>();
   let isComplete = false;
-  // The service does so for one lock: a lock is shared from the turn of the call on.
-  const kept = requests.length > 1 ? service.lendEnclosingLocks() : undefined;
+  // The client does so for one lock: a lock is shared from the turn of the call on.
+  const kept = requests.length > 1 ? client.lendEnclosingLocks() : undefined;
   try {
     const ordered =
-      kept === undefined ? requests : await inOrder(service, requests, kept);
+      kept === undefined ? requests : await inOrder(client, requests, kept);
     for (const request of ordered) {
-      const { name, onLocked, options, claim } = request;
       const until = anyOf(
         signal,
         ...Array.from(taken.values(), (lock) => lock.signal),
       );
       // oxlint-disable-next-line no-await-in-loop -- in their order
-      const lock = await service
-        .enter(
-          name,
-          onLocked,
-          { ...options, signal: until.signal },
-          claim,
+      const lock = await client
+        .acquireForMethod(
+          request,
+          until.signal,
           kept && kept.filter(isInUse).map((each) => each.lend()),
         )
         .finally(until.end);
@@ -100,14 +86,15 @@ function isInUse(lock: LockHandle): boolean {
 
 /** Releases those of `kept` that are none of the locks. */
 async function inOrder(
-  service: LockService,
+  client: LockClient,
   requests: readonly LockRequest[],
   kept: readonly LockHandle[],
 ): Promise<readonly LockRequest[]> {
   const places = new Map<LockRequest, Place>();
   for (const request of requests) {
     // oxlint-disable-next-line no-await-in-loop -- none of them waits for anything but the first
-    places.set(request, await service.locate(request.name, request.options));
+    const { lock } = await client.resolve(request.name, request.options);
+    places.set(request, lock);
   }
   for (const lock of kept) {
     if (![...places.values()].some((each) => comparePlaces(each, lock) === 0)) {

@@ -8,7 +8,7 @@ import {
 } from '@nestjs/core';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
-import { LockService } from '../lock.service.js';
+import { clientOf, LockService } from '../lock.service.js';
 import type { CatchUp } from '../schedule/catch-up.js';
 import {
   findFireFaults,
@@ -385,9 +385,8 @@ function makeLocator(
   defaults: LockOptions,
 ): (lock: MethodLock) => Promise<string> {
   return async ({ name, options }) =>
-    LockService.isGenuine(service)
-      ? service.identify(String(name), options)
-      : JSON.stringify([options.namespace ?? defaults.namespace, name]);
+    clientOf(service)?.identify(String(name), options) ??
+    JSON.stringify([options.namespace ?? defaults.namespace, name]);
 }
 
 /** Undefined when the providers of this module see none: the only way in which making the probe fails. */

@@ -1,12 +1,12 @@
 /** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
-import { LockService } from '../lock.service.js';
+import type { LockRequest } from '../lock.client.js';
+import { clientOf, type LockService } from '../lock.service.js';
 import { runLabelled } from '../lock/acquire/request-scope.js';
 import { logConfigurationError, refuseCall } from './configuration-log.js';
 import { findClaim } from './fire-policy.js';
 import { currentExchange } from '../http/http-exchange.js';
 import { bindLate } from './late-binding.js';
 import { findLockService } from './lock-service.injection.js';
-import type { LockRequest } from './lock-set.js';
 import { LockedRun, runWithLocks } from './run-with-locks.js';
 import {
   checkName,
@@ -48,7 +48,7 @@ async function call(
   if (bound === undefined) {
     refuseConstructing(lowest, owner);
   }
-  const requests = locks.map((lock) => makeWish(lock, owner, args));
+  const requests = locks.map((lock) => makeRequest(lock, owner, args));
   const exchange = currentExchange();
   const skipped = (): unknown =>
     exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
@@ -57,17 +57,18 @@ async function call(
     return Reflect.apply(method, instance, fillIn(lowest, args, held));
   };
   const service = bound ?? (await requireLateService(lowest, owner));
-  if (!LockService.isGenuine(service)) {
+  const client = clientOf(service);
+  if (client === undefined) {
     const describe = (): string => describeMethod(lowest.prototype, lowest.key);
     return runOnStandIn(
       { standIn: service, requests, skipped, describe },
       work,
     );
   }
-  return runWithLocks(new LockedRun(service, requests, skipped), work);
+  return runWithLocks(new LockedRun(client, requests, skipped), work);
 }
 
-function makeWish(
+function makeRequest(
   lock: MethodLock,
   instance: object,
   args: readonly unknown[],

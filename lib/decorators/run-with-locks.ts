@@ -17,18 +17,13 @@ import {
   type Subscriber,
 } from 'rxjs';
 import { LockError } from '../lock.errors.js';
-import type { LockService } from '../lock.service.js';
+import type { LockClient, LockRequest } from '../lock.client.js';
 import { acquireAndBegin } from '../lock/acquire/begin-work.js';
 import { currentRequestScope } from '../lock/acquire/request-scope.js';
 import type { FireClaim } from '../lock/record/fire-claim.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { giveBack, type LockHandle } from '../lock/hold/lock-handle.js';
-import {
-  acquireAll,
-  releaseAll,
-  runUnderAll,
-  type LockRequest,
-} from './lock-set.js';
+import { acquireAll, releaseAll, runUnderAll } from './lock-set.js';
 
 /** How a piece of work ended. */
 export interface RunEnd {
@@ -48,7 +43,7 @@ export class LockedRun {
    * @param skipped what the call comes to when it is skipped
    */
   constructor(
-    private readonly service: LockService,
+    private readonly client: LockClient,
     private readonly requests: readonly LockRequest[],
     readonly skipped: () => unknown,
   ) {}
@@ -58,9 +53,9 @@ export class LockedRun {
     signal?: AbortSignal,
   ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.aborted);
-    return acquireAndBegin(this.service.engine, this.claim, ({ waitTimeout }) =>
+    return acquireAndBegin(this.client.engine, this.claim, ({ waitTimeout }) =>
       acquireAll(
-        this.service,
+        this.client,
         waitTimeout === undefined
           ? this.requests
           : this.requests.map((request) => waitFor(request, waitTimeout)),
@@ -83,7 +78,7 @@ export class LockedRun {
     const fire = this.claim && new Date(this.claim.at);
     for (const lock of locks) {
       const isLowest = lock === locks.at(-1);
-      this.service.tellEnd(lock, isLowest ? { ...end, fire } : end);
+      this.client.reportRun(lock, isLowest ? { ...end, fire } : end);
     }
   }
 }

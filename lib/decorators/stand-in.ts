@@ -1,7 +1,7 @@
 /** Runs a call with what a test provides in the place of LockService: a stub, or an automatic mock. */
+import type { LockRequest } from '../lock.client.js';
 import { LockNotAcquiredError } from '../lock.errors.js';
 import { refuseCall } from './configuration-log.js';
-import type { LockRequest } from './lock-set.js';
 
 /** A call whose LockService is none of ours. */
 export interface StandInCall {

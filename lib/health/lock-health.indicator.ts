@@ -9,7 +9,8 @@ import {
   type Rule,
 } from '../k8s-lock.options.js';
 import { LockBackendError, printable } from '../lock.errors.js';
-import { LockService } from '../lock.service.js';
+import type { LockEngine } from '../lock/lock-engine.js';
+import { clientOf, LockService } from '../lock.service.js';
 
 /** How it stands with the locks of this process. Names no holder, and nothing of the cluster. */
 export interface LockHealth {
@@ -97,8 +98,8 @@ export class LockHealthIndicator {
   }
 
   /** Undefined where a test provides something in the place of LockService: it is well. */
-  private get engine(): LockService['engine'] | undefined {
-    return LockService.isGenuine(this.locks) ? this.locks.engine : undefined;
+  private get engine(): LockEngine | undefined {
+    return clientOf(this.locks)?.engine;
   }
 
   private namesOf(state: 'overdue' | 'lost', expiredFor = -Infinity): string[] {

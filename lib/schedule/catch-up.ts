@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { FINAL_REASONS, LockBackendError } from '../lock.errors.js';
-import type { LockService } from '../lock.service.js';
+import type { LockClient } from '../lock.client.js';
 import { isMissed } from './missed-fire.js';
 import { fireAt, planOfCron, type CronTime } from './planned-fires.js';
 import type { ScheduledMethod } from './scheduled-methods.js';
@@ -30,7 +30,7 @@ const LONGEST_RETRY_INTERVAL = 60_000;
  * @throws LockBackendError, or what the method throws
  */
 export async function catchUp(
-  locks: LockService,
+  client: LockClient,
   { lockName, options, retry, method, call }: CatchUp,
   cronTime: CronTime,
   closing: AbortSignal,
@@ -41,14 +41,14 @@ export async function catchUp(
   const lastTry = plan.next(now) - RETRY_INTERVAL;
   const find = async (
     interval: number,
-  ): ReturnType<LockService['readRecord']> => {
+  ): ReturnType<LockClient['readRecord']> => {
     try {
-      return await locks.readRecord(lockName, options);
+      return await client.readRecord(lockName, options);
     } catch (error) {
       if (!isPassing(error) || closing.aborted || Date.now() > lastTry) {
         throw error;
       }
-      locks.tellRetry(error);
+      client.reportRetry(error);
       const delay = Math.min(interval, Math.max(lastTry - Date.now(), 0));
       await sleep(delay, undefined, { signal: closing, ref: false });
       return find(Math.min(2 * interval, LONGEST_RETRY_INTERVAL));

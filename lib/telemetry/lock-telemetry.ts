@@ -6,7 +6,7 @@ import {
   type LockReference,
 } from '../lock.errors.js';
 import type { LockEvent } from '../lock.events.js';
-import { LockService } from '../lock.service.js';
+import { clientOf, type LockService } from '../lock.service.js';
 import type {
   CallEnd,
   CallTrace,
@@ -33,14 +33,15 @@ export function startTelemetry(
   locks: LockService,
   options: K8sLockTelemetryOptions,
 ): LockTracer | undefined {
-  if (!LockService.isGenuine(locks)) {
+  const client = clientOf(locks);
+  if (client === undefined) {
     return undefined; // a test provides something in its place
   }
   const api = loadApi();
   const {
     meterProvider = api.metrics,
     tracerProvider = api.trace,
-    lockName = ({ name }) => (locks.fixedNames.has(name) ? name : undefined),
+    lockName = ({ name }) => (client.fixedNames.has(name) ? name : undefined),
   } = options;
   const meter = new LockMeter(meterProvider.getMeter(SCOPE));
   const tracer = tracerProvider.getTracer(SCOPE);
@@ -51,7 +52,7 @@ export function startTelemetry(
   const recorder = new LockRecorder(api, meter, tracer, labelOf);
   locks.events$.subscribe((event) => recorder.record(event));
   locks.requests$.subscribe((request) => meter.requested(request));
-  locks.engine.tracer = recorder;
+  client.engine.tracer = recorder;
   return recorder;
 }
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import { describe, expect, inject, it } from 'vitest';
 import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
-import { LockService } from '../../lib/lock.service.js';
+import { clientOf, LockService } from '../../lib/lock.service.js';
 
 function start(...args: string[]): ChildProcess {
   const build = inject('build');
@@ -45,7 +45,7 @@ describe('dev-server', () => {
     const lock = await one!.acquire('job');
     expect(await other!.tryAcquire('job')).toBeUndefined();
     await lock.release();
-    await Promise.all(services.map((service) => service.shutdown()));
+    await Promise.all(services.map((service) => clientOf(service)!.shutdown()));
     child.kill('SIGTERM');
     expect(await closed).toEqual([0, null]);
     expect(existsSync(file)).toBe(false);

@@ -1,4 +1,5 @@
 /** A Nest application on an embedded API server, and a second process's worth of LockService beside it. */
+import { clientOf } from '../../lib/lock.service.js';
 import type {
   INestApplication,
   LoggerService,
@@ -48,7 +49,7 @@ export async function startLockApp(
     resolveModuleOptions({ kubeConfig, shutdownTimeout: 0 }),
   );
   const stopAll = async (): Promise<void> => {
-    await others.shutdown();
+    await clientOf(others)!.shutdown();
     if (server === undefined) {
       await api.stop();
     }

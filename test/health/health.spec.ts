@@ -1,4 +1,5 @@
 /** The health indicator under the real Terminus, with an API server that fails in every way. */
+import { clientOf } from '../../lib/lock.service.js';
 import { Controller, Get } from '@nestjs/common';
 import {
   HealthCheck,
@@ -178,7 +179,7 @@ describe('isHealthy', () => {
     expect(await indicator.isHealthy('locks')).toEqual({
       locks: { status: 'down', apiServer: 'down', reason: 'configuration' },
     });
-    await locks.shutdown();
+    await clientOf(locks)!.shutdown();
     vi.unstubAllEnvs();
   });
 });

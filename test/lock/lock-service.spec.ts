@@ -1,4 +1,5 @@
 /** LockService as its users meet it: work under a lock, reentrancy, events, and looking at locks. */
+import { clientOf } from '../../lib/lock.service.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
@@ -377,7 +378,7 @@ describe('events', () => {
   it('complete with the shutdown', async () => {
     const service = await api.service();
     await service.acquire(newName());
-    await service.shutdown();
+    await clientOf(service)!.shutdown();
     expect(service.eventTypes()).toBe('acquired lost released');
     expect(service.hasCompleted).toBe(true);
     await expect(service.acquire(newName())).rejects.toMatchObject({

@@ -6,7 +6,7 @@ import {
 } from '../../lib/k8s-lock.options.js';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
 import type { LockEvent } from '../../lib/lock.events.js';
-import { LockService } from '../../lib/lock.service.js';
+import { clientOf, LockService } from '../../lib/lock.service.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 
 export class TestService extends LockService {
@@ -76,7 +76,7 @@ export class Api {
   async shutDown(): Promise<void> {
     this.server.faults.clear();
     await Promise.all(
-      this.services.splice(0).map((service) => service.shutdown()),
+      this.services.splice(0).map((service) => clientOf(service)!.shutdown()),
     );
   }
 }

@@ -1,4 +1,5 @@
 /** Re-entrancy: who shares a lock with its holder, until when, and who does not. */
+import { clientOf } from '../../lib/lock.service.js';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
@@ -132,7 +133,7 @@ describe('work that outlives the work which started it', () => {
       });
       await begun.promise;
     });
-    await service.shutdown();
+    await clientOf(service)!.shutdown();
     await inner;
     expect(api.spec(name).holderIdentity).toBeUndefined();
   });
@@ -163,7 +164,7 @@ describe('a lock is not shared', () => {
         us.withLock(name, { waitTimeout: 0 }, () => expect.fail('it runs')),
       ),
     ).rejects.toBeInstanceOf(LockNotAcquiredError);
-    await inUs.shutdown();
+    await clientOf(inUs)!.shutdown();
   });
 
   it('under reentrant: false, of the holder or of the call', async () => {

@@ -1,4 +1,5 @@
 /** What it costs: the requests and connections of each step, counted at the API server. */
+import { clientOf } from '../../lib/lock.service.js';
 import { describe, expect, it } from 'vitest';
 import { useApi } from './lock-services.js';
 
@@ -71,7 +72,7 @@ describe('on the wire', () => {
   it('1,000 cycles are 2,001 requests over at most 3 connections', async () => {
     const service = await api.service();
     await (await service.acquire('busy')).release();
-    await service.shutdown();
+    await clientOf(service)!.shutdown();
     const fresh = await api.service();
     api.server.requests.clear();
     for (let i = 0; i < 1_000; i++) {
@@ -89,11 +90,17 @@ describe('on the wire, a skip on an observed lock', () => {
     await (await (await api.service()).acquire('observed')).release();
     const service = await api.service();
     const watching = api.server.requests.next({ verb: 'watch' });
-    await service.observe('observed', {});
+    await clientOf(service)!.observe('observed', {});
     await watching;
     api.server.requests.clear();
 
-    await expect(service.enter('observed', 'skip', {})).resolves.toMatchObject({
+    await expect(
+      clientOf(service)!.acquireForMethod({
+        name: 'observed',
+        onLocked: 'skip',
+        options: {},
+      }),
+    ).resolves.toMatchObject({
       isHeld: true,
     });
     expect(api.verbs('observed')).toBe('update');
@@ -104,14 +111,18 @@ describe('on the wire, a skip on an observed lock', () => {
     const service = await api.service();
     await (await holder.acquire('alive')).release();
     const watching = api.server.requests.next({ verb: 'watch' });
-    await service.observe('alive', {});
+    await clientOf(service)!.observe('alive', {});
     await watching;
     // Seen by the watch as it happens.
     await holder.acquire('alive');
     await expect
       .poll(async () => {
         api.server.requests.clear();
-        await service.enter('alive', 'skip', {});
+        await clientOf(service)!.acquireForMethod({
+          name: 'alive',
+          onLocked: 'skip',
+          options: {},
+        });
         return api.server.requests.count();
       })
       .toBe(0);

@@ -1,4 +1,5 @@
 /** What a review of the package's security has found: hostile names where they are shown, forged ones where they are read, calls without an end, and ways to credentials. */
+import { clientOf } from '../../lib/lock.service.js';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { LockHealthIndicator } from '../../lib/health/index.js';
@@ -148,7 +149,7 @@ describe('tryAcquire', () => {
     });
     // The record has not changed, so nobody was faster.
     expect(await endOf(locks.tryAcquire('import'))).toBe('failed');
-    await locks.shutdown();
+    await clientOf(locks)!.shutdown();
   });
 });
 
@@ -181,7 +182,7 @@ describe('a token', () => {
     expect(inspect(locks, { depth: Infinity, showHidden: true })).not.toContain(
       'very-secret',
     );
-    await locks.shutdown();
+    await clientOf(locks)!.shutdown();
   });
 
   it('is not shown when the text of a kubeconfig is given in its place', () => {

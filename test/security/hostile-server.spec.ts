@@ -1,5 +1,6 @@
 /** The whole client against a server that answers anything at all: it never takes a lock for its own that is not, and always comes to an end. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { clientOf } from '../../lib/lock.service.js';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -118,7 +119,14 @@ async function useLock(
   let acquired = 0;
   for (const [what, insist] of [
     ['acquire', () => locks.acquire(name)],
-    ['skip', () => locks.enter(name, 'skip', soon())],
+    [
+      'skip',
+      () =>
+        clientOf(locks)!.acquireForMethod(
+          { name, onLocked: 'skip', options: {} },
+          soon().signal,
+        ),
+    ],
     ['tryAcquire', () => locks.tryAcquire(name, soon())],
   ] as const) {
     // oxlint-disable-next-line no-await-in-loop -- one call after the other
@@ -158,7 +166,7 @@ describe('against a server that answers anything', () => {
           Array.from(script.keys(), (name) => useLock(locks, server, name)),
         );
         acquired += counts.reduce((sum, count) => sum + count, 0);
-        await settle('shutdown', locks.shutdown());
+        await settle('shutdown', clientOf(locks)!.shutdown());
         for (const name of script.keys()) {
           expectNothingOverwritten(server, name);
         }

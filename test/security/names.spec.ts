@@ -1,4 +1,5 @@
 /** A lock name from outside stays a name: it leads to its own Lease and nowhere else, and is never printed as it came. */
+import { clientOf } from '../../lib/lock.service.js';
 import { inspect } from 'node:util';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -66,7 +67,15 @@ describe.each(Object.entries(HOSTILE_TEXTS))(
 
       const held = await others.acquire(name);
       errors.push(await errorOf(locks.acquire(name, { waitTimeout: 1 })));
-      errors.push(await errorOf(locks.enter(name, 'throw', {})));
+      errors.push(
+        await errorOf(
+          clientOf(locks)!.acquireForMethod({
+            name,
+            onLocked: 'throw',
+            options: {},
+          }),
+        ),
+      );
       await held.release();
 
       const lost = await locks.acquire(name, BRISK);
