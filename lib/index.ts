@@ -42,9 +42,11 @@ export type {
   LockFailedEvent,
   LockLostEvent,
   LockNotAcquiredEvent,
+  LockNotAcquiredEventReason,
   LockReleasedEvent,
   LockRenewedEvent,
   LockSkippedEvent,
+  LockSkippedReason,
   LockWaitingEvent,
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';

@@ -38,7 +38,7 @@ export interface LockAcquiredEvent extends LockEventBase {
 }
 
 /** Why a call ended with an error, without the lock. */
-export type NotAcquiredEventReason =
+export type LockNotAcquiredEventReason =
   /** `waitTimeout` is over. */
   | 'timeout'
   /** The lock was taken, under `onLocked: 'throw'`. */
@@ -53,7 +53,7 @@ export type NotAcquiredEventReason =
 /** A call ended with an error, without the lock. */
 export interface LockNotAcquiredEvent extends LockEventBase {
   type: 'not-acquired';
-  reason: NotAcquiredEventReason;
+  reason: LockNotAcquiredEventReason;
   /** The holder identity in the record, if known. */
   holder?: string;
   /** Why the API server could not be used, under `failed`. */
@@ -77,7 +77,7 @@ export interface LockReleasedEvent extends LockEventBase {
 }
 
 /** Why a call ended without the lock and without an error. */
-export type SkippedEventReason =
+export type LockSkippedReason =
   /** Another call, here or in another process, holds the lock. */
   | 'held'
   /** Another process has run this fire, or is running it. */
@@ -88,7 +88,7 @@ export type SkippedEventReason =
 /** A call ended without the lock and without an error, under `onLocked: 'skip'` or in `tryAcquire`. */
 export interface LockSkippedEvent extends LockEventBase {
   type: 'skipped';
-  reason: SkippedEventReason;
+  reason: LockSkippedReason;
   /** The holder identity in the record, or that of the claim, if known. */
   holder?: string;
   /** The planned time of the fire, under `oncePerFire`. */

@@ -52,7 +52,7 @@ export class LockHealthIndicator {
    * One request. For monitoring, and for the readiness of a pod that can do nothing without locks: not
    * for liveness, since a restart does not bring back an API server that is down.
    *
-   * @param timeout milliseconds that the API server has for its answer; default 1 000. The probe's own
+   * @param options.timeout milliseconds that the API server has for its answer; default 1 000. The probe's own
    * `timeoutSeconds` should be longer.
    * @throws LockConfigurationError for a `timeout` that is wrong, and nothing else
    */
@@ -83,7 +83,7 @@ export class LockHealthIndicator {
    * it was told to stop and does not, and a restart helps. Sends no request, and an API server that is
    * down does not make it down. For liveness.
    *
-   * @param tolerance milliseconds from the expiry of the lease; default 60 000
+   * @param options.tolerance milliseconds from the expiry of the lease; default 60 000
    */
   isAlive(key: string, options: { tolerance?: number } = {}): LockHealthResult {
     checkOptions('isAlive', options, { tolerance: NOT_NEGATIVE });
