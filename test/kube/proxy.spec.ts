@@ -78,7 +78,7 @@ async function startHttpProxy({
     } else if (refuse) {
       socket.end('HTTP/1.1 407 Who are you\r\n\r\n');
     } else {
-      tunnel(Number(target.split(':')[1]), socket, (to) => {
+      tunnel(Number(target.split(':').at(-1)), socket, (to) => {
         socket.write('HTTP/1.1 200 OK\r\n\r\n');
         to.write(head);
       });
@@ -177,7 +177,44 @@ describe('an HTTP proxy', () => {
     expect(String(error)).toContain(
       `through the proxy ${new URL(proxy.url).host}`,
     );
+    expect(String(error)).toContain('ERR_PROXY_ANSWERED_407');
     expect(String(error)).not.toContain('hidden');
+  });
+
+  it('is asked for an IPv6 address with its brackets', async () => {
+    await using api = await StubApi.start(handler, tls);
+    const proxy = await startHttpProxy();
+    const server = `https://[::1]:${api.port}`;
+    const store = new KubernetesLeaseStore({
+      kubeConfig: api.kubeConfig({}, { caData, proxyUrl: proxy.url, server }),
+      requestTimeout: 5_000,
+    });
+    // The certificate is for 127.0.0.1, where the proxy leads: it is the address that is verified.
+    await expect(store.get(key)).rejects.toMatchObject({
+      message: expect.stringContaining('ERR_TLS_CERT_ALTNAME_INVALID'),
+    });
+    store.close();
+    expect(proxy.connects).toEqual([{ target: `[::1]:${api.port}` }]);
+  });
+
+  it('that client-node made no agent for is refused, rather than passed by', async () => {
+    await using api = await StubApi.start(handler, tls);
+    const proxy = await startHttpProxy();
+    const kubeConfig = api.kubeConfig({}, { caData, proxyUrl: proxy.url });
+    const apply = kubeConfig.applyToHTTPSOptions.bind(kubeConfig);
+    kubeConfig.applyToHTTPSOptions = async (options) => {
+      await apply(options);
+      options.agent = new http.Agent();
+    };
+    const store = new KubernetesLeaseStore({
+      kubeConfig,
+      requestTimeout: 5_000,
+    });
+    await expect(store.get(key)).rejects.toMatchObject({
+      message: expect.stringContaining('ERR_PROXY_UNSUPPORTED'),
+    });
+    store.close();
+    expect(api.accepted).toEqual([]);
   });
 
   it('that hangs costs a request its timeout, and is let go at the end', async () => {
