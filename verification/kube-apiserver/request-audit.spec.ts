@@ -12,7 +12,7 @@ import {
   applyTo,
   changeRules,
   readManifests,
-} from '../../test/readme/manifests.js';
+} from '../../test/deploy/manifests.js';
 
 /** An entry of the audit log: one request, when it was answered. */
 interface AuditEvent {
