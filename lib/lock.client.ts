@@ -22,7 +22,7 @@ import {
   type ApiRequestEvent,
   type LockEvent,
 } from './lock.events.js';
-import { currentLabel } from './lock/acquire/request-scope.js';
+import { currentCall } from './lock/acquire/request-scope.js';
 import { orSkip } from './lock/acquire/skipped-call.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';
 import { systemClock } from './lock/clock.js';
@@ -303,7 +303,7 @@ export class LockClient {
   }
 
   private emit(event: LockEvent): void {
-    const method = currentLabel();
+    const method = currentCall()?.label;
     this.events.emit(method === undefined ? event : { ...event, method });
   }
 

@@ -23,7 +23,7 @@ import {
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { clientOf, LockService } from '../lock.service.js';
-import { runLabelled } from '../lock/acquire/request-scope.js';
+import { runInCall } from '../lock/acquire/request-scope.js';
 import { logConfigurationError } from './configuration-log.js';
 import { currentExchange } from '../http/http-exchange.js';
 import { addInterceptorLock } from './interceptor-lock.metadata.js';
@@ -108,7 +108,7 @@ export function LeaseLockInterceptor(
         throw error;
       };
       try {
-        return runLabelled(handler, () =>
+        return runInCall(handler, () =>
           this.handleLocked(context, handle, label),
         ).pipe(catchError(log));
       } catch (error) {

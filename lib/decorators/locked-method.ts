@@ -1,7 +1,7 @@
 /** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
 import type { LockRequest } from '../lock.client.js';
 import { clientOf, type LockService } from '../lock.service.js';
-import { runLabelled } from '../lock/acquire/request-scope.js';
+import { runInCall, type MethodCall } from '../lock/acquire/request-scope.js';
 import { logConfigurationError, refuseCall } from './configuration-log.js';
 import { findClaim } from './fire-policy.js';
 import { currentExchange } from '../http/http-exchange.js';
@@ -14,6 +14,7 @@ import {
   describeMethod,
   findLockParameters,
   findOnLocked,
+  isInnermost,
   type LockedMethod,
   type MethodLock,
 } from './lock.metadata.js';
@@ -27,20 +28,21 @@ export async function callUnderLocks(
 ): Promise<unknown> {
   const lowest = locked.locks.at(-1)!;
   const label = describeMethod(lowest.prototype, lowest.key);
-  const run = { hasBegun: false };
-  try {
-    return await runLabelled(label, () => call(locked, instance, args, run));
-  } catch (error) {
-    logConfigurationError(lowest, label, error, run.hasBegun);
-    throw error;
-  }
+  return runInCall(label, async (call) => {
+    try {
+      return await acquireAndCall(locked, instance, args, call);
+    } catch (error) {
+      logConfigurationError(lowest, label, error, call.hasBegun);
+      throw error;
+    }
+  });
 }
 
-async function call(
+async function acquireAndCall(
   { locks, method }: LockedMethod,
   instance: unknown,
   args: readonly unknown[],
-  run: { hasBegun: boolean },
+  methodCall: MethodCall,
 ): Promise<unknown> {
   const lowest = locks.at(-1)!;
   const owner = requireInstance(lowest, instance);
@@ -53,7 +55,7 @@ async function call(
   const skipped = (): unknown =>
     exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
   const work = (held: unknown): unknown => {
-    run.hasBegun = true;
+    methodCall.hasBegun ||= isInnermost(lowest);
     return Reflect.apply(method, instance, fillIn(lowest, args, held));
   };
   const service = bound ?? (await requireLateService(lowest, owner));

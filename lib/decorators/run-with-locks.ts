@@ -19,7 +19,10 @@ import {
 import { LockError } from '../lock.errors.js';
 import type { LockClient, LockRequest } from '../lock.client.js';
 import { acquireAndBegin } from '../lock/acquire/begin-work.js';
-import { currentRequestScope } from '../lock/acquire/request-scope.js';
+import {
+  currentCall,
+  currentRequestScope,
+} from '../lock/acquire/request-scope.js';
 import type { FireClaim } from '../lock/record/fire-claim.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { giveBack, type LockHandle } from '../lock/hold/lock-handle.js';
@@ -37,6 +40,7 @@ export interface RunEnd {
 export class LockedRun {
   /** Of the moment of the call: later subscriptions are for the same one. */
   private readonly caller = currentRequestScope();
+  private readonly call = currentCall();
 
   /**
    * @param requests those of the outermost scope first
@@ -77,8 +81,14 @@ export class LockedRun {
     }
     const fire = this.claim && new Date(this.claim.at);
     for (const lock of locks) {
-      const isLowest = lock === locks.at(-1);
-      this.client.reportRun(lock, isLowest ? { ...end, fire } : end);
+      // Another decorator, or an interceptor, with the same lock is no second call.
+      const tellers = this.call?.tellers ?? new Map<string, object>();
+      const teller = tellers.get(lock.holderIdentity) ?? this;
+      tellers.set(lock.holderIdentity, teller);
+      if (teller === this) {
+        const isLowest = lock === locks.at(-1);
+        this.client.reportRun(lock, isLowest ? { ...end, fire } : end);
+      }
     }
   }
 }

@@ -161,6 +161,12 @@ class Routes {
 @Controller('class')
 @UseInterceptors(LeaseLockInterceptor('class'))
 class LockedRoutes {
+  @Get('same')
+  @WithLeaseLock('class')
+  async same() {
+    return currentLock()?.name;
+  }
+
   @Get('one')
   async one() {
     return currentLock()?.name;
@@ -188,6 +194,12 @@ beforeEach(() => {
   events.length = 0;
 });
 afterAll(() => fixture[Symbol.asyncDispose]());
+
+it('a handler with a decorator for the same lock ends with one event', async () => {
+  expect(await bodyOf('class/same')).toBe('class');
+  await fixture.others.withLock('class', () => undefined);
+  expect(namesOf('executed')).toEqual(['class']);
+});
 
 describe('the handler', () => {
   it('runs under the lock, which is free afterwards', async () => {

@@ -81,6 +81,27 @@ class Transfers {
     return currentLock()?.name;
   }
 
+  @WithLeaseLock('a')
+  @Foreign()
+  @WithLeaseLock('a')
+  async partedTwice() {
+    return currentLock()?.name;
+  }
+
+  @WithLeaseLock('a')
+  async again(times: number) {
+    if (times > 1) {
+      await this.again(times - 1);
+    }
+  }
+
+  @WithLeaseLock('a')
+  @Foreign()
+  @WithLeaseLock('a')
+  async failsPartedTwice() {
+    throw new Error('own error');
+  }
+
   @WithLeaseLock('b', { onLocked: 'skip' })
   @WithLeaseLock('a')
   async skips(): Promise<string | undefined> {
@@ -177,6 +198,35 @@ describe('several locks on one method', () => {
       await transfers[method]();
       expect(namesOf(events, 'acquired')).toEqual(['a', 'b']);
       expect(namesOf(events, 'released')).toEqual(['b', 'a']);
+    },
+  );
+
+  it.each<[string, () => Promise<unknown>, LockEvent['type'], string[]]>([
+    ['two locks', () => transfers.forth(), 'executed', ['a', 'b']],
+    ['one lock, twice', () => transfers.twice(), 'executed', ['a', 'b']],
+    ['two locks, parted', () => transfers.parted(), 'executed', ['a', 'b']],
+    ['one lock, parted', () => transfers.partedTwice(), 'executed', ['a']],
+    [
+      'one lock, parted, and an error',
+      () => transfers.failsPartedTwice().catch(() => undefined),
+      'failed',
+      ['a'],
+    ],
+    [
+      'one lock, and calls within the call',
+      () => transfers.again(3),
+      'executed',
+      ['a', 'a', 'a'],
+    ],
+  ])(
+    'end with one event for each lock and call: %s',
+    async (_, call, type, names) => {
+      await call();
+      expect(namesOf(events, type).toSorted()).toEqual(names);
+      const ends = ['executed', 'failed'];
+      expect(events.filter((event) => ends.includes(event.type))).toHaveLength(
+        names.length,
+      );
     },
   );
 

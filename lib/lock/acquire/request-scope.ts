@@ -33,14 +33,29 @@ export function currentRequestScope(): RequestScope | undefined {
   return caller?.isOver ? undefined : caller;
 }
 
-const labels = new AsyncLocalStorage<string>();
-
-/** Runs `work` with `label` as what its events say of where they happen. */
-export function runLabelled<T>(label: string, work: () => T): T {
-  return labels.run(label, work);
+/** One call of a decorated method, or of a handler behind an interceptor, under all of its locks. */
+export interface MethodCall {
+  /** `Class.method`. */
+  readonly label: string;
+  /** Whether the method itself has begun, below all of its decorators and interceptors. */
+  hasBegun: boolean;
+  /** By the holder identity of a lock, which of the decorators and interceptors tells of the end of the call. */
+  readonly tellers: Map<string, object>;
 }
 
-/** `Class.method` of the decorated method in whose call the running code is. */
-export function currentLabel(): string | undefined {
-  return labels.getStore();
+const calls = new AsyncLocalStorage<MethodCall>();
+
+/** Runs `work` as a call of the method that its events name: a decorator below another, or below an interceptor, joins the call of that one. */
+export function runInCall<T>(label: string, work: (call: MethodCall) => T): T {
+  const outer = calls.getStore();
+  if (outer?.label === label && !outer.hasBegun) {
+    return work(outer);
+  }
+  const call = { label, hasBegun: false, tellers: new Map<string, object>() };
+  return calls.run(call, work, call);
+}
+
+/** The call of a decorated method, or of a handler behind an interceptor, in which the running code is. */
+export function currentCall(): MethodCall | undefined {
+  return calls.getStore();
 }
