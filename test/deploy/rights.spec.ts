@@ -1,4 +1,4 @@
-/** The rights that README.md asks for are enough, each of them is needed, and what lacks is told: on the embedded API server and on the real one. */
+/** The rights of the manifests are enough, each of them is needed, and a missing one is named: on the embedded API server and on the real one. */
 import { Injectable } from '@nestjs/common';
 import { loadAllYaml } from '@kubernetes/client-node';
 import { firstValueFrom, filter, timeout } from 'rxjs';

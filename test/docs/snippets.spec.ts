@@ -1,4 +1,4 @@
-/** Runs every TypeScript example of README.md. */
+/** Runs every TypeScript example of the pages. */
 import { Logger } from '@nestjs/common';
 import {
   afterAll,

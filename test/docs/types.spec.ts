@@ -1,4 +1,4 @@
-/** Compiles every TypeScript example of README.md, and what it says that the compiler refuses, in one run. */
+/** Compiles every TypeScript example of the pages, and the mistakes that the compiler must refuse, in one run. */
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';

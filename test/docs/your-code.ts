@@ -1,4 +1,4 @@
-/** What the examples of README.md call and do not show: the code of whoever reads them. */
+/** The code of the reader, which the examples of the pages call and do not show. */
 import { Module } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { vi } from 'vitest';

@@ -1,7 +1,6 @@
 /** What comes with the package, and how it is published: as little, and with as few rights, as there can be. */
-import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadAllYaml } from '@kubernetes/client-node';
 import { describe, expect, it } from 'vitest';
@@ -164,19 +163,5 @@ describe('the workflows', async () => {
     expect(publish!.steps!.at(-1)!.run).toBe(
       'npm publish --provenance --access public',
     );
-  });
-});
-
-describe.each(['README.md', 'SECURITY.md'])('in %s', (page) => {
-  it('each link to a file leads to one', async () => {
-    const targets = [
-      ...(await read(page)).matchAll(/\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)/g),
-    ].map(([, target = '']) => target);
-    expect(targets.length).toBeGreaterThan(0);
-    expect(
-      targets.filter(
-        (target) => !existsSync(join(root, dirname(page), target)),
-      ),
-    ).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-/** What the README says of the limits beside client-go and k8slock: that each is one, and that its remedy helps. */
+/** What docs/interop.md says of the limits beside client-go and k8slock: that each is one, and that its remedy helps. */
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { FaultLink } from '../faults/fault-link.js';
 import { startLocker, type Locker } from '../processes/lockers.js';

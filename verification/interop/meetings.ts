@@ -47,7 +47,7 @@ const TTL_EAGER = { k8slock: { ttl: LEASE, retryWait: 200 } };
 const NO_TTL = { k8slock: { retryWait: 1_000 } };
 const NO_TTL_EAGER = { k8slock: { retryWait: 200 } };
 
-/** Everybody who keeps to the rules that the README gives for a Lease that is shared. */
+/** Everybody who keeps to the rules that docs/interop.md gives for a Lease that is shared. */
 export const MEETINGS: readonly Meeting[] = [
   {
     title: 'client-go',

@@ -34,7 +34,7 @@ describe('sample 03', { timeout: TIMEOUT }, () => {
     expect(rows.map(([label]) => label)).toEqual(labels);
   });
 
-  it('has figures in README.md that go together', () => {
+  it('has figures in docs/scheduled-jobs.md that go together', () => {
     const [runs = [], doubles = [], missed = []] = findTable(
       '## Once per fire',
     ).map(([, ...figures]) => figures.map(Number));

@@ -1,4 +1,4 @@
-/** The form of a test that runs one example of README.md. */
+/** The form of a test that runs one example of the pages. */
 import type { LockService } from '../../../lib/index.js';
 
 /** Runs the example; `load` imports the module that it has become. */
