@@ -125,8 +125,7 @@ export class LockEngine {
       if (hold.isHeld) {
         local.heldBy(hold.holderIdentity);
       }
-      if (this.closing.signal.aborted) {
-        // Acquired in the very moment: shutdown() did not see it.
+      if (!this.mayHandOut()) {
         await hold.giveUp();
         throw new LockNotAcquiredError(lock, 'shutdown');
       }
@@ -143,6 +142,11 @@ export class LockEngine {
       this.acquirers.delete(attempt);
       this.checkLastEnd();
     }
+  }
+
+  /** Whether a lock that was acquired in this very moment may be used: a shutdown that has begun did not see it. */
+  private mayHandOut(): boolean {
+    return !this.closing.signal.aborted;
   }
 
   /** Keeps the Lease watched from now on, so that it is known for how long its holder has been silent. */
@@ -268,16 +272,20 @@ export class LockEngine {
 
   private async close(): Promise<void> {
     await this.allReleased;
-    // An acquiring write that was cut short is taken back, too: that takes a request, be the timeout 0.
+    await this.allWritten();
+    this.closed.abort();
+    this.context.store.close();
+  }
+
+  /** An acquiring write that was cut short is taken back, too: that takes a request, be the timeout 0. */
+  private allWritten(): Promise<void> {
     const { clock, requestTimeout } = this.context;
     const closeAt = this.giveUpAt + requestTimeout;
-    await withTimeout(
+    return withTimeout(
       clock,
       closeAt - clock.now(),
       Promise.all(this.background),
     );
-    this.closed.abort();
-    this.context.store.close();
   }
 
   /** How it stands with each lock that is held, or whose work goes on although it was lost. */

@@ -1,28 +1,32 @@
 /** Breaks a rule in a build of the package, to see that it is found. */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { compileSources, mutate } from '../simulation/mutation.js';
-import { MUTANTS } from '../simulation/mutants.js';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { exposeBuild } from '../../test/mutants/exposed-lib.js';
+import { findMutant } from '../../test/mutants/mutant.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /**
  * @param build of `buildForProcesses`
- * @param name of a mutant, or a part of it that no other has
+ * @param part of the name of a mutant that no other name has
  * @returns the mutant's whole name
  */
-export async function breakBuild(build: string, name: string): Promise<string> {
-  const [mutant, ...others] = MUTANTS.filter((each) =>
-    each.name.includes(name),
+export async function breakBuild(build: string, part: string): Promise<string> {
+  const { name, rule, file } = await findMutant(part);
+  await exposeBuild(join(build, 'dist'));
+  const compiled = relative(root, file).replace(/\.ts$/, '.js');
+  const index = join(build, 'dist/index.js');
+  const source = await readFile(index, 'utf8');
+  await writeFile(
+    index,
+    `"use strict";
+const mutation = new (require("../test/mutants/mutation.js").Mutation)(
+  require("../${compiled}").mutants.find(({ name }) => name === ${JSON.stringify(name)}),
+);
+${source}
+mutation.assertApplied();
+`,
   );
-  if (mutant === undefined || others.length > 0) {
-    throw new Error(
-      `"${name}" is not a part of one name of:\n${MUTANTS.map((each) => `- ${each.name}`).join('\n')}`,
-    );
-  }
-  const sources = join(build, 'broken');
-  const file = join(sources, mutant.file);
-  await mkdir(dirname(file), { recursive: true });
-  await writeFile(file, await mutate(mutant));
-  await compileSources(sources, join(build, 'dist'));
-  await rm(sources, { recursive: true });
-  return `${mutant.name} (${mutant.rule})`;
+  return `${name} (${rule})`;
 }

@@ -1,8 +1,8 @@
 /**
  * `npm run verify -- faults [--seconds 240] [--processes 6] [--seed N] [--break MUTANT]`: injects real
  * faults into real processes on a real API server, and prints the figures. Exits with 1 when
- * anything was found. `--break` builds the package with a rule broken (the name of one of the
- * simulator's mutants, or a part of it), which must be found.
+ * anything was found. `--break` builds the package with a rule broken (the name of a
+ * mutant, or a part of it), which must be found.
  */
 import { parseArgs } from 'node:util';
 import { buildForProcesses, removeBuild } from '../../test/build.js';

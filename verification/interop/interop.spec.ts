@@ -52,6 +52,8 @@ async function breakCopy(build: string, mutant: string): Promise<string> {
     'verification/interop/programs',
     'verification/processes',
     'verification/beliefs',
+    'test/mutants',
+    'test/lock',
   ];
   await Promise.all(
     parts.map((part) =>

@@ -1,14 +1,13 @@
 /** Each breaking of a rule is caught by the simulator: a rule that can be broken unnoticed is no rule. */
 import { availableParallelism } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readMutants, type Mutant } from '../../test/mutants/mutant.js';
 import {
-  buildMutants,
-  removeMutants,
+  buildForMutants,
+  removeBuildForMutants,
   runSimulator,
-  type Mutant,
-  type Verdict,
 } from './mutation.js';
-import { MUTANTS } from './mutants.js';
+import type { Verdict } from './run-mutant.js';
 import { simulate } from './simulation.js';
 
 /** Seeds within which each mutant must be caught. */
@@ -16,31 +15,32 @@ const MOST_SEEDS = 1_000;
 const BUILD_TIME = 60_000;
 const RUN_TIME = 600_000;
 
+const mutants = await readMutants();
+
 describe('mutants', () => {
   const verdicts = new Map<Mutant, Promise<Verdict>>();
 
   beforeAll(async () => {
-    const folders = await buildMutants(MUTANTS);
+    await buildForMutants();
     const lanes = Array.from(
       { length: availableParallelism() },
       (): Promise<unknown> => Promise.resolve(),
     );
-    for (const [index, mutant] of MUTANTS.entries()) {
+    for (const [index, mutant] of mutants.entries()) {
       const lane = index % lanes.length;
-      const verdict = lanes[lane]!.then(() =>
-        runSimulator(folders.get(mutant)!, MOST_SEEDS),
-      );
+      const verdict = lanes[lane]!.then(() => runSimulator(mutant, MOST_SEEDS));
       verdicts.set(mutant, verdict);
       lanes[lane] = verdict.catch(() => undefined);
     }
   }, BUILD_TIME);
 
-  afterAll(removeMutants);
+  afterAll(removeBuildForMutants);
 
-  it.each(MUTANTS)(
+  it.each(mutants)(
     'catches: $name',
     async (mutant) => {
-      const { seeds, failed } = await verdicts.get(mutant)!;
+      const { seeds, entered, failed } = await verdicts.get(mutant)!;
+      expect(entered, 'what it breaks was never called').toBeGreaterThan(0);
       expect(failed, `nothing was found in ${seeds} seeds`).toBeDefined();
       const { seed, findings } = failed!;
       process.stdout.write(

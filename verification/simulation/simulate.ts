@@ -1,5 +1,5 @@
 /**
- * `npm run verify -- simulation [--seeds 1000] [--from 1] [--workers 2] [--seed N] [--json]`: simulates seeds
+ * `npm run verify -- simulation [--seeds 1000] [--from 1] [--workers 2] [--seed N]`: simulates seeds
  * on all cores, or with `--workers 0` in the main thread. The first that fails is simulated again, and
  * its timeline printed; `--seed` prints that of any seed. Exits with 1 when a seed has failed.
  */
@@ -55,7 +55,6 @@ async function main(): Promise<void> {
       from: { type: 'string', default: '1' },
       workers: { type: 'string', default: String(availableParallelism()) },
       seed: { type: 'string' },
-      json: { type: 'boolean', default: false },
     },
   });
   if (values.seed !== undefined) {
@@ -71,19 +70,10 @@ async function main(): Promise<void> {
   );
   const seconds = (performance.now() - startedAt) / 1_000;
   const { failed } = totals;
-  if (values.json) {
-    console.log(
-      JSON.stringify({
-        seeds: totals.seeds,
-        failed: failed && { seed: failed.seed, findings: failed.findings },
-      }),
-    );
-  } else {
-    report(totals, seconds);
-    if (failed) {
-      catchUnhandledRejections();
-      print(await simulate(failed.seed, { withTimeline: true }));
-    }
+  report(totals, seconds);
+  if (failed) {
+    catchUnhandledRejections();
+    print(await simulate(failed.seed, { withTimeline: true }));
   }
   process.exitCode = failed ? 1 : 0;
 }

@@ -15,7 +15,6 @@
  *    way, or this acquisition ends before, it withdraws: nobody is kept out by a lock that nobody has.
  * 9. any failure: report it and try again later (2) while there is time, unless trying can't help
  */
-import { randomUUID } from 'node:crypto';
 import {
   LeaseStoreError,
   type RequestOptions,
@@ -44,7 +43,11 @@ import {
 import { heldSince } from '../record/lock-state.js';
 import type { Verdict } from '../record/observed-lease.js';
 import { WaitPolicy, type AcquireMode } from './wait-policy.js';
-import { isCoordinated, type NewHolder } from '../record/lease-record.js';
+import {
+  isCoordinated,
+  newHolderIdentity,
+  type NewHolder,
+} from '../record/lease-record.js';
 import { takeRecord } from '../lease/take-record.js';
 import {
   judgeFromBehind,
@@ -87,7 +90,7 @@ export class Acquirer implements LinedUpCall {
     claim?: FireClaim,
   ) {
     const { waitTimeout, leaseDuration } = options;
-    const identity = `${engine.clientId}_${randomUUID()}`;
+    const identity = newHolderIdentity(engine.clientId);
     this.newHolder = {
       identity,
       leaseDuration,

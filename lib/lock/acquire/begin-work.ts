@@ -50,14 +50,16 @@ export async function acquireAndBegin(
     } catch (error) {
       await giveBack(locks);
       const delay = backoff(clock, rounds);
-      if (
-        !(error instanceof LockLostError) ||
-        clock.now() + delay >= giveUpAt
-      ) {
+      if (!mayHaveBegun(error) || clock.now() + delay >= giveUpAt) {
         throw error;
       }
       await pause(clock, delay, closingSignal).catch(() => undefined);
     }
   }
   // oxlint-enable no-await-in-loop
+}
+
+/** Whether the record may say that the work begins, although its lock is lost: nobody else does it then. */
+function mayHaveBegun(error: unknown): boolean {
+  return error instanceof LockLostError;
 }

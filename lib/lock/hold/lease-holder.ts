@@ -27,7 +27,7 @@ import {
   toBackendError,
   type EngineContext,
 } from '../engine-context.js';
-import { readHolder, renew } from '../record/lease-record.js';
+import { fencingTokenOf, readHolder, renew } from '../record/lease-record.js';
 
 /** How often in a row a lock may pass from caller to caller of one process before others get a turn. */
 const MOST_HANDOVERS = 32;
@@ -105,7 +105,7 @@ export class LeaseHolder implements RecordListener {
     this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
     this.claimed = acquisition.claimed;
     this.claimEnd = acquisition.claimed === undefined ? 'done' : 'open';
-    this.fencingToken = BigInt(acquisition.lease.metadata.resourceVersion);
+    this.fencingToken = fencingTokenOf(acquisition.lease);
     this.acquiredAt = context.clock.now();
     this.workingSince =
       acquisition.claimed === undefined ? this.acquiredAt : Infinity;
@@ -172,10 +172,7 @@ export class LeaseHolder implements RecordListener {
   private async tellBegin(): Promise<void> {
     for (let failures = 1; ; failures += 1) {
       this.assertHeld();
-      if (this.claimEnd === 'open') {
-        // The application is closing: as long as nothing was sent, others can do it.
-        this.abort.signal.throwIfAborted();
-      }
+      this.leaveToOthers();
       const before = this.claimEnd;
       // The write may land without an answer, and then it is not taken back.
       this.claimEnd = 'begun';
@@ -206,6 +203,13 @@ export class LeaseHolder implements RecordListener {
           this.assertHeld(),
         );
       }
+    }
+  }
+
+  /** Throws when the application is closing: as long as nothing was sent, others can begin the work. */
+  private leaveToOthers(): void {
+    if (this.claimEnd === 'open') {
+      this.abort.signal.throwIfAborted();
     }
   }
 

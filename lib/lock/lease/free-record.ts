@@ -9,7 +9,12 @@ import {
   reportFailure,
   type EngineContext,
 } from '../engine-context.js';
-import { hasFinalizers, retain, release } from '../record/lease-record.js';
+import {
+  hasFinalizers,
+  isHeldBy,
+  retain,
+  release,
+} from '../record/lease-record.js';
 
 export interface Ending {
   /** Whose record: it is touched as long as it names this holder, and not a moment longer. */
@@ -42,20 +47,18 @@ export async function freeRecord(
     signal: ending.closed,
     priority: 'release',
   } as const;
-  const isOurs = (
-    lease: StoredLease | null | undefined,
-  ): lease is StoredLease => lease?.spec?.holderIdentity === ending.identity;
+  const { identity } = ending;
   let mustLook = false;
   let { remove } = ending;
   for (let failures = 0; ;) {
     try {
       let lease = local.observed.lease;
-      if (mustLook || !isOurs(lease)) {
+      if (mustLook || !isHeldBy(lease, identity)) {
         lease = await local.read(options);
         mustLook = false;
       }
       if (
-        !isOurs(lease) ||
+        !isHeldBy(lease, identity) ||
         (await writeEnd(context, local, lease, { ...ending, remove }))
       ) {
         return;

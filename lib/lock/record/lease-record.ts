@@ -3,6 +3,7 @@
  * it. Pure functions; R1, the compare-and-swap, is that they keep the uid and the resourceVersion of
  * the record that they were given.
  */
+import { randomUUID } from 'node:crypto';
 import type {
   Lease,
   LeaseKey,
@@ -104,9 +105,27 @@ export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
   );
 }
 
+/** R7: `<clientId>_<nonce>`, unique to the acquisition. */
+export function newHolderIdentity(clientId: string): string {
+  return `${clientId}_${randomUUID()}`;
+}
+
+/** Whether the record names this acquisition as its holder. */
+export function isHeldBy(
+  lease: StoredLease | null | undefined,
+  identity: string,
+): lease is StoredLease {
+  return lease?.spec?.holderIdentity === identity;
+}
+
+/** Grows with each acquisition of a lock, also when its Lease was deleted in between. */
+export function fencingTokenOf(acquired: StoredLease): bigint {
+  return BigInt(acquired.metadata.resourceVersion);
+}
+
 /** What a holder writes. */
 export interface NewHolder {
-  /** R7: `<clientId>_<nonce>`, unique to the acquisition. */
+  /** See {@link newHolderIdentity}. */
   readonly identity: string;
   readonly leaseDuration: number | 'infinite';
   /** The lock's name as its user wrote it. */

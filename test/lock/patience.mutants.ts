@@ -1,0 +1,43 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = [
+  ...mutantsOf('no fire is left out for the dead', {
+    'fire skipped for a holder that has died since its last sign of life': {
+      'WaitPolicy#mayBeDead': (original) =>
+        function (verdict) {
+          const aliveAt = verdict.wasSeenAlive ? Infinity : -Infinity;
+          return original.call(this, { ...verdict, aliveAt });
+        },
+    },
+    'fire given up at the waitTimeout for a holder that may be dead': {
+      'WaitPolicy#endWait': (original) =>
+        function (verdict) {
+          return original.call(this, verdict) && verdict.takeable;
+        },
+    },
+    'fire skipped for minHold that is over': {
+      'WaitPolicy#mayBeDead': (original) =>
+        function (verdict) {
+          const parkedUntil = verdict.parkedUntil && Infinity;
+          return original.call(this, { ...verdict, parkedUntil });
+        },
+    },
+  }),
+  ...mutantsOf('waitTimeout', {
+    'fire that waits for as long as its holder lives': {
+      'WaitPolicy#endWait': () =>
+        function () {
+          return this.isForFire;
+        },
+    },
+    'fire that waits for its turn beyond the waitTimeout': {
+      judgeFromBehind:
+        (original) =>
+        (local, call, ...rest) => {
+          if (!(call.policy.isForFire && local.holder !== undefined)) {
+            original(local, call, ...rest);
+          }
+        },
+    },
+  }),
+];

@@ -1,0 +1,18 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf('handover', {
+  'local waiter gives up and nobody releases for the one before': {
+    'LocalLease#leave': (original) =>
+      function () {
+        this.endHandover = undefined;
+        original.call(this);
+      },
+  },
+  'only the last of the holders that have ended is remembered': {
+    'ObservedLease#markReleased': (original) =>
+      function (identity, claim) {
+        this.ended.clear();
+        original.call(this, identity, claim);
+      },
+  },
+});

@@ -1,0 +1,15 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf('R10', {
+  'annotations of others dropped': {
+    take:
+      (original) =>
+      (lease, ...rest) => {
+        const metadata = { ...lease.metadata, annotations: {} };
+        return original({ ...lease, metadata }, ...rest);
+      },
+  },
+  'Lease of coordinated leader election taken': {
+    isCoordinated: () => () => false,
+  },
+});

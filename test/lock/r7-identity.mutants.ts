@@ -1,0 +1,43 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf('R7', {
+  'identity reused per process': {
+    newHolderIdentity: () => (clientId) => `${clientId}_0`,
+  },
+  'ambiguous write taken as failed': {
+    'Acquirer#leaveAmbiguous': () => () => undefined,
+  },
+  'ambiguous write taken as success': {
+    'LocalLease#replace': (original) =>
+      async function (make, options) {
+        let sent: unknown;
+        const makeOnce = () => (sent = make());
+        try {
+          return await original.call(this, makeOnce, options);
+        } catch (error) {
+          if (sent !== undefined && Reflect.get(Object(error), 'ambiguous')) {
+            return sent;
+          }
+          throw error;
+        }
+      },
+  },
+  'ambiguous write not made impossible when nobody wants it any more': {
+    // It is taken for overtaken unless it has landed.
+    withdraw: (original) => (context, local, lock, withdrawal) =>
+      original(context, local, lock, { ...withdrawal, basedOn: '' }),
+  },
+  'lock that does not expire created taken': {
+    newRecord:
+      (original) =>
+      (key, newHolder, ...rest) => {
+        if (newHolder.leaseDuration < Infinity) {
+          return original(key, newHolder, ...rest);
+        }
+        const expiring = { ...newHolder, leaseDuration: 1_000 };
+        const record = original(key, expiring, ...rest);
+        const leaseDurationSeconds = 2_147_483_647;
+        return { ...record, spec: { ...record.spec, leaseDurationSeconds } };
+      },
+  },
+});

@@ -1,0 +1,60 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf('R8', {
+  'no own deadline': {
+    deadlineOf: () => () => Infinity,
+  },
+  'deadline counted from the answer': {
+    // A record is made in the moment in which it is sent, and here once more when the answer has come.
+    'LocalLease#replace': (original) =>
+      async function (make, options) {
+        const written = await original.call(this, make, options);
+        make();
+        return written;
+      },
+  },
+  'no safety margin': {
+    deadlineOf: (original) => (sentAt, options) =>
+      original(sentAt, { ...options, safetyMargin: 0 }),
+  },
+  'deadline timer set by its length, which a pause makes late': {
+    'LeaseHolder#later': (original) =>
+      function (at, callback) {
+        const { clock } = this.context;
+        const delay = at - clock.now();
+        return original.call(this, clock.now() + delay, callback);
+      },
+  },
+  'renewal goes on after loss': {
+    'LeaseHolder#isHeld': (original) =>
+      function () {
+        return original.call(this) || !this.isReleased;
+      },
+    'LeaseHolder#stop': (original) =>
+      function () {
+        if (this.isReleased) {
+          original.call(this);
+        } else {
+          this.goesOn = true;
+        }
+      },
+    'LeaseHolder#deadline': (original) =>
+      function () {
+        return this.goesOn ? Infinity : original.call(this);
+      },
+    'LeaseHolder#checkRecord': (original) =>
+      function (lease) {
+        return original.call(this, lease) || (this.goesOn && lease !== null);
+      },
+    'LeaseHolder#requestOptions': (original) =>
+      function () {
+        return { ...original.call(this), signal: undefined };
+      },
+  },
+  'watch trusted over the record': {
+    'LeaseHolder#recordGone': () =>
+      function () {
+        this.lose('deleted');
+      },
+  },
+});

@@ -1,0 +1,12 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf('a restore of etcd is noticed', {
+  'lower version ignored while the Lease is known to be absent': {
+    'ObservedLease#forget': (original) =>
+      function () {
+        if (this.lease) {
+          original.call(this);
+        }
+      },
+  },
+});

@@ -1,0 +1,38 @@
+import { mutantsOf, type Wrapper } from '../mutants/mutant.js';
+
+/** Puts off a call of an engine until {@link catchUp}. */
+const deferred: Wrapper = (original) =>
+  function () {
+    this.context.deferred ??= [];
+    this.context.deferred.push(() => original.call(this));
+  };
+
+/** Makes the calls that were put off, when the rest of the application has closed. */
+const catchUp: Wrapper = (original) =>
+  function () {
+    this.context.deferred?.forEach((call: () => void) => call());
+    return original.call(this);
+  };
+
+export const mutants = [
+  ...mutantsOf('shutdown releases everything', {
+    'shutdown does not wait for releases in flight': {
+      'LockEngine#allWritten': () => async () => undefined,
+    },
+  }),
+  ...mutantsOf('shutdown: no new locks', {
+    'lock handed out in the very turn of the shutdown': {
+      'LockEngine#mayHandOut': () => () => true,
+    },
+    'waits not ended before the rest has closed': {
+      'Acquirer#close': deferred,
+      'LockEngine#close': catchUp,
+    },
+  }),
+  ...mutantsOf('shutdown: signals first', {
+    'work not asked to stop before the rest has closed': {
+      'LeaseHolder#askToStop': deferred,
+      'LockEngine#close': catchUp,
+    },
+  }),
+];
