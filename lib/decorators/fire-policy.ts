@@ -51,12 +51,9 @@ export function findFirePolicy(
  */
 export function findClaim(
   lock: MethodLock,
+  policy: FirePolicy,
   instance: object,
 ): FireClaim | undefined {
-  const policy = findFirePolicy(lock, instance);
-  if (policy === undefined) {
-    return undefined;
-  }
   const prototype: object = Reflect.getPrototypeOf(instance) ?? instance;
   const method = { instance, prototype, key: lock.key };
   const fire = findFire(lock, method, policy);

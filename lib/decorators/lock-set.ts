@@ -1,4 +1,4 @@
-/** Takes all locks of one call, in an order that is the same in every process, so that no two calls wait for each other. */
+/** Takes the locks of a call that has several, in an order that is the same in every process, so that no two calls wait for each other. */
 import type { LockClient, LockRequest } from '../lock.client.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { runUnderLock } from '../lock/hold/current-lock.js';
@@ -25,12 +25,10 @@ export async function acquireAll(
 ): Promise<readonly LockHandle[] | undefined> {
   const taken = new Map<LockRequest, LockHandle>();
   let isComplete = false;
-  // The client does so for one lock: a lock is shared from the turn of the call on.
-  const kept = requests.length > 1 ? client.lendEnclosingLocks() : undefined;
+  // In the turn of the call: its caller may end before all of them are taken.
+  const kept = client.lendEnclosingLocks();
   try {
-    const ordered =
-      kept === undefined ? requests : await inOrder(client, requests, kept);
-    for (const request of ordered) {
+    for (const request of await inOrder(client, requests, kept)) {
       const until = anyOf(
         signal,
         ...Array.from(taken.values(), (lock) => lock.signal),
@@ -40,7 +38,7 @@ export async function acquireAll(
         .acquireForMethod(
           request,
           until.signal,
-          kept && kept.filter(isInUse).map((each) => each.lend()),
+          kept.filter(isInUse).map((each) => each.lend()),
         )
         .finally(until.end);
       if (lock === undefined) {
@@ -51,7 +49,7 @@ export async function acquireAll(
     isComplete = true;
     return requests.flatMap((request) => taken.get(request) ?? []);
   } finally {
-    kept?.forEach((lock) => void lock.release());
+    kept.forEach((lock) => void lock.release());
     if (!isComplete) {
       await giveBack([...taken.values()]);
     }
@@ -73,8 +71,11 @@ export function runUnderAll<T>(
   locks: readonly LockHandle[],
   work: (lock: LockHandle) => T,
 ): T {
-  const joined = locks.length === 1 ? locks[0]! : new JoinedLock(locks);
-  return [...new Set([...locks, joined])].reduceRight<() => T>(
+  if (locks.length === 1) {
+    return runUnderLock(locks[0]!, () => work(locks[0]!));
+  }
+  const joined = new JoinedLock(locks);
+  return [...locks, joined].reduceRight<() => T>(
     (inner, lock) => () => runUnderLock(lock, inner),
     () => work(joined),
   )();

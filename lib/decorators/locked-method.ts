@@ -3,7 +3,8 @@ import type { LockRequest } from '../lock.client.js';
 import { clientOf, type LockService } from '../lock.service.js';
 import { runInCall, type MethodCall } from '../lock/acquire/request-scope.js';
 import { logConfigurationError, refuseCall } from './configuration-log.js';
-import { findClaim } from './fire-policy.js';
+import type { OnLocked } from '../k8s-lock.options.js';
+import { findClaim, findFirePolicy, type FirePolicy } from './fire-policy.js';
 import { currentExchange } from '../http/http-exchange.js';
 import { bindLate } from './late-binding.js';
 import { findLockService } from './lock-service.injection.js';
@@ -20,17 +21,68 @@ import {
 } from './lock.metadata.js';
 import { runOnStandIn } from './stand-in.js';
 
+/** What follows from one `@WithLeaseLock` and the class of the instance alone. */
+interface LockPlan {
+  readonly lock: MethodLock;
+  readonly onLocked: OnLocked;
+  /** Undefined = a call claims no fire. */
+  readonly fire: FirePolicy | undefined;
+}
+
+/** What follows from a decorated method and the class of the instance alone. */
+interface MethodPlan {
+  readonly label: string;
+  readonly method: LockedMethod['method'];
+  /** The outermost decorator's first. */
+  readonly locks: readonly LockPlan[];
+  readonly lowest: MethodLock;
+  /** False where another decorator has come between this one and one below. */
+  readonly isInnermost: boolean;
+  /** The indexes of the parameters under `@HeldLock()`. */
+  readonly lockParameters: readonly number[];
+}
+
+const plans = new WeakMap<LockedMethod, WeakMap<object, MethodPlan>>();
+
+/** Computed once for each class. Every decorator of the class has run when one of its instances is called. */
+function planOf(locked: LockedMethod, instance: object): MethodPlan {
+  const prototype: object = Reflect.getPrototypeOf(instance) ?? instance;
+  const known = plans.get(locked) ?? new WeakMap<object, MethodPlan>();
+  let plan = known.get(prototype);
+  if (plan === undefined) {
+    const { locks, method } = locked;
+    const lowest = locks.at(-1)!;
+    plan = Object.freeze({
+      label: describeMethod(lowest.prototype, lowest.key),
+      method,
+      locks: locks.map((lock) => ({
+        lock,
+        onLocked: findOnLocked(lock, instance),
+        fire: findFirePolicy(lock, instance),
+      })),
+      lowest,
+      isInnermost: isInnermost(lowest),
+      lockParameters: findLockParameters(lowest.prototype, lowest.key),
+    });
+    plans.set(locked, known.set(prototype, plan));
+  }
+  return plan;
+}
+
 /** Calls the method under its locks; without a LockService it rejects, and never runs the method unlocked. */
 export async function callUnderLocks(
   locked: LockedMethod,
   instance: unknown,
   args: readonly unknown[],
 ): Promise<unknown> {
-  const lowest = locked.locks.at(-1)!;
-  const label = describeMethod(lowest.prototype, lowest.key);
+  if (typeof instance !== 'object' || instance === null) {
+    return callWithoutInstance(locked.locks.at(-1)!);
+  }
+  const plan = planOf(locked, instance);
+  const { label, lowest } = plan;
   return runInCall(label, async (call) => {
     try {
-      return await acquireAndCall(locked, instance, args, call);
+      return await acquireAndCall(plan, instance, args, call);
     } catch (error) {
       logConfigurationError(lowest, label, error, call.hasBegun);
       throw error;
@@ -39,31 +91,32 @@ export async function callUnderLocks(
 }
 
 async function acquireAndCall(
-  { locks, method }: LockedMethod,
-  instance: unknown,
+  { label, locks, method, lowest, isInnermost, lockParameters }: MethodPlan,
+  instance: object,
   args: readonly unknown[],
   methodCall: MethodCall,
 ): Promise<unknown> {
-  const lowest = locks.at(-1)!;
-  const owner = requireInstance(lowest, instance);
-  const bound = findLockService(owner);
+  const bound = findLockService(instance);
   if (bound === undefined) {
-    refuseConstructing(lowest, owner);
+    refuseConstructing(lowest, instance);
   }
-  const requests = locks.map((lock) => makeRequest(lock, owner, args));
+  const requests = locks.map((lock) => makeRequest(lock, instance, args));
   const exchange = currentExchange();
   const skipped = (): unknown =>
     exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
   const work = (held: unknown): unknown => {
-    methodCall.hasBegun ||= isInnermost(lowest);
-    return Reflect.apply(method, instance, fillIn(lowest, args, held));
+    methodCall.hasBegun ||= isInnermost;
+    const filled = [...args];
+    for (const index of lockParameters) {
+      filled[index] = held;
+    }
+    return Reflect.apply(method, instance, filled);
   };
-  const service = bound ?? (await requireLateService(lowest, owner));
+  const service = bound ?? (await requireLateService(lowest, instance));
   const client = clientOf(service);
   if (client === undefined) {
-    const describe = (): string => describeMethod(lowest.prototype, lowest.key);
     return runOnStandIn(
-      { standIn: service, requests, skipped, describe },
+      { standIn: service, requests, skipped, describe: () => label },
       work,
     );
   }
@@ -71,7 +124,7 @@ async function acquireAndCall(
 }
 
 function makeRequest(
-  lock: MethodLock,
+  { lock, onLocked, fire }: LockPlan,
   instance: object,
   args: readonly unknown[],
 ): LockRequest {
@@ -81,19 +134,22 @@ function makeRequest(
       : lock.name;
   return {
     name: checkName(name, () => describeMethod(lock.prototype, lock.key)),
-    onLocked: findOnLocked(lock, instance),
+    onLocked,
     options: lock.options,
-    claim: findClaim(lock, instance),
+    claim: fire && findClaim(lock, fire, instance),
   };
 }
 
-function requireInstance(lock: MethodLock, instance: unknown): object {
-  if (typeof instance !== 'object' || instance === null) {
-    refuseCall(
-      `${describeMethod(lock.prototype, lock.key)} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
+function callWithoutInstance(lowest: MethodLock): never {
+  const label = describeMethod(lowest.prototype, lowest.key);
+  try {
+    return refuseCall(
+      `${label} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
     );
+  } catch (error) {
+    logConfigurationError(lowest, label, error, false);
+    throw error;
   }
-  return instance;
 }
 
 /** For an instance that Nest has not injected, and that no startup pass has met. */
@@ -134,16 +190,4 @@ function refuseConstructing({ key }: MethodLock, instance: object): void {
       );
     }
   }
-}
-
-function fillIn(
-  lowest: MethodLock,
-  args: readonly unknown[],
-  held: unknown,
-): unknown[] {
-  const filled = [...args];
-  for (const index of findLockParameters(lowest.prototype, lowest.key)) {
-    filled[index] = held;
-  }
-  return filled;
 }

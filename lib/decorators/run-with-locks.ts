@@ -57,15 +57,32 @@ export class LockedRun {
     signal?: AbortSignal,
   ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.aborted);
-    return acquireAndBegin(this.client.engine, this.claim, ({ waitTimeout }) =>
-      acquireAll(
-        this.client,
-        waitTimeout === undefined
-          ? this.requests
-          : this.requests.map((request) => waitFor(request, waitTimeout)),
-        until.signal,
-      ),
-    ).finally(until.end);
+    try {
+      return this.claim === undefined
+        ? await this.acquire(undefined, until.signal)
+        : await acquireAndBegin(
+            this.client.engine,
+            this.claim,
+            ({ waitTimeout }) => this.acquire(waitTimeout, until.signal),
+          );
+    } finally {
+      until.end();
+    }
+  }
+
+  private async acquire(
+    waitTimeout: number | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly LockHandle[] | undefined> {
+    const requests =
+      waitTimeout === undefined
+        ? this.requests
+        : this.requests.map((request) => waitFor(request, waitTimeout));
+    if (requests.length > 1) {
+      return acquireAll(this.client, requests, signal);
+    }
+    const lock = await this.client.acquireForMethod(requests[0]!, signal);
+    return lock && [lock];
   }
 
   /** What the lowest lock claims. */
