@@ -89,7 +89,7 @@ export const mutants = [
           original({ ...claim, ownIdentities: new Set() }, ...rest),
     },
     'beginning whose answer was lost given up with its lock': {
-      mayHaveBegun: () => () => false,
+      mayBeHadAgain: () => () => false,
     },
     'beginning whose answer was lost given up with the wait for its lock': {
       acquireAndBegin: (original) => (place, claim, acquire) =>

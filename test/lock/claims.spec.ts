@@ -1,6 +1,9 @@
 /** Claims: planned work is begun by one holder only, in whatever order processes come, die, lag or lose their answers. */
 import { describe, expect, it } from 'vitest';
-import { LockNotAcquiredError } from '../../lib/lock.errors.js';
+import {
+  LockBackendError,
+  LockNotAcquiredError,
+} from '../../lib/lock.errors.js';
 import { FireClaimedError } from '../../lib/lock/record/fire-claim.js';
 import { giveBack } from '../../lib/lock/hold/lock-handle.js';
 import { settled } from './controlled-clock.js';
@@ -324,6 +327,54 @@ describe('work that is claimed and has not begun', () => {
   });
 });
 
+describe('a fire behind a call of its process, that follows a claim', () => {
+  const behind = async (leaseDuration: number) => {
+    const pods = await observed();
+    const { a, b } = pods;
+    const first = { minute: 1, options: { leaseDuration } };
+    const claimed = await claimFire(a, first);
+    await settled();
+    outcomeOf(b.acquire());
+    b.store.plan({ appliedAfter: Infinity }, ['update']);
+    const call = outcomeOf(
+      fire(b, { minute: 1, mode: 'wait', options: { waitTimeout: 2_000 } }),
+    );
+    return { ...pods, claimed, call };
+  };
+
+  it('waits no longer than any other once the claim is given back', async () => {
+    const { claimed, call, clock } = await behind(15_000);
+    await clock.advance(6_000);
+    expect(call.state).toBe('pending');
+    await giveBack([claimed]);
+    await clock.advance(1_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toBeInstanceOf(LockBackendError);
+  });
+
+  it('waits no longer than any other once the claimer is dead', async () => {
+    const { a, call, clock } = await behind(10_000);
+    die(a);
+    await clock.advance(11_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toBeInstanceOf(LockBackendError);
+  });
+
+  it('is left out in time under a lock that never expires', async () => {
+    const { cluster, a, call, clock } = await behind(15_000);
+    die(a);
+    cluster.write((lease) => {
+      lease.spec!.leaseDurationSeconds = 2_147_483_647;
+    });
+    await clock.advance(59_999);
+    expect(call.state).toBe('pending');
+    await clock.advance(1);
+    expect(call.reason).toBeInstanceOf(FireClaimedError);
+  });
+});
+
 describe('work that has begun, as the record says', () => {
   it('begins though the answer was lost', async () => {
     const { a, b, clock } = await observed();
@@ -485,6 +536,44 @@ describe('work that has begun, as the record says', () => {
     await expect(fire(a, { minute: 1 }, claim)).rejects.toThrow(
       FireClaimedError,
     );
+  });
+});
+
+describe('work whose lock is lost before its beginning was sent', () => {
+  it.each([
+    ['is left out by a call that skips', 'skip'],
+    ['is an error for a call that fails at once', 'try'],
+  ] as const)('%s', async (_, mode) => {
+    const { cluster, a, annotation, clock } = await observed();
+    a.store.plan({}, ['update'], 1);
+    a.store.plan({ breaks: 'unsent' }, ['update'], 1);
+    const call = outcomeOf(fire(a, { minute: 1, mode }));
+    await settled();
+    a.store.heal();
+    cluster.writeSpec(foreignSpec());
+    await clock.advance(1_000);
+    expect(annotation()).toMatch(/ claimed by a_/);
+    expect(call.state).toBe('pending'); // that holder may be dead
+    const renewTime = '2026-01-01T00:00:09.000000Z';
+    cluster.writeSpec(foreignSpec({ renewTime }));
+    await settled();
+    expect(call.reason).toMatchObject({ reason: 'held' });
+  });
+
+  it('waits for its own waitTimeout, and not for a minute', async () => {
+    const { cluster, a, clock } = await observed();
+    a.store.plan({}, ['update'], 1);
+    a.store.plan({ breaks: 'unsent' }, ['update'], 1);
+    const options = { waitTimeout: 2_000 };
+    const call = outcomeOf(fire(a, { minute: 1, mode: 'wait', options }));
+    await settled();
+    a.store.heal();
+    cluster.writeSpec(foreignSpec());
+    await clock.advance(1_000);
+    const renewTime = '2026-01-01T00:00:09.000000Z';
+    cluster.writeSpec(foreignSpec({ renewTime }));
+    await clock.advance(2_000);
+    expect(call.reason).toMatchObject({ reason: 'timeout' });
   });
 });
 

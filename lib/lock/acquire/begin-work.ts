@@ -16,7 +16,7 @@ interface Place {
 interface Round {
   /**
    * Milliseconds to wait for each lock, whatever the call does else when one is taken: the record may say
-   * already that the work begins. Undefined in the first round.
+   * already that the work begins. Undefined as long as it can't.
    */
   readonly waitTimeout: number | undefined;
 }
@@ -35,22 +35,26 @@ export async function acquireAndBegin(
   acquire: (round: Round) => Promise<readonly LockHandle[] | undefined>,
 ): Promise<readonly LockHandle[] | undefined> {
   const giveUpAt = clock.now() + LONGEST_WRITE;
+  let mayHaveBegun = false;
   // oxlint-disable no-await-in-loop -- one round after the other
   for (let rounds = 1; ; rounds += 1) {
-    const waitTimeout =
-      rounds === 1 ? undefined : Math.max(0, giveUpAt - clock.now());
+    const waitTimeout = mayHaveBegun
+      ? Math.max(0, giveUpAt - clock.now())
+      : undefined;
     const locks = await acquire({ waitTimeout });
     if (locks === undefined || claim === undefined) {
       return locks;
     }
+    const lowest = locks.at(-1)!;
     try {
-      await locks.at(-1)!.begin();
+      await lowest.begin();
       claim.ownIdentities.clear();
       return locks;
     } catch (error) {
       await giveBack(locks);
+      mayHaveBegun ||= lowest.mayHaveBegun;
       const delay = backoff(clock, rounds);
-      if (!mayHaveBegun(error) || clock.now() + delay >= giveUpAt) {
+      if (!mayBeHadAgain(error) || clock.now() + delay >= giveUpAt) {
         throw error;
       }
       await pause(clock, delay, closingSignal).catch(() => undefined);
@@ -59,7 +63,7 @@ export async function acquireAndBegin(
   // oxlint-enable no-await-in-loop
 }
 
-/** Whether the record may say that the work begins, although its lock is lost: nobody else does it then. */
-function mayHaveBegun(error: unknown): boolean {
+/** Whether another round makes sense: the lock was lost, and nothing says that it can't be acquired again. */
+function mayBeHadAgain(error: unknown): boolean {
   return error instanceof LockLostError;
 }

@@ -96,17 +96,24 @@ export class WaitPolicy {
         this.isFollowing = true;
         break;
       case 'own':
-        this.isFollowing = !this.isOverdue;
+        this.isFollowing = false;
         break;
       default:
-        // Its holder has given it back, or is gone: the call waits as long as any other.
-        this.isFollowing &&= this.call.claim?.retry === true;
+        // Its holder has given it back, or is gone: from here on the call waits as long as any other.
+        if (this.isFollowing && this.call.claim?.retry !== true) {
+          this.isFollowing = false;
+          this.lookUntil = Math.max(this.lookUntil, this.clock.now());
+        }
     }
   }
 
   /** Whether the call has waited for longer than it takes to begin claimed work or to give it back. */
   private get isOverdue(): boolean {
-    return this.clock.now() >= this.startedAt + LONGEST_WRITE;
+    return this.clock.now() >= this.overdueAt;
+  }
+
+  private get overdueAt(): number {
+    return this.startedAt + LONGEST_WRITE;
   }
 
   /** Whether the record expires in a time that is worth waiting for, unless it changes. */
@@ -130,28 +137,32 @@ export class WaitPolicy {
 
   /** Milliseconds for which it makes sense to try again after a failure. */
   get timeLeft(): number {
-    const { clock, startedAt, lookUntil } = this;
-    const { waitTimeout = Infinity } = this.call;
+    return this.endsAt - this.clock.now();
+  }
+
+  /** Monotonic time at which no time is left. */
+  private get endsAt(): number {
     if (this.isFollowing) {
       return Infinity;
     }
-    const since = this.waits ? startedAt : lookUntil;
-    return this.waits || this.looks ? since + waitTimeout - clock.now() : 0;
+    if (!this.waits && !this.looks) {
+      return this.clock.now();
+    }
+    const { waitTimeout = Infinity } = this.call;
+    return this.lookUntil + waitTimeout;
   }
 
-  /** Calls back once no time is left. @returns what cancels that */
-  whenOver(callback: () => void): () => void {
-    let cancel: (() => void) | undefined;
-    const check = (): void => {
-      const { timeLeft, clock } = this;
-      if (timeLeft <= 0) {
-        callback();
-      } else if (timeLeft !== Infinity) {
-        cancel = clock.schedule(clock.now() + timeLeft, check);
-      }
-    };
-    check();
-    return () => cancel?.();
+  /**
+   * Monotonic time at which the state of the call changes by itself, if the record does not change before: it
+   * is out of time, or there may be nobody to follow any more.
+   */
+  get changesAt(): number {
+    if (!this.isFollowing) {
+      return this.endsAt;
+    }
+    const { verdict } = this;
+    const { expiresAt = Infinity } = verdict.takeable ? {} : verdict;
+    return Math.min(expiresAt, this.isOverdue ? Infinity : this.overdueAt);
   }
 
   /** @returns whether the call goes on although somebody holds the lock */

@@ -1,5 +1,6 @@
 /** The wait of a call for its turn within this process: what it may learn before that. */
 import type { LocalLease } from '../lease/local-lease.js';
+import type { Clock } from '../clock.js';
 import type { EngineContext } from '../engine-context.js';
 import type { WaitPolicy } from './wait-policy.js';
 
@@ -35,23 +36,14 @@ export async function waitInLine(
     call.waiting();
     return local.queue.enter(signal);
   }
-  // Unless the call before it has met a holder, what is known is old news.
-  let isNews = policy.isForFire || local.hasMetHolder;
-  const judge = (): void => judgeFromBehind(local, call, isNews);
-  judge();
-  signal.throwIfAborted();
-  isNews = true;
   if (policy.isForFire) {
-    call.waiting();
+    return waitForFire(local, call, clock, signal);
   }
-  const unlisten = local.listen({
-    recordSeen: judge,
-    recordGone: judge,
-    lockTaken: judge,
-    turnFailed: judge,
-  });
+  // Unless the call before it has met a holder, what is known is old news.
+  judgeFromBehind(local, call, local.hasMetHolder);
+  signal.throwIfAborted();
+  const unlisten = listen(local, () => judgeFromBehind(local, call));
   // The caller before it may wait for ever, while the API server fails.
-  const giveUp = (): void => call.stop(call.outOfTime());
   const giveUpAt = (at: number): (() => void) =>
     clock.schedule(at, () => {
       const { verdict } = policy;
@@ -59,18 +51,55 @@ export async function waitInLine(
       if (mayBeDead && verdict.expiresAt !== undefined) {
         cancel = giveUpAt(verdict.expiresAt + requestTimeout);
       } else {
-        giveUp();
+        call.stop(call.outOfTime());
       }
     });
-  let cancel = policy.isForFire
-    ? policy.whenOver(giveUp)
-    : giveUpAt(clock.now() + requestTimeout);
+  let cancel = giveUpAt(clock.now() + requestTimeout);
   try {
     await local.queue.enter(signal);
   } finally {
     cancel();
     unlisten();
   }
+}
+
+/** Judges anew whenever something changes, be it only that time has passed. */
+async function waitForFire(
+  local: LocalLease,
+  call: LinedUpCall,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  const { policy } = call;
+  let cancel: (() => void) | undefined;
+  const judge = (): void => {
+    cancel?.();
+    judgeFromBehind(local, call);
+    if (policy.timeLeft <= 0) {
+      call.stop(call.outOfTime());
+    } else if (!signal.aborted && policy.changesAt < Infinity) {
+      cancel = clock.schedule(policy.changesAt, judge);
+    }
+  };
+  judge();
+  signal.throwIfAborted();
+  call.waiting();
+  const unlisten = listen(local, judge);
+  try {
+    await local.queue.enter(signal);
+  } finally {
+    cancel?.();
+    unlisten();
+  }
+}
+
+function listen(local: LocalLease, judge: () => void): () => void {
+  return local.listen({
+    recordSeen: judge,
+    recordGone: judge,
+    lockTaken: judge,
+    turnFailed: judge,
+  });
 }
 
 /**

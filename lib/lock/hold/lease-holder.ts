@@ -174,11 +174,15 @@ export class LeaseHolder implements RecordListener {
       this.assertHeld();
       this.leaveToOthers();
       const before = this.claimEnd;
-      // The write may land without an answer, and then it is not taken back.
-      this.claimEnd = 'begun';
       try {
         // oxlint-disable-next-line no-await-in-loop -- one try after the other
-        await this.inTurn(() => this.writeRenewal(beginClaim));
+        await this.inTurn(() =>
+          this.writeRenewal((lease) => {
+            // Once it is sent it may land without an answer, and is not taken back.
+            this.claimEnd = 'begun';
+            return beginClaim(lease);
+          }),
+        );
         this.assertHeld();
         this.claimEnd = 'done';
         this.workingSince = this.context.clock.now();
@@ -208,9 +212,14 @@ export class LeaseHolder implements RecordListener {
 
   /** Throws when the application is closing: as long as nothing was sent, others can begin the work. */
   private leaveToOthers(): void {
-    if (this.claimEnd === 'open') {
+    if (!this.mayHaveBegun) {
       this.abort.signal.throwIfAborted();
     }
+  }
+
+  /** Whether the record may say that the claimed work has begun. */
+  get mayHaveBegun(): boolean {
+    return this.claimEnd !== 'open';
   }
 
   /** The application is closing: asks the work to stop. The lock stays held until it does. */
@@ -220,7 +229,7 @@ export class LeaseHolder implements RecordListener {
 
   /** Work that has begun, or may have, does not become open again: others have left it out for that. */
   endClaimAs(end: ClaimEnd): void {
-    const isTakenBack = end === 'open' && this.claimEnd !== 'open';
+    const isTakenBack = end === 'open' && this.mayHaveBegun;
     this.claimEnd = isTakenBack ? 'begun' : end;
   }
 

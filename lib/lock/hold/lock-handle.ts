@@ -35,6 +35,9 @@ export abstract class LockHandle extends LeaseLock {
    */
   abstract begin(): Promise<void>;
 
+  /** Whether the record may say that the work which was claimed with the lock has begun. */
+  abstract readonly mayHaveBegun: boolean;
+
   /** What the release is to say of the work that was claimed with the lock; `done` unless told. */
   abstract endClaimAs(end: ClaimEnd): void;
 
@@ -120,6 +123,10 @@ export class HeldLock extends LockHandle {
     }
   }
 
+  get mayHaveBegun(): boolean {
+    return this.hold.mayHaveBegun;
+  }
+
   endClaimAs(end: ClaimEnd): void {
     if (!this.isBorrowed) {
       this.hold.endClaimAs(end);
@@ -194,6 +201,10 @@ export class JoinedLock extends LockHandle {
 
   begin(): Promise<void> {
     return this.last.begin();
+  }
+
+  get mayHaveBegun(): boolean {
+    return this.last.mayHaveBegun;
   }
 
   endClaimAs(end: ClaimEnd): void {
