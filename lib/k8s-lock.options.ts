@@ -41,7 +41,8 @@ export interface LockOptions {
    */
   safetyMargin?: number;
   /**
-   * Hard limit: after this time the lock is lost, whatever the work does.
+   * Hard limit: after this time the lock is lost, whatever the work does. It counts from the acquisition; for a
+   * claimed fire, from the moment at which its work begins.
    *
    * @defaultValue none
    */
@@ -415,8 +416,16 @@ export function checkCall(
     );
   }
   faults.push(...findObjectFaults(`the options of ${method}()`, options));
-  if (typeof options === 'object' && options !== null && 'signal' in options) {
-    faults.push(...findFaults({ signal: options.signal }, SIGNAL_RULE));
+  if (typeof options === 'object' && options !== null) {
+    if ('signal' in options) {
+      faults.push(...findFaults({ signal: options.signal }, SIGNAL_RULE));
+    }
+    const isShared = method !== 'acquire' && method !== 'tryAcquire';
+    if (!isShared && Reflect.get(options, 'reentrant') !== undefined) {
+      faults.push(
+        `reentrant is not an option of ${method}(), which never shares a lock of its caller: use withLock() or @WithLeaseLock() for that`,
+      );
+    }
   }
   throwFaults(faults);
 }

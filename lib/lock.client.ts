@@ -26,7 +26,7 @@ import { currentCall } from './lock/acquire/request-scope.js';
 import { orSkip } from './lock/acquire/skipped-call.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';
 import { systemClock } from './lock/clock.js';
-import { toBackendError, type EngineContext } from './lock/engine-context.js';
+import { toBackendError } from './lock/engine-context.js';
 import { lendEnclosingLocks } from './lock/hold/current-lock.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
 import type { LockHandle } from './lock/hold/lock-handle.js';
@@ -60,7 +60,11 @@ export class LockClient {
   /** Names that are known before the first call: those of decorated methods and of interceptors. */
   readonly fixedNames = new Set<string>();
   private readonly store: KubernetesLeaseStore;
-  private readonly context: Omit<EngineContext, 'background'>;
+  /** What is told of a call here, and not by the engine. */
+  private readonly told = {
+    clock: systemClock,
+    emit: (event: LockEvent): void => this.emit(event),
+  };
   private readonly planned = new WeakMap<LockOptions, ResolvedLockOptions>();
   /** Out of reach of loggers, for the credentials in it. */
   readonly #options: ResolvedModuleOptions;
@@ -74,13 +78,13 @@ export class LockClient {
       requestTimeout,
       requests: this.requests,
     });
-    this.context = {
+    const context = {
       store: this.store,
       clock: systemClock,
       requestTimeout,
-      emit: (event: LockEvent) => this.emit(event),
+      emit: (event: LockEvent) => this.events.emit(event),
     };
-    this.engine = new LockEngine(this.context, clientId);
+    this.engine = new LockEngine(context, clientId);
   }
 
   readonly leaseNameOf = (name: string): string =>
@@ -117,7 +121,7 @@ export class LockClient {
   ): Promise<LeaseLock | undefined> {
     const mode = 'try';
     const taken = this.engine.acquire(lock, options, mode, signal);
-    return orSkip(this.context, { lock, mode, skips: ['held'] }, taken);
+    return orSkip(this.told, { lock, mode, skips: ['held'] }, taken);
   }
 
   /**
@@ -156,7 +160,7 @@ export class LockClient {
     const held =
       shared ??
       (await orSkip(
-        this.context,
+        this.told,
         { lock, mode, skips: onLocked === 'skip' ? SKIPPED : [], claim },
         this.engine.acquire(
           lock,

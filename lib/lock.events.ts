@@ -45,7 +45,10 @@ export type LockNotAcquiredEventReason =
   | 'held'
   /** The application is closing. */
   | 'shutdown'
-  /** The `signal` of the call aborted, or the client of the request has gone away. */
+  /**
+   * Nobody waits for the call any more: its `signal` aborted, its Observable was unsubscribed, or the client of
+   * the request has gone away. Or another lock that the same call had acquired before was lost.
+   */
   | 'cancelled'
   /** The API server refused, or can't be used. */
   | 'failed';

@@ -81,7 +81,7 @@ export class LockService {
    */
   async acquire(
     name: string,
-    options: AcquireOptions = {},
+    options: Omit<AcquireOptions, 'reentrant'> = {},
   ): Promise<LeaseLock> {
     checkCall('acquire', { name, options });
     const { signal, ...own } = options;
@@ -107,7 +107,7 @@ export class LockService {
    */
   async tryAcquire(
     name: string,
-    options: Omit<AcquireOptions, 'waitTimeout'> = {},
+    options: Omit<AcquireOptions, 'waitTimeout' | 'reentrant'> = {},
   ): Promise<LeaseLock | undefined> {
     checkCall('tryAcquire', { name, options });
     const { signal, ...own } = options;
@@ -181,6 +181,9 @@ export class LockService {
    * carry its label, and of those that it has ever held.
    *
    * @throws LockBackendError, LockConfigurationError
+   * @example
+   * const states = await locks.list({ namespace: 'jobs' });
+   * const held = states.filter(({ state }) => state === 'held');
    */
   async list(
     options: Pick<LockOptions, 'namespace'> = {},

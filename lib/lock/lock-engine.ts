@@ -8,6 +8,7 @@ import {
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { Acquirer } from './acquire/acquirer.js';
+import { currentCall } from './acquire/request-scope.js';
 import type { FireClaim } from './record/fire-claim.js';
 import type { Clock } from './clock.js';
 import { followCall, type LockTracer } from './acquire/followed-call.js';
@@ -88,12 +89,26 @@ export class LockEngine {
     claim?: FireClaim,
   ): Promise<LockHandle> {
     const call = { mode, signal };
-    return followCall(this.context, this.tracer, lock, call, () =>
-      this.acquireOnce(lock, options, mode, signal, claim),
+    const context = this.contextOfCall();
+    return followCall(context, this.tracer, lock, call, () =>
+      this.acquireOnce(context, lock, options, mode, signal, claim),
     );
   }
 
+  /**
+   * Each event of a call has the label of that call, wherever it is emitted: a loss may be noticed by a watch
+   * that another call has opened, and a renewal be scheduled there.
+   */
+  private contextOfCall(): EngineContext {
+    const { context } = this;
+    const method = currentCall()?.label;
+    return method === undefined
+      ? context
+      : { ...context, emit: (event) => context.emit({ ...event, method }) };
+  }
+
   private async acquireOnce(
+    context: EngineContext,
     lock: LockReference,
     options: ResolvedLockOptions,
     mode: AcquireMode,
@@ -103,7 +118,6 @@ export class LockEngine {
     if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');
     }
-    const { context } = this;
     const local = this.localOf(lock);
     const attempt = new Acquirer(
       context,

@@ -23,6 +23,15 @@ async function warningsOf(work: () => Promise<void>): Promise<Error[]> {
   return warnings;
 }
 
+/** The size of what Node.js keeps with a signal, which is in sets under symbols. */
+const ownStateOf = (signal: AbortSignal): number =>
+  Object.getOwnPropertySymbols(signal)
+    .map((key): unknown => Reflect.get(signal, key))
+    .filter((value) => typeof value === 'object' && value !== null)
+    .map((value): unknown => Reflect.get(value, 'size'))
+    .filter((size) => typeof size === 'number')
+    .reduce((sum, size) => sum + size, 0);
+
 const listenersOf = (signal: AbortSignal): number =>
   getEventListeners(signal, 'abort').length;
 
@@ -80,20 +89,21 @@ describe('anyOf', () => {
 
   it('keeps nothing with a signal that outlives 100,000 others', () => {
     const { signal } = new AbortController();
-    // What Node.js keeps with a signal is in sets under symbols.
-    const ownStateOf = (): number =>
-      Object.getOwnPropertySymbols(signal)
-        .map((key): unknown => Reflect.get(signal, key))
-        .filter((value) => typeof value === 'object' && value !== null)
-        .map((value): unknown => Reflect.get(value, 'size'))
-        .filter((size) => typeof size === 'number')
-        .reduce((sum, size) => sum + size, 0);
-    const before = ownStateOf();
+    const before = ownStateOf(signal);
     for (let i = 0; i < 100_000; i++) {
       anyOf(signal, new AbortController().signal).end();
     }
     expect(listenersOf(signal)).toBe(0);
-    expect(ownStateOf()).toBe(before);
+    expect(ownStateOf(signal)).toBe(before);
+  });
+
+  it('is compared with what keeps something: AbortSignal.any()', () => {
+    const { signal } = new AbortController();
+    const before = ownStateOf(signal);
+    const made = Array.from({ length: 100 }, () =>
+      AbortSignal.any([signal, new AbortController().signal]),
+    );
+    expect(ownStateOf(signal)).toBe(before + made.length);
   });
 });
 

@@ -65,6 +65,34 @@ describe('options', () => {
   });
 });
 
+describe('reentrant', () => {
+  it.each([
+    ['acquire', true],
+    ['acquire', false],
+    ['tryAcquire', true],
+    ['tryAcquire', false],
+  ])(
+    'is refused by %s(), which would not heed it: %s',
+    async (method, reentrant) => {
+      const locks = await api.service();
+      expect(await faultsOf(call(locks, method, 'job', { reentrant }))).toEqual(
+        [
+          `reentrant is not an option of ${method}(), which never shares a lock of its caller: use withLock() or @WithLeaseLock() for that`,
+        ],
+      );
+      expect(api.server.requests.count()).toBe(0);
+    },
+  );
+
+  it('may be set for the module, or undefined', async () => {
+    const locks = await api.service({ reentrant: false });
+    await using lock = await locks.acquire('one');
+    expect(lock.isHeld).toBe(true);
+    await call(locks, 'tryAcquire', 'two', { reentrant: undefined });
+    expect(api.server.requests.count({ verb: 'create' })).toBe(2);
+  });
+});
+
 describe('signal', () => {
   it.each<[string, unknown, string]>([
     ['a string', 'x', '"x"'],

@@ -327,21 +327,22 @@ describe('work that is claimed and has not begun', () => {
   });
 });
 
-describe('a fire behind a call of its process, that follows a claim', () => {
-  const behind = async (leaseDuration: number) => {
-    const pods = await observed();
-    const { a, b } = pods;
-    const first = { minute: 1, options: { leaseDuration } };
-    const claimed = await claimFire(a, first);
-    await settled();
-    outcomeOf(b.acquire());
-    b.store.plan({ appliedAfter: Infinity }, ['update']);
-    const call = outcomeOf(
-      fire(b, { minute: 1, mode: 'wait', options: { waitTimeout: 2_000 } }),
-    );
-    return { ...pods, claimed, call };
-  };
+/** A fire that waits behind a call which gets nothing, and follows the claim of a pod with this lease. */
+async function behind(leaseDuration: number) {
+  const pods = await observed();
+  const { a, b } = pods;
+  const first = { minute: 1, options: { leaseDuration } };
+  const claimed = await claimFire(a, first);
+  await settled();
+  outcomeOf(b.acquire());
+  b.store.plan({ appliedAfter: Infinity }, ['update']);
+  const call = outcomeOf(
+    fire(b, { minute: 1, mode: 'wait', options: { waitTimeout: 2_000 } }),
+  );
+  return { ...pods, claimed, call };
+}
 
+describe('a fire behind a call of its process, that follows a claim', () => {
   it('waits no longer than any other once the claim is given back', async () => {
     const { claimed, call, clock } = await behind(15_000);
     await clock.advance(6_000);
@@ -756,6 +757,21 @@ describe('work that was cut short', () => {
     await clock.advance(0);
     await closed;
     expect(follower.state).toBe('resolved');
+  });
+
+  it('is done if only what shares its lock was cut short', async () => {
+    const { a, b, annotation, clock } = await observed();
+    const lock = await fire(a, { minute: 1, retry: true });
+    const shared = lock.lend();
+    await lock.release();
+    expect(shared.isHeld).toBe(true);
+    await settled();
+    const follower = outcomeOf(fire(b, { minute: 1, retry: true }));
+    const closed = a.engine.shutdown(0);
+    await clock.advance(0);
+    await closed;
+    expect(annotation()).toMatch(ended('done', 'a'));
+    expect(follower.reason).toBeInstanceOf(FireClaimedError);
   });
 
   it('is done if it ended although its lock was lost', async () => {

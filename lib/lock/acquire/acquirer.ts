@@ -310,8 +310,8 @@ export class Acquirer implements LinedUpCall {
   private async write(): Promise<AcquiredLease | undefined> {
     const { local, newHolder } = this;
     const { clock } = this.context;
-    // The record may have changed since it was judged, and the comparison must be with what was
-    // judged: from here to the request nothing else gets to run.
+    // The record may have changed since it was judged, and the comparison must be with what was judged: in
+    // this very turn the write takes the record that it compares with, however late it is sent.
     if (!local.observed.judge(newHolder.identity).takeable) {
       return undefined;
     }

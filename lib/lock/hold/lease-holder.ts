@@ -82,6 +82,8 @@ export class LeaseHolder implements RecordListener {
   private beginning: Promise<void> | undefined;
   /** What the release says of the claimed work. */
   private claimEnd: ClaimEnd;
+  /** Whether the claimed work has ended, so that what still shares the lock has no say in that any more. */
+  private hasWorkEnded = false;
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
   private mustRead = false;
@@ -227,8 +229,16 @@ export class LeaseHolder implements RecordListener {
     this.abort.abort(new LockLostError(this.lock, 'shutdown'));
   }
 
+  /** The handle of the claimed work was released. */
+  endWork(): void {
+    this.hasWorkEnded = true;
+  }
+
   /** Work that has begun, or may have, does not become open again: others have left it out for that. */
   endClaimAs(end: ClaimEnd): void {
+    if (this.hasWorkEnded) {
+      return;
+    }
     const isTakenBack = end === 'open' && this.mayHaveBegun;
     this.claimEnd = isTakenBack ? 'begun' : end;
   }

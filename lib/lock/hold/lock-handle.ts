@@ -100,6 +100,9 @@ export class HeldLock extends LockHandle {
 
   release(): Promise<void> {
     if (this.released === undefined) {
+      if (!this.isBorrowed) {
+        this.hold.endWork();
+      }
       this.released = this.hold.giveBack();
       this.scopes.forEach((scope) => {
         scope.lock = undefined;
