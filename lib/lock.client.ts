@@ -17,11 +17,8 @@ import {
   type LockBackendError,
   type LockReference,
 } from './lock.errors.js';
-import {
-  EventStream,
-  type ApiRequestEvent,
-  type LockEvent,
-} from './lock.events.js';
+import { EventStream } from './event-stream.js';
+import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import { currentCall } from './lock/acquire/request-scope.js';
 import { orSkip } from './lock/acquire/skipped-call.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';

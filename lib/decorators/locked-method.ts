@@ -37,7 +37,7 @@ interface MethodPlan {
   readonly locks: readonly LockPlan[];
   readonly lowest: MethodLock;
   /** False where another decorator has come between this one and one below. */
-  readonly isInnermost: boolean;
+  readonly hasInnermost: boolean;
   /** The indexes of the parameters under `@HeldLock()`. */
   readonly lockParameters: readonly number[];
 }
@@ -61,7 +61,7 @@ function planOf(locked: LockedMethod, instance: object): MethodPlan {
         fire: findFirePolicy(lock, instance),
       })),
       lowest,
-      isInnermost: isInnermost(lowest),
+      hasInnermost: isInnermost(lowest),
       lockParameters: findLockParameters(lowest.prototype, lowest.key),
     });
     plans.set(locked, known.set(prototype, plan));
@@ -91,7 +91,7 @@ export async function callUnderLocks(
 }
 
 async function acquireAndCall(
-  { label, locks, method, lowest, isInnermost, lockParameters }: MethodPlan,
+  { label, locks, method, lowest, hasInnermost, lockParameters }: MethodPlan,
   instance: object,
   args: readonly unknown[],
   methodCall: MethodCall,
@@ -105,7 +105,7 @@ async function acquireAndCall(
   const skipped = (): unknown =>
     exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
   const work = (held: unknown): unknown => {
-    methodCall.hasBegun ||= isInnermost;
+    methodCall.hasBegun ||= hasInnermost;
     const filled = [...args];
     for (const index of lockParameters) {
       filled[index] = held;

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
 import { isError } from '../lock.errors.js';
-import { codeOf } from './exchange.js';
+import { codeOf } from './http-request.js';
 
 /** How to find the configuration. */
 export interface KubeConfigSource {

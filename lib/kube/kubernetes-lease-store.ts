@@ -14,8 +14,8 @@ import {
   toLeaseList,
   toStoredLease,
   UnreadableAnswer,
-} from './answer-parsing.js';
-import { ExchangeError, type Answer, type Call } from './exchange.js';
+} from './api-response.js';
+import { ExchangeError, type Answer, type Call } from './http-request.js';
 import {
   failureOfAnswer,
   failureOfContent,
@@ -23,14 +23,14 @@ import {
   failureOfInput,
   failureOfList,
   type Operation,
-} from './failures.js';
+} from './api-errors.js';
 import {
   defaultNamespaceOf,
   KubeConfigurationError,
   loadKubeConfig,
   type KubeConfigSource,
 } from './kube-config.js';
-import { KubeTransport } from './kube-transport.js';
+import { KubeTransport } from './kube-http-client.js';
 import {
   make,
   type Lease,
@@ -44,7 +44,7 @@ import {
 } from './lease-store.js';
 import { LeaseWatch, type WatchTiming } from './lease-watch.js';
 import { RequestQueue } from './request-queue.js';
-import { reportRequest, type RequestSink } from './request-report.js';
+import { reportRequest, type RequestSink } from './request-events.js';
 
 export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
   /** Milliseconds for a request, where the call names no other. */

@@ -8,24 +8,24 @@ import {
   toStoredLease,
   UnreadableAnswer,
   type ApiStatus,
-} from './answer-parsing.js';
-import { ExchangeError, type Answer, type Call } from './exchange.js';
+} from './api-response.js';
+import { ExchangeError, type Answer, type Call } from './http-request.js';
 import {
   failureOfAnswer,
   failureOfContent,
   failureOfExchange,
   failureOfWatch,
   type Operation,
-} from './failures.js';
-import type { KubeTransport } from './kube-transport.js';
+} from './api-errors.js';
+import type { KubeTransport } from './kube-http-client.js';
 import {
   LeaseStoreError,
   type LeaseKey,
   type LeaseObserver,
   type StoredLease,
 } from './lease-store.js';
-import { reportRequest, type RequestSink } from './request-report.js';
-import { readWatchStream } from './watch-stream.js';
+import { reportRequest, type RequestSink } from './request-events.js';
+import { readWatchStream } from './line-reader.js';
 
 /** All in milliseconds. */
 export interface WatchTiming {

@@ -1,5 +1,5 @@
 /** Decides which request is sent next: few are under way at once, and those that keep locks held go first. */
-import { ExchangeError, MAX_TIMEOUT } from './exchange.js';
+import { ExchangeError, MAX_TIMEOUT } from './http-request.js';
 import type { RequestPriority } from './lease-store.js';
 
 /**

@@ -5,7 +5,7 @@ import {
   parseObject,
   toStoredLease,
   UnreadableAnswer,
-} from '../../lib/kube/answer-parsing.js';
+} from '../../lib/kube/api-response.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import {
   LeaseStoreError,

@@ -18,8 +18,9 @@ import {
   type LockEvent,
   type LockService,
 } from '../../lib/index.js';
-import { EventStream, type ApiRequestEvent } from '../../lib/lock.events.js';
-import { reportRequest } from '../../lib/kube/request-report.js';
+import { EventStream } from '../../lib/event-stream.js';
+import type { ApiRequestEvent } from '../../lib/lock.events.js';
+import { reportRequest } from '../../lib/kube/request-events.js';
 import { LIVELY, startLockApp } from '../decorators/lock-app.js';
 
 const FAST = { leaseDuration: 1_000, renewInterval: 10 };

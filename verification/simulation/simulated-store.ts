@@ -1,11 +1,11 @@
 /** The LeaseStore of one process: its requests take time, meet their fates, and fail as they do over HTTP. */
 import { setMaxListeners } from 'node:events';
-import { ExchangeError } from '../../lib/kube/exchange.js';
+import { ExchangeError } from '../../lib/kube/http-request.js';
 import {
   failureOfAnswer,
   failureOfExchange,
   type Operation,
-} from '../../lib/kube/failures.js';
+} from '../../lib/kube/api-errors.js';
 import {
   make,
   type Lease,

@@ -6,8 +6,8 @@ import {
   statusOf,
   UnreadableAnswer,
   type ApiStatus,
-} from './answer-parsing.js';
-import { ExchangeError, type Answer, type Phase } from './exchange.js';
+} from './api-response.js';
+import { ExchangeError, type Answer, type Phase } from './http-request.js';
 import {
   LeaseStoreError,
   type LeaseStoreFailure,

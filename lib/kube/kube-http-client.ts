@@ -15,7 +15,7 @@ import {
   type Call,
   type Exchange,
   type Target,
-} from './exchange.js';
+} from './http-request.js';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
 
 type Access = Omit<Target, 'agent'> & { readonly pools: Pools };

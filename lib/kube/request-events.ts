@@ -1,8 +1,8 @@
 /** Tells how each request to the API server went, if anybody wants to know; else it costs one look. */
 import type { IncomingMessage } from 'node:http';
 import type { ApiRequestEvent } from '../lock.events.js';
-import { ExchangeError, type Answer } from './exchange.js';
-import type { Operation } from './failures.js';
+import { ExchangeError, type Answer } from './http-request.js';
+import type { Operation } from './api-errors.js';
 
 /** Whom to tell. */
 export interface RequestSink {

@@ -1,0 +1,151 @@
+/** Delivers events to listeners, which can harm neither a lock nor each other. */
+import { Logger } from '@nestjs/common';
+import {
+  Observable,
+  type Observer,
+  type Operator,
+  type Subscriber,
+  type Subscription,
+} from 'rxjs';
+import { isError } from './lock.errors.js';
+
+/**
+ * Delivers events to listeners that can harm neither the sender nor each other: what one throws, what
+ * its operators throw and what a promise of it rejects with is logged, and it gets the next event all
+ * the same. (rxjs would report it as an uncaught exception, which ends the process.)
+ *
+ * Delivery is synchronous, and in the same order for everybody: an event that a listener causes comes
+ * after the one that it is listening to.
+ */
+export class EventStream<Event> {
+  /** Completes when the stream does; whoever comes later is told so at once. */
+  readonly events$: Observable<Event>;
+  private readonly listeners = new Set<Subscriber<Event>>();
+  private readonly queue: Event[] = [];
+  private isDelivering = false;
+  private isComplete = false;
+
+  /** @param name what users know it by, for the log */
+  constructor(private readonly name: string) {
+    this.events$ = new IsolatingObservable<Event>(
+      (listener) => this.add(listener),
+      (error) => this.report(error),
+    );
+  }
+
+  /** Whether anybody listens. */
+  get isObserved(): boolean {
+    return this.listeners.size > 0;
+  }
+
+  /** Never throws. */
+  emit(event: Event): void {
+    this.queue.push(event);
+    if (this.isDelivering) {
+      return;
+    }
+    this.isDelivering = true;
+    for (let next; (next = this.queue.shift()) !== undefined;) {
+      this.deliver(next);
+    }
+    this.isDelivering = false;
+  }
+
+  complete(): void {
+    this.isComplete = true;
+    for (const listener of this.listeners) {
+      listener.complete();
+    }
+  }
+
+  private deliver(event: Event): void {
+    for (const listener of Array.from(this.listeners)) {
+      try {
+        listener.next(event);
+      } catch (error) {
+        this.report(error); // a link of a chain that is not rxjs's own
+      }
+    }
+  }
+
+  private add(listener: Subscriber<Event>): (() => void) | undefined {
+    if (this.isComplete) {
+      listener.complete();
+      return undefined;
+    }
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private report(error: unknown): void {
+    new Logger('LockService').error(
+      `A listener of ${this.name} failed, which harms no lock`,
+      isError(error) ? error.stack : String(error),
+    );
+  }
+}
+
+/** Guards the end of each chain of operators that begins with it: only there do users' listeners stand. */
+class IsolatingObservable<T> extends Observable<T> {
+  constructor(
+    connect: (subscriber: Subscriber<T>) => (() => void) | undefined,
+    private readonly report: (error: unknown) => void,
+  ) {
+    super(connect);
+  }
+
+  /** By which an operator makes a new Observable of this one: that one is to be guarded, too. */
+  override lift<R>(operator?: Operator<T, R>): Observable<R> {
+    const lifted = new IsolatingObservable<R>(() => undefined, this.report);
+    lifted.source = this;
+    lifted.operator = operator;
+    return lifted;
+  }
+
+  override subscribe(
+    observer?: Partial<Observer<T>> | ((value: T) => void) | null,
+    error?: ((error: unknown) => void) | null,
+    complete?: (() => void) | null,
+  ): Subscription {
+    if (isLink(observer)) {
+      return super.subscribe(observer);
+    }
+    const listener: Partial<Observer<T>> =
+      typeof observer === 'object' && observer !== null
+        ? observer
+        : {
+            next: observer ?? undefined,
+            error: error ?? undefined,
+            complete: complete ?? undefined,
+          };
+    return super.subscribe({
+      next: (value) => this.guard(() => listener.next?.(value)),
+      error: (failure: unknown) =>
+        listener.error === undefined
+          ? this.report(failure)
+          : this.guard(() => listener.error?.(failure)),
+      complete: () => this.guard(() => listener.complete?.()),
+    });
+  }
+
+  private guard(call: () => unknown): void {
+    try {
+      const result = call();
+      if (result instanceof Promise) {
+        result.catch(this.report); // of an async function
+      }
+    } catch (error) {
+      this.report(error);
+    }
+  }
+}
+
+/** Whether it is rxjs's own link between two operators, rather than a listener. */
+function isLink(observer: unknown): observer is Subscriber<unknown> {
+  return (
+    typeof observer === 'object' &&
+    observer !== null &&
+    'add' in observer &&
+    'unsubscribe' in observer
+  );
+}
