@@ -1,18 +1,27 @@
 /**
  * Real decorators that replace a method, above and below @WithLeaseLock under @Cron, in two replicas of
- * which one is late, and a route whose handler a tracer swaps. Prints what came of them, as JSON.
+ * which one is late, and routes whose handlers a tracer swaps. Prints what came of them, as JSON.
  */
 import { instrumentation } from './instrument.cjs';
 import { CreateRequestContext, MikroORM } from '@mikro-orm/mongodb';
-import { Controller, Injectable, Post, type Type } from '@nestjs/common';
+import {
+  Controller,
+  Injectable,
+  Post,
+  Sse,
+  type DynamicModule,
+  type MessageEvent,
+  type Type,
+} from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { RouterExecutionContext } from '@nestjs/core/router/router-execution-context.js';
 import { Cron, ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 import { SentryCron, SentryTraced } from '@sentry/nestjs';
-import { ClsModule, UseCls } from 'nestjs-cls';
+import { ClsModule, InjectableProxy, UseCls } from 'nestjs-cls';
 import { K8sLockModule, LockService, WithLeaseLock } from 'nestjs-k8s-lock';
 import { LeaseApiServer } from 'nestjs-k8s-lock/testing';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { filter, firstValueFrom, map } from 'rxjs';
+import { filter, firstValueFrom, map, of, type Observable } from 'rxjs';
 import { DataSource } from 'typeorm';
 import {
   addTransactionalDataSource,
@@ -47,6 +56,7 @@ async function start(
   server: LeaseApiServer,
   classes: Type[],
   controllers: Type[] = [],
+  imports: DynamicModule[] = [],
 ) {
   const app = await NestFactory.create(
     {
@@ -60,6 +70,7 @@ async function start(
         }),
         ScheduleModule.forRoot(),
         ClsModule.forRoot({ global: true }),
+        ...imports,
       ],
       providers: classes,
       controllers,
@@ -113,29 +124,74 @@ async function fireInBoth(wrap: Decorator, place: string, orm: MikroORM) {
   return `${runs} run: ${ends.join(', ')}`;
 }
 
-async function skipRoute() {
+/** What routes answer when their lock is free, and when it is taken. */
+async function skipRoutes() {
   await using server = await LeaseApiServer.start();
+  const skip = { onLocked: 'skip' } as const;
   @Controller()
   class Items {
-    @Post()
-    @WithLeaseLock('route', { onLocked: 'skip' })
-    async make(): Promise<string | undefined> {
+    @Post('below')
+    @WithLeaseLock('route', skip)
+    async below(): Promise<string | undefined> {
       return 'made';
+    }
+
+    @WithLeaseLock('route', skip)
+    @Post('above')
+    async above(): Promise<string | undefined> {
+      return 'made';
+    }
+
+    @Sse('events')
+    @WithLeaseLock('route', skip)
+    events(): Observable<MessageEvent> {
+      return of({ data: 'made' });
     }
   }
   const app = await start(server, [], [Items]);
   const url = await app.getUrl();
-  const post = async () => (await fetch(url, { method: 'POST' })).status;
-  const free = await post();
+  const answers = async () => {
+    const all: number[] = [];
+    for (const [path, method] of [
+      ['below', 'POST'],
+      ['above', 'POST'],
+      ['events', 'GET'],
+    ] as const) {
+      const answer = await fetch(`${url}/${path}`, { method });
+      await answer.text();
+      all.push(answer.status);
+    }
+    return all.join(' ');
+  };
+  const free = await answers();
   const other = await start(server, []);
   const lock = await other
     .get(LockService)
     .acquire('route', { renewInterval: 50, leaseDuration: 2_000 });
-  const skipped = await post();
+  const skipped = await answers();
   await lock.release();
   await app.close();
   await other.close();
-  return `${free}, ${skipped}`;
+  return `${free}, skipped ${skipped}`;
+}
+
+/** A provider of CLS that throws at each property that was not set, as the startup pass meets it. */
+async function startBesideProxy() {
+  await using server = await LeaseApiServer.start();
+  @InjectableProxy({ strict: true })
+  class Tenant {
+    id?: string;
+  }
+  const app = await start(server, [], [], [ClsModule.forFeature(Tenant)]);
+  const tenant = app.get(Tenant);
+  let refused = false;
+  try {
+    void tenant.id;
+  } catch {
+    refused = true;
+  }
+  await app.close();
+  return `started, and strict: ${refused}`;
 }
 
 async function main() {
@@ -158,14 +214,21 @@ async function main() {
       );
     }
   }
-  results['a skipped route under a tracer'] = await skipRoute();
+  results['routes'] = await skipRoutes();
+  results['beside a strict proxy of CLS'] = await startBesideProxy();
   const original: () => unknown = Date.now;
   const descriptor = { value: original };
   Cron('* * * * *')({}, 'run', descriptor);
   results['@Cron is replaced by Sentry'] = String(
     descriptor.value !== original,
   );
-  results['a tracer of handlers is on'] = String(instrumentation.isEnabled());
+  const create: object = Reflect.get(
+    RouterExecutionContext.prototype,
+    'create',
+  );
+  results['handlers are swapped by a tracer'] = String(
+    instrumentation.isEnabled() && '__wrapped' in create,
+  );
   console.log(`RESULT ${JSON.stringify(results)}`);
   process.exit(0);
 }
