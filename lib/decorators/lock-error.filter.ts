@@ -14,7 +14,9 @@ interface SocketClient {
 /**
  * Answers for the errors of this package where Nest would only say "Internal server error": callers of
  * message handlers and of gateways get what an HTTP client gets (`statusCode`, `error`, `message`,
- * `lock`), with `status: 'error'`. GraphQL and HTTP are answered as without it.
+ * `lock`), with `status: 'error'`. For GraphQL, these are in the `extensions` of the error, with a `code`
+ * (`LOCK_NOT_ACQUIRED`, `LOCK_LOST`, `LOCK_BACKEND`, `LOCK_CONFIGURATION`), the `reason` and `retryAfter`.
+ * HTTP is answered as without it.
  *
  * @example
  * @Module({ providers: [{ provide: APP_FILTER, useClass: LockErrorFilter }] })
@@ -30,20 +32,44 @@ export class LockErrorFilter extends BaseExceptionFilter<LockError> {
   override catch(
     error: LockError,
     host: ArgumentsHost,
-  ): void | LockError | Observable<never> {
-    const answer = { status: 'error', ...Object(error.toJSON()) };
+  ): void | Error | Observable<never> {
+    const body = Object(error.toJSON());
+    const answer = { status: 'error', ...body };
     switch (host.getType<string>()) {
       case 'rpc':
         return throwError(() => answer);
       case 'ws':
         return tell(host.switchToWs().getClient<SocketClient>(), answer);
+      case 'graphql':
+        return toGraphQLError(error, body);
       case 'http':
         // oxlint-disable-next-line promise/valid-params -- that of Nest's filters, and of no promise
         return super.catch(error, host);
       default:
-        return error; // GraphQL takes what is returned for what was thrown
+        return error;
     }
   }
+}
+
+/** What is returned counts as thrown. It is no HttpException, whose code the driver would replace. */
+function toGraphQLError(
+  error: LockError,
+  { message, ...body }: { message: string },
+): Error {
+  const code = error.name
+    .replace(/Error$/, '')
+    .replaceAll(/(?<=[a-z])(?=[A-Z])/g, '_')
+    .toUpperCase();
+  const { retryAfter } = error;
+  const reason: unknown = Reflect.get(error, 'reason');
+  return Object.assign(new Error(message, { cause: error }), {
+    extensions: {
+      code,
+      ...body,
+      ...(reason === undefined ? {} : { reason }),
+      ...(retryAfter === undefined ? {} : { retryAfter }),
+    },
+  });
 }
 
 /** As the platforms send what a handler returns. */

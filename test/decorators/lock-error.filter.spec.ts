@@ -6,9 +6,12 @@ import { EMPTY, isObservable, lastValueFrom } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 import {
   LockBackendError,
+  LockConfigurationError,
   LockErrorFilter,
+  LockLostError,
   LockNotAcquiredError,
   WithLeaseLock,
+  type LockError,
 } from '../../lib/index.js';
 import { startLockApp } from './lock-app.js';
 
@@ -81,8 +84,45 @@ describe('LockErrorFilter', () => {
     ]);
   });
 
-  it('leaves the error to GraphQL', () => {
-    expect(filter.catch(held, hostOf('graphql'))).toBe(held);
+  it.each<[string, LockError, object]>([
+    [
+      'LOCK_NOT_ACQUIRED',
+      held,
+      { statusCode: 423, lock: 'order-7', reason: 'held', retryAfter: 1 },
+    ],
+    [
+      'LOCK_LOST',
+      new LockLostError(lock, 'deadline'),
+      { statusCode: 503, lock: 'order-7', reason: 'deadline', retryAfter: 1 },
+    ],
+    [
+      'LOCK_BACKEND',
+      forbidden,
+      { statusCode: 503, lock: 'order-7', reason: 'forbidden' },
+    ],
+    [
+      'LOCK_CONFIGURATION',
+      new LockConfigurationError(['The token in /etc/kube is wrong']),
+      { statusCode: 500 },
+    ],
+  ])(
+    'gives GraphQL an error with extensions: %s',
+    (code, error, extensions) => {
+      const answer = filter.catch(error, hostOf('graphql'));
+      expect(answer).toMatchObject({
+        message: Reflect.get(Object(error.toJSON()), 'message'),
+        cause: error,
+      });
+      expect(Reflect.get(Object(answer), 'extensions')).toEqual({
+        code,
+        error: error.name,
+        ...extensions,
+      });
+    },
+  );
+
+  it('leaves the error to hosts of other kinds', () => {
+    expect(filter.catch(held, hostOf('necord'))).toBe(held);
   });
 
   it('leaves the answer of a route as it is', async () => {

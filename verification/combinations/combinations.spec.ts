@@ -46,6 +46,47 @@ describe.each(versions)('with Nest $version', (nest) => {
 
   compareAll(nest, nest.combinations, () => ({ server }));
 
+  it('GraphQL tells its clients what has become of the lock', async () => {
+    const answers = await nest.askGraphQL(server);
+    expect(answers).toMatchObject({
+      'plain free': { plain: 'ran' },
+      'plain taken': {
+        message:
+          'Lock "taken" was not acquired: it is held by another call of this process.',
+        extensions: {
+          status: 423,
+          originalError: { error: 'LockNotAcquiredError', lock: 'taken' },
+        },
+      },
+      'filtered free': { filtered: 'ran' },
+      'filtered taken': {
+        message: 'The lock is held by another request or process',
+        extensions: {
+          code: 'LOCK_NOT_ACQUIRED',
+          statusCode: 423,
+          lock: 'taken',
+          reason: 'held',
+          retryAfter: 1,
+        },
+      },
+      'filtered lost': {
+        extensions: { code: 'LOCK_LOST', reason: 'deadline' },
+      },
+      'filtered refused': {
+        extensions: { code: 'LOCK_BACKEND', reason: 'forbidden' },
+      },
+    });
+    const texts = [
+      'plain lost',
+      'plain refused',
+      'filtered lost',
+      'filtered refused',
+    ].map((name) => JSON.stringify(answers[name]));
+    for (const text of texts) {
+      expect(text).not.toMatch(/127\.0\.0\.1|Grant|[0-9a-f]{8}-[0-9a-f]{4}/);
+    }
+  });
+
   describe('and Redis', () => {
     let started: RedisServer;
     beforeAll(async () => {

@@ -16,6 +16,7 @@ interface Programs {
   readonly combinations: Combinations;
   readonly redisCombinations: Combinations;
   readonly observe: typeof observe;
+  askGraphQL(server: Services['server']): Promise<Record<string, unknown>>;
   readonly LeaseApiServer: { start(): Promise<Services['server']> };
 }
 

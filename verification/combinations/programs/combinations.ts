@@ -13,6 +13,7 @@ import type { Combinations } from './stage.js';
 import { swagger } from './swagger.js';
 
 export { LeaseApiServer } from 'nestjs-k8s-lock/testing';
+export { askGraphQL } from './graphql-errors.js';
 export { observe } from './observe.js';
 
 export const combinations: Combinations = {
