@@ -1,4 +1,4 @@
-/** The module: what users import, and what it is made of. */
+/** The module that users import. */
 import {
   Inject,
   Module,
@@ -31,9 +31,9 @@ import { LockService } from './lock.service.js';
 import { ShutdownModule } from './shutdown.module.js';
 
 /**
- * Distributed locks on the Leases of the Kubernetes API: offers `LockService` and makes
- * `@WithLeaseLock` work. Global unless `isGlobal: false`. Options that are wrong, here or on a
- * decorator, keep the application from starting, all in one `LockConfigurationError`.
+ * Distributed locks on the Leases of the Kubernetes API: provides `LockService` and makes `@WithLeaseLock`
+ * work. Global unless `isGlobal: false`. Wrong options, here or on a decorator, keep the application from
+ * starting; one `LockConfigurationError` names all of them.
  *
  * @example
  * K8sLockModule.forRoot({ namespace: 'jobs', leaseDuration: 30_000 });

@@ -17,19 +17,19 @@ const RETRY_AFTER = 1_000;
 const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 /**
- * The base of all errors of this package. It is an `HttpException`, so that a controller answers
- * sensibly without an exception filter.
+ * The base of all errors of this package. It is an `HttpException`, so that a controller answers sensibly
+ * without an exception filter.
  *
- * Its `message` may reach strangers: GraphQL, RPC and many a filter pass it on. It names the lock and
- * the reason. The holder, the Lease, the address of the API server and what to do are in `explanation`,
- * which is what a log shows of the error.
+ * Its `message` may reach strangers: GraphQL, RPC and many filters pass it on. It names the lock and the
+ * reason. `explanation`, which logs show, also has the holder, the Lease, the address of the API server and
+ * the advice.
  */
 export abstract class LockError extends HttpException {
-  /** All that is known and what to do about it, for logs and for people who run the application. Not for strangers. */
+  /** Everything that is known, and what to do: for logs and operators, not for strangers. */
   readonly explanation: string;
   /**
-   * Whole seconds, 1 or more, after which it makes sense to try again; undefined when time does not
-   * mend it. An HTTP answer with the status of the error carries it as `Retry-After`.
+   * Whole seconds, at least 1, after which to try again; undefined when time does not mend the fault. An HTTP
+   * answer with the status of the error carries it as `Retry-After`.
    */
   readonly retryAfter: number | undefined;
 
@@ -65,12 +65,12 @@ export abstract class LockError extends HttpException {
     Error.captureStackTrace(this, new.target);
   }
 
-  /** What a stranger may know: that of the HTTP answer. */
+  /** The body of the HTTP answer: what a stranger may know. */
   toJSON(): unknown {
     return this.getResponse();
   }
 
-  /** In logs: one line, and no stack where the error says all. */
+  /** In logs: one line, without a stack. */
   [INSPECT](): string {
     const { cause } = this;
     const isToldAlready =
@@ -227,7 +227,7 @@ const LOSS: Record<LockLossReason, string> = {
   released: 'it was released',
 };
 
-/** A held lock is held no more: the reason of its `signal`, and what `assertHeld()` throws. Answers 503. */
+/** A lock is no longer held: the reason of its `signal`, and the error of `assertHeld()`. Answers 503. */
 export class LockLostError extends LockError {
   readonly lock: LockReference;
   readonly reason: LockLossReason;

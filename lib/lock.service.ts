@@ -1,4 +1,4 @@
-/** What users inject: acquires and releases locks, looks at them, and forces their release. */
+/** The injectable service: acquires and releases locks, reads their state, and forces their release. */
 import { Injectable } from '@nestjs/common';
 import { isObservable, type Observable } from 'rxjs';
 import {
@@ -45,12 +45,12 @@ export let clientOf: (service: unknown) => LockClient | undefined;
 @Injectable()
 export class LockService {
   /**
-   * One event for each thing that happens to a lock of this process, delivered at once, within the
-   * call that it is about. What a listener throws is logged and harms nobody; a listener may call
-   * anything here. Completes when the application has shut down.
+   * What happens to the locks of this process. Listeners are called synchronously and may call any method
+   * here. An error that a listener throws is logged and does not affect locks. Completes when the
+   * application has shut down.
    */
   readonly events$: Observable<LockEvent>;
-  /** One event for each request to the API server, as {@link events$}. Measured only while somebody listens. */
+  /** One event for each request to the API server, delivered as {@link events$}. Measured only while there is a listener. */
   readonly requests$: Observable<ApiRequestEvent>;
   readonly #client: LockClient;
 
@@ -68,12 +68,12 @@ export class LockService {
   }
 
   /**
-   * Acquires a lock and waits for it as long as it takes (or `waitTimeout`).
+   * Acquires a lock. Waits until it has the lock, or `waitTimeout` is over.
    *
-   * @param name any string; one that is not legal for a Lease is encoded
+   * @param name any non-empty string; a name that is not legal for a Lease is encoded
    * @throws LockNotAcquiredError when `waitTimeout` (milliseconds) is over or the application closes
-   * @throws LockBackendError when the API server refuses, or can't be reached until `waitTimeout`, or
-   * answers too late for a lock that could be held
+   * @throws LockBackendError when the API server refuses, can't be reached until `waitTimeout`, or answers
+   * too late for the lock to be held
    * @throws LockConfigurationError for options that are wrong, or without a cluster
    * @throws the reason of `options.signal` when that aborts
    * @example
@@ -90,15 +90,14 @@ export class LockService {
   }
 
   /**
-   * Acquires a lock if nobody holds it, and answers from what is known: a record that this process
-   * meets for the first time counts as held if it names a holder, even one that has died. Where another
-   * call of this process is just asking for the lock, it waits for what that one learns, for
-   * `requestTimeout` at most.
+   * Acquires a lock if it is free, and answers from what this process knows: a record that it sees for the
+   * first time counts as held if it names a holder, even a dead one. While another call of this process
+   * asks for the same lock, it shares that call's answer, within `requestTimeout`.
    *
-   * @returns undefined when somebody else holds it, in this process or in another
+   * @returns undefined when another call holds the lock, in this process or in another
    * @throws LockNotAcquiredError when the application closes
-   * @throws LockBackendError when the API server refuses, can't be reached, or answers too late for a
-   * lock that could be held
+   * @throws LockBackendError when the API server refuses, can't be reached, or answers too late for the
+   * lock to be held
    * @throws LockConfigurationError for options that are wrong, or without a cluster
    * @throws the reason of `options.signal` when that aborts
    * @example
@@ -118,12 +117,13 @@ export class LockService {
   }
 
   /**
-   * Runs `work` under a lock, with `currentLock()` set, and releases it when `work` has settled. What
-   * `work` throws is what the caller gets, whatever becomes of the release. A loss of the lock aborts
-   * `lock.signal` and rejects nothing. Inside of work under the same lock it shares that lock (unless
-   * `reentrant: false`), or rejects with `LockLostError` when that was lost; the lock is released when all
-   * that share it have ended. An Observable or a generator, whose work would begin after the release, is
-   * refused.
+   * Runs `work` under a lock, with `currentLock()` set, and releases the lock when `work` has settled. The
+   * caller gets the result or the error of `work`, whatever becomes of the release. A loss of the lock
+   * aborts `lock.signal`; it rejects nothing by itself.
+   *
+   * Inside work under the same lock, the call shares that lock (unless `reentrant: false`), or rejects with
+   * `LockLostError` if it was lost. The lock is released when the last call that shares it has ended. An
+   * Observable or a generator is refused: its work would begin after the release.
    *
    * @throws as {@link acquire}
    * @example
@@ -160,7 +160,7 @@ export class LockService {
   }
 
   /**
-   * Reads who holds a lock, since when, and until when as far as that can be known.
+   * Reads the state of a lock: its holder, since when, and until when as far as the record says.
    *
    * @throws LockBackendError, LockConfigurationError
    * @example
@@ -177,8 +177,8 @@ export class LockService {
   }
 
   /**
-   * Reads the state of all locks of a namespace: of the Leases that this package has created, or that
-   * carry its label, and of those that it has ever held.
+   * Reads the state of all locks of a namespace: the Leases that this package has created or ever held, and
+   * those that carry its label.
    *
    * @throws LockBackendError, LockConfigurationError
    * @example
@@ -194,11 +194,11 @@ export class LockService {
   }
 
   /**
-   * Takes a lock away from its holder, for people who know that it is stuck: the holder learns of it
-   * at its next renewal, so until then two may believe that they hold it.
+   * Takes a lock away from its holder, for a lock that a person knows to be stuck. A live holder learns of
+   * it at its next renewal; until then, two processes may believe that they hold the lock.
    *
-   * @returns what it was, `holder` being who was thrown out; undefined when it was free or changed
-   * hands meanwhile
+   * @returns the state before, with the evicted `holder`; undefined if the lock was free or changed hands
+   * meanwhile
    * @throws LockBackendError, LockConfigurationError
    */
   async forceRelease(
@@ -211,7 +211,7 @@ export class LockService {
   }
 }
 
-/** @throws LockConfigurationError for a result whose work begins when somebody asks for it: the lock is released by then */
+/** @throws LockConfigurationError for a lazy result: its work would begin after the release */
 async function refuseLazy<T>(name: string, result: T | Promise<T>): Promise<T> {
   const value = await result;
   const kind = isObservable(value) ? 'an Observable' : findGenerator(value);

@@ -1,14 +1,13 @@
-/** `@HeldLock`: hands a method under `@WithLeaseLock` the lock that it runs under. */
+/** `@HeldLock`: fills a parameter of a method under `@WithLeaseLock` with its lock. */
 import { LockConfigurationError } from '../lock.errors.js';
 import { refuseBareUse } from './decorator-use.js';
 import { addLockParameter } from './lock.metadata.js';
 
 /**
- * Fills a parameter of a method under `@WithLeaseLock` with the {@link LeaseLock} that the call runs
- * under: if there are several, that of the lowest decorator, which is lost when any is. The same as
- * `currentLock()` inside the method, but visible in its signature. Whatever a caller passes there is
- * replaced, so make it optional and callers may leave it out. Works beside `@Body()`, `@Param()`,
- * `@Payload()` and the like.
+ * Fills a parameter of a method under `@WithLeaseLock` with the {@link LeaseLock} of the call; with several
+ * locks, that of the lowest decorator, which is lost when any of them is. It is the same as `currentLock()`
+ * inside the method, but visible in the signature. A value that a caller passes there is replaced: make the
+ * parameter optional, so that callers can leave it out. Works beside `@Body()`, `@Param()`, `@Payload()`.
  *
  * Applied to a constructor or a static method it throws `LockConfigurationError`; on a method
  * without `@WithLeaseLock` the application does not start.

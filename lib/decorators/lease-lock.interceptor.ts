@@ -1,4 +1,4 @@
-/** `LeaseLockInterceptor()`: the lock of `@WithLeaseLock` for those who configure by class. */
+/** `LeaseLockInterceptor()`: puts handlers, controllers or the whole application under a lock. */
 import {
   Inject,
   Injectable,
@@ -33,28 +33,25 @@ import { isEventStream } from '../http/route.metadata.js';
 import { runOnStandIn } from './stand-in.js';
 
 /**
- * Makes an interceptor that runs each call of a handler under the lock of this name: of a route, a
- * resolver, a message or an event handler. Everything is as under {@link WithLeaseLock}, with the
- * handler's call in place of the method's, and these differences:
+ * Makes an interceptor that runs each call of a handler (of a route, a resolver, a message or an event)
+ * under a lock. It behaves like {@link WithLeaseLock}, with these differences:
  *
- * - The lock is taken where the interceptor stands: after the guards, and after the interceptors that
- *   are bound before it; pipes run under it. It is held until what comes from the handler and the
- *   interceptors below has ended.
- * - Several interceptors, and the decorators of the handler, take their locks one after the other, each
- *   where it stands.
- * - `currentLock()` gives the lock; `@HeldLock()` is for decorated methods only.
- * - An interceptor can not take back the head of a stream: of a route under `@Sse()`, Nest sends it
- *   before the lock is acquired. Decorate the method instead.
+ * - Position matters. The lock is acquired after the guards and the interceptors that are bound before it;
+ *   pipes run under it. It is held until the handler and the interceptors below have ended.
+ * - Several interceptors, and the decorators of the handler, acquire their locks one after the other.
+ * - `currentLock()` returns the lock; `@HeldLock()` is for decorated methods only.
+ * - On a route under `@Sse()`, Nest sends the head of the stream before the lock is acquired. Decorate the
+ *   method instead.
  *
- * Each call of this function makes a class, to be bound with `@UseInterceptors()`, provided as
- * `APP_INTERCEPTOR`, or extended. An instance by hand is made with the `LockService`.
+ * Each call of this function makes a class: bind it with `@UseInterceptors()`, provide it as
+ * `APP_INTERCEPTOR`, or extend it. To make an instance by hand, pass the `LockService`.
  *
- * @param name a string that is not empty, or a function that makes one for each call
- * @param options default: those of the module; `onLocked` is `'wait'`, for up to 10 000 ms. A call that
- * is skipped under `'skip'` answers 204 over HTTP, and elsewhere undefined. Durations are in milliseconds.
+ * @param name a non-empty string, or a function that returns one for each call
+ * @param options default: those of the module; `onLocked` is `'wait'`, for up to 10 000 ms. A skipped call
+ * answers 204 over HTTP, and undefined elsewhere. Durations are in milliseconds.
  *
- * @throws LockConfigurationError at startup, for a name or options that are wrong; from a call, when the
- * function for the name returns no string, or an empty one
+ * @throws LockConfigurationError at startup, for a wrong name or wrong options; from a call, when the
+ * function for the name does not return a non-empty string
  * @throws LockNotAcquiredError from a call under `'wait'` or `'throw'`
  * @throws LockBackendError from a call, when the API server can't be used
  *

@@ -1,4 +1,4 @@
-/** `LockErrorFilter`: tells callers that are no HTTP clients what has become of their lock. */
+/** `LockErrorFilter`: answers callers of message handlers and gateways with the errors of this package. */
 import { Catch, type ArgumentsHost } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError, type Observable } from 'rxjs';
@@ -12,11 +12,11 @@ interface SocketClient {
 }
 
 /**
- * Answers for the errors of this package where Nest would only say "Internal server error": callers of
- * message handlers and of gateways get what an HTTP client gets (`statusCode`, `error`, `message`,
- * `lock`), with `status: 'error'`. For GraphQL, these are in the `extensions` of the error, with a `code`
- * (`LOCK_NOT_ACQUIRED`, `LOCK_LOST`, `LOCK_BACKEND`, `LOCK_CONFIGURATION`), the `reason` and `retryAfter`.
- * HTTP is answered as without it.
+ * Answers for the errors of this package where Nest only says "Internal server error": callers of message
+ * handlers and of gateways get the body of the HTTP answer (`statusCode`, `error`, `message`, `lock`) with
+ * `status: 'error'`. For GraphQL, these are in the `extensions` of the error, with a `code`
+ * (`LOCK_NOT_ACQUIRED`, `LOCK_LOST`, `LOCK_BACKEND`, `LOCK_CONFIGURATION`), the `reason` and `retryAfter`. It
+ * does not change the answers of HTTP.
  *
  * @example
  * @Module({ providers: [{ provide: APP_FILTER, useClass: LockErrorFilter }] })

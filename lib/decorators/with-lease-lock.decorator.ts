@@ -16,7 +16,7 @@ import {
   type MethodLock,
 } from './lock.metadata.js';
 
-/** How one decorated method takes its lock. What is not given comes from `K8sLockModule.forRoot()`. */
+/** How one decorated method acquires its lock. Defaults are those of `K8sLockModule.forRoot()`. */
 export interface WithLeaseLockOptions extends LockOptions, FireOptions {
   /**
    * What a call does when the lock is taken: `'wait'` (for up to `waitTimeout`), `'skip'` (resolve with
@@ -74,40 +74,39 @@ export interface LeaseLockDecorator<
         Method
       >,
   ): void;
-  /** Only for `applyDecorators()`, which takes what may stand on anything. On a class it throws. */
+  /** Only for `applyDecorators()`, whose type asks for decorators of anything. On a class it throws. */
   (target: Function): void;
 }
 
 /**
- * Runs the method under the lock of this name: in one place at a time across all pods.
+ * Runs the method under a lock: in one place at a time across all pods.
  *
- * **The name** is a string, or a function that makes one from the arguments of the call; it runs
- * with the instance as its `this`. Any non-empty string will do.
+ * **The name** is a string, or a function of the arguments of the call, with the instance as its `this`. Any
+ * non-empty string is legal.
  *
  * **A call** acquires the lock, runs the method with its `this` and arguments, and releases the lock
  * when the method's promise settles, or when the Observable that it returns (or resolves with)
- * completes, errors or is unsubscribed. Inside, `currentLock()` and `@HeldLock()` give the lock. What
- * still reads from a returned stream or `StreamableFile` is not waited for.
+ * completes, errors or is unsubscribed. Inside, `currentLock()` and `@HeldLock()` return the lock. Readers of
+ * a returned stream or `StreamableFile` are not waited for.
  *
- * **The result** is always a promise, also for a method that returns an Observable: fine for handlers
- * that Nest calls. A skipped call resolves with undefined. The method's own error comes through
- * unchanged. Losing the lock does not end the method: it aborts the lock's `signal`.
+ * **The result** is always a promise, also for a method that returns an Observable; Nest awaits it. A skipped
+ * call resolves with undefined. The method's own error comes through unchanged. Losing the lock does not
+ * end the method: it aborts the lock's `signal`.
  *
- * **Under `@Cron` and `@Interval`** each planned fire time is run once in the cluster
- * (`oncePerFire`), whatever the clocks of the pods do within half the period, and a fire whose pod
- * dies in the middle is not run again (`onFailure: 'leave'`). A call by hand is for no fire: it runs
- * whenever the lock is to be had. Under `@Timeout` the method runs once in each pod.
+ * **Under `@Cron` and `@Interval`** each planned fire time runs once in the cluster (`oncePerFire`), as long as
+ * the clocks of the pods differ by less than half the period. A fire whose pod dies in the middle is not
+ * run again (`onFailure: 'leave'`). A call by hand is for no fire: it runs whenever it gets the lock. Under
+ * `@Timeout` the method runs once in each pod.
  *
  * **The order** among `@Cron`, `@Get`, `@UseGuards`, `@OnEvent`, … does not matter.
  *
- * **Several on one method** are taken in an order that is the same everywhere, by namespace and Lease
- * name, whichever stands on top, so that two methods with the same locks do not wait for each other.
- * When one is not to be had, the method does not run and the others are given back. `currentLock()` and
- * `@HeldLock()` give the lock of the lowest, which is lost when any of them is; the lowest claims the
- * fire, too. A decorator in between that wraps the method itself parts them: what is above it is taken
- * first, and tells of its own loss.
+ * **Several on one method** are acquired in one global order, by namespace and Lease name, so that two methods
+ * with the same locks do not deadlock. If one can't be acquired, the method does not run and the others
+ * are released. `currentLock()` and `@HeldLock()` return the lock of the lowest decorator, which is lost when
+ * any of them is; the lowest also claims the fire. A decorator in between that replaces the method splits
+ * them into two groups: the upper group is acquired first, and reports its own loss.
  *
- * **On a route**, or in what a route calls, the wait is cancelled when the client goes away
+ * **On a route**, or in a method that a route calls, the wait is cancelled when the client goes away
  * (`LockNotAcquiredError` with reason `'cancelled'`), and a skipped route answers 204.
  *
  * Default options: those of the module; `onLocked` is `'skip'` under `@Cron`, `@Interval` and
@@ -115,8 +114,8 @@ export interface LeaseLockDecorator<
  * `@Interval`. All durations are in milliseconds.
  *
  * @throws LockConfigurationError at decoration: on a static method, an accessor or a generator. At
- * startup: for options that are wrong. From a call: when the name is not a non-empty string, or when
- * Nest did not make the instance, so that it has no LockService.
+ * startup: for wrong options. From a call: when the name is not a non-empty string, or when Nest did not
+ * make the instance, so that it has no LockService.
  * @throws LockNotAcquiredError from a call under `'wait'` or `'throw'`
  * @throws LockBackendError from a call, when the API server can't be used
  *

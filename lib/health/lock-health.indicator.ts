@@ -1,4 +1,4 @@
-/** Says whether locks work, in the form that Terminus asks for; it needs nothing of Terminus itself. */
+/** Health checks for locks, in the form that Terminus expects, without loading Terminus. */
 import { Injectable } from '@nestjs/common';
 import {
   findFaults,
@@ -12,16 +12,16 @@ import { LockBackendError, printable } from '../lock.errors.js';
 import type { LockEngine } from '../lock/lock-engine.js';
 import { clientOf, LockService } from '../lock.service.js';
 
-/** How it stands with the locks of this process. Names no holder, and nothing of the cluster. */
+/** The health of the locks of this process. Contains no holder and no detail of the cluster. */
 export interface LockHealth {
   status: 'up' | 'down';
-  /** Whether the API server answered; left out where it was not asked. */
+  /** Whether the API server answered; absent if no request was sent. */
   apiServer?: 'up' | 'down';
-  /** Why it did not: `network`, `timeout`, `unauthorized`, … */
+  /** Why it did not answer: `network`, `timeout`, `unauthorized`, … */
   reason?: string;
-  /** Names of locks whose renewal is late: if it goes on failing they will be lost. */
+  /** Names of locks whose renewal is overdue: they will be lost if it keeps failing. */
   overdue?: string[];
-  /** Names of locks that were lost while the work under them goes on. */
+  /** Names of lost locks whose work is still running. */
   lost?: string[];
 }
 
@@ -29,7 +29,7 @@ export interface LockHealth {
 export type LockHealthResult = Record<string, LockHealth>;
 
 /**
- * Health checks for `@nestjs/terminus` 11 and 12, and for whatever else takes an object with a status.
+ * Health checks for `@nestjs/terminus` 11 and 12, and for anything else that takes an object with a status.
  * List it among the providers of the module with the health controller.
  *
  * @example
@@ -48,13 +48,13 @@ export class LockHealthIndicator {
   constructor(private readonly locks: LockService) {}
 
   /**
-   * Up when the API server answers, and no held lock is past its renewal time or lost under its work.
-   * One request. For monitoring, and for the readiness of a pod that can do nothing without locks: not
-   * for liveness, since a restart does not bring back an API server that is down.
+   * Up when the API server answers, no renewal is overdue, and no work runs under a lost lock. Sends one
+   * request. For monitoring, and for the readiness of a pod that can do nothing without locks. Not for
+   * liveness: a restart does not bring back an API server that is down.
    *
-   * @param options.timeout milliseconds that the API server has for its answer; default 1 000. The probe's own
-   * `timeoutSeconds` should be longer.
-   * @throws LockConfigurationError for a `timeout` that is wrong, and nothing else
+   * @param options.timeout milliseconds within which the API server must answer; default 1 000. Set the probe's
+   * `timeoutSeconds` above it.
+   * @throws LockConfigurationError only for a wrong `timeout`
    */
   async isHealthy(
     key: string,
@@ -79,9 +79,9 @@ export class LockHealthIndicator {
   }
 
   /**
-   * Down when work goes on although the lease of its lock has been expired for longer than `tolerance`:
-   * it was told to stop and does not, and a restart helps. Sends no request, and an API server that is
-   * down does not make it down. For liveness.
+   * Down when work still runs although the lease of its lock expired more than `tolerance` ago: it did not
+   * heed its signal, and a restart helps. Sends no request, and stays up when the API server is down. For
+   * liveness.
    *
    * @param options.tolerance milliseconds from the expiry of the lease; default 60 000
    */

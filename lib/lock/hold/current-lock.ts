@@ -1,4 +1,4 @@
-/** Under which locks the running code works: by its async context. */
+/** The locks of the running code, by its async context. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LeaseStore } from '../../kube/lease-store.js';
 import type { LeaseLock } from './lease-lock.js';
@@ -7,9 +7,9 @@ import type { LockHandle, LockScope } from './lock-handle.js';
 const storage = new AsyncLocalStorage<LockScope>();
 
 /**
- * The lock that the calling code runs under: the innermost one, if several are nested. Undefined
- * outside of a method under `@WithLeaseLock` and of `LockService.withLock()`, and in what such work has
- * left running (a timer, a listener) once its lock was released.
+ * The lock under which the calling code runs: the innermost, if several are nested. Undefined outside of a
+ * method under `@WithLeaseLock` or `LockService.withLock()`, and in code that such work left running (a
+ * timer, a listener) once the lock was released.
  *
  * @example
  * const lock = currentLock();

@@ -1,31 +1,31 @@
-/** What `inspect` and `list` tell about a lock. */
+/** The state of a lock, as `inspect` and `list` return it. */
 import type { StoredLease } from '../../kube/lease-store.js';
 import type { LockReference } from '../../lock.errors.js';
 import { acquiredAt, readHolder } from './lease-record.js';
 
-/** Nobody holds the lock. */
+/** The lock is free. */
 export interface FreeLockState extends LockReference {
   state: 'free';
   /** Whether the Lease exists. */
   exists: boolean;
-  /** How often the lock has changed hands, as far as the Lease remembers. */
+  /** How often the lock has changed hands, according to the Lease. */
   transitions: number;
 }
 
-/** The record names a holder. Whether that one is alive, only watching the record can tell. */
+/** The record names a holder. Only watching the record shows whether that holder is alive. */
 export interface HeldLockState extends LockReference {
   state: 'held';
   /** The holder identity, as it stands in the record. */
   holder: string;
-  /** When it was acquired, by the holder's clock; undefined if the record does not tell. */
+  /** When it was acquired, by the holder's clock; undefined if the record does not say. */
   since?: Date;
   /** When it was last renewed, by the holder's clock. */
   renewedAt?: Date;
   /** Milliseconds; undefined = until released. */
   leaseDuration?: number;
   /**
-   * When others may take it unless it is renewed, by the holder's clock: as good as the agreement of
-   * the two clocks. Undefined = never.
+   * When the lease expires unless it is renewed, by the holder's clock: as exact as the two clocks agree.
+   * Undefined = never.
    */
   until?: Date;
   transitions: number;
