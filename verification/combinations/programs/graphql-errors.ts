@@ -78,7 +78,7 @@ export async function askGraphQL(
         app,
         post('graphql', { query: `{ ${query}(name: "${name}") }` }),
       );
-      const { text } = body[0] as { text: string };
+      const text: string = Reflect.get(Object(body[0]), 'text');
       const { data, errors } = JSON.parse(text);
       answers[`${query} ${name}`] = errors?.[0] ?? data;
     }
