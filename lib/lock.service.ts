@@ -6,6 +6,7 @@ import {
   type LockOptions,
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
+import { noteCopy } from './copies.js';
 import { LockClient } from './lock.client.js';
 import { LockConfigurationError, quote } from './lock.errors.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
@@ -29,6 +30,8 @@ export interface AcquireOptions extends LockOptions {
  * @internal
  */
 export let clientOf: (service: unknown) => LockClient | undefined;
+
+noteCopy();
 
 /**
  * Locks that hold across all processes that use the same cluster and namespace.

@@ -1,4 +1,5 @@
 /** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
+import { hasOtherCopies } from '../copies.js';
 import type { LockRequest } from '../lock.client.js';
 import { clientOf, type LockService } from '../lock.service.js';
 import { runInCall, type MethodCall } from '../lock/acquire/request-scope.js';
@@ -159,8 +160,11 @@ async function requireLateService(
 ): Promise<Partial<LockService>> {
   const service = await bindLate(instance);
   if (service === undefined) {
+    const copies = hasOtherCopies()
+      ? '. Or its decorator is of another copy of the package than the module: the log names the copies'
+      : '';
     refuseCall(
-      `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()`,
+      `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()${copies}`,
     );
   }
   return service;
