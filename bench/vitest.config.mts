@@ -6,7 +6,7 @@ export default defineConfig({
     include: ['bench/*.bench.ts'],
     globalSetup: [
       'verification/kube-apiserver/global-setup.ts',
-      'verification/processes/global-setup.ts',
+      'test/build-setup.ts',
     ],
     reporters: ['default', 'bench/figures-reporter.ts'],
     // One thing at a time: what is measured must not be another benchmark's load.
