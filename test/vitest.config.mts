@@ -14,6 +14,7 @@ export default defineConfig({
     // The tests of an application, which are Jest's.
     exclude: ['test/package/jest-app'],
     globalSetup: ['test/build-setup.ts'],
+    maxWorkers: '100%',
     testTimeout: 30_000,
     hookTimeout: 30_000,
     // What is compiled already runs as it is, with the packages beside it.

@@ -96,10 +96,10 @@ const SUITES: Readonly<Record<string, Suite>> = {
     needs: [kubeApiserver, libfaketime],
     program: ['verification/soak/main.ts', '--minutes=2'],
   },
-  combinations: {
-    about: 'decorators of other packages, with Nest 11 and 12',
+  compatibility: {
+    about: 'Nest 11 and 12, decorators of other packages, compilers',
     needs: [nestPackages, redis],
-    specs: ['verification/combinations'],
+    specs: ['verification/compatibility', 'verification/combinations'],
   },
   sample: {
     about: 'the samples as shows, with replicas that are killed',

@@ -1,0 +1,66 @@
+/** The types of the packed package under each TypeScript and module system that applications have. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { JestApp } from '../../test/package/jest-app.js';
+import { PackageCopy } from '../../test/package/package-copy.js';
+
+/** For an installation with an empty cache, on a busy machine. */
+const TIMEOUT = 300_000;
+
+let copy: PackageCopy;
+let app: JestApp;
+beforeAll(async () => {
+  copy = await PackageCopy.make();
+  app = await JestApp.create(await copy.pack());
+}, TIMEOUT);
+afterAll(async () => {
+  await app?.[Symbol.asyncDispose]();
+  await copy?.[Symbol.asyncDispose]();
+});
+
+describe('the compilers', { timeout: TIMEOUT }, () => {
+  const ROWS = [
+    ['typescript-5.7', 'nodenext', 'commonjs'],
+    ['typescript-5.8', 'node18', 'commonjs'],
+    ['typescript', 'node16', 'commonjs'], // 5.9
+    ['typescript', 'node18', 'commonjs'],
+    ['typescript-6', 'nodenext', 'commonjs'],
+    ['typescript-5.7', 'nodenext', 'module'],
+    ['typescript', 'node18', 'module'],
+  ] as const;
+
+  it.each(ROWS)(
+    '%s --module %s accepts the types, in %s',
+    async (name, kind, system) => {
+      const resolution = kind === 'nodenext' ? kind : 'node16';
+      const errors = await app.compile(
+        name,
+        system,
+        '--noEmit',
+        '--incremental',
+        'false',
+        '--module',
+        kind,
+        '--moduleResolution',
+        resolution,
+        // `nest new` sets baseUrl, which TypeScript 6 calls deprecated.
+        ...(name === 'typescript-6' ? ['--ignoreDeprecations', '6.0'] : []),
+      );
+      expect(errors).toEqual([]);
+    },
+  );
+
+  it('TypeScript finds nothing in them for somebody who checks libraries, too', async () => {
+    const errors = await app.compile(
+      'typescript',
+      'commonjs',
+      '--noEmit',
+      '--strict',
+      '--skipLibCheck',
+      'false',
+    );
+    expect(errors.filter((error) => error.includes('nestjs-k8s-lock'))).toEqual(
+      [],
+    );
+    expect(errors.filter((error) => error.includes('ws'))).toEqual([]);
+  });
+});
