@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { WithLeaseLock, type WithLeaseLockOptions } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { claimOf, CronPod, NEW_YEAR, UTC, YEARLY } from './cron-pods.js';
+import { eventually } from '../support/eventually.js';
 
 const HOUR = 3_600_000;
 const HOURLY = '0 0 * * * *';
@@ -129,7 +130,7 @@ it('logs what the job fails with, as the scheduler does', async () => {
   using log = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
   await using pod = await startLooking(jobs(HOURLY, { catchUp: true }));
   expect((await pod.firstEnd()).type).toBe('failed');
-  await vi.waitFor(() =>
+  await eventually(() =>
     expect(log).toHaveBeenCalledWith(
       expect.objectContaining({ message: 'no ink' }),
     ),
@@ -192,7 +193,7 @@ it.each([
         jobs(YEARLY, {}, { name: 'job' }),
       );
       void pod.tick('job').catch(() => undefined);
-      await vi.waitFor(() => expect(work).toHaveBeenCalledOnce());
+      await eventually(() => expect(work).toHaveBeenCalledOnce());
     }
     const fire = NEW_YEAR;
     expect(claimOf(server, 'job')).toBe(`${fire.toISOString()} begun`);

@@ -18,6 +18,7 @@ import {
   startLockApp,
   WarningLog,
 } from './lock-app.js';
+import { eventually } from '../support/eventually.js';
 
 const { CronJob } = createRequire(
   createRequire(import.meta.url).resolve('@nestjs/schedule'),
@@ -80,7 +81,7 @@ async function fireInAll(
     // oxlint-disable-next-line no-await-in-loop -- the clocks of the later ones are late
     ends.push(await pod.tick(job));
     // oxlint-disable-next-line no-await-in-loop
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
   }
   await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
   return ends.map((end) =>
@@ -201,7 +202,7 @@ describe('behind a decorator that copies nothing', () => {
       work.mockReturnValueOnce(new Promise(() => undefined));
       await using pod = await CronPod.start(server, Jobs);
       void pod.tick('job').catch(() => undefined);
-      await vi.waitFor(() => expect(work).toHaveBeenCalledOnce());
+      await eventually(() => expect(work).toHaveBeenCalledOnce());
     }
     await using next = await CronPod.start(server, Jobs);
     expect((await next.tick('job')).type).toBe('executed');
@@ -303,7 +304,7 @@ describe('a locked method that a scheduled one calls', () => {
     await using pod = await CronPod.start(server, Own);
     await pod.get(Own).run();
     await pod.tick('job');
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
     await pod.get(Own).run();
     expect(work).toHaveBeenCalledTimes(3);
     expect(warn).not.toHaveBeenCalled();
@@ -354,7 +355,7 @@ describe('a locked method that a scheduled one calls', () => {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       await pod.tick('mine');
       // oxlint-disable-next-line no-await-in-loop
-      await vi.waitFor(() => expect(isFree()).toBe(true));
+      await eventually(() => expect(isFree()).toBe(true));
     }
     await Promise.all(pods.map((pod) => pod[Symbol.asyncDispose]()));
     expect(work).toHaveBeenCalledOnce();
@@ -367,7 +368,7 @@ describe('a locked method that a scheduled one calls', () => {
     const first = pod.next();
     void pod.tickInterval('mine');
     expect((await first).type).toBe('executed');
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
     const second = pod.next();
     void pod.tickInterval('mine');
     expect((await second).type).toBe('skipped');
@@ -392,7 +393,7 @@ async function fireAdded(
       // oxlint-disable-next-line no-await-in-loop
       await pod.tick(job);
       // oxlint-disable-next-line no-await-in-loop
-      await vi.waitFor(() => expect(isFree()).toBe(true));
+      await eventually(() => expect(isFree()).toBe(true));
     }
   }
   return warn.mock.calls
@@ -442,7 +443,7 @@ describe('an interval whose timer is a fake one', () => {
   const callByHand = async (pod: CronPod): Promise<CallEnd> => {
     const end = pod.next();
     await pod.get(Jobs).run();
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
     return end;
   };
 
@@ -452,7 +453,7 @@ describe('an interval whose timer is a fake one', () => {
     const end = faked.next();
     vi.advanceTimersByTime(3_600_000);
     expect(await end).toMatchObject({ fire: expect.any(Date) });
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
     await using other = await startLockApp({ providers: [Jobs] }, { server });
     await other.app.get(Jobs).run();
     vi.useRealTimers();
@@ -493,12 +494,12 @@ describe('a job with waitForCompletion', () => {
     using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
     await using pod = await CronPod.start(server, Jobs);
     const end = pod.tick('job');
-    await vi.waitFor(() => expect(work).toHaveBeenCalledOnce());
+    await eventually(() => expect(work).toHaveBeenCalledOnce());
     pod.job('job').lastExecution = new Date();
     void pod.job('job').fireOnTick();
     done.resolve();
     await end;
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
     await pod.get(Jobs).run();
     expect(work).toHaveBeenCalledTimes(2);
     expect(warn).not.toHaveBeenCalled();
@@ -528,7 +529,7 @@ describe('a job with waitForCompletion', () => {
       // oxlint-disable-next-line no-await-in-loop
       await pod.tick('job');
       // oxlint-disable-next-line no-await-in-loop
-      await vi.waitFor(() => expect(isFree()).toBe(true));
+      await eventually(() => expect(isFree()).toBe(true));
     }
     expect(work).toHaveBeenCalledOnce();
   });
@@ -553,7 +554,7 @@ describe('a tick belongs to its job', () => {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       expect((await pod.tick(job)).type).toBe('executed');
       // oxlint-disable-next-line no-await-in-loop
-      await vi.waitFor(() => expect(isFree()).toBe(true));
+      await eventually(() => expect(isFree()).toBe(true));
       expect(claimOf(server, 'lock') === undefined).toBe(job === 'other');
     }
   });
@@ -586,7 +587,7 @@ describe('a tick belongs to its job', () => {
         `${end.name} ${'fire' in end && end.fire !== undefined}`,
       );
       // oxlint-disable-next-line no-await-in-loop
-      await vi.waitFor(() => expect(isFree()).toBe(true));
+      await eventually(() => expect(isFree()).toBe(true));
     }
     expect([...callOf.values()]).toEqual(['one false', 'one true']);
     expect(claimOf(server, 'two')).toMatch(/ done$/);
@@ -622,7 +623,7 @@ describe('a call by hand of a job that has fired', () => {
   it('is no second call of the scheduler', async () => {
     await using pod = await CronPod.start(server, Jobs);
     await pod.tick('job');
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
     const end = pod.next();
     void pod.job('job').fireOnTick();
     expect((await end).type).toBe('executed');
@@ -640,9 +641,9 @@ describe('a call by hand of a job that has fired', () => {
     job.lastExecution = new Date();
     job.start();
     void job.fireOnTick();
-    await vi.waitFor(() => expect(pod.ends).toHaveLength(2));
+    await eventually(() => expect(pod.ends).toHaveLength(2));
     expect(getTimeout).toHaveBeenCalled();
-    await vi.waitFor(() => expect(isFree()).toBe(true));
+    await eventually(() => expect(isFree()).toBe(true));
     const end = pod.next();
     void job.fireOnTick();
     expect((await end).type).toBe('executed');

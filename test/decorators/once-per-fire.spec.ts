@@ -20,6 +20,7 @@ import {
 } from './cron-pods.js';
 import { defer } from './lock-app.js';
 import { aborted } from '../support/aborted.js';
+import { eventually } from '../support/eventually.js';
 
 const work = vi.fn<(job: string) => Promise<void>>();
 
@@ -131,7 +132,7 @@ describe('a planned fire', () => {
       fencingToken: expect.any(BigInt),
       duration: expect.any(Number),
     });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(claimOf(server, 'report')).toBe(`${NEW_YEAR.toISOString()} done`),
     );
     expect(await pods.two.tick('report')).toMatchObject({
@@ -156,7 +157,7 @@ describe('a planned fire', () => {
         expect(end).toMatchObject({ type: 'executed' });
         expect(end).not.toHaveProperty('fire');
         // oxlint-disable-next-line no-await-in-loop
-        await vi.waitFor(() => expect(isFree(job)).toBe(true));
+        await eventually(() => expect(isFree(job)).toBe(true));
       }
       expect(work).toHaveBeenCalledTimes(2);
     }
@@ -180,7 +181,7 @@ describe('a planned fire', () => {
     const running = defer();
     work.mockReturnValueOnce(running.promise);
     const first = pods.one.tick('waiting');
-    await vi.waitFor(() => expect(work).toHaveBeenCalledOnce());
+    await eventually(() => expect(work).toHaveBeenCalledOnce());
     expect((await pods.two.tick('waiting')).type).toBe('skipped');
     running.resolve();
     expect((await first).type).toBe('executed');
@@ -193,7 +194,7 @@ describe('a planned fire', () => {
       fire: NEW_YEAR,
       error: expect.objectContaining({ message: 'no ink' }),
     });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(claimOf(server, 'failing')).toMatch(/ done$/),
     );
     expect((await pods.two.tick('failing')).type).toBe('skipped');
@@ -212,7 +213,7 @@ describe('a planned fire', () => {
     });
     await lock.release();
     // As soon as its watch has seen the release.
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect((await pods.two.tick('report')).type).toBe('executed'),
     );
   });
@@ -245,10 +246,11 @@ describe('a planned fire', () => {
 
   it('is claimed with the lower of two locks', async () => {
     await using pods = await startTwo();
+    const areFree = (): boolean => isFree('inner') && isFree('outer');
     await pods.one.tick('twice-locked');
-    await vi.waitFor(() => expect(isFree('outer')).toBe(true));
+    await eventually(() => expect(areFree()).toBe(true));
     await pods.two.tick('twice-locked');
-    await vi.waitFor(() => expect(isFree('outer')).toBe(true));
+    await eventually(() => expect(areFree()).toBe(true));
     expect(work).toHaveBeenCalledOnce();
     expect(claimOf(server, 'inner')).toMatch(/ done$/);
     expect(claimOf(server, 'outer')).toBeUndefined();
@@ -325,7 +327,7 @@ describe('a planned fire', () => {
   it('that comes before minHold is over is skipped, although the work is done', async () => {
     await using pods = await startTwo();
     expect((await pods.one.tick('spaced')).type).toBe('executed');
-    await vi.waitFor(() => expect(claimOf(server, 'spaced')).toMatch(/ done$/));
+    await eventually(() => expect(claimOf(server, 'spaced')).toMatch(/ done$/));
     planForJanuary2(pods.two, 'spaced');
     expect(await pods.two.tick('spaced')).toMatchObject({
       type: 'skipped',
@@ -387,7 +389,7 @@ describe('a planned fire', () => {
   it('goes by the times that a job has got meanwhile', async () => {
     await using pods = await startTwo();
     await pods.one.tick('report');
-    await vi.waitFor(() => expect(isFree('report')).toBe(true));
+    await eventually(() => expect(isFree('report')).toBe(true));
     planForJanuary2(pods.two, 'report');
     expect(await pods.two.tick('report')).toMatchObject({
       type: 'executed',
@@ -409,7 +411,7 @@ describe('a job that finds its next fire due as well', () => {
     job.lastExecution = new Date();
     job.start();
     void job.fireOnTick();
-    await vi.waitFor(() => expect(pod.ends).toHaveLength(2));
+    await eventually(() => expect(pod.ends).toHaveLength(2));
     expect(getTimeout).toHaveBeenCalled();
     expect(pod.ends.map(({ type }) => type).toSorted()).toEqual([
       'executed',
@@ -449,7 +451,7 @@ describe('a call by hand', () => {
     const report = () => pods.one.get(Jobs).report();
     expect(await report()).toBe('ran');
     expect((await pods.one.tick('report')).type).toBe('executed');
-    await vi.waitFor(() => expect(isFree('report')).toBe(true));
+    await eventually(() => expect(isFree('report')).toBe(true));
     expect(await report()).toBe('ran');
     expect(await report()).toBe('ran');
     const end = pods.one.ends.at(-1)!;
@@ -465,7 +467,7 @@ describe('a call by hand', () => {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       expect((await end).type).toBe('executed');
       // oxlint-disable-next-line no-await-in-loop
-      await vi.waitFor(() => expect(isFree('report')).toBe(true));
+      await eventually(() => expect(isFree('report')).toBe(true));
     }
     expect(claimOf(server, 'report')).toBeUndefined();
   });
@@ -473,7 +475,7 @@ describe('a call by hand', () => {
   it('is one from within another scheduled method', async () => {
     await using pods = await startTwo();
     await pods.one.tick('report');
-    await vi.waitFor(() => expect(isFree('report')).toBe(true));
+    await eventually(() => expect(isFree('report')).toBe(true));
     expect(await pods.one.tick('caller')).toMatchObject({ name: 'report' });
     expect(work.mock.calls).toEqual([['report'], ['report']]);
   });

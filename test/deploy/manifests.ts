@@ -13,7 +13,7 @@ import {
 import { LeaseApiServer, type Access } from '../../lib/testing/index.js';
 import { WarningLog } from '../decorators/lock-app.js';
 import { KubeClient, type PolicyRule } from '../kube-client.js';
-import { eventually } from '../docs/eventually.js';
+import { eventually } from '../support/eventually.js';
 
 export interface Manifest {
   readonly apiVersion: string;

@@ -14,6 +14,7 @@ import type { LockService } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { startLockApp, type LockApp } from '../decorators/lock-app.js';
 import { aborted } from '../support/aborted.js';
+import { eventually } from '../support/eventually.js';
 
 @Controller('health')
 class HealthController {
@@ -128,7 +129,7 @@ describe('isHealthy', () => {
       { kind: 'status', code: 500 },
       { verb: 'update' },
     );
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect(await ask(fixture, 'ready')).toEqual([
         503,
         { status: 'down', apiServer: 'up', overdue: ['import'] },
@@ -137,7 +138,7 @@ describe('isHealthy', () => {
     expect(lock.isHeld).toBe(true);
     expect((await ask(fixture, 'live'))[0]).toBe(200);
     fault.remove();
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect((await ask(fixture, 'ready'))[0]).toBe(200),
     );
   });
@@ -153,7 +154,7 @@ describe('isHealthy', () => {
     );
     await fault.hit();
     expect((await ask(fixture, 'ready'))[0]).toBe(200);
-    await vi.waitFor(() => expect(renewals()).toBe(1));
+    await eventually(() => expect(renewals()).toBe(1));
   });
 
   it('is down as long as work goes on under a lock that was lost', async () => {

@@ -17,6 +17,7 @@ import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { findSecrets } from '../security/secrets.js';
 import { createAuthority } from './certificates.js';
 import { leaseNamed, answer, StubApi } from './stub-api.js';
+import { eventually } from '../support/eventually.js';
 
 const key = { namespace: 'default', name: 'a' };
 const authority = createAuthority('test-authority');
@@ -206,7 +207,7 @@ describe('over TLS', () => {
 
     await store.get(key);
     const slow = store.get({ ...key, name: 'slow' });
-    await vi.waitFor(() => expect(api.received).toHaveLength(2));
+    await eventually(() => expect(api.received).toHaveLength(2));
     await store.get(key);
     await rotate('after');
     await store.get(key);
@@ -222,7 +223,7 @@ describe('over TLS', () => {
       'after',
     ]);
     // The connections of the old certificate are gone, also the one that was in use.
-    await vi.waitFor(() => expect(api.openConnections).toBe(1));
+    await eventually(() => expect(api.openConnections).toBe(1));
     store.close();
   });
 
@@ -347,7 +348,7 @@ describe('a logger that prints all fields of a store', () => {
     store.watch(key, { changed: () => {}, deleted: () => {} });
     const open = store.get({ ...key, name: 'open' });
     // The watch is open and one request unanswered: what is under way is printed as well.
-    await vi.waitFor(() => expect(api.received.length).toBe(4));
+    await eventually(() => expect(api.received.length).toBe(4));
     const printed = inspect(store, {
       depth: Infinity,
       showHidden: true,

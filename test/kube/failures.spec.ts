@@ -4,7 +4,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { LeaseStoreError } from '../../lib/kube/lease-store.js';
@@ -17,6 +17,7 @@ import {
   StubApi,
   type Handler,
 } from './stub-api.js';
+import { eventually } from '../support/eventually.js';
 
 const key = { namespace: 'default', name: 'a' };
 const lease = leaseNamed('a');
@@ -213,7 +214,7 @@ describe('an answer that is too long', () => {
       reason: 'server',
       ambiguous: true,
     });
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
     expect(sent).toBeLessThan(32);
     store.close();
   });

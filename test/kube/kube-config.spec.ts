@@ -12,6 +12,7 @@ import {
 import type { KubeConfigLike } from '../../lib/k8s-lock.options.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { kubeConfigFor } from './stub-api.js';
+import { eventually } from '../support/eventually.js';
 
 let root: string;
 beforeEach(async () => {
@@ -284,7 +285,7 @@ describe('the store', () => {
     });
     await messageOf(store.get(key));
     await messageOf(store.defaultNamespace());
-    await vi.waitFor(() => expect(failures.length).toBeGreaterThan(1));
+    await eventually(() => expect(failures.length).toBeGreaterThan(1));
     expect(failures[0]).toBeInstanceOf(KubeConfigurationError);
     watching.close();
 

@@ -1,7 +1,7 @@
 /** Requests and watches go through the proxy that the kubeconfig names, over connections that are kept. */
 import http from 'node:http';
 import net, { type Socket } from 'node:net';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { createAuthority } from './certificates.js';
 import {
@@ -11,6 +11,7 @@ import {
   StubApi,
   type Handler,
 } from './stub-api.js';
+import { eventually } from '../support/eventually.js';
 
 const key = { namespace: 'default', name: 'a' };
 const authority = createAuthority('test-authority');
@@ -147,13 +148,13 @@ describe.each([
       changed: ({ metadata }) => versions.push(metadata.resourceVersion),
       deleted: () => versions.push('none'),
     });
-    await vi.waitFor(() => expect(versions).toEqual(['none', '7']));
+    await eventually(() => expect(versions).toEqual(['none', '7']));
     await store.get(key);
     expect(proxy.connects).toHaveLength(2);
     expect(api.received[0]?.headers.authorization).toBe('Bearer abc');
 
     store.close();
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
   });
 });
 
@@ -228,7 +229,7 @@ describe('an HTTP proxy', () => {
       store.replace(key, leaseNamed('a'), { timeout: 100 }),
     ).rejects.toMatchObject({ reason: 'timeout', ambiguous: false });
     store.close();
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(proxy.sockets.every(({ destroyed }) => destroyed)).toBe(true),
     );
   });

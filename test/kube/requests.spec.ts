@@ -17,6 +17,7 @@ import {
   StubApi,
   type Handler,
 } from './stub-api.js';
+import { eventually } from '../support/eventually.js';
 
 const key = { namespace: 'default', name: 'a' };
 const silent: Handler = () => {};
@@ -59,11 +60,11 @@ describe('connections', () => {
         spec: { leaseTransitions: i },
       });
     }
-    await vi.waitFor(() => expect(seen).toBeGreaterThan(1_900));
+    await eventually(() => expect(seen).toBeGreaterThan(1_900));
     expect(server.connections.accepted).toBeLessThanOrEqual(3);
 
     store.close();
-    await vi.waitFor(() => expect(server.connections.open).toBe(0));
+    await eventually(() => expect(server.connections.open).toBe(0));
   });
 
   it('are limited, and none of them waits for a watch', async () => {
@@ -83,11 +84,11 @@ describe('connections', () => {
         { changed: () => {}, deleted: () => {} },
       );
     }
-    await vi.waitFor(() => expect(api.accepted).toHaveLength(50));
+    await eventually(() => expect(api.accepted).toHaveLength(50));
     await Promise.all(Array.from({ length: 200 }, () => store.get(key)));
     expect(api.accepted.length).toBeLessThanOrEqual(50 + 32);
     store.close();
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
   });
 
   it('that were closed by the server while idle are not used again', async () => {
@@ -95,7 +96,7 @@ describe('connections', () => {
     const store = storeFor(api);
     await store.get(key);
     api.accepted[0]?.end();
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
     await store.get(key);
     store.close();
     expect(api.received.map(({ connection }) => connection)).toEqual([1, 2]);
@@ -115,7 +116,7 @@ describe('connections', () => {
     await expect(store.get(key, { timeout: 50 })).rejects.toMatchObject({
       reason: 'timeout',
     });
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
     dead = false;
     await store.get(key);
     store.close();
@@ -159,9 +160,9 @@ describe('connections', () => {
     });
     await store.get(key);
     store.watch(key, { changed: () => {}, deleted: () => {} });
-    await vi.waitFor(() => expect(server.openWatches()).toBe(1));
+    await eventually(() => expect(server.openWatches()).toBe(1));
     // The server's ends of both connections, and not the client's.
-    await vi.waitFor(() => expect(activeSockets() - before).toBe(2));
+    await eventually(() => expect(activeSockets() - before).toBe(2));
     store.close();
   });
 });
@@ -280,7 +281,7 @@ describe('the timeout', () => {
       reason: 'timeout',
       ambiguous: false,
     });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true]),
     );
     // A ClientHello, and no HTTP.
@@ -310,7 +311,7 @@ describe('the timeout', () => {
     });
     store.close();
     expect(api.received.map(({ connection }) => connection)).toEqual([1, 2]);
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
   });
 
   it('covers the wait for one of the connections, in which nothing is sent', async () => {
@@ -322,7 +323,7 @@ describe('the timeout', () => {
         .replace(key, leaseNamed('a'), { signal: holdAll.signal })
         .catch((error: { ambiguous: boolean }) => error),
     );
-    await vi.waitFor(() => expect(api.received).toHaveLength(24));
+    await eventually(() => expect(api.received).toHaveLength(24));
     await expect(
       store.replace(key, leaseNamed('a'), { timeout: 100 }),
     ).rejects.toMatchObject({ reason: 'timeout', ambiguous: false });
@@ -401,7 +402,7 @@ describe('a signal', () => {
     });
     const abort = new AbortController();
     const write = store.replace(key, leaseNamed('a'), abort);
-    await vi.waitFor(() => expect(obtained).toBeDefined());
+    await eventually(() => expect(obtained).toBeDefined());
     abort.abort();
     await expect(write).rejects.toMatchObject({
       reason: 'aborted',
@@ -425,14 +426,14 @@ describe('a signal', () => {
     const remove = vi.spyOn(abort.signal, 'removeEventListener');
     await store.get(key, abort);
     const write = store.replace(key, leaseNamed('a'), abort);
-    await vi.waitFor(() => expect(api.received).toHaveLength(2));
+    await eventually(() => expect(api.received).toHaveLength(2));
     abort.abort();
     await expect(write).rejects.toMatchObject({
       reason: 'aborted',
       ambiguous: true,
     });
     expect(remove).toHaveBeenCalledTimes(add.mock.calls.length);
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
     store.close();
   });
 });
@@ -442,7 +443,7 @@ describe('close', () => {
     await using api = await StubApi.start(silent);
     const store = storeFor(api);
     const write = store.replace(key, leaseNamed('a'));
-    await vi.waitFor(() => expect(api.received).toHaveLength(1));
+    await eventually(() => expect(api.received).toHaveLength(1));
     store.close();
     store.close();
     await expect(write).rejects.toMatchObject({
@@ -451,7 +452,7 @@ describe('close', () => {
     });
     await expect(store.get(key)).rejects.toMatchObject({ reason: 'aborted' });
     store.watch(key, { changed: () => {}, deleted: () => {} }).close();
-    await vi.waitFor(() => expect(api.openConnections).toBe(0));
+    await eventually(() => expect(api.openConnections).toBe(0));
     expect(api.accepted).toHaveLength(1);
   });
 });

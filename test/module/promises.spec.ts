@@ -3,7 +3,7 @@ import { Controller, Get, UseGuards, type CanActivate } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { startLockApp } from '../decorators/lock-app.js';
-import { eventually } from '../docs/eventually.js';
+import { eventually } from '../support/eventually.js';
 import { aborted } from '../support/aborted.js';
 
 describe('LockService', () => {

@@ -22,6 +22,7 @@ import { EventStream } from '../../lib/event-stream.js';
 import type { ApiRequestEvent } from '../../lib/lock.events.js';
 import { reportRequest } from '../../lib/kube/request-events.js';
 import { LIVELY, startLockApp } from '../decorators/lock-app.js';
+import { eventually } from '../support/eventually.js';
 
 const FAST = { leaseDuration: 1_000, renewInterval: 10 };
 
@@ -51,7 +52,7 @@ describe('the events of a lock', () => {
     const lock = await locks.acquire('a');
     expect(types).toEqual(['acquired']);
     const second = locks.acquire('a');
-    await vi.waitFor(() => expect(types).toEqual(['acquired', 'waiting']));
+    await eventually(() => expect(types).toEqual(['acquired', 'waiting']));
     await lock.release();
     await (await second).release();
     expect(types.slice(2)).toEqual(['released', 'acquired', 'released']);
@@ -159,7 +160,7 @@ describe('a listener', () => {
     subscribe(locks);
     const events = listen(locks);
     const lock = await locks.acquire('a', FAST);
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(events.map(({ type }) => type)).toContain('renewed'),
     );
     expect(lock.isHeld).toBe(true);

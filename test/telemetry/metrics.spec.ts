@@ -1,10 +1,11 @@
 /** The metrics, as the OpenTelemetry SDK exports them. */
 import * as conventions from '@opentelemetry/semantic-conventions/incubating';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { defer, LIVELY } from '../decorators/lock-app.js';
 import { startTelemetryApp, type TelemetryApp } from './telemetry-app.js';
 import { aborted } from '../support/aborted.js';
+import { eventually } from '../support/eventually.js';
 
 const {
   ATTR_ERROR_TYPE,
@@ -225,7 +226,7 @@ describe('the metrics', () => {
 
   it('count the requests of watches, from the very first', async () => {
     await using fixture = await startTelemetryApp({ providers: [Jobs] });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const series = await fixture.series('k8s_lock.request.duration');
       expect(
         series.map(({ attributes }) => attributes['k8s_lock.request.verb']),

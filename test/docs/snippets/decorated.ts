@@ -4,7 +4,7 @@ import { ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 import { filter, firstValueFrom, Subject } from 'rxjs';
 import { expect } from 'vitest';
 import { startLockApp, type LockApp } from '../../decorators/lock-app.js';
-import { eventually } from '../eventually.js';
+import { eventually } from '../../support/eventually.js';
 import { findBlock } from '../pages.js';
 import {
   bookTransfer,

@@ -9,7 +9,7 @@ import { firstValueFrom, skipWhile } from 'rxjs';
 import { expect, vi } from 'vitest';
 import { LockService } from '../../../lib/index.js';
 import { LeaseApiServer } from '../../../lib/testing/index.js';
-import { eventually } from '../eventually.js';
+import { eventually } from '../../support/eventually.js';
 import type { SnippetTest, Statements } from './snippet-test.js';
 
 export const setUp: Record<string, SnippetTest> = {
