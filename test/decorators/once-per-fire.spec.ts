@@ -246,11 +246,14 @@ describe('a planned fire', () => {
 
   it('is claimed with the lower of two locks', async () => {
     await using pods = await startTwo();
-    const areFree = (): boolean => isFree('inner') && isFree('outer');
     await pods.one.tick('twice-locked');
-    await eventually(() => expect(areFree()).toBe(true));
+    await eventually(() =>
+      expect(['inner', 'outer'].map(isFree)).toEqual([true, true]),
+    );
     await pods.two.tick('twice-locked');
-    await eventually(() => expect(areFree()).toBe(true));
+    await eventually(() =>
+      expect(['inner', 'outer'].map(isFree)).toEqual([true, true]),
+    );
     expect(work).toHaveBeenCalledOnce();
     expect(claimOf(server, 'inner')).toMatch(/ done$/);
     expect(claimOf(server, 'outer')).toBeUndefined();
