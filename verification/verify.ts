@@ -74,10 +74,15 @@ const SUITES: Readonly<Record<string, Suite>> = {
     specs: ['verification/processes'],
   },
   simulation: {
-    about: '10,000 seeds of the simulator, and that it catches each mutant',
+    about: '10,000 seeds of the simulator',
     needs: [],
     specs: ['verification/simulation'],
     program: ['verification/simulation/main.ts', '--seeds=10000'],
+  },
+  mutants: {
+    about: 'that each breaking of a rule is caught',
+    needs: [],
+    specs: ['verification/mutants'],
   },
   faults: {
     about: 'real faults in real processes',

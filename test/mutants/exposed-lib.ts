@@ -67,12 +67,12 @@ export function exposeSource(source: string): string {
 function hooksFor(source: string, language: 'js' | 'ts'): string {
   return declarationsOf(source, language)
     .map(({ name, members }) => {
-      const hook = `globalThis.${HOOK}?.('${name}', ${name})`;
+      const hook = `globalThis.${HOOK}`;
       if (members) {
-        return `\n${hook};`;
+        return `\n${hook}?.ofClass('${name}', ${name});`;
       }
       const isCopied = source.includes(`exports.${name} = ${name};`);
-      return `\n${isCopied ? `exports.${name} = ` : ''}${name} = ${hook} ?? ${name};`;
+      return `\n${isCopied ? `exports.${name} = ` : ''}${name} = ${hook}?.ofFunction('${name}', ${name}) ?? ${name};`;
     })
     .join('');
 }

@@ -1,11 +1,8 @@
 /** Breaks in this process what a mutant names, as its module is loaded. */
 import type { AnyFunction, Mutant, Wrapper } from './mutant.js';
 
-/** The global function that exposed modules call with what they declare; see `exposed-lib.ts`. */
+/** The global object that exposed modules tell of what they declare; see `exposed-lib.ts`. */
 export const HOOK = 'breakForMutant';
-
-/** As much of a class as is used. */
-type Class = AnyFunction & { readonly prototype: object };
 
 export class Mutation {
   /** How often what is broken was called. */
@@ -16,7 +13,12 @@ export class Mutation {
   constructor(private readonly mutant: Mutant) {
     this.missing = new Set(Object.keys(mutant.breaks));
     Object.assign(globalThis, {
-      [HOOK]: (name: string, declared: Class) => this.replace(name, declared),
+      [HOOK]: {
+        ofFunction: (name: string, declared: AnyFunction) =>
+          this.breakFunction(name, declared),
+        ofClass: (name: string, declared: { prototype: object }) =>
+          this.breakClass(name, declared),
+      },
     });
   }
 
@@ -29,21 +31,21 @@ export class Mutation {
     }
   }
 
-  /** @returns what is to stand in the place of a function, or of a class */
-  private replace(name: string, declared: Class): AnyFunction {
-    let result: AnyFunction = declared;
+  /** @returns what is to stand in its place */
+  private breakFunction(name: string, declared: AnyFunction): AnyFunction {
+    const wrap = this.mutant.breaks[name];
+    this.missing.delete(name);
+    return wrap ? this.broken(declared, wrap) : declared;
+  }
+
+  private breakClass(name: string, { prototype }: { prototype: object }): void {
     for (const [address, wrap] of Object.entries(this.mutant.breaks)) {
       const [owner, member] = address.split('#');
-      if (owner === name) {
-        if (member === undefined) {
-          result = this.broken(declared, wrap);
-        } else {
-          this.breakMember(declared.prototype, member, wrap);
-        }
+      if (owner === name && member !== undefined) {
+        this.breakMember(prototype, member, wrap);
         this.missing.delete(address);
       }
     }
-    return result;
   }
 
   private breakMember(prototype: object, member: string, wrap: Wrapper): void {

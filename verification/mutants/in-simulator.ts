@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { compile } from '../../test/build.js';
 import { exposeBuild } from '../../test/mutants/exposed-lib.js';
 import type { Mutant } from '../../test/mutants/mutant.js';
-import type { Verdict } from './run-mutant.js';
+import type { Verdict } from './verdict.js';
 
 const run = promisify(execFile);
 /** Belongs to this process: another run can't take it away. */
@@ -15,17 +15,14 @@ const build = fileURLToPath(
   new URL(`../../.build/mutants-${process.pid}`, import.meta.url),
 );
 
-/** Milliseconds for all seeds of one mutant. */
-const LONGEST_RUN = 120_000;
-
 /** Compiles what serves for all mutants. */
-export async function buildForMutants(): Promise<void> {
-  await removeBuildForMutants();
-  await compile('verification/simulation/tsconfig.json', build, '--noCheck');
+export async function buildSimulator(): Promise<void> {
+  await removeSimulator();
+  await compile('verification/mutants/tsconfig.json', build, '--noCheck');
   await exposeBuild(join(build, 'lib'));
 }
 
-export async function removeBuildForMutants(): Promise<void> {
+export async function removeSimulator(): Promise<void> {
   await rm(build, { recursive: true, force: true });
 }
 
@@ -33,11 +30,13 @@ export async function removeBuildForMutants(): Promise<void> {
 export async function runSimulator(
   { name }: Mutant,
   seeds: number,
+  signal: AbortSignal,
 ): Promise<Verdict> {
+  const script = join(build, 'verification/mutants/simulate-mutant.js');
   const { stdout } = await run(
     process.execPath,
-    [join(build, 'verification/simulation/run-mutant.js'), name, String(seeds)],
-    { timeout: LONGEST_RUN, maxBuffer: 64 * 1024 * 1024 },
+    [script, name, String(seeds)],
+    { signal },
   );
   const verdict: Verdict = JSON.parse(stdout);
   return verdict;

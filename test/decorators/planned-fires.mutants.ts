@@ -1,0 +1,14 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf(
+  'fires of a scheduler that runs all the time',
+  {
+    'fires as cron computes them at the moment of the call': {
+      planOfCron: (original) => (time) => ({
+        ...original(time),
+        next: (now: number) => time.getNextDateFrom(new Date(now)).toMillis(),
+      }),
+    },
+  },
+  'spec',
+);

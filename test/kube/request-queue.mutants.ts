@@ -1,0 +1,14 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf(
+  'renewals go first',
+  {
+    'renewal sent in its turn among all requests': {
+      'RequestQueue#run': (original) =>
+        function (_priority, ...rest) {
+          return original.call(this, 'look', ...rest);
+        },
+    },
+  },
+  'spec',
+);

@@ -1,0 +1,18 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf(
+  'what callers of one process learn of each other',
+  {
+    'failure of the caller in front kept from those behind it': {
+      'LocalLease#fail': () => () => undefined,
+    },
+    'turn of the present holder ended by a former one': {
+      'LeaseHolder#end': (original) =>
+        async function () {
+          await original.call(this);
+          this.local.leave();
+        },
+    },
+  },
+  'spec',
+);
