@@ -142,8 +142,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
       this.delays.delete(delay);
       const { signal } = this.closing;
       catchUp(client, missed, cronTime, signal).catch((error: unknown) => {
-        const isCut = error instanceof Error && error.cause === signal.reason;
-        if (!signal.aborted || !isCut) {
+        if (!signal.aborted || error !== signal.reason) {
           // As the scheduler does with what its jobs throw.
           this.logger.error(error);
         }

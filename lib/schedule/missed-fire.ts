@@ -1,7 +1,63 @@
-/** Whether a planned fire was missed, as the record of its lock says. */
+/** Whether a planned fire was missed, as the record of its lock says, and the look for it. */
 import type { Lease } from '../kube/lease-store.js';
+import { FINAL_REASONS, LockBackendError } from '../lock.errors.js';
+import type { Clock } from '../lock/clock.js';
+import { pause } from '../lock/engine-context.js';
 import { judgeClaim, readClaim } from '../lock/record/fire-claim.js';
-import type { Fire } from './planned-fires.js';
+import { fireAt, type Fire, type Plan } from './planned-fires.js';
+
+/** What the look for a missed fire needs. */
+export interface MissedFireSearch {
+  readonly plan: Plan;
+  /** Whether work that was cut short is to be done again. */
+  readonly retry: boolean;
+  readonly clock: Clock;
+  /** The application is closing. */
+  readonly closing: AbortSignal;
+  /** Reads the record of the lock. */
+  readonly read: () => Promise<Lease | null>;
+  /** A look has failed, and another one follows. */
+  readonly onRetry: (error: LockBackendError) => void;
+}
+
+/** Milliseconds between two looks at the record, when the first of them fails; twice as many each time, up to the longest. */
+const RETRY_INTERVAL = 1_000;
+const LONGEST_RETRY_INTERVAL = 60_000;
+
+/**
+ * The latest planned fire before now, if it was missed. Looks until the next fire is due, or `closing` aborts.
+ *
+ * @throws LockBackendError, or the reason of `closing`
+ */
+export async function findMissedFire({
+  plan,
+  retry,
+  clock,
+  closing,
+  read,
+  onRetry,
+}: MissedFireSearch): Promise<Fire | undefined> {
+  const wallTime = (): number => Math.floor(clock.wallMicroseconds() / 1_000);
+  const now = wallTime();
+  const fire = fireAt(plan, now);
+  const lastTry = plan.next(now) - RETRY_INTERVAL;
+  for (let interval = RETRY_INTERVAL; ; interval *= 2) {
+    // oxlint-disable no-await-in-loop -- one look after the other
+    try {
+      const lease = await read();
+      return fire && isMissed(fire, retry, lease) ? fire : undefined;
+    } catch (error) {
+      if (!isTransient(error) || closing.aborted || wallTime() > lastTry) {
+        throw error;
+      }
+      onRetry(error);
+      const left = Math.max(lastTry - wallTime(), 0);
+      const delay = Math.min(interval, LONGEST_RETRY_INTERVAL, left);
+      await pause(clock, delay, closing);
+    }
+    // oxlint-enable no-await-in-loop
+  }
+}
 
 /**
  * A record that knows of no fire says nothing about missed ones: the job is new. Whether a holder that has
@@ -17,4 +73,11 @@ export function isMissed(
   }
   const claim = { ...fire, retry, ownIdentities: new Set<string>() };
   return judgeClaim(claim, lease, undefined).state !== 'settled';
+}
+
+/** Whether another look may do. */
+function isTransient(error: unknown): error is LockBackendError {
+  return (
+    error instanceof LockBackendError && !FINAL_REASONS.includes(error.reason)
+  );
 }

@@ -1,5 +1,5 @@
 /** A scheduled method of a process: it is called for each planned fire, by the process's own clock, and runs once per fire. */
-import { isMissed } from '../../lib/schedule/missed-fire.js';
+import { findMissedFire } from '../../lib/schedule/missed-fire.js';
 import {
   fireAt,
   planOfInterval,
@@ -15,8 +15,6 @@ import type { Random } from './random.js';
 import { fireWish } from './wish.js';
 import type { World } from './world.js';
 
-/** Milliseconds between two looks for a missed fire, when the first of them fails. */
-const CATCH_UP_INTERVAL = 1_000;
 /** How often a call comes late: the process is busy. */
 const LATE = 0.2;
 
@@ -44,28 +42,23 @@ export class Job {
   async catchUp(): Promise<void> {
     const { plan, machine, world, engine } = this;
     const { lock, retry } = this.options;
-    const now = machine.wallMilliseconds();
-    const fire = fireAt(plan, now);
-    if (fire === undefined) {
-      return;
-    }
-    const isDue = (): boolean =>
-      !this.isStopped && machine.wallMilliseconds() < plan.next(now);
-    while (isDue()) {
-      try {
-        // oxlint-disable-next-line no-await-in-loop -- one look after the other
-        if (isMissed(fire, retry, await engine.read(lock))) {
-          world.statistics.count('fires made up for');
-          // oxlint-disable-next-line no-await-in-loop
-          await this.callFor(fire);
-        }
-        return;
-      } catch (error) {
-        if (!(error instanceof LockBackendError)) {
-          throw error;
-        }
-        // oxlint-disable-next-line no-await-in-loop
-        await machine.sleep(CATCH_UP_INTERVAL);
+    const closing = engine.closingSignal;
+    try {
+      const fire = await findMissedFire({
+        plan,
+        retry,
+        clock: machine.clock,
+        closing,
+        read: () => engine.read(lock),
+        onRetry: () => undefined,
+      });
+      if (fire) {
+        world.statistics.count('fires made up for');
+        await this.callFor(fire);
+      }
+    } catch (error) {
+      if (!(error instanceof LockBackendError) && error !== closing.reason) {
+        throw error;
       }
     }
   }
