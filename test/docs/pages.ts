@@ -25,6 +25,8 @@ const FENCE = /^```(\S*) ?(.*)\n([\s\S]*?)^```$/gm;
 export const pages: readonly Page[] = [
   'README.md',
   'SECURITY.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
   ...readdirSync(new URL('docs', root))
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),

@@ -57,6 +57,7 @@ describe('the packed package', () => {
     );
     expect(paths.toSorted()).toEqual(
       [
+        'CHANGELOG.md',
         'LICENSE',
         'README.md',
         'SECURITY.md',

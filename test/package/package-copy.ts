@@ -12,6 +12,7 @@ const SOURCES = [
   'lib',
   'package.json',
   'tsconfig.json',
+  'CHANGELOG.md',
   'LICENSE',
   'README.md',
   'SECURITY.md',

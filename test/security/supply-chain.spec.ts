@@ -1,36 +1,7 @@
-/** What comes with the package, and how it is published: as little, and with as few rights, as there can be. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { loadAllYaml } from '@kubernetes/client-node';
+/** What comes with the package, and how it is published: as little as there can be. The workflows are checked by .ci/lint-workflows. */
 import { describe, expect, it } from 'vitest';
 import lock from '../../package-lock.json' with { type: 'json' };
 import manifest from '../../package.json' with { type: 'json' };
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const read = (path: string): Promise<string> =>
-  readFile(join(root, path), 'utf8');
-
-type Permissions = Readonly<Record<string, string>>;
-
-interface Workflow {
-  readonly on: Readonly<Record<string, unknown>>;
-  readonly permissions?: Permissions;
-  readonly jobs: Readonly<
-    Record<
-      string,
-      {
-        readonly permissions?: Permissions;
-        readonly uses?: string;
-        readonly steps?: readonly {
-          readonly uses?: string;
-          readonly run?: string;
-          readonly with?: Readonly<Record<string, unknown>>;
-        }[];
-      }
-    >
-  >;
-}
 
 describe('the package', () => {
   it('depends on nothing but what an application on Kubernetes has anyway', () => {
@@ -87,81 +58,5 @@ describe('what the build and the tests use', () => {
       .filter(([, entry]) => !('integrity' in entry) || 'resolved' in entry)
       .map(([path]) => path);
     expect(faults).toEqual([]);
-  });
-});
-
-describe('the workflows', async () => {
-  const folder = '.github/workflows';
-  const names = await readdir(join(root, folder));
-  const workflows = await Promise.all(
-    names.map(async (name): Promise<[string, Workflow]> => {
-      const [workflow] = loadAllYaml(await read(join(folder, name)));
-      return [name, workflow];
-    }),
-  );
-  const all = workflows.flatMap(([name, { jobs }]) =>
-    Object.values(jobs).flatMap(({ uses, steps = [] }) =>
-      [{ uses }, ...steps].map((step) => ({ name, ...step })),
-    ),
-  );
-
-  it('may read, and nothing else, but for the job that publishes, which proves who it is', () => {
-    const granted = workflows.flatMap(([name, { permissions, jobs }]) => [
-      `${name}: ${JSON.stringify(permissions)}`,
-      ...Object.entries(jobs)
-        .filter(([, job]) => job.permissions !== undefined)
-        .map(
-          ([job, { permissions: own }]) =>
-            `${name} ${job}: ${JSON.stringify(own)}`,
-        ),
-    ]);
-    expect(granted.toSorted()).toEqual([
-      'audit.yml: {"contents":"read"}',
-      'ci.yml: {"contents":"read"}',
-      'release.yml publish: {"contents":"read","id-token":"write"}',
-      'release.yml: {"contents":"read"}',
-    ]);
-  });
-
-  it('use actions of known commits, and leave no token in the checkout', () => {
-    const used = all.flatMap(({ uses }) => uses ?? []);
-    expect(used.length).toBeGreaterThan(names.length);
-    expect(
-      used.filter(
-        (each) => !/^(\.\/|actions\/[-a-z]+@[0-9a-f]{40}$)/.test(each),
-      ),
-    ).toEqual([]);
-    const checkouts = all.filter(({ uses }) =>
-      uses?.startsWith('actions/checkout@'),
-    );
-    expect(checkouts.length).toBe(3);
-    for (const checkout of checkouts) {
-      expect(checkout).toMatchObject({
-        with: { 'persist-credentials': false },
-      });
-    }
-  });
-
-  it('have no secret, run nothing of a stranger with rights, and put no text from outside into a script', async () => {
-    for (const [name, { on }] of workflows) {
-      const source = await read(join(folder, name));
-      expect(source).not.toContain('secrets.');
-      expect(Object.keys(on)).not.toContain('pull_request_target');
-      expect(Object.keys(on)).not.toContain('workflow_run');
-    }
-    expect(all.filter(({ run }) => run?.includes('${{'))).toEqual([]);
-  });
-
-  it('run what is run here, and publish nothing that has not passed it', async () => {
-    const byName = new Map(workflows);
-    expect(byName.get('ci.yml')!.jobs.check!.steps!.at(-1)).toEqual({
-      run: '.ci/run',
-    });
-    const { check, publish } = byName.get('release.yml')!.jobs;
-    expect(check).toEqual({ uses: './.github/workflows/ci.yml' });
-    expect(publish).toMatchObject({ needs: 'check' });
-    expect(publish!.steps!.at(-1)!.run).toBe(
-      'npm publish --provenance --access public',
-    );
   });
 });
