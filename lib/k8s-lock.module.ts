@@ -21,6 +21,7 @@ import {
 import {
   describeValue,
   findObjectFaults,
+  isClass,
   resolveModuleOptions,
   throwFaults,
   type K8sLockModuleOptions,
@@ -90,12 +91,40 @@ export class K8sLockModule
     options: typeof ASYNC_OPTIONS_TYPE,
   ): DynamicModule {
     throwFaults(findSourceFaults(options));
-    return super.forRootAsync(options);
+    const { providers = [], ...definition } = super.forRootAsync(options);
+    return {
+      ...definition,
+      providers: options.useFactory
+        ? providers
+        : providers.map((provider) =>
+            'useFactory' in provider &&
+            provider.provide === MODULE_OPTIONS_TOKEN
+              ? { ...provider, useFactory: callFactory }
+              : provider,
+          ),
+    };
   }
 }
 
 /** The ways in which forRootAsync() gets its options, of which it needs one. */
 const SOURCES = ['useFactory', 'useClass', 'useExisting'] as const;
+
+const FACTORY_METHOD = 'createK8sLockOptions';
+
+/** What is provided as the class for the options, where no compiler has seen it. */
+function callFactory(factory: unknown): unknown {
+  const method: unknown = Reflect.get(Object(factory), FACTORY_METHOD);
+  if (typeof method !== 'function') {
+    throw new LockConfigurationError([
+      `what useClass or useExisting of forRootAsync() names must have the method ${FACTORY_METHOD}(), and ${describeValue(factory)} has none`,
+    ]);
+  }
+  return Reflect.apply(method, factory, []);
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function' && !isClass(value);
+}
 
 function findSourceFaults(options: typeof ASYNC_OPTIONS_TYPE): string[] {
   const faults = findObjectFaults('what forRootAsync() is given', options);
@@ -108,11 +137,17 @@ function findSourceFaults(options: typeof ASYNC_OPTIONS_TYPE): string[] {
       `forRootAsync() must be given one of ${SOURCES.join(', ')}, not ${given.join(' and ') || 'none of them'}`,
     ];
   }
-  const { useFactory } = options;
-  return useFactory === undefined || typeof useFactory === 'function'
+  const { useFactory, useClass } = options;
+  if (useFactory !== undefined && !isFunction(useFactory)) {
+    return [
+      `useFactory must be a function that returns the options, not ${isClass(useFactory) ? 'a class: give that as useClass' : describeValue(useFactory)}`,
+    ];
+  }
+  // An arrow function has no prototype.
+  return useClass === undefined || Reflect.get(Object(useClass), 'prototype')
     ? []
     : [
-        `useFactory must be a function that returns the options, not ${describeValue(useFactory)}`,
+        `useClass must be a class with ${FACTORY_METHOD}(), not ${describeValue(useClass)}`,
       ];
 }
 

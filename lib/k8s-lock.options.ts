@@ -410,9 +410,13 @@ export function checkCall(
       `a lock name must be a string that is not empty, not ${describeValue(name)}`,
     );
   }
-  if (method === 'withLock' && typeof work !== 'function') {
+  if (method === 'withLock' && (typeof work !== 'function' || isClass(work))) {
+    const shown =
+      typeof work === 'object' && work !== null && isPromise(work)
+        ? 'a Promise: what was called to make it runs already, and unlocked'
+        : describeValue(work);
     faults.push(
-      `the last argument of withLock() must be the function that is to run under the lock, not ${describeValue(work)}; to hold a lock until you release it, use acquire()`,
+      `the last argument of withLock() must be the function that is to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
     );
   }
   faults.push(...findObjectFaults(`the options of ${method}()`, options));

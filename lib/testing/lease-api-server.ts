@@ -1,4 +1,5 @@
 /** A Kubernetes API server for Leases alone, in this process: for tests that need a real one's answers. */
+import { findObjectFaults, throwFaults } from '../k8s-lock.options.js';
 import { createServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
@@ -108,6 +109,9 @@ export class LeaseApiServer implements AsyncDisposable {
   static async start(
     options: LeaseApiServerOptions = {},
   ): Promise<LeaseApiServer> {
+    throwFaults(
+      findObjectFaults('what LeaseApiServer.start() is given', options),
+    );
     const server = new LeaseApiServer(options);
     await server.acceptConnections();
     return server;

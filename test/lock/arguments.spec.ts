@@ -127,7 +127,16 @@ describe('the work of withLock()', () => {
     ['a number', [5], '5'],
     ['left out', [], 'undefined'],
     ['options alone', [{ waitTimeout: 5 }], 'an object'],
-    ['a Promise', [{}, Promise.resolve()], 'a Promise: await it'],
+    [
+      'a Promise',
+      [{}, Promise.resolve()],
+      'a Promise: what was called to make it runs already, and unlocked',
+    ],
+    [
+      'a class',
+      [LockConfigurationError],
+      'the class LockConfigurationError: an instance of it is needed',
+    ],
   ])(
     'that is %s is refused before the lock is acquired',
     async (_, rest, shown) => {

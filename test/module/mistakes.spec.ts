@@ -11,6 +11,7 @@ import {
   LockService,
   WithLeaseLock,
 } from '../../lib/index.js';
+import { LeaseApiServer } from '../../lib/testing/index.js';
 import { startLockApp } from '../decorators/lock-app.js';
 
 async function faultsOf(work: () => unknown): Promise<unknown> {
@@ -94,10 +95,42 @@ describe('the module says what is wrong', () => {
       { useFactory: {} },
       'useFactory must be a function that returns the options, not an object',
     ],
-  ])('forRootAsync() of %j', async (options, fault) => {
+    [
+      { useFactory: KubeConfig },
+      'useFactory must be a function that returns the options, not a class: give that as useClass',
+    ],
+    [
+      { useFactory: Promise.resolve({}) },
+      'useFactory must be a function that returns the options, not a Promise: await it',
+    ],
+    [
+      { useClass: Promise.resolve({}) },
+      'useClass must be a class with createK8sLockOptions(), not a Promise: await it',
+    ],
+    [
+      { useClass: () => ({}) },
+      'useClass must be a class with createK8sLockOptions(), not the function useClass: what it returns is needed',
+    ],
+  ])('forRootAsync() of %o', async (options, fault) => {
     expect(await faultsOf(() => callModule('forRootAsync', options))).toEqual([
       fault,
     ]);
+  });
+
+  it('a class for the options without its method; one that is a property will do', async () => {
+    expect(
+      await faultsOf(
+        start(callModule('forRootAsync', { useClass: KubeConfig })),
+      ),
+    ).toEqual([
+      'what useClass or useExisting of forRootAsync() names must have the method createK8sLockOptions(), and an instance of KubeConfig has none',
+    ]);
+    class Options {
+      readonly createK8sLockOptions = (): object => ({ clientId: this.id });
+      private readonly id = 'of-the-instance';
+    }
+    const module = callModule('forRootAsync', { useClass: Options });
+    expect(await start(module)()).toBeDefined();
   });
 
   it.each<[unknown, string]>([
@@ -147,6 +180,21 @@ describe('the module says what is wrong', () => {
       `kubeConfig must be a KubeConfig of @kubernetes/client-node, not ${shown}`,
     ]);
   });
+});
+
+it.each<[unknown, string]>([
+  [Promise.resolve({}), 'a Promise: await it'],
+  [() => ({}), 'a function: what it returns is needed'],
+])('the testing server says what is wrong: %o', async (options, shown) => {
+  expect(
+    await faultsOf(() =>
+      Reflect.apply(Reflect.get(LeaseApiServer, 'start'), LeaseApiServer, [
+        options,
+      ]),
+    ),
+  ).toEqual([
+    `what LeaseApiServer.start() is given must be an object with options, not ${shown}`,
+  ]);
 });
 
 describe('a decorator says what is wrong', () => {
