@@ -321,7 +321,11 @@ export class LockEngine {
     const namespace = await store.defaultNamespace();
     await this.asUser(undefined, () =>
       // What asks whether this process is well must not wait for those who only wait for locks.
-      store.mayI('get', { namespace }, { timeout, priority: 'release' }),
+      store.mayI(
+        'get',
+        { namespace },
+        { timeout, within: timeout, priority: 'release' },
+      ),
     );
   }
 
@@ -366,19 +370,20 @@ export class LockEngine {
     // The Map's order is that of last use.
     this.locals.delete(id);
     this.locals.set(id, local);
-    if (this.locals.size > MOST_IDLE_CELLS) {
-      this.forgetIdle(local);
-    }
+    this.forgetIdle();
     return local;
   }
 
-  private forgetIdle(inUse: LocalLease): void {
-    for (const [id, local] of this.locals) {
+  /** Looks at as few as keep up with new ones, however many are in use. */
+  private forgetIdle(): void {
+    for (let looks = 0; looks < 2; looks += 1) {
       if (this.locals.size <= MOST_IDLE_CELLS) {
         return;
       }
-      if (local.isIdle && local !== inUse) {
-        this.locals.delete(id);
+      const [id, oldest] = this.locals.entries().next().value!;
+      this.locals.delete(id);
+      if (!oldest.isIdle) {
+        this.locals.set(id, oldest);
       }
     }
   }
