@@ -22,6 +22,7 @@ import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import { currentCall } from './lock/acquire/request-scope.js';
 import { orSkip } from './lock/acquire/skipped-call.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';
+import { CallTurns } from './lock/call-turns.js';
 import { systemClock } from './lock/clock.js';
 import { toBackendError } from './lock/engine-context.js';
 import { lendEnclosingLocks } from './lock/hold/current-lock.js';
@@ -62,6 +63,7 @@ export class LockClient {
     clock: systemClock,
     emit: (event: LockEvent): void => this.emit(event),
   };
+  private readonly turns = new CallTurns();
   private readonly planned = new WeakMap<LockOptions, ResolvedLockOptions>();
   /** Out of reach of loggers, for the credentials in it. */
   readonly #options: ResolvedModuleOptions;
@@ -326,6 +328,7 @@ export class LockClient {
   ): Promise<ResolvedLock> {
     // Asked for even where it is not needed: without a configuration every call fails in the same way.
     const fallback = await this.defaultNamespace();
+    await this.turns.begin();
     const namespace = options.namespace ?? fallback;
     return {
       lock: { name, namespace, leaseName: this.leaseNameOf(name) },
