@@ -358,13 +358,13 @@ export class KubernetesLeaseStore implements LeaseStore {
     operation: Operation,
     /** Called in the moment in which it is sent. */
     makeCall: () => Pick<Call, 'method' | 'path' | 'body'>,
-    { signal, priority = 'look' }: RequestOptions = {},
+    { signal, within, priority = 'look' }: RequestOptions = {},
     maxBytes = MAX_LEASE_BYTES,
   ): Promise<Answer> {
-    const limits = { timeout: operation.timeout, signal };
+    const limits = { timeout: operation.timeout, within, signal };
     try {
-      return await reportRequest(this.#options.requests, operation, () =>
-        this.queue.run(priority, limits, (timeout) =>
+      return await this.queue.run(priority, limits, (timeout) =>
+        reportRequest(this.#options.requests, operation, () =>
           this.transport.exchange({ ...makeCall(), timeout, signal }, maxBytes),
         ),
       );

@@ -48,8 +48,13 @@ export interface LeaseKey {
 export interface RequestOptions {
   /** Gives the request up. The write it carried may still land. */
   signal?: AbortSignal;
-  /** Milliseconds until the request counts as failed with reason `timeout`, its wait to be sent included. */
+  /**
+   * Milliseconds until the request counts as failed with reason `timeout`, from the moment in which it is
+   * sent. It may wait for that as long as others are sent.
+   */
   timeout?: number;
+  /** Milliseconds from now on after which its answer is of no use. */
+  within?: number;
   /** What it is for, which decides when it is sent if many are under way. Default `look`. */
   priority?: RequestPriority;
 }

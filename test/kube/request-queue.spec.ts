@@ -1,95 +1,144 @@
 /** Which request is sent next, of the many that want to be: those that keep locks held come first. */
-import type { ServerResponse } from 'node:http';
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
-import type { RequestPriority } from '../../lib/kube/lease-store.js';
+import type {
+  RequestOptions,
+  RequestPriority,
+} from '../../lib/kube/lease-store.js';
+import { RequestQueue } from '../../lib/kube/request-queue.js';
+import type { ApiRequestEvent } from '../../lib/lock.events.js';
 import { answer, leaseNamed, StubApi } from './stub-api.js';
 
-/** A server that keeps every request until it is told to answer. */
-class SlowApi implements AsyncDisposable {
-  readonly open: { name: string; response: ServerResponse }[] = [];
-  /** The names of the Leases, in the order in which their requests came. */
-  readonly came: string[] = [];
-  private readonly sent: Promise<unknown>[] = [];
+interface Sent {
+  readonly name: string;
+  /** Milliseconds that it may take. */
+  readonly timeout: number;
+  answer(): void;
+  fail(error: Error): void;
+}
 
-  private constructor(
-    readonly api: StubApi,
-    readonly store: KubernetesLeaseStore,
-  ) {}
+/** A queue whose requests are answered when a test says so. */
+class Requests {
+  readonly queue = new RequestQueue();
+  /** In the order in which they were sent. */
+  readonly sent: Sent[] = [];
+  private answered = 0;
 
-  static async start(): Promise<SlowApi> {
-    const api = await StubApi.start((response, { url }) => {
-      const name = url.pathname.split('/').at(-1)!;
-      slow.came.push(name);
-      slow.open.push({ name, response });
-    });
-    const slow = new SlowApi(
-      api,
-      new KubernetesLeaseStore({
-        kubeConfig: api.kubeConfig(),
-        requestTimeout: 60_000,
-      }),
-    );
-    return slow;
-  }
-
+  /** Resolves with what becomes of it: `answered`, or the error. */
   send(
     priority: RequestPriority,
     name: string,
-    options: { timeout?: number; signal?: AbortSignal } = {},
+    options: RequestOptions = {},
   ): Promise<unknown> {
-    const key = { namespace: 'default', name };
-    const sent = this.store.get(key, { priority, ...options });
-    const settled = sent.catch((error: unknown) => error);
-    this.sent.push(settled);
-    return settled;
+    const limits = { timeout: 5_000, ...options };
+    return this.queue
+      .run(
+        priority,
+        limits,
+        (timeout) =>
+          new Promise((resolve, reject) => {
+            const end = () => resolve('answered');
+            this.sent.push({ name, timeout, answer: end, fail: reject });
+          }),
+      )
+      .catch((error: unknown) => error);
   }
 
-  async fill(): Promise<void> {
+  /** As many as may be under way for a look. */
+  fill(): void {
     for (let i = 0; i < 24; i++) {
       void this.send('look', `full-${i}`);
     }
-    await this.has(24);
   }
 
-  async has(count: number): Promise<void> {
-    await vi.waitUntil(() => this.came.length >= count, 5_000);
+  get names(): string[] {
+    return this.sent.map(({ name }) => name);
   }
 
-  answerOne(): void {
-    const { name, response } = this.open.shift()!;
-    answer(response, 200, leaseNamed(name));
+  /** Answers the next that was sent. */
+  async answerNext(): Promise<void> {
+    this.sent[this.answered++]!.answer();
+    await settled();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.store.close();
-    await Promise.all(this.sent);
-    await this.api[Symbol.asyncDispose]();
+  async answerAll(): Promise<void> {
+    while (this.answered < this.sent.length) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await this.answerNext();
+    }
   }
 }
 
-const settle = (): Promise<void> =>
-  new Promise((resolve) => setTimeout(resolve, 50));
+/** What follows without the clock going on has happened. */
+async function settled(): Promise<void> {
+  await vi.advanceTimersByTimeAsync(0);
+}
+
+/** A server that keeps the answers to 24 looks, and what came after those. */
+async function startBusy(
+  onRequest: (event: ApiRequestEvent) => void = () => undefined,
+) {
+  const open: (() => void)[] = [];
+  const came: string[] = [];
+  let wake: (() => void) | undefined;
+  const api = await StubApi.start((response, { url }) => {
+    const name = url.pathname.split('/').at(-1)!;
+    came.push(name);
+    open.push(() => answer(response, 200, leaseNamed(name)));
+    wake?.();
+  });
+  const store = new KubernetesLeaseStore({
+    kubeConfig: api.kubeConfig(),
+    requestTimeout: 60_000,
+    requests: { isObserved: true, emit: onRequest },
+  });
+  const looks = Array.from({ length: 24 }, (_, i) =>
+    store
+      .get({ namespace: 'default', name: `full-${i}` })
+      .catch(() => undefined),
+  );
+  const hasCome = async (count: number): Promise<void> => {
+    while (came.length < count) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await new Promise<void>((resolve) => (wake = resolve));
+    }
+  };
+  await hasCome(24);
+  return {
+    store,
+    came,
+    hasCome,
+    answerNext: () => open.shift()!(),
+    async [Symbol.asyncDispose]() {
+      store.close();
+      await Promise.all(looks);
+      await api[Symbol.asyncDispose]();
+    },
+  };
+}
+
+beforeEach(() => {
+  vi.useFakeTimers({
+    toFake: ['setTimeout', 'clearTimeout', 'performance'],
+  });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 describe('requests beyond those that may be under way', () => {
   it('are sent by what they are for, and of one kind in their order', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
-    const wished = ['look', 'acquire', 'release', 'renew'] as const;
-    for (const each of wished) {
+    const requests = new Requests();
+    requests.fill();
+    for (const each of ['look', 'acquire', 'release', 'renew'] as const) {
       for (const i of [1, 2]) {
-        void slow.send(each, `${each}-${i}`);
+        void requests.send(each, `${each}-${i}`);
       }
     }
-    // There is room that is kept for these: more of them than there is, and some wait.
-    await slow.has(28);
-    for (let i = 0; i < 28; i++) {
-      slow.answerOne();
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await settle();
-    }
-    expect(slow.came.slice(24)).toEqual([
-      'release-1',
+    await requests.answerAll();
+    expect(requests.names.slice(24)).toEqual([
+      'release-1', // there is room that is kept for these
       'release-2',
       'renew-1',
       'renew-2',
@@ -100,112 +149,273 @@ describe('requests beyond those that may be under way', () => {
     ]);
   });
 
-  it('leave room for renewals, be all others ever so many', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
+  it('leave room for renewals, be all others ever so many', () => {
+    const requests = new Requests();
+    requests.fill();
     for (let i = 0; i < 100; i++) {
-      void slow.send('acquire', `acquire-${i}`);
-      void slow.send('release', `release-${i}`);
+      void requests.send('acquire', `acquire-${i}`);
+      void requests.send('release', `release-${i}`);
     }
-    await slow.has(28);
-    void slow.send('renew', 'renewal');
-    await slow.has(29);
-    expect(slow.came.at(-1)).toBe('renewal');
+    expect(requests.sent).toHaveLength(28);
     for (let i = 0; i < 10; i++) {
-      void slow.send('renew', 'more');
+      void requests.send('renew', `renew-${i}`);
     }
-    await slow.has(32);
-    await settle();
-    expect(slow.came).toHaveLength(32);
+    expect(requests.names.slice(28)).toEqual([
+      'renew-0',
+      'renew-1',
+      'renew-2',
+      'renew-3',
+    ]);
   });
 
-  it('are not sent when their time is over, which is no time-out of a request', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
-    const late = slow.send('look', 'late', { timeout: 100 });
-    expect(await late).toMatchObject({ reason: 'timeout', ambiguous: false });
-    expect(slow.came).toHaveLength(24);
+  it('go by the time that is left where they have one', async () => {
+    const requests = new Requests();
+    for (let i = 0; i < 32; i++) {
+      void requests.send('renew', `full-${i}`);
+    }
+    void requests.send('renew', 'never lost');
+    void requests.send('renew', 'lost in 9 s', { within: 9_000 });
+    await vi.advanceTimersByTimeAsync(1_000);
+    void requests.send('renew', 'lost in 2 s', { within: 2_000 });
+    void requests.send('renew', 'lost in 8 s, too', { within: 8_000 });
+    void requests.send('renew', 'never lost, either');
+    await requests.answerAll();
+    expect(requests.names.slice(32)).toEqual([
+      'lost in 2 s',
+      'lost in 9 s',
+      'lost in 8 s, too',
+      'never lost',
+      'never lost, either',
+    ]);
+  });
+
+  it('wait as long as others are sent, and may then take as long as any', async () => {
+    const requests = new Requests();
+    requests.fill();
+    for (let i = 0; i < 30; i++) {
+      void requests.send('look', `queued-${i}`);
+    }
+    for (let i = 0; i < 30; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await vi.advanceTimersByTimeAsync(4_900);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await requests.answerNext();
+    }
+    expect(requests.sent.at(-1)).toMatchObject({
+      name: 'queued-29',
+      timeout: 5_000,
+    });
+  });
+
+  it('fail when nothing is sent for as long as a request may take, unless it keeps a lock', async () => {
+    const requests = new Requests();
+    requests.fill();
+    const ends: unknown[] = [];
+    for (const priority of ['look', 'acquire'] as const) {
+      void requests
+        .send(priority, 'waits')
+        .then((end) => ends.push(priority, end));
+    }
+    await vi.advanceTimersByTimeAsync(4_999);
+    expect(ends).toEqual([]);
+    // Renewals that are sent say nothing of the others.
+    void requests.send('renew', 'renewal', { within: 60_000 });
+    await vi.advanceTimersByTimeAsync(1);
+    const fault = { fault: 'timeout', phase: 'connection' };
+    expect(ends).toEqual([
+      'look',
+      expect.objectContaining(fault),
+      'acquire',
+      expect.objectContaining(fault),
+    ]);
+    await requests.answerAll();
+    expect(requests.sent).toHaveLength(25);
+  });
+
+  it('fail when their answer is of no use any more', async () => {
+    const requests = new Requests();
+    for (let i = 0; i < 32; i++) {
+      void requests.send('renew', `full-${i}`);
+    }
+    const late = requests.send('renew', 'late', { within: 9_000 });
+    const urgent = requests.send('release', 'urgent', { within: 100 });
+    await vi.advanceTimersByTimeAsync(100);
+    expect(await urgent).toMatchObject({ fault: 'timeout' });
+    await vi.advanceTimersByTimeAsync(8_900);
+    expect(await late).toMatchObject({ fault: 'timeout' });
+    await requests.answerAll();
+    expect(requests.sent).toHaveLength(32);
   });
 
   it('wait for as long as they are allowed, beyond what a timer can', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
-    void slow.send('look', 'patient', { timeout: 1e10 });
-    await settle();
-    slow.answerOne();
-    await slow.has(25);
-    expect(slow.came.at(-1)).toBe('patient');
-    slow.answerOne();
-  });
-
-  it('are cut by the time that they have waited', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
-    const before = performance.now();
-    const cut = slow.send('look', 'cut', { timeout: 400 });
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    slow.answerOne();
-    await slow.has(25);
-    expect(await cut).toMatchObject({ reason: 'timeout' });
-    expect(performance.now() - before).toBeGreaterThanOrEqual(395);
-    expect(performance.now() - before).toBeLessThan(60_000 / 2);
+    const requests = new Requests();
+    requests.fill();
+    void requests.send('look', 'patient', { timeout: 1e10 });
+    await vi.advanceTimersByTimeAsync(9e9);
+    expect(requests.sent).toHaveLength(24);
+    await requests.answerNext();
+    expect(requests.names.at(-1)).toBe('patient');
   });
 
   it('are given up by their signal, and by the end of the store', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
+    const requests = new Requests();
+    requests.fill();
     const abort = new AbortController();
-    const aborted = slow.send('look', 'aborted', { signal: abort.signal });
-    const closed = slow.send('look', 'closed');
+    const options = { signal: abort.signal };
+    const aborted = requests.send('look', 'aborted', options);
+    const closed = requests.send('look', 'closed');
+    const alsoClosed = requests.send('look', 'closed, too');
     abort.abort();
-    expect(await aborted).toMatchObject({ reason: 'aborted' });
-    slow.store.close();
-    expect(await closed).toMatchObject({ reason: 'aborted' });
-    expect(slow.came).toHaveLength(24);
+    expect(await aborted).toMatchObject({ fault: 'aborted' });
+    expect(await requests.send('look', 'late', options)).toMatchObject({
+      fault: 'aborted',
+    });
+    requests.queue.close();
+    expect(await closed).toMatchObject({ fault: 'aborted' });
+    expect(await alsoClosed).toMatchObject({ fault: 'aborted' });
+    await requests.answerAll();
+    expect(requests.sent).toHaveLength(24);
   });
 
   it('leave their place to the next when they fail', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
-    void slow.send('look', 'next');
-    for (const { response } of slow.open.splice(0, 1)) {
-      response.destroy();
-    }
-    await slow.has(25);
-    expect(slow.came.at(-1)).toBe('next');
+    const requests = new Requests();
+    requests.fill();
+    void requests.send('look', 'next');
+    requests.sent[0]!.fail(new Error('broken'));
+    await settled();
+    expect(requests.names.at(-1)).toBe('next');
+  });
+
+  it('are taken out one by one, be they ever so many', async () => {
+    const requests = new Requests();
+    requests.fill();
+    const aborts = Array.from({ length: 1_000 }, () => new AbortController());
+    aborts.forEach(({ signal }, i) => {
+      void requests.send('look', `${i}`, { signal });
+    });
+    aborts.forEach((each, i) => i % 2 === 0 && each.abort());
+    await requests.answerAll();
+    expect(requests.names.slice(24)).toEqual(
+      Array.from({ length: 500 }, (_, i) => `${2 * i + 1}`),
+    );
   });
 });
 
-describe('what a write carries', () => {
-  it('is made when it is sent', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
-    const make = vi.fn<() => ReturnType<typeof leaseNamed>>(() =>
-      leaseNamed('made'),
-    );
-    const key = { namespace: 'default', name: 'made' };
-    const written = slow.store.replace(key, make, { priority: 'acquire' });
-    await settle();
-    expect(make).not.toHaveBeenCalled();
-    slow.answerOne();
-    await slow.has(25);
-    expect(make).toHaveBeenCalledOnce();
-    answer(slow.open.at(-1)!.response, 200, leaseNamed('made', 2));
-    await expect(written).resolves.toMatchObject({
-      metadata: { resourceVersion: '2' },
+describe('a renewal', () => {
+  it('leaves time for another one when it is sent, not when it began to wait', async () => {
+    const requests = new Requests();
+    for (let i = 0; i < 32; i++) {
+      void requests.send('renew', `full-${i}`);
+    }
+    void requests.send('renew', 'renewal', { within: 9_000 });
+    await vi.advanceTimersByTimeAsync(4_000);
+    await requests.answerNext();
+    expect(requests.sent.at(-1)).toMatchObject({
+      name: 'renewal',
+      timeout: 2_500,
     });
   });
+
+  it('that is late keeps new locks and looks back until it is answered', async () => {
+    const requests = new Requests();
+    void requests.send('renew', 'renewal', { within: 8_000 });
+    await vi.advanceTimersByTimeAsync(1_999);
+    void requests.send('acquire', 'in time');
+    await vi.advanceTimersByTimeAsync(1);
+    for (const each of ['look', 'acquire', 'release'] as const) {
+      void requests.send(each, each);
+    }
+    void requests.send('renew', 'another', { within: 8_000 });
+    expect(requests.names).toEqual([
+      'renewal',
+      'in time',
+      'release',
+      'another',
+    ]);
+    requests.sent[1]!.answer();
+    requests.sent[2]!.answer();
+    await settled();
+    expect(requests.sent).toHaveLength(4);
+    requests.sent[0]!.answer();
+    await settled();
+    expect(requests.names.slice(4)).toEqual(['acquire', 'look']);
+  });
+
+  it('of a lock that never expires is never late', async () => {
+    const requests = new Requests();
+    void requests.send('renew', 'renewal', { within: Infinity });
+    await vi.advanceTimersByTimeAsync(1e6);
+    void requests.send('look', 'look');
+    expect(requests.names).toEqual(['renewal', 'look']);
+  });
 });
 
-describe('a watch', () => {
-  it('does not wait for requests', async () => {
-    await using slow = await SlowApi.start();
-    await slow.fill();
-    slow.store.watch(
+describe('a store', () => {
+  beforeEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('makes what a write carries when it is sent', async () => {
+    await using busy = await startBusy();
+    let sentAfter: number | undefined;
+    const written = busy.store.replace(
+      { namespace: 'default', name: 'made' },
+      () => {
+        sentAfter = answered;
+        return leaseNamed('made');
+      },
+      { priority: 'acquire' },
+    );
+    let answered = 0;
+    await new Promise(setImmediate);
+    answered = 1;
+    busy.answerNext();
+    await busy.hasCome(25);
+    expect(sentAfter).toBe(1);
+    for (let i = 0; i < 24; i++) {
+      busy.answerNext();
+    }
+    await expect(written).resolves.toMatchObject({
+      metadata: { name: 'made' },
+    });
+  });
+
+  it('watches without waiting for requests', async () => {
+    await using busy = await startBusy();
+    busy.store.watch(
       { namespace: 'default', name: 'watched' },
       { changed: () => undefined, deleted: () => undefined },
     );
-    await slow.has(25);
-    expect(slow.came.at(-1)).toBe('leases');
+    await busy.hasCome(25);
+    expect(busy.came.at(-1)).toBe('leases');
+  });
+
+  it('reports a request that was sent, and not the wait for that', async () => {
+    const events: ApiRequestEvent[] = [];
+    await using busy = await startBusy((event) => events.push(event));
+    const abort = new AbortController();
+    const options = { signal: abort.signal };
+    const key = { namespace: 'default', name: 'given-up' };
+    const givenUp = busy.store.get(key, options);
+    const late = busy.store.get(key, { within: 20 });
+    await expect(late).rejects.toMatchObject({ reason: 'timeout' });
+    abort.abort();
+    await expect(givenUp).rejects.toMatchObject({ reason: 'aborted' });
+    expect(events).toEqual([]);
+    // One that waited, and was sent then, took no longer than its answer.
+    const since = performance.now();
+    const sent = busy.store.get({ namespace: 'default', name: 'sent' });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const waited = performance.now() - since;
+    busy.answerNext();
+    await busy.hasCome(25);
+    for (let i = 0; i < 24; i++) {
+      busy.answerNext();
+    }
+    await sent;
+    const total = performance.now() - since;
+    expect(events).toHaveLength(25);
+    const { duration } = events.at(-1)!;
+    expect(duration).toBeLessThanOrEqual(total - waited);
   });
 });

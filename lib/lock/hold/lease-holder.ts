@@ -476,8 +476,10 @@ export class LeaseHolder implements RecordListener {
   /** Each request leaves time for another one before the deadline. */
   private requestOptions(): RequestOptions {
     const { clock, requestTimeout } = this.context;
+    const left = this.deadline - clock.now();
     return {
-      timeout: Math.min(requestTimeout, (this.deadline - clock.now()) / 2),
+      timeout: Math.min(requestTimeout, left / 2),
+      within: left,
       signal: this.ended.signal,
       priority: 'renew',
     };
