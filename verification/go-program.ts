@@ -36,16 +36,11 @@ export interface GoProgram {
   readonly linkerFlags?: (version: string) => readonly string[];
 }
 
-/** A program can't be had on this machine; the message says why. */
-export class ProgramUnavailableError extends Error {
-  override readonly name = 'ProgramUnavailableError';
-}
-
 /**
  * Returns the path of the binary, and builds it if the cache has none: that may take minutes, and is
  * reported on stderr. Processes that need it at the same time wait for one of them to build it.
  *
- * @throws ProgramUnavailableError where there is no Go, or one that is too old, or it does not build
+ * @throws where there is no Go, or one that is too old, or it does not build
  */
 export async function buildGoProgram(program: GoProgram): Promise<string> {
   const source = await readSource(program);
@@ -134,7 +129,7 @@ async function requireGo(source: Source): Promise<void> {
     });
     found = stdout.trim();
   } catch (error) {
-    throw new ProgramUnavailableError(
+    throw new Error(
       isErrno(error, 'ENOENT')
         ? `there is no \`go\` on the PATH; ${need}`
         : `\`go env\` failed; ${need}: ${stderrOf(error)}`,
@@ -147,7 +142,7 @@ async function requireGo(source: Source): Promise<void> {
     .map(Number);
   const [needMajor = 0, needMinor = 0] = goVersion.split('.').map(Number);
   if (major < needMajor || (major === needMajor && minor < needMinor)) {
-    throw new ProgramUnavailableError(`${found} is too old; ${need}`);
+    throw new Error(`${found} is too old; ${need}`);
   }
 }
 
@@ -169,10 +164,9 @@ async function build(source: Source, binary: string): Promise<void> {
     });
     await rename(unfinished, binary);
   } catch (error) {
-    throw new ProgramUnavailableError(
-      `${title} did not build: ${stderrOf(error)}`,
-      { cause: error },
-    );
+    throw new Error(`${title} did not build: ${stderrOf(error)}`, {
+      cause: error,
+    });
   } finally {
     clearInterval(progress);
     await rm(unfinished, { force: true });

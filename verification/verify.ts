@@ -113,8 +113,12 @@ const SUITES: Readonly<Record<string, Suite>> = {
   },
 };
 
-const [names, given] = parseArguments(process.argv.slice(2));
-if (given[0] === '--list') {
+const [names, rest] = splitArguments(process.argv.slice(2));
+const mistake = findMistake(names, rest);
+if (mistake !== undefined) {
+  console.error(mistake);
+  process.exitCode = 2;
+} else if (rest[0] === '--list') {
   for (const [name, { about, needs }] of Object.entries(SUITES)) {
     const needed = needs.map(({ what }) => what).join('; ') || 'nothing';
     console.log(
@@ -122,12 +126,46 @@ if (given[0] === '--list') {
     );
   }
 } else {
+  await runSuites(names.length > 0 ? names : Object.keys(SUITES), rest);
+}
+
+/** @returns names of suites, and then options, which are for the one that is named */
+function splitArguments(
+  args: readonly string[],
+): [names: string[], options: string[]] {
+  const found = args.findIndex((arg) => arg.startsWith('-'));
+  const end = found === -1 ? args.length : found;
+  return [args.slice(0, end), args.slice(end)];
+}
+
+function findMistake(
+  suites: readonly string[],
+  options: readonly string[],
+): string | undefined {
+  const unknown = suites.filter((name) => SUITES[name] === undefined);
+  if (unknown.length > 0) {
+    return `There is no suite ${unknown.join(', ')}, but ${Object.keys(SUITES).join(', ')}.`;
+  }
+  if (options.length > 0 && options[0] !== '--list' && suites.length !== 1) {
+    return `Name the one suite that ${options.join(' ')} is for.`;
+  }
+  const paths = Object.values(SUITES).flatMap(({ specs = [] }) => specs);
+  const left = specsIn('verification').filter(
+    (spec) => !paths.some((path) => spec.startsWith(path)),
+  );
+  return left.length > 0 ? `No suite has ${left.join(', ')}.` : undefined;
+}
+
+async function runSuites(
+  suites: readonly string[],
+  options: readonly string[],
+): Promise<void> {
   const results: string[] = [];
-  for (const name of names) {
+  for (const name of suites) {
     console.log(`\n== ${name}: ${SUITES[name]!.about}\n`);
     const startedAt = performance.now();
     // oxlint-disable-next-line no-await-in-loop -- each has the machine for itself
-    const result = await runSuite(SUITES[name]!, given);
+    const result = await runSuite(SUITES[name]!, options);
     const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
     results.push(`${name.padEnd(15)} ${seconds.padStart(5)} s  ${result}`);
     const isGood =
@@ -136,25 +174,6 @@ if (given[0] === '--list') {
     process.exitCode ||= isGood ? 0 : 1;
   }
   console.log(`\n${results.join('\n')}`);
-}
-
-/** @returns names of suites, and then what is for the program of the one that is named */
-function parseArguments(
-  args: readonly string[],
-): [names: string[], options: string[]] {
-  const found = args.findIndex((arg) => arg.startsWith('-'));
-  const end = found === -1 ? args.length : found;
-  const [chosen, rest] = [args.slice(0, end), args.slice(end)];
-  const unknown = chosen.filter((name) => SUITES[name] === undefined);
-  if (unknown.length > 0) {
-    throw new Error(
-      `There is no suite ${unknown.join(', ')}, but ${Object.keys(SUITES).join(', ')}`,
-    );
-  }
-  if (rest.length > 0 && rest[0] !== '--list' && chosen.length !== 1) {
-    throw new Error(`Name the one suite that ${rest.join(' ')} is for`);
-  }
-  return [chosen.length > 0 ? chosen : Object.keys(SUITES), rest];
 }
 
 /**
@@ -172,7 +191,9 @@ async function runSuite(
       await need.obtain();
     }
   } catch (error) {
-    return `SKIPPED: ${String(error)}`;
+    const message = error instanceof Error ? error.message : String(error);
+    console.error(message);
+    return `SKIPPED: ${message.split('\n', 1)[0]}`;
   }
   const steps: string[][] = [];
   if (specs && !(program && options.length > 0)) {
@@ -205,12 +226,15 @@ async function runSuite(
 
 /** The specs of `npm test` that run on whatever API server they are given. */
 function specsOnServer(): string[] {
-  return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+  return specsIn('test').filter((path) =>
+    /describeOnServer\(|inject\('kubeApiserver'\)/.test(
+      readFileSync(join(root, path), 'utf8'),
+    ),
+  );
+}
+
+function specsIn(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.spec.ts'))
-    .map((path) => join('test', path))
-    .filter((path) =>
-      /describeOnServer\(|inject\('kubeApiserver'\)/.test(
-        readFileSync(join(root, path), 'utf8'),
-      ),
-    );
+    .map((path) => join(folder, path));
 }
