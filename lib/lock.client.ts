@@ -64,7 +64,8 @@ export class LockClient {
     emit: (event: LockEvent): void => this.emit(event),
   };
   private readonly turns = new CallTurns();
-  private readonly planned = new WeakMap<LockOptions, ResolvedLockOptions>();
+  /** By the options of a decorator or an interceptor: what its last call has resolved to. */
+  private readonly planned = new WeakMap<LockOptions, ResolvedLock>();
   /** Out of reach of loggers, for the credentials in it. */
   readonly #options: ResolvedModuleOptions;
 
@@ -310,16 +311,20 @@ export class LockClient {
     this.events.emit(method === undefined ? event : { ...event, method });
   }
 
+  /** The name may be another one at each call; the options stay. */
   private async resolvePlanned(
     name: string,
     options: LockOptions,
   ): Promise<ResolvedLock> {
-    let resolved = this.planned.get(options);
-    if (resolved === undefined) {
-      resolved = resolveLockOptions(options, this.#options.lock);
-      this.planned.set(options, resolved);
+    const known = this.planned.get(options);
+    if (known?.lock.name === name) {
+      return known;
     }
-    return this.locate(name, resolved);
+    const resolved = await (known === undefined
+      ? this.resolve(name, options)
+      : this.locate(name, known.options));
+    this.planned.set(options, resolved);
+    return resolved;
   }
 
   private async locate(

@@ -1,0 +1,29 @@
+/** How much of the package one uncontended call enters: what somebody has to read who wants to follow it. */
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { buildFolder } from '../support/build-folder.js';
+import { Program } from './program.js';
+
+/** To be lowered by each change that makes the way shorter, and raised by none. */
+const MOST_FILES = 47;
+const MOST_FUNCTIONS = 300;
+
+it('one fire of a locked @Cron method enters no more files and functions than it did', async () => {
+  const folder = buildFolder();
+  const program = join(folder, 'test/package/programs/call-path.js');
+  const output = await new Program(process.execPath, [program], {
+    cwd: folder,
+  }).succeeds();
+  const path: Record<string, string[]> = JSON.parse(
+    /^\{.*\}$/m.exec(output)![0],
+  );
+  // The measurement sees the call at all.
+  expect(path).toHaveProperty(['lock/acquire/acquirer.js']);
+  const files = Object.keys(path);
+  const functions = Object.values(path).flat();
+  // In place of a number: it is the whole path that a failure prints.
+  expect(files.length > MOST_FILES ? path : 'few files').toBe('few files');
+  expect(functions.length > MOST_FUNCTIONS ? path : 'few functions').toBe(
+    'few functions',
+  );
+}, 60_000);
