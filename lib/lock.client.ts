@@ -20,7 +20,6 @@ import {
 import { EventStream } from './event-stream.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import { currentCall } from './lock/acquire/request-scope.js';
-import { orSkip } from './lock/acquire/skipped-call.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';
 import { CallTurns } from './lock/call-turns.js';
 import { systemClock } from './lock/clock.js';
@@ -48,8 +47,9 @@ export interface ResolvedLock {
   readonly options: ResolvedLockOptions & { readonly namespace: string };
 }
 
-/** What is no error under `onLocked: 'skip'`. */
-const SKIPPED = ['held', 'shutdown'] as const;
+/** What is no error for a decorated method, and what else is none under `onLocked: 'skip'`. */
+const ALWAYS_SKIPPED = ['fire-claimed'] as const;
+const SKIPPED = [...ALWAYS_SKIPPED, 'held', 'shutdown'] as const;
 
 export class LockClient {
   readonly events = new EventStream<LockEvent>('events$');
@@ -58,11 +58,6 @@ export class LockClient {
   /** Names that are known before the first call: those of decorated methods and of interceptors. */
   readonly fixedNames = new Set<string>();
   private readonly store: KubernetesLeaseStore;
-  /** What is told of a call here, and not by the engine. */
-  private readonly told = {
-    clock: systemClock,
-    emit: (event: LockEvent): void => this.emit(event),
-  };
   private readonly turns = new CallTurns();
   /** By the options of a decorator or an interceptor: what its last call has resolved to. */
   private readonly planned = new WeakMap<LockOptions, ResolvedLock>();
@@ -119,9 +114,14 @@ export class LockClient {
     { lock, options }: ResolvedLock,
     signal: AbortSignal | undefined,
   ): Promise<LeaseLock | undefined> {
-    const mode = 'try';
-    const taken = this.engine.acquire(lock, options, mode, signal);
-    return orSkip(this.told, { lock, mode, skips: ['held'] }, taken);
+    const skips = ['held'] as const;
+    return this.engine.acquireOrSkip({
+      lock,
+      options,
+      mode: 'try',
+      signal,
+      skips,
+    });
   }
 
   /**
@@ -136,10 +136,7 @@ export class LockClient {
     lent: readonly LockHandle[] = this.lendEnclosingLocks(),
   ): Promise<LockHandle> {
     const { resolved, shared } = await findShared(resolving, signal, lent);
-    return (
-      shared ??
-      this.engine.acquire(resolved.lock, resolved.options, 'wait', signal)
-    );
+    return shared ?? this.engine.acquire({ ...resolved, mode: 'wait', signal });
   }
 
   /**
@@ -156,23 +153,17 @@ export class LockClient {
     const resolving = this.resolvePlanned(name, given);
     const { resolved, shared } = await findShared(resolving, signal, lent);
     const { lock, options } = resolved;
-    const mode = acquireModeOf(onLocked, claim);
+    const { waitTimeout = DECORATOR_WAIT_TIMEOUT } = options;
     const held =
       shared ??
-      (await orSkip(
-        this.told,
-        { lock, mode, skips: onLocked === 'skip' ? SKIPPED : [], claim },
-        this.engine.acquire(
-          lock,
-          {
-            ...options,
-            waitTimeout: options.waitTimeout ?? DECORATOR_WAIT_TIMEOUT,
-          },
-          mode,
-          signal,
-          claim,
-        ),
-      ));
+      (await this.engine.acquireOrSkip({
+        lock,
+        options: { ...options, waitTimeout },
+        mode: acquireModeOf(onLocked, claim),
+        skips: onLocked === 'skip' ? SKIPPED : ALWAYS_SKIPPED,
+        signal,
+        claim,
+      }));
     if (claim !== undefined && held && held.claimed !== claim.at) {
       await held.release();
       throw new LockConfigurationError([

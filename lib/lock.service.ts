@@ -88,8 +88,8 @@ export class LockService {
   ): Promise<LeaseLock> {
     checkCall('acquire', { name, options });
     const { signal, ...own } = options;
-    const { lock, options: resolved } = await this.#client.resolve(name, own);
-    return this.#client.engine.acquire(lock, resolved, 'wait', signal);
+    const resolved = await this.#client.resolve(name, own);
+    return this.#client.engine.acquire({ ...resolved, mode: 'wait', signal });
   }
 
   /**

@@ -1,4 +1,4 @@
-/** Listens to signals that others own: each gets one listener of ours, however many calls wait for it, and none when no call does. */
+/** Signals: waits that they end, and listening to those that others own: each gets one listener of ours, however many calls wait for it, and none when no call does. */
 
 interface Listening {
   readonly callbacks: Set<() => void>;
@@ -66,4 +66,29 @@ export function anyOf(
     signal: combined.signal,
     end: () => ends.forEach((end) => end()),
   };
+}
+
+/**
+ * Resolves when what `begin` has begun calls back; rejects with the signal's reason when that aborts first.
+ *
+ * @param begin returns what ends the wait, in either case
+ */
+export function waitUntil(
+  begin: (done: () => void) => () => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const finish = (settle: () => void): void => {
+      end();
+      signal?.removeEventListener('abort', abort);
+      settle();
+    };
+    const abort = (): void => finish(() => reject(signal?.reason));
+    const end = begin(() => finish(resolve));
+    signal?.addEventListener('abort', abort, { once: true });
+  });
 }

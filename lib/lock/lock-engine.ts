@@ -8,31 +8,43 @@ import {
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { Acquirer } from './acquire/acquirer.js';
+import {
+  outcomeOfCall,
+  type CallForLock,
+  type LockTracer,
+} from './acquire/outcome.js';
 import { currentCall } from './acquire/request-scope.js';
-import type { FireClaim } from './record/fire-claim.js';
 import type { Clock } from './clock.js';
-import { followCall, type LockTracer } from './acquire/followed-call.js';
 import { findCondition, type LockCondition } from './hold/hold-condition.js';
 import { LeaseHolder } from './hold/lease-holder.js';
 import { LocalLease } from './lease/local-lease.js';
 import { HeldLock, type LockHandle } from './hold/lock-handle.js';
 import {
-  withTimeout,
-  backoff,
-  pause,
-  refuseCoordinated,
   reportFailure,
   toBackendError,
   type EngineContext,
 } from './engine-context.js';
+import { withTimeout, backoff, pause } from './retry.js';
 import { describeLock, type LockState } from './record/lock-state.js';
 import type { AcquireMode } from './acquire/wait-policy.js';
-import { isLock, LOCK_NAME, readHolder, evict } from './record/lease-record.js';
+import {
+  isLock,
+  LOCK_NAME,
+  readHolder,
+  evict,
+  refuseCoordinated,
+} from './record/lease-record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
 /** How often a forced release meets a conflict before it fails with it. */
 const MOST_FORCED_TRIES = 5;
+
+/** A call for a lock. */
+export interface LockCall extends CallForLock {
+  readonly options: ResolvedLockOptions;
+  readonly mode: AcquireMode;
+}
 
 export class LockEngine {
   /** Follows the calls from now on. */
@@ -75,23 +87,26 @@ export class LockEngine {
   }
 
   /**
+   * As {@link acquireOrSkip}, where nothing is to be skipped.
+   *
+   * @throws FireClaimedError when somebody else has claimed the fire
+   */
+  async acquire(call: Omit<LockCall, 'skips'>): Promise<LockHandle> {
+    const held = await this.acquireOrSkip({ ...call, skips: [] });
+    return held!;
+  }
+
+  /**
    * With a `claim`, it is claimed with the lock, by the same write. Where that is to be retried and
    * another holder is at it, this goes on until that one has ended, and takes over if it dies.
    *
+   * @returns undefined when the call is to be skipped
    * @throws LockNotAcquiredError, LockBackendError, or the signal's reason
-   * @throws WorkClaimedError when the work was claimed by somebody else
    */
-  async acquire(
-    lock: LockReference,
-    options: ResolvedLockOptions,
-    mode: AcquireMode,
-    signal?: AbortSignal,
-    claim?: FireClaim,
-  ): Promise<LockHandle> {
-    const call = { mode, signal };
+  async acquireOrSkip(call: LockCall): Promise<LockHandle | undefined> {
     const context = this.contextOfCall();
-    return followCall(context, this.tracer, lock, call, () =>
-      this.acquireOnce(context, lock, options, mode, signal, claim),
+    return outcomeOfCall(context, this.tracer, call, () =>
+      this.acquireOnce(context, call),
     );
   }
 
@@ -109,11 +124,7 @@ export class LockEngine {
 
   private async acquireOnce(
     context: EngineContext,
-    lock: LockReference,
-    options: ResolvedLockOptions,
-    mode: AcquireMode,
-    signal?: AbortSignal,
-    claim?: FireClaim,
+    { lock, options, mode, signal, claim }: LockCall,
   ): Promise<LockHandle> {
     if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');

@@ -2,7 +2,7 @@
 import type { Lease } from '../kube/lease-store.js';
 import { FINAL_REASONS, LockBackendError } from '../lock.errors.js';
 import type { Clock } from '../lock/clock.js';
-import { pause } from '../lock/engine-context.js';
+import { pause } from '../lock/retry.js';
 import { judgeClaim, readClaim } from '../lock/record/fire-claim.js';
 import { fireAt, type Fire, type Plan } from './planned-fires.js';
 

@@ -7,7 +7,7 @@ import type {
   UpDownCounter,
 } from '@opentelemetry/api';
 import type { ApiRequestEvent } from '../lock.events.js';
-import type { CallEnd } from '../lock/acquire/followed-call.js';
+import type { CallEnd } from '../lock/acquire/outcome.js';
 import { ATTRIBUTE, METRIC, outcomeOf } from './telemetry-names.js';
 
 /** In seconds. Requests: the bounds that the conventions give to HTTP. Waits and holds last longer. */

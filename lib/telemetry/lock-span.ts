@@ -6,7 +6,7 @@ import {
   printable,
   type LockReference,
 } from '../lock.errors.js';
-import type { CallEnd } from '../lock/acquire/followed-call.js';
+import type { CallEnd } from '../lock/acquire/outcome.js';
 import { ATTRIBUTE, outcomeOf, SPAN_EVENT } from './telemetry-names.js';
 
 /** The API, which is loaded only when it is needed. */

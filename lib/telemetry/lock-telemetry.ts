@@ -11,7 +11,7 @@ import type {
   CallEnd,
   CallTrace,
   LockTracer,
-} from '../lock/acquire/followed-call.js';
+} from '../lock/acquire/outcome.js';
 import { LockMeter } from './lock-meter.js';
 import { LockSpan, type OpenTelemetry } from './lock-span.js';
 import { SCOPE, seriesOf } from './telemetry-names.js';

@@ -7,7 +7,7 @@
  */
 import type { Attributes } from '@opentelemetry/api';
 import type { LockReference } from '../lock.errors.js';
-import type { CallEnd } from '../lock/acquire/followed-call.js';
+import type { CallEnd } from '../lock/acquire/outcome.js';
 
 /** The instrumentation scope. */
 export const SCOPE = 'nestjs-k8s-lock';

@@ -64,13 +64,13 @@ export function claimFire(
   call: Fire,
   claim = claimOf(call),
 ): Promise<LockHandle> {
-  return pod.engine.acquire(
-    { name: JOB, namespace: 'default', leaseName: JOB },
-    resolveLockOptions(call.options),
-    call.mode ?? 'skip',
-    call.signal,
+  return pod.engine.acquire({
+    lock: { name: JOB, namespace: 'default', leaseName: JOB },
+    options: resolveLockOptions(call.options),
+    mode: call.mode ?? 'skip',
+    signal: call.signal,
     claim,
-  );
+  });
 }
 
 /** Pods that watch the record, as the static names of methods that skip are watched. */

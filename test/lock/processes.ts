@@ -81,11 +81,11 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
 
   /** Waits for a lock whose Lease is named otherwise. */
   acquireAs(name: string, leaseName: string): Promise<LeaseLock> {
-    return this.engine.acquire(
-      { ...referenceOf(name), leaseName },
-      resolveLockOptions(),
-      'wait',
-    );
+    return this.engine.acquire({
+      lock: { ...referenceOf(name), leaseName },
+      options: resolveLockOptions(),
+      mode: 'wait',
+    });
   }
 
   observe(name = JOB): void {
@@ -111,12 +111,12 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
     options: LockOptions,
     signal?: AbortSignal,
   ): Promise<LeaseLock> {
-    return this.engine.acquire(
-      referenceOf(name),
-      resolveLockOptions(options),
+    return this.engine.acquire({
+      lock: referenceOf(name),
+      options: resolveLockOptions(options),
       mode,
       signal,
-    );
+    });
   }
 }
 

@@ -12,7 +12,7 @@ import {
   FireClaimedError,
   type FireClaim,
 } from '../../lib/lock/record/fire-claim.js';
-import { LONGEST_WRITE } from '../../lib/lock/engine-context.js';
+import { LONGEST_WRITE } from '../../lib/lock/retry.js';
 import { HeldLock, type LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
@@ -229,13 +229,13 @@ export class Caller {
               mode: 'wait',
               options: { ...wish.options, waitTimeout },
             };
-      const acquiring = this.engine.acquire(
+      const acquiring = this.engine.acquire({
         lock,
-        resolveLockOptions(round.options),
-        round.mode,
+        options: resolveLockOptions(round.options),
+        mode: round.mode,
         signal,
         claim,
-      );
+      });
       const ended = this.expectEnd(round, signal, call);
       try {
         taken = await acquiring;

@@ -1,7 +1,7 @@
 /** The calls for planned fires: who came for which, and whether those that were left out may have been. */
 import type { LockNotAcquiredError } from '../../lib/lock.errors.js';
 import type { FireClaim } from '../../lib/lock/record/fire-claim.js';
-import { LONGEST_WRITE } from '../../lib/lock/engine-context.js';
+import { LONGEST_WRITE } from '../../lib/lock/retry.js';
 import type { Verdict } from '../../lib/lock/record/observed-lease.js';
 import type { Findings } from './findings.js';
 import type { Machine } from './machine.js';

@@ -23,23 +23,16 @@ import {
 } from '../../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
-import { onAbort } from '../abort-signals.js';
+import { onAbort, waitUntil } from '../abort-signals.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
 import { deadlineOf, type AcquiredLease } from '../hold/lease-holder.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import {
-  backoff,
-  retryAfterOf,
-  isFinal,
-  pause,
-  refuseCoordinated,
-  refuseTerminating,
-  refuseMissing,
   reportFailure,
   toBackendError,
-  unlessAborted,
   type EngineContext,
 } from '../engine-context.js';
+import { backoff, retryAfterOf, isFinal, pause } from '../retry.js';
 import { heldSince } from '../record/lock-state.js';
 import type { Verdict } from '../record/observed-lease.js';
 import { WaitPolicy, type AcquireMode } from './wait-policy.js';
@@ -47,6 +40,9 @@ import {
   isCoordinated,
   newHolderIdentity,
   type NewHolder,
+  refuseCoordinated,
+  refuseTerminating,
+  refuseMissing,
 } from '../record/lease-record.js';
 import { takeRecord } from '../lease/take-record.js';
 import {
@@ -407,7 +403,12 @@ export class Acquirer implements LinedUpCall {
     this.mustRead = true;
     reportFailure(this.context, this.lock, 'acquire', error);
     if (this.timesAmbiguous > 1) {
-      await unlessAborted(this.withdraw(), this.cancel.signal);
+      const withdrawn = this.withdraw();
+      await waitUntil((resolve) => {
+        // oxlint-disable-next-line promise/no-promise-in-callback -- it never rejects
+        void withdrawn.then(resolve);
+        return () => undefined;
+      }, this.cancel.signal);
     }
     const { clock } = this.context;
     const delay = Math.max(

@@ -2,7 +2,7 @@
 import { LockLostError } from '../../lock.errors.js';
 import type { FireClaim } from '../record/fire-claim.js';
 import type { Clock } from '../clock.js';
-import { backoff, LONGEST_WRITE, pause } from '../engine-context.js';
+import { backoff, LONGEST_WRITE, pause } from '../retry.js';
 import { giveBack, type LockHandle } from '../hold/lock-handle.js';
 
 /** Where the work is to begin. */

@@ -6,7 +6,7 @@ import {
   type ClaimVerdict,
 } from '../record/fire-claim.js';
 import type { Clock } from '../clock.js';
-import { LONGEST_WRITE } from '../engine-context.js';
+import { LONGEST_WRITE } from '../retry.js';
 import type { ObservedLease, Verdict } from '../record/observed-lease.js';
 
 /**

@@ -17,16 +17,18 @@ import { beginClaim, type ClaimEnd } from '../record/fire-claim.js';
 import { freeRecord, type Ending } from '../lease/free-record.js';
 import type { LocalLease, RecordListener } from '../lease/local-lease.js';
 import {
+  reportFailure,
+  toBackendError,
+  type EngineContext,
+} from '../engine-context.js';
+import {
   withTimeout,
   backoff,
   retryAfterOf,
   isFinal,
   isFirstConflict,
   pause,
-  reportFailure,
-  toBackendError,
-  type EngineContext,
-} from '../engine-context.js';
+} from '../retry.js';
 import { fencingTokenOf, readHolder, renew } from '../record/lease-record.js';
 
 /** How often in a row a lock may pass from caller to caller of one process before others get a turn. */

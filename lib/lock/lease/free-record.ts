@@ -3,12 +3,8 @@ import { LeaseStoreError, type StoredLease } from '../../kube/lease-store.js';
 import type { LockReference } from '../../lock.errors.js';
 import { endClaim, readClaim, type ClaimEnd } from '../record/fire-claim.js';
 import type { LocalLease } from './local-lease.js';
-import {
-  delayOfRetry,
-  pause,
-  reportFailure,
-  type EngineContext,
-} from '../engine-context.js';
+import { reportFailure, type EngineContext } from '../engine-context.js';
+import { delayOfRetry, pause } from '../retry.js';
 import {
   hasFinalizers,
   isHeldBy,

@@ -7,6 +7,7 @@ import {
   type RequestOptions,
   type StoredLease,
 } from '../../kube/lease-store.js';
+import { waitUntil } from '../abort-signals.js';
 import type { Clock } from '../clock.js';
 import { ObservedLease, versionOf } from '../record/observed-lease.js';
 import { isStoredAs } from '../record/lease-record.js';
@@ -199,28 +200,14 @@ export class LocalLease {
 
   /** Resolves when a record is seen, or after `delay`; rejects with the signal's reason. */
   changeOrTime(delay: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) {
-        reject(signal.reason);
-        return;
-      }
-      const end = (): void => {
+    return waitUntil((done) => {
+      const cancelTimer = this.clock.schedule(this.clock.now() + delay, done);
+      const unlisten = this.listen({ recordSeen: done, recordGone: done });
+      return () => {
         cancelTimer();
         unlisten();
-        signal.removeEventListener('abort', abort);
       };
-      const wake = (): void => {
-        end();
-        resolve();
-      };
-      const abort = (): void => {
-        end();
-        reject(signal.reason);
-      };
-      const cancelTimer = this.clock.schedule(this.clock.now() + delay, wake);
-      const unlisten = this.listen({ recordSeen: wake, recordGone: wake });
-      signal.addEventListener('abort', abort, { once: true });
-    });
+    }, signal);
   }
 
   /** Keeps the Lease watched until the returned function is called. */

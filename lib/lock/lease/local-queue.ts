@@ -1,11 +1,9 @@
 /** One FIFO queue per lock name and process: only its head speaks to the API server. */
-
-interface Waiter {
-  readonly admit: () => void;
-}
+import { waitUntil } from '../abort-signals.js';
 
 export class LocalQueue {
-  private readonly waiters = new Set<Waiter>();
+  /** What admits each. */
+  private readonly waiters = new Set<() => void>();
   private occupied = false;
 
   /** Whether somebody of this process holds the lock or is about to. */
@@ -24,20 +22,10 @@ export class LocalQueue {
       this.occupied = true;
       return Promise.resolve();
     }
-    return new Promise((resolve, reject) => {
-      const giveUp = (): void => {
-        this.waiters.delete(waiter);
-        reject(signal.reason);
-      };
-      const waiter: Waiter = {
-        admit: () => {
-          signal.removeEventListener('abort', giveUp);
-          resolve();
-        },
-      };
-      this.waiters.add(waiter);
-      signal.addEventListener('abort', giveUp, { once: true });
-    });
+    return waitUntil((admit) => {
+      this.waiters.add(admit);
+      return () => this.waiters.delete(admit);
+    }, signal);
   }
 
   /** Ends a turn: the next waiter's begins at once. */
@@ -47,7 +35,6 @@ export class LocalQueue {
       this.occupied = false;
       return;
     }
-    this.waiters.delete(next);
-    next.admit();
+    next();
   }
 }

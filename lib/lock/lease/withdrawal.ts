@@ -6,12 +6,8 @@ import { LeaseStoreError } from '../../kube/lease-store.js';
 import type { LockReference } from '../../lock.errors.js';
 import { endClaim } from '../record/fire-claim.js';
 import type { LocalLease } from './local-lease.js';
-import {
-  delayOfRetry,
-  LONGEST_WRITE,
-  pause,
-  type EngineContext,
-} from '../engine-context.js';
+import { type EngineContext } from '../engine-context.js';
+import { delayOfRetry, LONGEST_WRITE, pause } from '../retry.js';
 import { createFree, invalidate, evict } from '../record/lease-record.js';
 
 export interface Withdrawal {

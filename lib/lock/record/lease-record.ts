@@ -4,13 +4,15 @@
  * the record that they were given.
  */
 import { randomUUID } from 'node:crypto';
-import type {
-  Lease,
-  LeaseKey,
-  LeaseMetadata,
-  LeaseSpec,
-  StoredLease,
+import {
+  LeaseStoreError,
+  type Lease,
+  type LeaseKey,
+  type LeaseMetadata,
+  type LeaseSpec,
+  type StoredLease,
 } from '../../kube/lease-store.js';
+import { LockBackendError, type LockReference } from '../../lock.errors.js';
 import { CLAIM, writeClaim } from './fire-claim.js';
 import type { Clock } from '../clock.js';
 
@@ -75,6 +77,19 @@ export function readHolder(lease: Lease): HolderState {
 export function isCoordinated(lease: Lease): boolean {
   const strategy = lease.spec?.strategy;
   return strategy !== undefined && strategy !== null && strategy !== '';
+}
+
+/** R10: throws when coordinated leader election owns the Lease. */
+export function refuseCoordinated(
+  lock: LockReference,
+  lease: StoredLease | null | undefined,
+): void {
+  if (lease && isCoordinated(lease)) {
+    throw new LockBackendError(lock, 'lease-refused', {
+      message:
+        'the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
+    });
+  }
 }
 
 /** R5: what must stay the same for a holder to count as silent. Metadata is not in it. */
@@ -333,6 +348,33 @@ export function hasFinalizers({ metadata }: Lease): boolean {
 export function isTerminating({ metadata }: Lease): boolean {
   const { deletionTimestamp } = metadata;
   return deletionTimestamp !== undefined && deletionTimestamp !== null;
+}
+
+/** Throws, until it is gone, when the Lease was deleted: it would take a lock with it that is held on it. */
+export function refuseTerminating(
+  { namespace, leaseName }: LockReference,
+  lease: StoredLease | undefined,
+): void {
+  if (lease && isTerminating(lease)) {
+    throw new LeaseStoreError(
+      'conflict',
+      `Lease ${namespace}/${leaseName} was deleted, and stays until its finalizers are removed: it can't be held. See who has put them there (metadata.finalizers).`,
+    );
+  }
+}
+
+/** Throws when there is no Lease, and none may be created. */
+export function refuseMissing(
+  lock: LockReference,
+  lease: StoredLease | null | undefined,
+  createLease: boolean,
+): void {
+  if (lease === null && !createLease) {
+    throw new LockBackendError(lock, 'lease-missing', {
+      message:
+        'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
+    });
+  }
 }
 
 /** RFC 3339 with the six fraction digits that MicroTime needs. */

@@ -1,0 +1,90 @@
+/** When to try again, and how to wait for that: limits of time, pauses and backoff. */
+import { FINAL_REASONS, type LockReference } from '../lock.errors.js';
+import { LeaseStoreError } from '../kube/lease-store.js';
+import { waitUntil } from './abort-signals.js';
+import type { Clock } from './clock.js';
+import { reportFailure, type EngineContext } from './engine-context.js';
+
+/** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
+export const LONGEST_WRITE = 60_000;
+
+/** Trying again does not help: the request itself, or the rights, are wrong. */
+export function isFinal({ reason }: LeaseStoreError): boolean {
+  return FINAL_REASONS.includes(reason);
+}
+
+/** Milliseconds between tries while the API server fails, at most. */
+const SLOWEST_RETRY = 5_000;
+
+/** Milliseconds before the next try after the `failures`-th failure in a row: doubling, with jitter. */
+export function backoff(
+  clock: Clock,
+  failures: number,
+  most = SLOWEST_RETRY,
+): number {
+  return (
+    Math.min(100 * 2 ** Math.min(failures - 1, 16), most) *
+    (0.5 + clock.random() / 2)
+  );
+}
+
+/** Milliseconds for which the API server is left alone at its wish (Retry-After), at most. */
+const LONGEST_WISH = 60_000;
+
+/**
+ * Milliseconds for which the API server is left alone at its wish. Of the milliseconds that are `left` to
+ * try, half remain, so that its wish does not cost what is tried.
+ */
+export function retryAfterOf(error: unknown, left: number): number {
+  const wish = error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
+  return Math.min(wish, LONGEST_WISH, left / 2);
+}
+
+/** Whether somebody wrote in between: the first time, a second look will do, and it is no failure. */
+export function isFirstConflict(error: unknown, failures: number): boolean {
+  return (
+    failures === 1 &&
+    error instanceof LeaseStoreError &&
+    error.reason === 'conflict'
+  );
+}
+
+/**
+ * Reports that a record could not be given back, and returns after how many milliseconds to try
+ * again; `giveUpAt` is the monotonic time at which that ends.
+ */
+export function delayOfRetry(
+  context: EngineContext,
+  lock: LockReference,
+  error: LeaseStoreError,
+  { failures, giveUpAt }: { failures: number; giveUpAt: number },
+): number {
+  if (isFirstConflict(error, failures)) {
+    return 0;
+  }
+  reportFailure(context, lock, 'release', error);
+  const { clock } = context;
+  const left = giveUpAt - clock.now();
+  return Math.max(backoff(clock, failures), retryAfterOf(error, left));
+}
+
+/** Resolves when `work` has, or after `delay`; the work goes on. */
+export function withTimeout(
+  clock: Clock,
+  delay: number,
+  work: Promise<unknown>,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.schedule(clock.now() + delay, resolve);
+    void work.then(() => resolve(), reject).finally(cancel);
+  });
+}
+
+/** Waits; rejects with the signal's reason when that aborts first. */
+export function pause(
+  clock: Clock,
+  delay: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  return waitUntil((done) => clock.schedule(clock.now() + delay, done), signal);
+}
