@@ -1,6 +1,7 @@
 /** The handles of locks: one of several that share an acquisition, and one that stands for several locks. */
 import type { LeaseStore } from '../../kube/lease-store.js';
 import { LockLostError } from '../../lock.errors.js';
+import { anyOf } from '../abort-signals.js';
 import type { ClaimEnd } from '../record/fire-claim.js';
 import type { LeaseHolder } from './lease-holder.js';
 import { LeaseLock } from './lease-lock.js';
@@ -28,6 +29,9 @@ export abstract class LockHandle extends LeaseLock {
   /** Another handle of the same lock: the lock is released when all its handles are. */
   abstract lend(): LockHandle;
 
+  /** Calls back when this handle is released. */
+  abstract onRelease(callback: () => void): void;
+
   /**
    * Must come before the work that was claimed with the lock: see {@link LeaseHolder.begin}.
    *
@@ -52,6 +56,7 @@ export class HeldLock extends LockHandle {
   readonly namespace: string;
   readonly leaseName: string;
   readonly scopes = new Set<LockScope>();
+  private readonly releaseListeners = new Set<() => void>();
   private released: Promise<void> | undefined;
 
   /** @param isBorrowed whether another handle has begun the claimed work, and ends it */
@@ -108,6 +113,7 @@ export class HeldLock extends LockHandle {
         scope.lock = undefined;
       });
       this.scopes.clear();
+      this.releaseListeners.forEach((listener) => listener());
     }
     return this.released;
   }
@@ -118,6 +124,10 @@ export class HeldLock extends LockHandle {
 
   lend(): LockHandle {
     return new HeldLock(this.hold, true);
+  }
+
+  onRelease(callback: () => void): void {
+    this.releaseListeners.add(callback);
   }
 
   async begin(): Promise<void> {
@@ -146,17 +156,16 @@ export class JoinedLock extends LockHandle {
   private readonly last: LockHandle;
   private readonly anyOfThem: AbortSignal;
 
-  constructor(
-    private readonly locks: readonly LockHandle[],
-    anyOfThem = AbortSignal.any(locks.map(({ signal }) => signal)),
-  ) {
+  constructor(private readonly locks: readonly LockHandle[]) {
     super();
     this.last = locks.at(-1)!;
     this.name = this.last.name;
     this.namespace = this.last.namespace;
     this.leaseName = this.last.leaseName;
     this.scopes = this.last.scopes;
-    this.anyOfThem = anyOfThem;
+    const { signal, end } = anyOf(...locks.map((lock) => lock.signal));
+    this.anyOfThem = signal!;
+    this.onRelease(end);
   }
 
   get holderIdentity(): string {
@@ -198,8 +207,11 @@ export class JoinedLock extends LockHandle {
   }
 
   lend(): LockHandle {
-    const lent = this.locks.map((lock) => lock.lend());
-    return new JoinedLock(lent, this.anyOfThem);
+    return new JoinedLock(this.locks.map((lock) => lock.lend()));
+  }
+
+  onRelease(callback: () => void): void {
+    this.last.onRelease(callback);
   }
 
   begin(): Promise<void> {
