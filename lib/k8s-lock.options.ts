@@ -174,7 +174,8 @@ export interface K8sLockModuleOptions extends LockOptions {
 /** {@link LockOptions} with every default filled in. */
 export interface ResolvedLockOptions {
   readonly namespace: string | undefined;
-  readonly leaseDuration: number | 'infinite';
+  /** Infinity: until it is released. */
+  readonly leaseDuration: number;
   readonly autoRenew: boolean;
   readonly renewInterval: number;
   readonly safetyMargin: number;
@@ -349,16 +350,16 @@ export function resolveLockOptions(
 }
 
 function complete(options: LockOptions): ResolvedLockOptions {
-  const leaseDuration = options.leaseDuration ?? 15_000;
-  const finite = leaseDuration === 'infinite' ? undefined : leaseDuration;
+  const given = options.leaseDuration ?? 15_000;
+  const isInfinite = given === 'infinite';
+  const leaseDuration = isInfinite ? Infinity : given;
   return {
     namespace: options.namespace,
     leaseDuration,
     autoRenew: options.autoRenew ?? true,
     renewInterval:
-      options.renewInterval ?? (finite === undefined ? 5_000 : finite / 3),
-    safetyMargin:
-      options.safetyMargin ?? (finite === undefined ? 0 : finite / 10),
+      options.renewInterval ?? (isInfinite ? 5_000 : leaseDuration / 3),
+    safetyMargin: options.safetyMargin ?? (isInfinite ? 0 : leaseDuration / 10),
     maxHold: options.maxHold,
     minHold: options.minHold ?? 0,
     retryInterval: options.retryInterval ?? 1_000,
@@ -485,17 +486,15 @@ function findContradictions(
   const { leaseDuration, autoRenew, renewInterval, safetyMargin, ...rest } =
     complete(options);
   const found: string[] = [];
-  if (leaseDuration !== 'infinite') {
-    const hold = leaseDuration - safetyMargin;
-    if (hold < SHORTEST_HOLD) {
-      found.push(
-        `safetyMargin must be at most leaseDuration - ${SHORTEST_HOLD} (${leaseDuration - SHORTEST_HOLD}), not ${safetyMargin}: the lock would be lost before it is acquired`,
-      );
-    } else if (autoRenew && renewInterval > hold - SHORTEST_RENEWAL) {
-      found.push(
-        `renewInterval must be at most leaseDuration - safetyMargin - ${SHORTEST_RENEWAL} (${hold - SHORTEST_RENEWAL}), not ${renewInterval}: the lock would be lost before its first renewal`,
-      );
-    }
+  const hold = leaseDuration - safetyMargin;
+  if (hold < SHORTEST_HOLD) {
+    found.push(
+      `safetyMargin must be at most leaseDuration - ${SHORTEST_HOLD} (${leaseDuration - SHORTEST_HOLD}), not ${safetyMargin}: the lock would be lost before it is acquired`,
+    );
+  } else if (autoRenew && renewInterval > hold - SHORTEST_RENEWAL) {
+    found.push(
+      `renewInterval must be at most leaseDuration - safetyMargin - ${SHORTEST_RENEWAL} (${hold - SHORTEST_RENEWAL}), not ${renewInterval}: the lock would be lost before its first renewal`,
+    );
   }
   if (rest.maxHold !== undefined && rest.minHold > rest.maxHold) {
     found.push(

@@ -225,7 +225,7 @@ export class Checker {
 
   private checkRobbed(holding: Holding, robbedAt: number): void {
     const { leaseDuration, machine } = holding;
-    if (leaseDuration === 'infinite' || machine.isFrozen) {
+    if (leaseDuration === Infinity || machine.isFrozen) {
       return;
     }
     const latest = robbedAt + leaseDuration / CLOCK_RATES.slowest;

@@ -12,7 +12,7 @@ export interface Holding {
   /** The handles that are in use, `hold` and those that were borrowed from it, each with its signal. */
   readonly inUse: Map<LockHandle, AbortSignal>;
   readonly machine: Machine;
-  readonly leaseDuration: number | 'infinite';
+  readonly leaseDuration: number;
   readonly minHold: number;
   /** Whether the Lease is to be deleted in the end. */
   readonly mayDelete: boolean;

@@ -25,7 +25,8 @@ import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
 import { onAbort, waitUntil } from '../abort-signals.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
-import { deadlineOf, type AcquiredLease } from '../hold/lease-holder.js';
+import { deadlineOf } from '../hold/deadline.js';
+import type { AcquiredLease } from '../hold/lease-holder.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import {
   reportFailure,

@@ -1,6 +1,7 @@
 /** Judges for health checks how it stands with a lock of this process: renewed in time, overdue, or lost under its work. */
 import type { LockReference } from '../../lock.errors.js';
-import { deadlineOf, type LeaseHolder } from './lease-holder.js';
+import { overdueAt } from './deadline.js';
+import type { LeaseHolder } from './lease-holder.js';
 
 /** How it stands with a lock whose holder has not released it. */
 export interface LockCondition extends LockReference {
@@ -25,28 +26,13 @@ export function findCondition(
   if (isReleased) {
     return undefined;
   }
+  const { leaseDuration, autoRenew } = options;
   // One that never expires is lost because it was taken away.
-  const never = isHeld ? Infinity : 0;
-  const duration =
-    options.leaseDuration === 'infinite' ? never : options.leaseDuration;
-  const isOverdue = options.autoRenew && now >= findOverdue(hold);
+  const wasTaken = !isHeld && leaseDuration === Infinity;
+  const isOverdue = autoRenew && now >= overdueAt(lastSentAt, options);
   return {
     ...lock,
     state: isHeld ? (isOverdue ? 'overdue' : 'held') : 'lost',
-    expiredFor: now - lastSentAt - duration,
+    expiredFor: now - lastSentAt - (wasTaken ? 0 : leaseDuration),
   };
-}
-
-/**
- * When a renewal is late: as long after its time as its interval, or half of the time that was left to
- * the deadline then, if that is shorter. A single request that fails does not make it late.
- */
-function findOverdue({
-  lastSentAt,
-  options,
-}: Pick<LeaseHolder, 'lastSentAt' | 'options'>): number {
-  const { renewInterval } = options;
-  const dueAt = lastSentAt + renewInterval;
-  const left = deadlineOf(lastSentAt, options) - dueAt;
-  return dueAt + Math.min(renewInterval, left / 2);
 }

@@ -30,6 +30,7 @@ import {
   pause,
 } from '../retry.js';
 import { fencingTokenOf, readHolder, renew } from '../record/lease-record.js';
+import { deadlineOf } from './deadline.js';
 
 /** How often in a row a lock may pass from caller to caller of one process before others get a turn. */
 const MOST_HANDOVERS = 32;
@@ -48,16 +49,6 @@ export interface AcquiredLease {
   readonly mayBeCreatedLate: boolean;
   /** The instant of the planned work that the record says to be claimed, and not yet begun. */
   readonly claimed: number | undefined;
-}
-
-/** R8: the monotonic time at which a holder gives up by itself, after a write that was sent at `sentAt`. */
-export function deadlineOf(
-  sentAt: number,
-  { leaseDuration, safetyMargin }: ResolvedLockOptions,
-): number {
-  return leaseDuration === 'infinite'
-    ? Infinity
-    : sentAt + leaseDuration - safetyMargin;
 }
 
 export class LeaseHolder implements RecordListener {
@@ -510,10 +501,7 @@ export class LeaseHolder implements RecordListener {
     const mustStayTaken = takenUntil > clock.now();
     const ending: Ending = {
       identity: this.holderIdentity,
-      giveUpAt:
-        options.leaseDuration === 'infinite'
-          ? Infinity
-          : clock.now() + options.leaseDuration,
+      giveUpAt: clock.now() + options.leaseDuration,
       takenUntil,
       claim: this.claimEnd,
       remove: options.deleteOnRelease && !this.mayBeCreatedLate,

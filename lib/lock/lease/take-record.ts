@@ -53,7 +53,7 @@ export function takeRecord(
  * created free, and the next write takes it.
  */
 function newRecord(key: LeaseKey, newHolder: NewHolder, clock: Clock): Lease {
-  return newHolder.leaseDuration === 'infinite'
+  return newHolder.leaseDuration === Infinity
     ? createFree(key)
     : createTaken(key, newHolder, clock);
 }

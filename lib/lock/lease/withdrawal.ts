@@ -15,7 +15,7 @@ export interface Withdrawal {
   /** The resourceVersion that the write was based on; undefined = it was to create the Lease. */
   readonly basedOn: string | undefined;
   /** How long the record stays taken if the write landed and is not withdrawn. */
-  readonly leaseDuration: number | 'infinite';
+  readonly leaseDuration: number;
   /** The engine is closed: give up. */
   readonly closed: AbortSignal;
 }
@@ -28,10 +28,7 @@ export async function withdraw(
   { identity, basedOn, leaseDuration, closed }: Withdrawal,
 ): Promise<void> {
   const { clock, requestTimeout } = context;
-  const giveUpAt =
-    leaseDuration === 'infinite'
-      ? Infinity
-      : clock.now() + Math.max(LONGEST_WRITE, leaseDuration);
+  const giveUpAt = clock.now() + Math.max(LONGEST_WRITE, leaseDuration);
   const options = {
     timeout: requestTimeout,
     signal: closed,

@@ -142,7 +142,8 @@ export function fencingTokenOf(acquired: StoredLease): bigint {
 export interface NewHolder {
   /** See {@link newHolderIdentity}. */
   readonly identity: string;
-  readonly leaseDuration: number | 'infinite';
+  /** Infinity: until it is released. */
+  readonly leaseDuration: number;
   /** The lock's name as its user wrote it. */
   readonly lockName: string;
   /** The instant of the planned work that is claimed with the lock. */
@@ -222,7 +223,7 @@ export function createFree(key: LeaseKey): Lease {
 /** R3: the record with its times moved: the holder is alive. */
 export function renew(
   lease: StoredLease,
-  leaseDuration: number | 'infinite',
+  leaseDuration: number,
   clock: Clock,
 ): StoredLease {
   const now = freshMicroTime(lease.spec?.renewTime, clock);
@@ -414,10 +415,8 @@ function withTenure(
   };
 }
 
-function durationSeconds(leaseDuration: number | 'infinite'): number {
-  return leaseDuration === 'infinite'
-    ? INFINITE_SECONDS
-    : Math.ceil(leaseDuration / 1_000);
+function durationSeconds(leaseDuration: number): number {
+  return Math.min(Math.ceil(leaseDuration / 1_000), INFINITE_SECONDS);
 }
 
 function transitionsOf(spec: LeaseSpec): number {
