@@ -15,8 +15,8 @@ export default defineConfig({
     exclude: ['test/package/jest-app'],
     globalSetup: ['test/build-setup.ts'],
     maxWorkers: '100%',
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     // What is compiled already runs as it is, with the packages beside it.
     server: { deps: { external: [/\/\.build\/.*\.js$/] } },
   },

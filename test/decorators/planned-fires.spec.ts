@@ -211,7 +211,7 @@ describe('as cron goes on from fire to fire', () => {
   });
 });
 
-describe('around a change of the clocks', () => {
+describe('around a change of the clocks', { timeout: 120_000 }, () => {
   /** What `cron` reads. */
   let clock = 0;
   beforeEach(() => {
