@@ -9,6 +9,9 @@ export const mutants = mutantsOf(
           return original.call(this, 'look', ...rest);
         },
     },
+    'new locks taken while a renewal is late': {
+      'RequestQueue#isRenewingLate': () => () => false,
+    },
   },
   'spec',
 );

@@ -34,10 +34,9 @@ describe('a call under several locks', () => {
     const before = [a.signal, outer.signal].map(
       (signal) => getEventListeners(signal, 'abort').length,
     );
-    for (let i = 0; i < 100_000; i++) {
+    for (let i = 0; i < 1_000; i++) {
       const call = new JoinedLock([a.lend(), b.lend()]);
       const inner = outer.lend();
-      expect(call.signal.aborted || inner.signal.aborted).toBe(false);
       void call.release();
       void inner.release();
     }

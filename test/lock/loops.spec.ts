@@ -381,6 +381,52 @@ describe('a renewal', () => {
   });
 });
 
+describe('a watch that says again and again that the Lease is gone', () => {
+  it.each([
+    ['looks', 'get'],
+    ['renewals', 'update'],
+    ['looks and renewals', ['get', 'update']],
+  ] as const)('does not cost the pauses while %s fail', async (_, verbs) => {
+    const { clock, cluster, pod } = setUp();
+    const lock = await pod.acquire();
+    pod.observe();
+    await settled();
+    pod.store.plan({ refused: { reason: 'server', status: 500 } }, verbs);
+    await clock.advance(5_010); // a renewal has failed
+    const pauses: number[] = [];
+    while (lock.isHeld) {
+      const before = pod.store.requests.length;
+      const toldAt = clock.now();
+      pod.store.tellWatches(cluster.lease()!, true);
+      // oxlint-disable-next-line no-await-in-loop -- one moment after the other
+      await clock.advance(700);
+      const [look, ...others] = pod.store.requests
+        .slice(before)
+        .map(({ sentAt }) => sentAt - toldAt);
+      expect(look).toBe(0);
+      pauses.push(...others.slice(0, 1));
+    }
+    expect(pauses.length).toBeGreaterThan(0);
+    expect(Math.min(...pauses)).toBeGreaterThan(0);
+  });
+
+  it('does not keep a lock from being renewed', async () => {
+    const { clock, cluster, pod } = setUp();
+    const lock = await pod.acquire();
+    pod.observe();
+    await settled();
+    for (let i = 0; i < 40; i++) {
+      pod.store.tellWatches(cluster.lease()!, true);
+      // oxlint-disable-next-line no-await-in-loop -- one moment after the other
+      await clock.advance(700);
+    }
+    expect(lock.isHeld).toBe(true);
+    expect(
+      countOf({ cluster, clock, pod, before: cluster.lease()! }, 'update'),
+    ).toBeGreaterThan(3);
+  });
+});
+
 describe('a write that landed without an answer', () => {
   it('does not stay when the one that is to confirm it is refused', async () => {
     const { clock, cluster, pod } = setUp();

@@ -80,6 +80,8 @@ export class LeaseHolder implements RecordListener {
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
   private mustRead = false;
+  /** Monotonic time of the next renewal or look, the one that is under way included. */
+  private checkAt = Infinity;
   private cancelCheck: (() => void) | undefined;
   private cancelDeadline: (() => void) | undefined;
   private cancelMaxHold: (() => void) | undefined;
@@ -342,6 +344,7 @@ export class LeaseHolder implements RecordListener {
   private scheduleCheck(at = this.nextCheckAt): void {
     this.cancelCheck?.();
     if (this.isHeld) {
+      this.checkAt = at;
       const check = this.options.autoRenew
         ? () => this.renewOnce()
         : () => this.verify();
@@ -382,9 +385,11 @@ export class LeaseHolder implements RecordListener {
       const priority = options.autoRenew ? 'renew' : 'look';
       const request = { ...this.requestOptions(), priority } as const;
       this.checkRecord(await this.local.read(request));
-      this.failures = 0;
       this.mustRead = false;
-      this.scheduleCheck();
+      if (!options.autoRenew) {
+        this.failures = 0;
+        this.scheduleCheck();
+      }
     } catch (error) {
       if (this.isHeld) {
         this.mustRead = true;
@@ -397,10 +402,12 @@ export class LeaseHolder implements RecordListener {
           retryAfterOf(error, Math.min(options.retryInterval, left)),
         );
         const at = clock.now() + delay;
-        // The next look must not cost a renewal.
-        this.scheduleCheck(
-          options.autoRenew ? Math.min(at, this.nextCheckAt) : at,
-        );
+        // Of a lock that is renewed, the next renewal looks, at its time at the latest. One that is due is on its way.
+        if (!options.autoRenew) {
+          this.scheduleCheck(at);
+        } else if (this.checkAt > clock.now()) {
+          this.scheduleCheck(Math.min(at, this.checkAt));
+        }
       }
     }
   }
