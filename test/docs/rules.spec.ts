@@ -55,6 +55,15 @@ describe.each([...ofRecord, ...around])(
         [],
       );
     });
+
+    it('is broken by mutants, next to one of the specs', () => {
+      const mutants = [
+        ...broken.matchAll(/\]\(\.\.\/([^)]+)\.spec\.ts\)/g),
+      ].map(([, path = '']) => `${path}.mutants.ts`);
+      expect(mutants.some((path) => existsSync(new URL(path, root)))).toBe(
+        true,
+      );
+    });
   },
 );
 
