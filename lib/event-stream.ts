@@ -1,4 +1,4 @@
-/** Delivers events to listeners, which can harm neither a lock nor each other. */
+/** Delivers events to listeners, and isolates their errors from locks and from other listeners. */
 import { Logger } from '@nestjs/common';
 import {
   Observable,
@@ -10,22 +10,23 @@ import {
 import { isError } from './lock.errors.js';
 
 /**
- * Delivers events to listeners that can harm neither the sender nor each other: what one throws, what
- * its operators throw and what a promise of it rejects with is logged, and it gets the next event all
- * the same. (rxjs would report it as an uncaught exception, which ends the process.)
+ * Delivers events to listeners, and isolates their errors from the sender and from other listeners: an
+ * error that a listener or one of its operators throws, or the rejection of a promise that it returns,
+ * is logged, and the listener still gets the next event. (rxjs would report the error as an uncaught
+ * exception, which ends the process.)
  *
- * Delivery is synchronous, and in the same order for everybody: an event that a listener causes comes
- * after the one that it is listening to.
+ * Delivery is synchronous, and in the same order for all listeners: an event that a listener causes is
+ * delivered after the present one.
  */
 export class EventStream<Event> {
-  /** Completes when the stream does; whoever comes later is told so at once. */
+  /** Completes when the stream does; a later subscriber gets the completion at once. */
   readonly events$: Observable<Event>;
   private readonly listeners = new Set<Subscriber<Event>>();
   private readonly queue: Event[] = [];
   private isDelivering = false;
   private isComplete = false;
 
-  /** @param name what users know it by, for the log */
+  /** @param name the public name of the stream, for the log */
   constructor(private readonly name: string) {
     this.events$ = new IsolatingObservable<Event>(
       (listener) => this.add(listener),
@@ -33,7 +34,7 @@ export class EventStream<Event> {
     );
   }
 
-  /** Whether anybody listens. */
+  /** Whether there is a listener. */
   get isObserved(): boolean {
     return this.listeners.size > 0;
   }
@@ -63,7 +64,7 @@ export class EventStream<Event> {
       try {
         listener.next(event);
       } catch (error) {
-        this.report(error); // a link of a chain that is not rxjs's own
+        this.report(error); // from a custom operator
       }
     }
   }
@@ -79,13 +80,13 @@ export class EventStream<Event> {
 
   private report(error: unknown): void {
     new Logger('LockService').error(
-      `A listener of ${this.name} failed, which harms no lock`,
+      `A listener of ${this.name} threw; locks are not affected.`,
       isError(error) ? error.stack : String(error),
     );
   }
 }
 
-/** Guards the end of each chain of operators that begins with it: only there do users' listeners stand. */
+/** Isolates the listener at the end of each chain of operators that starts with this Observable. */
 class IsolatingObservable<T> extends Observable<T> {
   constructor(
     connect: (subscriber: Subscriber<T>) => (() => void) | undefined,
@@ -94,7 +95,7 @@ class IsolatingObservable<T> extends Observable<T> {
     super(connect);
   }
 
-  /** By which an operator makes a new Observable of this one: that one is to be guarded, too. */
+  /** rxjs operators call this to make their Observable, which must isolate its listeners, too. */
   override lift<R>(operator?: Operator<T, R>): Observable<R> {
     const lifted = new IsolatingObservable<R>(() => undefined, this.report);
     lifted.source = this;
@@ -140,7 +141,7 @@ class IsolatingObservable<T> extends Observable<T> {
   }
 }
 
-/** Whether it is rxjs's own link between two operators, rather than a listener. */
+/** Whether it is rxjs's internal link between two operators, not a listener. */
 function isLink(observer: unknown): observer is Subscriber<unknown> {
   return (
     typeof observer === 'object' &&

@@ -1,4 +1,4 @@
-/** Warns of an application that makes K8sLockModule global more than once: which LockService a third module gets is chance. */
+/** Describes an application that imports K8sLockModule as global more than once. */
 import type { ModulesContainer } from '@nestjs/core';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 
@@ -8,7 +8,7 @@ type Module =
 /** The token of the {@link ResolvedModuleOptions}. */
 export const RESOLVED_OPTIONS = Symbol('K8S_LOCK_RESOLVED_OPTIONS');
 
-/** Undefined if there is one at most, or `options` are not those of the first: one of them warns. */
+/** Undefined if at most one is global, or if `options` are not those of the first, which alone warns. */
 export function describeGlobalModules(
   modules: ModulesContainer,
   options: ResolvedModuleOptions,
@@ -32,10 +32,10 @@ export function describeGlobalModules(
     const namespace = optionsOf(module)?.lock.namespace ?? 'found';
     return `by ${importers.join(', ') || 'an unknown module'} (namespace: ${namespace})`;
   });
-  return `K8sLockModule is imported as global ${globals.length} times, ${described.join(' and ')}: which of their LockServices another module gets is chance. Set isGlobal: false in all but one, such as in libraries`;
+  return `K8sLockModule is imported as global ${globals.length} times, ${described.join(' and ')}. It is undefined which LockService another module gets: set isGlobal: false in all but one`;
 }
 
-/** Nest adds global modules to the imports of all modules, after those that they have by themselves. */
+/** Nest appends global modules to the imports of all modules, after the modules' own imports. */
 function isImporter(importer: Module, module: Module): boolean {
   const imports = Array.from(importer.imports);
   const firstAdded = imports.findIndex(

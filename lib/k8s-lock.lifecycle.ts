@@ -1,4 +1,4 @@
-/** Follows the application: checks at startup what can be checked, logs what goes wrong, and gives every lock back at shutdown. */
+/** Startup and shutdown: explores and checks at startup, subscribes the log, starts missed fires, and releases every lock at shutdown. */
 import {
   Inject,
   Injectable,
@@ -31,7 +31,7 @@ const ROLE_RULE =
 @Injectable()
 export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
   private readonly logger = new Logger('K8sLockModule');
-  /** Of the jobs that have missed a fire, and begin after a delay of their own. */
+  /** Timers of the missed fires that start after the `initialDelay` of their job. */
   private readonly delays = new Set<NodeJS.Timeout>();
   private readonly closing = new AbortController();
 
@@ -45,7 +45,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     shutdown.onShutdown(() => this.beginShutdown());
   }
 
-  /** All of it comes before onApplicationBootstrap, in which schedulers start. */
+  /** Runs before onApplicationBootstrap, in which schedulers start. */
   async onModuleInit(): Promise<void> {
     const { lock: defaults } = this.options;
     const explored = await this.explorer.explore(this.locks, defaults);
@@ -65,18 +65,18 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     for (const { name, isObserved, options } of found) {
       client.fixedNames.add(name);
       if (isObserved) {
-        // What keeps it from observing keeps the first call from its lock, and that will say so.
+        // If observing fails, the first call fails for the same reason and reports it.
         client.observe(name, options).catch(() => undefined);
       }
     }
   }
 
-  /** HTTP, schedulers and queue workers have stopped by now. */
+  /** Runs after HTTP, schedulers and queue workers have stopped. */
   async onApplicationShutdown(): Promise<void> {
     await this.client?.shutdown();
   }
 
-  /** Undefined when a test provides something in the place of the service. */
+  /** Undefined if a test replaces LockService. */
   private get client(): LockClient | undefined {
     return clientOf(this.locks);
   }
@@ -101,7 +101,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     const registries = this.explorer.findSchedulers();
     if (scheduled.length > 0 && registries.length === 0) {
       this.logger.warn(
-        `ScheduleModule.forRoot() of @nestjs/schedule is not imported, so that nothing calls ${[...new Set(scheduled.map(({ label }) => label))].join(', ')}`,
+        `ScheduleModule.forRoot() of @nestjs/schedule is not imported, so nothing calls ${[...new Set(scheduled.map(({ label }) => label))].join(', ')}: import it`,
       );
     }
     const missed = new Set(locks.flatMap((lock) => lock.catchUp ?? []));
@@ -126,7 +126,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     }
   }
 
-  /** The job fires from now on, or after its initial delay. */
+  /** Runs a missed fire now, or after the initial delay of its job. */
   private catchUp(
     client: LockClient,
     missed: CatchUp,
@@ -143,7 +143,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
       const { signal } = this.closing;
       catchUp(client, missed, cronTime, signal).catch((error: unknown) => {
         if (!signal.aborted || error !== signal.reason) {
-          // As the scheduler does with what its jobs throw.
+          // The scheduler logs the errors of its jobs in the same way.
           this.logger.error(error);
         }
       });
@@ -158,7 +158,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     switch (this.options.verifyAtStartup) {
       case 'require':
         return requireRights(client, found).catch((error: unknown) => {
-          // Whoever catches it may only print its message, which is for strangers, too.
+          // Logged here because Nest may print only the message, which lacks the details.
           if (
             error instanceof LockError &&
             error.explanation !== error.message
@@ -168,7 +168,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
           throw error;
         });
       case 'warn':
-        // Not awaited: an API server that does not answer must not hold up the start.
+        // Not awaited: an API server that does not answer must not delay the start.
         requireRights(client, found).catch((error: Error) => {
           if (!this.closing.signal.aborted) {
             this.logger.warn(
@@ -188,7 +188,7 @@ async function requireRights(
   const faults = await client.findNamespaceFaults(found);
   if (missing.length > 0) {
     faults.push(
-      `the Kubernetes API does not grant what locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
+      `the Kubernetes API server does not grant the rights that locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
     );
   }
   if (faults.length > 0) {

@@ -1,4 +1,4 @@
-/** The dynamic module: `forRoot` and `forRootAsync`, and what they take. */
+/** Defines `forRoot` and `forRootAsync` with Nest's ConfigurableModuleBuilder. */
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import {
   BOOLEAN,
@@ -7,14 +7,14 @@ import {
   type K8sLockModuleOptions,
 } from './k8s-lock.options.js';
 
-/** The token of a value that is there when the module was made by `forRoot` or `forRootAsync`. */
+/** The token of a provider that only `forRoot` and `forRootAsync` add. */
 export const IS_CONFIGURED = Symbol('K8S_LOCK_IS_CONFIGURED');
 
-/** What `forRoot` and `forRootAsync` take beside the options. */
+/** The settings of the dynamic module that are not options of locks. */
 export interface K8sLockModuleExtras {
   /**
    * Offer `LockService` to every module, not only to those that import this one. In `forRootAsync()` it
-   * stands beside `useFactory`, not in what the factory returns.
+   * goes beside `useFactory`, not into the result of the factory.
    *
    * @defaultValue `true`
    */
@@ -47,10 +47,10 @@ export const {
   )
   .build();
 
-/** What a class for `forRootAsync({ useClass })` or `({ useExisting })` implements. */
+/** The interface of a class for `forRootAsync({ useClass })` or `({ useExisting })`. */
 export interface K8sLockOptionsFactory {
   createK8sLockOptions(): K8sLockModuleOptions | Promise<K8sLockModuleOptions>;
 }
 
-/** What `forRootAsync` takes. */
+/** The argument of `forRootAsync`. */
 export type K8sLockModuleAsyncOptions = typeof ASYNC_OPTIONS_TYPE;

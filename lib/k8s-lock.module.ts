@@ -1,4 +1,4 @@
-/** The module that users import. */
+/** K8sLockModule, the dynamic module that applications import. */
 import {
   Inject,
   Module,
@@ -77,13 +77,13 @@ export class K8sLockModule
     super();
   }
 
-  /** Nest calls it when there is an HTTP server, before it registers routes. */
+  /** Called by Nest before it registers routes, if there is an HTTP server. */
   configure(): void {
     followExchanges(this.adapterHost.httpAdapter);
   }
 
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {
-    throwFaults(findObjectFaults('what forRoot() is given', options));
+    throwFaults(findObjectFaults('the argument of forRoot()', options));
     return super.forRoot(options);
   }
 
@@ -106,17 +106,17 @@ export class K8sLockModule
   }
 }
 
-/** The ways in which forRootAsync() gets its options, of which it needs one. */
+/** The sources of options for forRootAsync(), which needs exactly one. */
 const SOURCES = ['useFactory', 'useClass', 'useExisting'] as const;
 
 const FACTORY_METHOD = 'createK8sLockOptions';
 
-/** What is provided as the class for the options, where no compiler has seen it. */
+/** Calls the options factory, checking at run time that it has the method. */
 function callFactory(factory: unknown): unknown {
   const method: unknown = Reflect.get(Object(factory), FACTORY_METHOD);
   if (typeof method !== 'function') {
     throw new LockConfigurationError([
-      `what useClass or useExisting of forRootAsync() names must have the method ${FACTORY_METHOD}(), and ${describeValue(factory)} has none`,
+      `the class of useClass or useExisting in forRootAsync() must have the method ${FACTORY_METHOD}(), but ${describeValue(factory)} has none`,
     ]);
   }
   return Reflect.apply(method, factory, []);
@@ -127,7 +127,7 @@ function isFunction(value: unknown): boolean {
 }
 
 function findSourceFaults(options: typeof ASYNC_OPTIONS_TYPE): string[] {
-  const faults = findObjectFaults('what forRootAsync() is given', options);
+  const faults = findObjectFaults('the argument of forRootAsync()', options);
   if (faults.length > 0) {
     return faults;
   }
@@ -140,7 +140,7 @@ function findSourceFaults(options: typeof ASYNC_OPTIONS_TYPE): string[] {
   const { useFactory, useClass } = options;
   if (useFactory !== undefined && !isFunction(useFactory)) {
     return [
-      `useFactory must be a function that returns the options, not ${isClass(useFactory) ? 'a class: give that as useClass' : describeValue(useFactory)}`,
+      `useFactory must be a function that returns the options, not ${isClass(useFactory) ? 'a class: pass it as useClass' : describeValue(useFactory)}`,
     ];
   }
   // An arrow function has no prototype.
@@ -157,11 +157,11 @@ function resolveGivenOptions(
 ): ResolvedModuleOptions {
   if (!isConfigured) {
     throw new LockConfigurationError([
-      'K8sLockModule is imported without options: import K8sLockModule.forRoot() or K8sLockModule.forRootAsync(). Where one of these is global already, leave the import out',
+      'K8sLockModule is imported without options: import K8sLockModule.forRoot() or K8sLockModule.forRootAsync(). If one of these is global already, remove this import',
     ]);
   }
   throwFaults(
-    findObjectFaults('what the factory of forRootAsync() returns', options),
+    findObjectFaults('the result of the factory of forRootAsync()', options),
   );
   return resolveModuleOptions(options);
 }

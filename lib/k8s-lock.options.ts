@@ -1,4 +1,4 @@
-/** The options: what they mean, their defaults and their validation, all in this one place. */
+/** The options of the module and of locks: meaning, defaults and validation. */
 // oxlint-disable-next-line no-restricted-imports -- a type, of KubeConfigLike
 import type { RequestOptions } from 'node:https';
 import { randomUUID } from 'node:crypto';
@@ -77,7 +77,7 @@ export interface LockOptions {
   createLease?: boolean;
   /**
    * Delete the Lease on release instead of marking it free, so that Leases of dynamic names do not pile
-   * up. A Lease that `minHold` keeps taken, that remembers a fire, or that has finalizers is kept.
+   * up. A Lease that `minHold` keeps taken, that stores a fire claim, or that has finalizers is kept.
    *
    * @defaultValue `false`
    */
@@ -123,7 +123,7 @@ export interface KubeConfigLike {
   getCurrentContext(): string;
 }
 
-/** What `K8sLockModule.forRoot()` takes: the defaults of every lock, and the connection. */
+/** The options of `K8sLockModule.forRoot()`: the defaults of every lock, and the connection. */
 export interface K8sLockModuleOptions extends LockOptions {
   /**
    * A `KubeConfig` of `@kubernetes/client-node`.
@@ -164,7 +164,7 @@ export interface K8sLockModuleOptions extends LockOptions {
   shutdownTimeout?: number;
   /**
    * Check at startup that the API server answers and grants the rights that locks need. `'warn'` logs
-   * what is missing, `'require'` keeps the application from starting, `false` does not check.
+   * missing rights, `'require'` keeps the application from starting, `false` does not check.
    *
    * @defaultValue `'warn'`
    */
@@ -197,7 +197,7 @@ export interface ResolvedModuleOptions {
   readonly requestTimeout: number;
   readonly shutdownTimeout: number;
   readonly verifyAtStartup: 'warn' | 'require' | false;
-  /** What was given for single locks, to be completed by {@link resolveLockOptions}. */
+  /** The defaults of locks as they were given, to be completed by {@link resolveLockOptions}. */
   readonly lock: LockOptions;
 }
 
@@ -207,7 +207,7 @@ export const DECORATOR_WAIT_TIMEOUT = 10_000;
 /** The longest duration that a Lease can carry: leaseDurationSeconds is an int32. */
 export const LONGEST_LEASE_DURATION = 2_147_483_647_000;
 
-/** What a value must be, as the end of a sentence, and whether it is. */
+/** A rule for a value: the end of a sentence, and the check. */
 export type Rule = readonly [rule: string, holds: (value: unknown) => boolean];
 
 const isMilliseconds = (value: unknown): value is number =>
@@ -217,18 +217,18 @@ export const POSITIVE: Rule = [
   'must be a number of milliseconds greater than 0',
   (value) => isMilliseconds(value) && value > 0,
 ];
-/** An interval or a time-out in which a request and its answer fit, or that keeps no processor busy. */
+/** For intervals and timeouts that must leave time for a request, or must not become a busy loop. */
 const atLeast = (least: number): Rule => [
   `must be a number of milliseconds, ${least} or more`,
   (value) => isMilliseconds(value) && value >= least,
 ];
-/** Milliseconds between two requests of one kind about one lock. */
+/** The shortest time between two requests of one kind for one lock, in milliseconds. */
 const SHORTEST_INTERVAL = 10;
-/** Milliseconds in which an API server is asked to answer. */
+/** The shortest time that an API server gets to answer, in milliseconds. */
 const SHORTEST_REQUEST_TIMEOUT = 100;
-/** Milliseconds for which a lock can be held at least: the acquiring write takes a part of it. */
+/** The shortest time for which a lock can be held, in milliseconds; the acquiring write takes a part of it. */
 const SHORTEST_HOLD = 100;
-/** Milliseconds that remain for a renewal before the lock is lost. */
+/** The shortest time that remains for a renewal before the lock is lost, in milliseconds. */
 const SHORTEST_RENEWAL = 50;
 export const NOT_NEGATIVE: Rule = [
   'must be a number of milliseconds, 0 or more',
@@ -306,7 +306,7 @@ export function resolveModuleOptions(
   const faults = findFaults(options, MODULE_RULES);
   if (options.kubeConfig !== undefined && options.inCluster !== undefined) {
     faults.push(
-      'inCluster can not be used together with kubeConfig: a KubeConfig already says where the cluster is',
+      'inCluster cannot be used together with kubeConfig, which names the cluster: remove one of the two',
     );
   }
   const {
@@ -334,7 +334,7 @@ export function resolveModuleOptions(
 }
 
 /**
- * Validates the options of one lock, given over those of the module, and fills in the defaults.
+ * Validates the options of one lock, merged over those of the module, and fills in the defaults.
  *
  * @throws LockConfigurationError that names every fault
  */
@@ -370,11 +370,11 @@ function complete(options: LockOptions): ResolvedLockOptions {
   };
 }
 
-/** Where an option belongs that was given in another place. */
+/** Options that were given in the wrong place, and where they belong. */
 const PLACES = new Map([
   [
     'isGlobal',
-    'it stands beside useFactory, useClass or useExisting in forRootAsync()',
+    'it goes beside useFactory, useClass or useExisting in forRootAsync()',
   ],
   ['onLocked', 'it is for @WithLeaseLock() and LeaseLockInterceptor()'],
   ['oncePerFire', 'it is for @WithLeaseLock()'],
@@ -383,7 +383,7 @@ const PLACES = new Map([
   ['signal', 'it is for acquire(), tryAcquire() and withLock()'],
 ]);
 
-/** What is wrong with a value in the place of an object with options; `what` is the subject of the sentence. */
+/** The fault of a value that should be an object with options; `what` is the subject of the sentence. */
 export function findObjectFaults(what: string, value: unknown): string[] {
   const isObject =
     typeof value === 'object' &&
@@ -396,8 +396,7 @@ export function findObjectFaults(what: string, value: unknown): string[] {
 }
 
 /**
- * Checks what a call of LockService is given, where no compiler has done so, before anything is
- * acquired.
+ * Checks the arguments of a call of LockService at run time, before anything is acquired.
  *
  * @throws LockConfigurationError that names every fault
  */
@@ -414,10 +413,10 @@ export function checkCall(
   if (method === 'withLock' && (typeof work !== 'function' || isClass(work))) {
     const shown =
       typeof work === 'object' && work !== null && isPromise(work)
-        ? 'a Promise: what was called to make it runs already, and unlocked'
+        ? 'a Promise: its work runs already, without the lock'
         : describeValue(work);
     faults.push(
-      `the last argument of withLock() must be the function that is to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
+      `the last argument of withLock() must be the function to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
     );
   }
   faults.push(...findObjectFaults(`the options of ${method}()`, options));
@@ -439,7 +438,7 @@ const SIGNAL_RULE: Record<string, Rule> = {
   signal: ['must be an AbortSignal', isAbortSignal],
 };
 
-/** Not instanceof: it may come from another realm. An EventTarget has the methods, and never aborts. */
+/** Not by instanceof, since it may come from another realm; nor by methods, which any EventTarget has. */
 function isAbortSignal(value: unknown): boolean {
   return (
     typeof value === 'object' &&
@@ -452,7 +451,7 @@ function isAbortSignal(value: unknown): boolean {
   );
 }
 
-/** One sentence for each option that there is no rule for, or that breaks its own. */
+/** One sentence for each unknown option, and for each option that breaks its rule. */
 export function findFaults(
   options: object,
   rules: Record<string, Rule>,
@@ -465,7 +464,7 @@ export function findFaults(
         `${quote(name)} is not an option${PLACES.has(name) ? ` here: ${PLACES.get(name)}` : ''}; the options are ${Object.keys(rules).join(', ')}`,
       );
     } else if (value !== undefined && !rule[1](value)) {
-      // The text of a kubeconfig has credentials in it.
+      // The text of a kubeconfig contains credentials.
       const isSecret = name === 'kubeConfig' && typeof value === 'string';
       faults.push(
         `${name} ${rule[0]}, not ${isSecret ? '"…"' : describeValue(value)}`,
@@ -475,7 +474,7 @@ export function findFaults(
   return faults;
 }
 
-/** Rules between options; only asked when each of them is right by itself. */
+/** Checks rules between options; called only if each option is valid. */
 function findContradictions(
   faults: readonly string[],
   options: LockOptions,
@@ -522,7 +521,7 @@ function withoutUndefined(options: LockOptions): LockOptions {
   );
 }
 
-/** What a value is, at the end of a sentence, and what to do about it if it is a common mistake. */
+/** Describes a value at the end of a sentence, with the fix if it is a common mistake. */
 export function describeValue(value: unknown): string {
   switch (typeof value) {
     case 'string':
@@ -560,13 +559,13 @@ function describeFunction(value: Function): string {
   const name = typeof value.name === 'string' ? printable(value.name) : '';
   if (isClass(value)) {
     return name === ''
-      ? 'a class: an instance of it is needed'
-      : `the class ${name}: an instance of it is needed`;
+      ? 'a class: pass an instance of it'
+      : `the class ${name}: pass an instance of it`;
   }
-  return `${name === '' ? 'a function' : `the function ${name}`}: what it returns is needed`;
+  return `${name === '' ? 'a function' : `the function ${name}`}: pass its result`;
 }
 
-/** Only the prototype of a class can't be replaced. */
+/** A class has a read-only `prototype`, a function has not. */
 export function isClass(value: unknown): boolean {
   return (
     typeof value === 'function' &&
@@ -579,7 +578,7 @@ function findConstructor(value: object): Function | undefined {
     const { constructor } = value;
     return typeof constructor === 'function' ? constructor : undefined;
   } catch {
-    return undefined; // a Proxy that may not be looked at
+    return undefined; // a Proxy that throws
   }
 }
 

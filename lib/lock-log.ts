@@ -1,4 +1,4 @@
-/** What of the events goes to Nest's log, in which words, and how often. */
+/** Writes events of locks to Nest's log. */
 import { Logger } from '@nestjs/common';
 import {
   LockLostError,
@@ -9,13 +9,13 @@ import {
 import type { LockEvent } from './lock.events.js';
 import { RepeatedLines } from './repeated-lines.js';
 
-/** A loss and what fails at the API server are told; the rest is for those who ask why a job did not run: `debug`. */
+/** Losses and failures of the API server are warnings or errors; other events, which explain why a job did not run, are `debug`. */
 export class LockLog {
   private readonly failures = new RepeatedLines();
 
   constructor(private readonly logger: Logger) {}
 
-  /** Tells how often what was told already has happened again. */
+  /** Writes the counts of suppressed lines. */
   end(): void {
     this.failures.end();
   }
@@ -59,7 +59,7 @@ export class LockLog {
   }
 
   private debug(makeLine: () => string | undefined): void {
-    // Nest knows the levels only where they were given as a list; other loggers filter by themselves.
+    // Nest knows the enabled levels only if they were given as a list; other loggers filter the lines themselves.
     const isKnown = Logger.isLevelEnabled('fatal');
     if (!isKnown || Logger.isLevelEnabled('debug')) {
       const line = makeLine();
@@ -70,7 +70,7 @@ export class LockLog {
   }
 }
 
-/** Undefined for what happens too often to be told. */
+/** Undefined for events that are too frequent for the log. */
 function describe(event: LockEvent): string | undefined {
   const lock = quote(event.name);
   switch (event.type) {
@@ -79,9 +79,9 @@ function describe(event: LockEvent): string | undefined {
     case 'skipped':
       return `${event.method ?? 'A call'} was skipped${fire(event)}: ${WHY_SKIPPED[event.reason](lock)}${holder(event)}`;
     case 'executed':
-      return `${event.method ?? 'A call'} has ended under lock ${lock}${fire(event)}, after ${Math.round(event.duration)} ms`;
+      return `${event.method ?? 'A call'} succeeded under lock ${lock}${fire(event)}, after ${Math.round(event.duration)} ms`;
     case 'failed':
-      return `${event.method ?? 'A call'} has failed under lock ${lock}${fire(event)}, after ${Math.round(event.duration)} ms: ${describeError(event.error)}`;
+      return `${event.method ?? 'A call'} failed under lock ${lock}${fire(event)}, after ${Math.round(event.duration)} ms: ${describeError(event.error)}`;
     default:
       return undefined;
   }
@@ -89,11 +89,12 @@ function describe(event: LockEvent): string | undefined {
 
 const WHY_SKIPPED = {
   held: (lock: string) => `lock ${lock} is held`,
-  'fire-claimed': (lock: string) => `under lock ${lock} its fire was claimed`,
+  'fire-claimed': (lock: string) =>
+    `the fire was already claimed under lock ${lock}`,
   shutdown: () => 'the application is shutting down',
 };
 
-/** What went wrong, whichever lock it was for. */
+/** The key of a failure, which is the same for all locks of a namespace. */
 function causeOf(error: LockBackendError): string {
   const { reason, lock, explanation } = error;
   return lock === undefined

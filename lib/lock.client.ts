@@ -1,4 +1,4 @@
-/** What decorators, health checks, telemetry and the lifecycle use of the engine; LockService is its public face. */
+/** The internal interface to the engine for LockService, decorators, health checks, telemetry and the lifecycle. */
 import {
   DECORATOR_WAIT_TIMEOUT,
   resolveLockOptions,
@@ -31,23 +31,23 @@ import { encodeLockName } from './lock/lease-name.js';
 import { LockEngine } from './lock/lock-engine.js';
 import type { FireClaim } from './lock/record/fire-claim.js';
 
-/** One lock that a call of a decorated method, or of a handler under an interceptor, wants. */
+/** One lock that a call of a decorated method, or of a handler under an interceptor, requests. */
 export interface LockRequest {
   readonly name: string;
   readonly onLocked: OnLocked;
-  /** Never changed: what they resolve to is remembered by this object. */
+  /** Never changed: the resolved options are cached by this object. */
   readonly options: LockOptions;
-  /** What is claimed with it. */
+  /** The fire to claim with the lock. */
   readonly claim?: FireClaim;
 }
 
-/** A lock and how it is to be held: a name and its options, laid over those of the module. */
+/** A lock with its options merged over those of the module. */
 export interface ResolvedLock {
   readonly lock: LockReference;
   readonly options: ResolvedLockOptions & { readonly namespace: string };
 }
 
-/** What is no error for a decorated method, and what else is none under `onLocked: 'skip'`. */
+/** The reasons that are skips, not errors, for a decorated method: always, and under `onLocked: 'skip'`. */
 const ALWAYS_SKIPPED = ['fire-claimed'] as const;
 const SKIPPED = [...ALWAYS_SKIPPED, 'held', 'shutdown'] as const;
 
@@ -55,13 +55,13 @@ export class LockClient {
   readonly events = new EventStream<LockEvent>('events$');
   readonly requests = new EventStream<ApiRequestEvent>('requests$');
   readonly engine: LockEngine;
-  /** Names that are known before the first call: those of decorated methods and of interceptors. */
+  /** The fixed names of decorated methods and interceptors, known before the first call. */
   readonly fixedNames = new Set<string>();
   private readonly store: KubernetesLeaseStore;
   private readonly turns = new CallTurns();
-  /** By the options of a decorator or an interceptor: what its last call has resolved to. */
+  /** The resolved lock of the last call, by the options of a decorator or an interceptor. */
   private readonly planned = new WeakMap<LockOptions, ResolvedLock>();
-  /** Out of reach of loggers, for the credentials in it. */
+  /** `#private` keeps the credentials in it from loggers. */
   readonly #options: ResolvedModuleOptions;
 
   constructor(options: ResolvedModuleOptions) {
@@ -94,8 +94,8 @@ export class LockClient {
   }
 
   /**
-   * A text that is the same for two locks of this process, of whichever LockService, if they are one
-   * Lease: as far as that is known without a cluster.
+   * A key that is equal for two locks of this process, of any LockService, if they use the same Lease, as
+   * far as that is known without a cluster.
    */
   async identify(name: string, options: LockOptions): Promise<string> {
     const [cluster, fallback] = await Promise.all([
@@ -125,10 +125,10 @@ export class LockClient {
   }
 
   /**
-   * Acquires a lock that a call may hold already: then the call shares it.
+   * Acquires a lock, or shares it if the caller holds it already.
    *
-   * @param lent the locks of the caller, lent in the turn of the call: the caller may end before it is
-   * known which Lease the call is about
+   * @param lent references to the locks of the caller, taken synchronously: the caller may end before the
+   * Lease of the call is known
    */
   async acquireReentrant(
     resolving: Promise<ResolvedLock>,
@@ -140,10 +140,10 @@ export class LockClient {
   }
 
   /**
-   * Acquires by the policy of a decorated method, and claims with the lock the fire that the call is for.
+   * Acquires by the policy of a decorated method, and claims the fire of the call with the same write.
    *
-   * @param lent as of {@link acquireReentrant}
-   * @returns undefined = skip the call
+   * @param lent as in {@link acquireReentrant}
+   * @returns undefined if the call is to be skipped
    */
   async acquireForMethod(
     { name, onLocked, options: given, claim }: LockRequest,
@@ -167,18 +167,18 @@ export class LockClient {
     if (claim !== undefined && held && held.claimed !== claim.at) {
       await held.release();
       throw new LockConfigurationError([
-        `the fire of ${new Date(claim.at).toISOString()} can not run once, since its caller holds the lock ${quote(name)} for something else: give one of the two a lock of its own, or set oncePerFire: false`,
+        `the fire of ${new Date(claim.at).toISOString()} cannot be claimed, since its caller already holds lock ${quote(name)}: use another lock name for one of the two, or set oncePerFire: false`,
       ]);
     }
     return held;
   }
 
-  /** The locks of the running code that this client has acquired, one reference more to each. */
+  /** The locks of this client that enclose the running code, with one more reference to each. */
   lendEnclosingLocks(): LockHandle[] {
     return lendEnclosingLocks(this.store);
   }
 
-  /** Reports what became of a decorated method that ran under `lock`. */
+  /** Reports the outcome of a decorated method that ran under `lock`. */
   reportRun(
     { name, namespace, leaseName, fencingToken }: LeaseLock,
     run: { duration: number; fire?: Date; failure?: { error: unknown } },
@@ -193,7 +193,7 @@ export class LockClient {
     );
   }
 
-  /** Reports that a request has failed, and is going to be sent again. */
+  /** Reports a failed request that will be retried. */
   reportRetry(error: LockBackendError): void {
     if (error.lock !== undefined) {
       this.emit({
@@ -206,7 +206,7 @@ export class LockClient {
   }
 
   /**
-   * Reads the record of a lock; it also says which fire was claimed last.
+   * Reads the record of a lock, including its last fire claim.
    *
    * @throws LockBackendError
    */
@@ -218,16 +218,16 @@ export class LockClient {
   }
 
   /**
-   * Watches the Lease of a static name from now on, so that a call that does not wait for a dead holder
-   * knows whether it is one.
+   * Watches the Lease of a static name from now on, so that a call that does not wait knows at once
+   * whether the holder is alive.
    */
   async observe(name: string, options: LockOptions): Promise<void> {
     this.engine.observe((await this.resolve(name, options)).lock);
   }
 
   /**
-   * Asks the API server whether Leases can be created in the namespaces of the locks that may create
-   * them: one sentence for each namespace that does not exist, or is being deleted.
+   * Checks with the API server that Leases can be created in the namespaces of the locks. Returns one
+   * sentence for each namespace that does not exist or is being deleted.
    */
   async findNamespaceFaults(
     known: readonly { name: string; options: LockOptions }[],
@@ -247,15 +247,15 @@ export class LockClient {
         (namespace) =>
           this.store
             .findNamespaceFault(namespace, { timeout })
-            .catch(() => undefined), // the first call will tell
+            .catch(() => undefined), // the first call reports it
       ),
     );
     return faults.filter((fault) => fault !== undefined);
   }
 
   /**
-   * Asks the API server for the rights that locks need, those with known names among them: one
-   * sentence for each right that is missing.
+   * Checks with the API server the rights that locks need, by name for known names. Returns one sentence
+   * for each missing right.
    *
    * @throws LockBackendError, LockConfigurationError
    */
@@ -281,15 +281,15 @@ export class LockClient {
   }
 
   /**
-   * No new acquisitions, no more waiting; asks the work under held locks to stop, and releases what is
-   * still held after `shutdownTimeout`.
+   * Refuses new acquisitions, ends waits, aborts the signals of held locks, and releases the locks that
+   * are still held after `shutdownTimeout`.
    */
   beginShutdown(): void {
     this.engine.beginShutdown(this.#options.shutdownTimeout);
   }
 
   /**
-   * Waits for what {@link beginShutdown} has begun, and closes the connections.
+   * Waits for the shutdown that {@link beginShutdown} started, and closes the connections.
    */
   async shutdown(): Promise<void> {
     await this.engine.shutdown(this.#options.shutdownTimeout);
@@ -302,7 +302,7 @@ export class LockClient {
     this.events.emit(method === undefined ? event : { ...event, method });
   }
 
-  /** The name may be another one at each call; the options stay. */
+  /** Caches the resolved options: only the name may differ between calls. */
   private async resolvePlanned(
     name: string,
     options: LockOptions,
@@ -322,7 +322,7 @@ export class LockClient {
     name: string,
     options: ResolvedLockOptions,
   ): Promise<ResolvedLock> {
-    // Asked for even where it is not needed: without a configuration every call fails in the same way.
+    // Resolved even if not needed, so that without a configuration every call fails in the same way.
     const fallback = await this.defaultNamespace();
     await this.turns.begin();
     const namespace = options.namespace ?? fallback;
@@ -339,14 +339,14 @@ export class LockClient {
       throw error instanceof KubeConfigurationError
         ? new LockConfigurationError([error.message], {
             cause: error,
-            message: 'the Kubernetes configuration can not be used',
+            message: 'the Kubernetes configuration cannot be used',
           })
         : error;
     }
   }
 }
 
-/** Re-entrancy: finds the lock among those of the caller, and releases the others. */
+/** Re-entrancy: finds the lock among the references to the caller's locks, and releases the other references. */
 async function findShared(
   resolving: Promise<ResolvedLock>,
   signal: AbortSignal | undefined,
@@ -364,7 +364,7 @@ async function findShared(
     );
     if (enclosing !== undefined) {
       signal?.throwIfAborted();
-      // The work that lost its lock would wait for a record that only its own end releases.
+      // Without this check, work that lost its lock would wait for a record that only its own end releases.
       enclosing.assertHeld();
       shared = enclosing;
     }

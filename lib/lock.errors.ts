@@ -1,8 +1,8 @@
-/** The errors of this package, and the only place where their messages are made. */
+/** The error classes of this package: reasons, HTTP status, and the frame of each message. */
 import { isNativeError } from 'node:util/types';
 import { HttpException, HttpStatus } from '@nestjs/common';
 
-/** Which lock an error is about. */
+/** The lock that an error is about. */
 export interface LockReference {
   /** The name that the caller used. */
   name: string;
@@ -11,29 +11,29 @@ export interface LockReference {
   leaseName: string;
 }
 
-/** Milliseconds after which to ask again, where nothing else is known. */
+/** Default of `retryAfter`, in milliseconds. */
 const RETRY_AFTER = 1_000;
 
 const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 /**
- * The base of all errors of this package. It is an `HttpException`, so that a controller answers sensibly
- * without an exception filter.
+ * The base of all errors of this package. It is an `HttpException`, so that a controller answers with a
+ * fitting status without an exception filter.
  *
- * Its `message` may reach strangers: GraphQL, RPC and many filters pass it on. It names the lock and the
- * reason. `explanation`, which logs show, also has the holder, the Lease, the address of the API server and
- * the advice.
+ * The `message` may reach clients, since GraphQL, RPC and many filters pass it on: it names only the lock
+ * and the reason. The `explanation`, which logs show, also has the holder, the Lease, the address of the
+ * API server and the advice.
  */
 export abstract class LockError extends HttpException {
-  /** Everything that is known, and what to do: for logs and operators, not for strangers. */
+  /** The message with all details and advice: for logs and operators, not for clients. */
   readonly explanation: string;
   /**
-   * Whole seconds, at least 1, after which to try again; undefined when time does not mend the fault. An HTTP
-   * answer with the status of the error carries it as `Retry-After`.
+   * Whole seconds, at least 1, after which to try again; undefined if a retry cannot succeed. An HTTP answer
+   * with the status of the error carries it as `Retry-After`.
    */
   readonly retryAfter: number | undefined;
 
-  /** @param answer what a client is told; `retryAfter` in milliseconds */
+  /** @param answer the HTTP answer; `retryAfter` in milliseconds */
   constructor(
     message: string,
     answer: {
@@ -60,12 +60,12 @@ export abstract class LockError extends HttpException {
       answer.retryAfter === undefined
         ? undefined
         : Math.max(1, Math.ceil(answer.retryAfter / 1_000));
-    // Its cause is that of the error, which would be printed twice.
+    // `options.cause` is also `cause`, and would be printed twice.
     Object.defineProperty(this, 'options', { enumerable: false });
     Error.captureStackTrace(this, new.target);
   }
 
-  /** The body of the HTTP answer: what a stranger may know. */
+  /** The body of the HTTP answer, without details. */
   toJSON(): unknown {
     return this.getResponse();
   }
@@ -90,7 +90,7 @@ export type LockNotAcquiredReason =
   /** The client of the HTTP request that waited for the lock has gone away. */
   | 'cancelled';
 
-/** What an HTTP client is told. */
+/** The messages of the HTTP answers. */
 const NOT_ACQUIRED: Record<LockNotAcquiredReason, string> = {
   timeout: 'The lock is held by another request or process',
   held: 'The lock is held by another request or process',
@@ -98,7 +98,7 @@ const NOT_ACQUIRED: Record<LockNotAcquiredReason, string> = {
   cancelled: 'The client has gone away',
 };
 
-/** What is known of a lock that was not acquired. */
+/** Details of a lock that was not acquired. */
 export interface NotAcquiredDetails {
   /** The holder identity in the record, if one was seen. */
   holder?: string;
@@ -106,7 +106,7 @@ export interface NotAcquiredDetails {
   since?: Date;
   /** Milliseconds. */
   waited?: number;
-  /** That of the lock: after so many milliseconds it makes sense to ask for it again. */
+  /** The lock's `retryInterval`, the default of `retryAfter`. */
   retryInterval?: number;
   /** Whether another call of this process holds the lock. */
   isOwnProcess?: boolean;
@@ -135,7 +135,7 @@ export class LockNotAcquiredError extends LockError {
     super(
       `${nameLock(lock)} was not acquired${whyNotAcquired(reason, stranger, details)}.`,
       {
-        // Somebody else may be asked for what is not to be had here.
+        // 503: another replica can serve the request.
         status:
           reason === 'shutdown'
             ? HttpStatus.SERVICE_UNAVAILABLE
@@ -156,7 +156,7 @@ export class LockNotAcquiredError extends LockError {
   }
 }
 
-/** The end of the sentence. @param who holds it, where somebody does */
+/** The end of the sentence. @param who the holder, if there is one */
 function whyNotAcquired(
   reason: LockNotAcquiredReason,
   who: string,
@@ -192,20 +192,20 @@ function adviceOf(
     return '';
   }
   if (isOwnProcess) {
-    return ' If that is who makes this call, it waits for itself: use withLock() or a method under @WithLeaseLock() for both, which run on under a lock that their caller holds.';
+    return ' If this call runs under that lock, it waits for itself: use withLock() or @WithLeaseLock() for both, which share a lock of their caller.';
   }
   return reason === 'timeout'
-    ? ' Wait longer, or look at the holder with LockService.inspect().'
+    ? ' Wait longer, or inspect the holder with LockService.inspect().'
     : " Use onLocked: 'wait' or LockService.acquire() to wait for it.";
 }
 
 /** Why a held lock was lost. */
 export type LockLossReason =
-  /** No renewal got through in time; the lock was given up before others may take it. */
+  /** No renewal succeeded in time; the lock was given up before others may take it. */
   | 'deadline'
   /** The record names another holder. */
   | 'taken'
-  /** The record names no holder any more: somebody forced its release. */
+  /** The record no longer names a holder: its release was forced. */
   | 'freed'
   /** The Lease was deleted, or deleted and created again. */
   | 'deleted'
@@ -220,7 +220,7 @@ const LOSS: Record<LockLossReason, string> = {
   deadline:
     'no renewal reached the API server before the deadline, so the work must stop before another process may take it',
   taken: 'its Lease names another holder',
-  freed: 'its Lease names no holder any more: its release was forced',
+  freed: 'its Lease no longer names a holder: its release was forced',
   deleted: 'its Lease was deleted',
   'max-hold': 'it was held for all of maxHold',
   shutdown: 'the application is shutting down',
@@ -275,7 +275,7 @@ export type LockBackendReason =
   /** The Lease belongs to coordinated leader election. */
   | 'lease-refused';
 
-/** What time does not mend: the request itself, or the rights, are wrong. */
+/** Reasons that a retry cannot mend: the request or the rights are wrong. */
 export const FINAL_REASONS: readonly LockBackendReason[] = [
   'not-found',
   'forbidden',
@@ -285,7 +285,7 @@ export const FINAL_REASONS: readonly LockBackendReason[] = [
   'lease-refused',
 ];
 
-/** What a stranger is told of a Lease that can't be used. */
+/** Client messages for a Lease that can't be used. */
 const UNUSABLE: Partial<Record<LockBackendReason, string>> = {
   'lease-missing': 'its Lease does not exist, and createLease is false',
   'lease-refused': 'its Lease belongs to coordinated leader election',
@@ -293,7 +293,7 @@ const UNUSABLE: Partial<Record<LockBackendReason, string>> = {
 
 /** The API server could not be reached or refused. Never carries a header, a token or a body. Answers 503. */
 export class LockBackendError extends LockError {
-  /** Undefined when the request was not about one lock. */
+  /** Undefined if the request was not about one lock. */
   readonly lock: LockReference | undefined;
   readonly reason: LockBackendReason;
   /** The HTTP status of the API server's answer, if one came. */
@@ -303,10 +303,10 @@ export class LockBackendError extends LockError {
     lock: LockReference | undefined,
     reason: LockBackendReason,
     details: {
-      /** What happened, for logs. */
+      /** The message for logs. */
       message: string;
       status?: number;
-      /** Milliseconds that the API server wants to be left alone. */
+      /** Milliseconds to wait before a retry, as the API server asked. */
       retryAfter?: number;
       cause?: unknown;
     },
@@ -339,10 +339,10 @@ export class LockBackendError extends LockError {
 
 /** The configuration or the use of a decorator is wrong. Names every fault at once. Answers 500. */
 export class LockConfigurationError extends LockError {
-  /** One sentence a fault: the option, its value and the rule. */
+  /** One sentence per fault: the option, its value and the rule. */
   readonly faults: readonly string[];
 
-  /** @param options `message`: what strangers may know, where the faults tell of files and addresses */
+  /** @param options `message`: the text for clients, if the faults contain files or addresses */
   constructor(
     faults: readonly string[],
     options: { cause?: unknown; message?: string } = {},
@@ -365,22 +365,19 @@ export class LockConfigurationError extends LockError {
   }
 }
 
-/** For strangers. */
+/** For clients. */
 function nameLock(lock: LockReference): string {
   return `Lock ${quote(lock.name)}`;
 }
 
 /** For logs. */
 function describe(lock: LockReference): string {
-  const lease = `${lock.namespace}/${lock.leaseName}`;
-  return lock.name === lock.leaseName
-    ? `Lock ${quote(lock.name)} (Lease ${lease})`
-    : `Lock ${quote(lock.name)} (as Lease ${lease})`;
+  return `Lock ${quote(lock.name)} (Lease ${lock.namespace}/${lock.leaseName})`;
 }
 
 /**
- * Whether a value is an Error of any realm: Jest gives each test file an Error class other than that of
- * Node.js, so `instanceof` alone misses what Node.js throws.
+ * Whether a value is an Error of any realm. `instanceof` alone misses errors of Node.js under Jest, where
+ * each test file has another Error class.
  */
 export function isError(value: unknown): value is Error {
   return value instanceof Error || isNativeError(value);
@@ -388,12 +385,12 @@ export function isError(value: unknown): value is Error {
 
 const LONGEST_QUOTE = 256;
 
-/** A string from outside, safe to stand in one line of a log. */
+/** Quotes an arbitrary string for one line of a log. */
 export function quote(text: string): string {
   return JSON.stringify(printable(text));
 }
 
-/** Cut to a sensible length, control and format characters replaced. */
+/** Cuts a string to a sensible length, and replaces control and format characters. */
 export function printable(text: string): string {
   const cut =
     text.length > LONGEST_QUOTE ? `${text.slice(0, LONGEST_QUOTE)}…` : text;

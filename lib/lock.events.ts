@@ -1,4 +1,4 @@
-/** What happens to locks, as events: one type for each thing that happens. */
+/** The types of the events of locks and of requests. */
 import type {
   LockBackendError,
   LockLossReason,
@@ -37,8 +37,8 @@ export type LockNotAcquiredEventReason =
   /** The application is closing. */
   | 'shutdown'
   /**
-   * Nobody waits for the call any more: its `signal` aborted, its Observable was unsubscribed, or the client of
-   * the request has gone away. Or another lock that the same call had acquired before was lost.
+   * The call was cancelled: its `signal` aborted, its Observable was unsubscribed, or the client of the
+   * request has gone away. Or another lock that the same call had acquired before was lost.
    */
   | 'cancelled'
   /** The API server refused, or can't be used. */
@@ -109,7 +109,7 @@ export interface LockFailedEvent extends LockEventBase {
   fire?: Date;
   /** Milliseconds that the method took. */
   duration: number;
-  /** What it failed with. */
+  /** The error of the method. */
   error: unknown;
 }
 
@@ -125,7 +125,7 @@ export interface LockLostEvent extends LockEventBase {
 /** A request to the API server failed. The operation goes on for as long as it can. */
 export interface LockBackendErrorEvent extends LockEventBase {
   type: 'backend-error';
-  /** What the request was part of. */
+  /** The operation of which the request was part. */
   operation: 'acquire' | 'renew' | 'release' | 'watch';
   error: LockBackendError;
 }

@@ -25,7 +25,7 @@ export interface AcquireOptions extends LockOptions {
 }
 
 /**
- * What is behind a service. Undefined for a stub, a mock or a Proxy that a test provides in its place.
+ * The client of a service. Undefined for a stub, a mock or a Proxy that replaces the service in a test.
  *
  * @internal
  */
@@ -48,8 +48,8 @@ noteCopy();
 @Injectable()
 export class LockService {
   /**
-   * What happens to the locks of this process. Listeners are called synchronously and may call any method
-   * here. An error that a listener throws is logged and does not affect locks. Completes when the
+   * The events of the locks of this process. Listeners are called synchronously and may call any method of
+   * the service. An error that a listener throws is logged and does not affect locks. Completes when the
    * application has shut down.
    */
   readonly events$: Observable<LockEvent>;
@@ -121,12 +121,12 @@ export class LockService {
 
   /**
    * Runs `work` under a lock, with `currentLock()` set, and releases the lock when `work` has settled. The
-   * caller gets the result or the error of `work`, whatever becomes of the release. A loss of the lock
-   * aborts `lock.signal`; it rejects nothing by itself.
+   * caller gets the result or the error of `work`, even if the release fails. A loss of the lock aborts
+   * `lock.signal`, but does not reject the call.
    *
    * Inside work under the same lock, the call shares that lock (unless `reentrant: false`), or rejects with
    * `LockLostError` if it was lost. The lock is released when the last call that shares it has ended. An
-   * Observable or a generator is refused: its work would begin after the release.
+   * Observable or a generator is refused, since its work would run after the release.
    *
    * @throws as {@link acquire}
    * @example
@@ -163,7 +163,7 @@ export class LockService {
   }
 
   /**
-   * Reads the state of a lock: its holder, since when, and until when as far as the record says.
+   * Reads the state of a lock: its holder, and by the record since when and until when.
    *
    * @throws LockBackendError, LockConfigurationError
    * @example
@@ -214,13 +214,13 @@ export class LockService {
   }
 }
 
-/** @throws LockConfigurationError for a lazy result: its work would begin after the release */
+/** @throws LockConfigurationError for a lazy result, whose work would run after the release */
 async function refuseLazy<T>(name: string, result: T | Promise<T>): Promise<T> {
   const value = await result;
   const kind = isObservable(value) ? 'an Observable' : findGenerator(value);
   if (kind !== undefined) {
     throw new LockConfigurationError([
-      `the function of withLock(${quote(name)}) returned ${kind}, whose work would begin when the lock is released already: wait for its end inside of the function`,
+      `the function of withLock(${quote(name)}) returned ${kind}, whose work would run after the lock has been released: await it inside the function`,
     ]);
   }
   return value;

@@ -1,10 +1,10 @@
-/** Lines of the log that would come again and again: each is written at once, and then once a minute with how often. */
+/** Limits repeated log lines: each is written at once, and then once a minute with its count. */
 
-/** Milliseconds in which a line is written once. */
+/** A line is written at most once in this time, in milliseconds. */
 const INTERVAL = 60_000;
 
 interface Line {
-  /** How often it was not written. */
+  /** How often the line was suppressed. */
   count: number;
   write: (count: string) => void;
   readonly timer: NodeJS.Timeout;
@@ -13,7 +13,7 @@ interface Line {
 export class RepeatedLines {
   private readonly lines = new Map<string, Line>();
 
-  /** @param write is called with what goes to the end of the line */
+  /** @param write called with the suffix of the line */
   note(id: string, write: (count: string) => void): void {
     const line = this.lines.get(id);
     if (line !== undefined) {
@@ -26,7 +26,7 @@ export class RepeatedLines {
     write('');
   }
 
-  /** Writes what has not been written. */
+  /** Writes the counts of suppressed lines. */
   end(): void {
     for (const id of this.lines.keys()) {
       this.tell(id);

@@ -1,4 +1,4 @@
-/** Learns that the application closes before anything else in it does. */
+/** Calls listeners when the application starts to close, before any other shutdown hook runs. */
 import {
   Inject,
   Injectable,
@@ -8,9 +8,9 @@ import {
 import { ModulesContainer } from '@nestjs/core';
 
 /**
- * Whatever else closes (HTTP, a queue worker, a microservice) waits for the work that it has begun, and
- * that work may wait for a lock, or for the `signal` of one. So locks close first. Nest calls the hooks of
- * shutdown module by module, from the root to what it imports; global modules come last.
+ * An HTTP server, a queue worker or a microservice that closes waits for its running work, and this work
+ * may wait for a lock or for the `signal` of one. Therefore locks close first. Nest calls the shutdown
+ * hooks module by module, from the root module to its imports, and those of global modules last.
  */
 @Injectable()
 export class ShutdownHook implements OnModuleDestroy {
@@ -24,7 +24,7 @@ export class ShutdownHook implements OnModuleDestroy {
     }
   }
 
-  /** Calls back once, when the application begins to close. */
+  /** Calls `listener` once, when the application starts to close. */
   onShutdown(listener: () => void): void {
     this.listeners.add(listener);
   }
@@ -36,7 +36,7 @@ export class ShutdownHook implements OnModuleDestroy {
   }
 }
 
-/** How far a module is from the root of the application decides when its hooks are called. */
+/** Nest orders the hooks by the distance of their module from the root module. */
 const BEFORE_THE_ROOT = -1;
 
 @Module({ providers: [ShutdownHook], exports: [ShutdownHook] })

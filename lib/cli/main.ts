@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `nestjs-k8s-lock`: so far an API server for Leases, that the processes of a laptop share. */
+/** The command `nestjs-k8s-lock`, which serves the Lease API to the processes of a developer's machine. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ a kubeconfig that leads there. Start each of them with KUBECONFIG set to that fi
   --kubeconfig FILE   Default: a file in the folder for temporary files. Removed at the end.
 `;
 
-/** What the command line says is wrong. */
+/** A fault of the command line. */
 class UsageError extends Error {}
 
 async function main(args: readonly string[]): Promise<void> {
@@ -37,7 +37,7 @@ async function main(args: readonly string[]): Promise<void> {
   try {
     writeFileSync(kubeConfig, server.kubeConfigYaml({ user: 'developer' }), {
       mode: 0o600,
-      flag: 'wx', // whatever is there already is somebody's
+      flag: 'wx', // never overwrite a file
     });
   } catch (error) {
     await server.stop();
@@ -45,7 +45,7 @@ async function main(args: readonly string[]): Promise<void> {
     throw new UsageError(`--kubeconfig can't be written: ${reason}`);
   }
   process.stdout.write(
-    `Leases are served at ${server.url} until this process ends. For each process that is to share them:\n\n  export KUBECONFIG=${kubeConfig}\n`,
+    `Leases are served at ${server.url} until this process ends. To share them, set in each process:\n\n  export KUBECONFIG=${kubeConfig}\n`,
   );
   const stop = (): void => {
     rmSync(folder ?? kubeConfig, { force: true, recursive: true });

@@ -17,7 +17,7 @@ export interface LockHealth {
   status: 'up' | 'down';
   /** Whether the API server answered; absent if no request was sent. */
   apiServer?: 'up' | 'down';
-  /** Why it did not answer: `network`, `timeout`, `unauthorized`, … */
+  /** The reason if it did not answer: `network`, `timeout`, `unauthorized`, … */
   reason?: string;
   /** Names of locks whose renewal is overdue: they will be lost if it keeps failing. */
   overdue?: string[];
@@ -29,8 +29,8 @@ export interface LockHealth {
 export type LockHealthResult = Record<string, LockHealth>;
 
 /**
- * Health checks for `@nestjs/terminus` 11 and 12, and for anything else that takes an object with a status.
- * List it among the providers of the module with the health controller.
+ * Health checks for `@nestjs/terminus` 11 and 12, or for other code that takes an object with a status.
+ * List this class in the providers of the module with the health controller.
  *
  * @example
  * constructor(
@@ -79,9 +79,9 @@ export class LockHealthIndicator {
   }
 
   /**
-   * Down when work still runs although the lease of its lock expired more than `tolerance` ago: it did not
-   * heed its signal, and a restart helps. Sends no request, and stays up when the API server is down. For
-   * liveness.
+   * Down when work still runs although the lease of its lock expired more than `tolerance` ago: the work
+   * ignored its signal, and a restart helps. Sends no request, and stays up when the API server is down.
+   * For liveness.
    *
    * @param options.tolerance milliseconds from the expiry of the lease; default 60 000
    */
@@ -97,7 +97,7 @@ export class LockHealthIndicator {
     };
   }
 
-  /** Undefined where a test provides something in the place of LockService: it is well. */
+  /** Undefined if a test replaces LockService, which then counts as healthy. */
   private get engine(): LockEngine | undefined {
     return clientOf(this.locks)?.engine;
   }
@@ -109,7 +109,7 @@ export class LockHealthIndicator {
       .map(({ name }) => printable(name));
   }
 
-  /** Why the API server is of no use at the moment. */
+  /** The reason for which the API server can't be used at present. */
   private async findFault(timeout: number): Promise<string | undefined> {
     try {
       await this.engine?.ping(timeout);
@@ -118,7 +118,7 @@ export class LockHealthIndicator {
       if (!(error instanceof LockBackendError)) {
         return 'configuration';
       }
-      // Whoever may not ask for the own rights has been answered.
+      // 403: the API server answered, even though it refused the access review.
       return error.reason === 'forbidden' ? undefined : error.reason;
     }
   }

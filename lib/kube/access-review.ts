@@ -1,11 +1,11 @@
-/** Which rights to Leases locks need, and which of them the API server does not grant. */
+/** Determines the rights on Leases that locks need, and asks the API server which of them are missing. */
 import type { LeaseStore, LeaseVerb } from './lease-store.js';
 import { quote } from '../lock.errors.js';
 
 /** Locks of one namespace that are known before they are acquired. */
 export interface LockNeeds {
   readonly namespace: string;
-  /** The names of the Leases that are known; others may come. */
+  /** The Lease names that are known at startup; calls may add others. */
   readonly leaseNames: readonly string[];
   readonly createLease: boolean;
   readonly deleteOnRelease: boolean;
@@ -44,8 +44,8 @@ export async function describeMissingRights(
 }
 
 /**
- * The verbs that are not granted. A Role may grant a verb for all Leases or for those that it names
- * (`resourceNames`); the latter will do if all known names are among them.
+ * The verbs that are not granted. A Role may grant a verb for all Leases or only for those that it names
+ * (`resourceNames`), which is enough if it names all known Leases.
  *
  * @throws LeaseStoreError
  */
@@ -59,7 +59,7 @@ async function findMissingVerbs(
     if (await store.mayI(verb, { namespace }, { timeout })) {
       return true;
     }
-    // A creation has no name yet that a Role could be about.
+    // resourceNames cannot restrict `create`: the request has no object name.
     if (verb === 'create' || leaseNames.length === 0) {
       return false;
     }

@@ -1,4 +1,4 @@
-/** Turns each way in which a request can fail into a LeaseStoreError: every reason and message in one place. */
+/** Turns every failure of a request into a LeaseStoreError with a reason and a message. */
 import {
   isMissingLease,
   isNamespaceTerminating,
@@ -14,7 +14,7 @@ import {
   type LeaseVerb,
 } from './lease-store.js';
 
-/** What was asked of the API server, as far as messages and `ambiguous` depend on it. */
+/** The parts of a request on which messages and `ambiguous` depend. */
 export interface Operation {
   readonly verb: LeaseVerb | 'review';
   readonly namespace: string;
@@ -26,11 +26,11 @@ const UNDER_WAY: Record<Phase, string> = {
   credentials:
     'the credentials were still being obtained; check the exec plugin or auth provider of the Kubernetes configuration',
   connection:
-    'there was no connection yet; check that the API server can be reached from here, and how many requests are under way at once',
-  answer: 'the request was sent, and no answer came',
+    'the request was still waiting for a connection; check that the API server can be reached from here, and how many requests are in flight at once',
+  answer: 'the request was sent, but no answer arrived',
 };
 
-/** The API server answered, and not with success. */
+/** The API server answered with an error status. */
 export function failureOfAnswer(
   operation: Operation,
   answer: Answer,
@@ -48,7 +48,7 @@ export function failureOfAnswer(
   );
 }
 
-/** The API server answered with success, and with something that can't be read. */
+/** The API server answered with success, but the body can't be read. */
 export function failureOfContent(
   operation: Operation,
   answer: Answer,
@@ -56,32 +56,32 @@ export function failureOfContent(
 ): LeaseStoreError {
   return new LeaseStoreError(
     'server',
-    `${could(operation)}: the answer (${answer.status}) can't be read, since ${fault.message}. Check what stands between this process and the API server.`,
+    `${could(operation)}: the answer (${answer.status}) can't be read, since ${fault.message}. Check the proxies between this process and the API server.`,
     { status: answer.status, ambiguous: isWrite(operation) },
   );
 }
 
-/** A watch ends as soon as it begins, and not for the first time. */
+/** Watches keep ending as soon as they begin. */
 export function failureOfWatch(operation: Operation): LeaseStoreError {
   return new LeaseStoreError(
     'server',
-    `${could(operation)}: each watch breaks off, ends at once or starts from a version that is gone. Check what stands between this process and the API server.`,
+    `${could(operation)}: every watch breaks, ends at once or starts from a resourceVersion that has expired. Check the proxies between this process and the API server.`,
   );
 }
 
-/** The pages of a list do not end. */
+/** A list never ends: its pages bring no new Lease. */
 export function failureOfList(
   operation: Operation,
   { status }: Answer,
 ): LeaseStoreError {
   return new LeaseStoreError(
     'server',
-    `${could(operation)}: page after page came (the last with ${status}), and nothing new on them. Check what stands between this process and the API server.`,
+    `${could(operation)}: the list does not end, since its pages (the last with status ${status}) bring no new Lease. Check the proxies between this process and the API server.`,
     { status },
   );
 }
 
-/** No answer came. */
+/** The request got no answer. */
 export function failureOfExchange(
   operation: Operation,
   error: ExchangeError,
@@ -96,11 +96,11 @@ export function failureOfExchange(
         : fault;
   const because = code ? ` (${code})` : '';
   const explanations: Record<typeof fault, string> = {
-    aborted: 'it was given up',
+    aborted: 'the request was aborted',
     credentials: `the credentials could not be obtained${because}. Check the user in the Kubernetes configuration: its token, its certificate files (and the cluster's), or its exec plugin, which you can run by hand`,
     network:
       phase === 'answer'
-        ? `the connection broke before the answer came${because}`
+        ? `the connection broke before the answer arrived${because}`
         : `no connection to the API server${at}${because}. Check the address of the cluster, its certificate authority, and network policies`,
     timeout: `no answer from the API server${at} within ${operation.timeout} ms: ${UNDER_WAY[phase]}`,
     unreadable: `the answer is not HTTP${because}`,
@@ -112,7 +112,7 @@ export function failureOfExchange(
   );
 }
 
-/** The request can't be sent at all: what was asked for makes no sense. */
+/** The input is invalid, so no request is sent. */
 export function failureOfInput(
   operation: Operation,
   fault: string,
@@ -133,7 +133,7 @@ function reasonOf(status: number): LeaseStoreFailure {
     case 429:
       return 'throttled';
     default:
-      // A redirect is no client's fault: something between here and the API server answered.
+      // A redirect comes from a proxy, not from the API server: it is no fault of the request.
       return status >= 400 && status < 500 && status !== 408
         ? 'invalid'
         : 'server';
@@ -141,8 +141,8 @@ function reasonOf(status: number): LeaseStoreFailure {
 }
 
 /**
- * A 5xx may come from a proxy that lost the answer, or from an API server that lost etcd's. A 408
- * comes from a proxy, and says nothing about how far the request went.
+ * A 5xx may come from a proxy that lost the API server's answer, or from an API server that lost
+ * etcd's. A 408 comes from a proxy, and does not tell whether the request reached the API server.
  */
 function mayHaveBeenApplied(status: number): boolean {
   return status >= 500 || status === 408;
@@ -166,7 +166,7 @@ function adviceFor(
         return `The namespace ${namespace} is being deleted: nothing can be created in it.`;
       }
       if (status.isUnread) {
-        return `Its reason was not read. If a right is missing: ${grant(operation)}.`;
+        return `The reason could not be read. If a right is missing: ${grant(operation)}.`;
       }
       return status.isMissingRight
         ? `${grant(operation)}.`
@@ -181,20 +181,20 @@ function adviceFor(
     case 409:
       return status.reason === 'AlreadyExists'
         ? 'The Lease exists already.'
-        : 'Somebody else changed the Lease first.';
+        : 'Another client changed the Lease first.';
     case 429:
       return 'It limits the rate of requests.';
     default:
       return reasonOf(code) === 'invalid'
-        ? `It does not accept this request, and will not when it is sent again.${status.objection ? ` ${objectionOf(status)}` : ''}`
-        : 'It, or what stands before it, has a fault of its own.';
+        ? `It rejected the request; retrying won't help.${status.objection ? ` ${objectionOf(status)}` : ''}`
+        : 'The API server, or a proxy in front of it, failed.';
   }
 }
 
-/** What keeps a request out that has all rights. */
+/** Why the API server rejects a request whose rights are granted. */
 function objectionOf({ objection }: ApiStatus, otherwise = ''): string {
   return objection === undefined
-    ? `${otherwise}: a missing right would be named, so look at what stands between this process and the API server.`
+    ? `${otherwise}. A missing right would be named, so check the proxies between this process and the API server.`
     : `It says: ${objection}`;
 }
 
@@ -208,7 +208,7 @@ function grant({ verb, namespace, name }: Operation): string {
 
 function could({ verb, namespace, name }: Operation): string {
   if (verb === 'review') {
-    return "Can't ask for the rights on Leases";
+    return "Can't check the rights on Leases";
   }
   const what =
     name === undefined
@@ -217,10 +217,10 @@ function could({ verb, namespace, name }: Operation): string {
   return `Can't ${verb} ${what}`;
 }
 
-/** Characters of the name of an object in Kubernetes. */
+/** The longest name of a Kubernetes object, in characters. */
 const LONGEST_NAME = 253;
 
-/** A name that may be anything, fit for one line of a log. */
+/** Cuts and escapes an arbitrary name so that it fits on one line of a log. */
 function printable(name: string): string {
   const text = name
     .slice(0, LONGEST_NAME)

@@ -1,36 +1,36 @@
-/** Reads what the API server answers, and trusts none of it: a field of the wrong type is an error here, not a crash later. */
+/** Reads and validates the API server's answers: a field of the wrong type is an error here, not a crash later. */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { StoredLease } from './lease-store.js';
 
-/** What is used of a `Status`, the object with which the API server explains a failure. */
+/** The used fields of a `Status`, the object with which the API server explains a failure. */
 export interface ApiStatus {
-  /** A word such as `NotFound`; undefined where it is anything but a word. */
+  /** A word such as `NotFound`; undefined if it is not a single word. */
   readonly reason?: string;
   readonly code?: number;
   /** The resource that the failure is about, such as `leases`. */
   readonly kind?: string;
   readonly causes: readonly string[];
   readonly retryAfterSeconds?: number;
-  /** Whether the API server says that the user may not do this: a right is missing. */
+  /** Whether the API server names a missing right. */
   readonly isMissingRight?: boolean;
-  /** Whether the answer was not read, so that it is not known what it says. */
+  /** Whether the body could not be read. */
   readonly isUnread?: boolean;
-  /** What else it says against the request: the words of a quota, of a policy or of an admission webhook. */
+  /** Another objection to the request: the message of a quota, a policy or an admission webhook. */
   readonly objection?: string;
 }
 
-/** An answer that can't be read, and what is wrong with it. */
+/** An answer can't be read; the message says why. */
 export class UnreadableAnswer extends Error {
   override readonly name = 'UnreadableAnswer';
 }
 
 type Fields = Record<string, unknown>;
 
-/** Longer than this no server is left alone, whatever it asks for. */
+/** Upper limit of the time that a server's Retry-After can ask for, in milliseconds. */
 const MAX_RETRY_AFTER = 60_000;
 const WORD = /^[A-Za-z]{1,64}$/;
 
-/** Parses JSON; throws {@link UnreadableAnswer}, which (unlike the parser's error) quotes nothing. */
+/** Parses JSON; throws {@link UnreadableAnswer}, which (unlike the parser's error) quotes nothing of the body. */
 export function parseObject(body: string | undefined): Fields {
   if (body === undefined) {
     throw new UnreadableAnswer('it is too long');
@@ -47,7 +47,7 @@ export function parseObject(body: string | undefined): Fields {
   return value;
 }
 
-/** Checks that a value is a Lease as the API server stores it, and that it is the one asked for. */
+/** Checks that a value is a stored Lease with this namespace and, if a name is given, this name. */
 export function toStoredLease(
   value: unknown,
   key: { namespace: string; name?: string },
@@ -67,7 +67,7 @@ function checkLease(
       throw new UnreadableAnswer(`metadata.${field} is not a string`);
     }
   }
-  // The fencing token is made of it.
+  // The fencing token is this number.
   if (!/^\d{1,64}$/.test(String(metadata.resourceVersion))) {
     throw new UnreadableAnswer('metadata.resourceVersion is not a number');
   }
@@ -84,13 +84,15 @@ function checkLease(
     }
     const values = Object.values(fieldsOf(entries, `metadata.${field}`));
     if (!values.every((entry) => typeof entry === 'string')) {
-      throw new UnreadableAnswer(`metadata.${field} has other than strings`);
+      throw new UnreadableAnswer(
+        `a value of metadata.${field} is not a string`,
+      );
     }
   }
   checkSpec(lease.spec);
 }
 
-/** A page of a list of Leases: its items, the version of the whole, and where it goes on if it does. */
+/** Reads one page of a list of Leases: its items, the resourceVersion of the list, and the continue token if there is one. */
 export function toLeaseList(
   value: unknown,
   namespace: string,
@@ -105,7 +107,7 @@ export function toLeaseList(
   if (typeof resourceVersion !== 'string') {
     throw new UnreadableAnswer('metadata.resourceVersion is not a string');
   }
-  // A Go server writes an empty list as null too.
+  // A Go server may write an empty list as null.
   const items = list.items ?? [];
   if (!Array.isArray(items)) {
     throw new UnreadableAnswer('items is not a list');
@@ -114,7 +116,7 @@ export function toLeaseList(
   return { leases, resourceVersion, continuation: tokenIn(metadata) };
 }
 
-/** Where a list goes on whose version is gone, if the API server says so in its refusal. */
+/** The continue token in a 410 answer, with which a list can go on after its resourceVersion has expired. */
 export function continuationOf(body: string | undefined): string | undefined {
   try {
     return tokenIn(fieldsOf(parseObject(body).metadata, 'metadata'));
@@ -130,7 +132,7 @@ function tokenIn({ continue: token }: Fields): string | undefined {
   return typeof token === 'string' && token !== '' ? token : undefined;
 }
 
-/** Reads a Status; of anything else, nothing. */
+/** Reads a Status; the result is empty if the value is not one. */
 export function toStatus(value: unknown): ApiStatus {
   if (!isFields(value) || value.kind !== 'Status') {
     return { causes: [] };
@@ -152,12 +154,12 @@ export function toStatus(value: unknown): ApiStatus {
 const MISSING_RIGHT = /\bforbidden: User ".*" cannot \w+ (resource|path) "/s;
 const OBJECTION =
   /(?: is forbidden: |^(?=admission webhook ".*?" denied the request))(.+)/s;
-/** Characters of an objection that are passed on. */
+/** The longest objection that is passed on, in characters. */
 const LONGEST_OBJECTION = 300;
 
 /**
- * Only what has the form of the API server's own sentences, in one line: whatever stands between may
- * answer with anything, such as the credentials that it was sent.
+ * The message of a Status on one line, if it has the form of the API server's sentences. A proxy may
+ * answer with arbitrary text, such as the credentials that it received.
  */
 function readMessage(
   message: unknown,
@@ -174,7 +176,7 @@ function readMessage(
   return objection === undefined ? {} : { objection };
 }
 
-/** Reads a Status from the body of an answer, which may be anything. */
+/** Reads a Status from the body of an answer, which may be arbitrary text. */
 export function statusOf(body: string | undefined): ApiStatus {
   try {
     return toStatus(parseObject(body));
@@ -193,7 +195,7 @@ export function retryAfterOf(
   if (header && /^\d+$/.test(header)) {
     milliseconds = Number(header) * 1000;
   } else if (header?.endsWith('GMT')) {
-    // Counted from the server's own clock where it tells: this one's may be wrong.
+    // Relative to the server's Date header if there is one: the local clock may be wrong.
     const now = Date.parse(headers.date ?? '');
     milliseconds = Date.parse(header) - (Number.isNaN(now) ? Date.now() : now);
   } else if (status.retryAfterSeconds) {
@@ -205,12 +207,12 @@ export function retryAfterOf(
   return Math.min(Math.max(milliseconds, 0), MAX_RETRY_AFTER);
 }
 
-/** Whether a 404 says that the Lease is missing, rather than the API under this address. */
+/** Whether a 404 means that the Lease is missing, not the API at this address. */
 export function isMissingLease(status: ApiStatus): boolean {
   return status.reason === 'NotFound' && status.kind === 'leases';
 }
 
-/** Whether a 403 says that nothing can be created in the namespace any more, rather than by whom. */
+/** Whether a 403 means that the namespace is terminating, not that a right is missing. */
 export function isNamespaceTerminating(status: ApiStatus): boolean {
   return status.causes.includes('NamespaceTerminating');
 }

@@ -1,11 +1,11 @@
-/** Keeps connections to the API server alive for as long as what secures them stays the same. */
+/** Pools kept-alive connections to the API server, one pair of pools for each set of TLS material. */
 import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
 import { ProxyAgents } from './proxy-agents.js';
 import { MOST_REQUESTS } from './request-queue.js';
 
-/** What secures a connection, as client-node leaves it in the options of a request. */
+/** Certificates, keys and other TLS options that client-node sets in the options of a request. */
 export type TlsMaterial = Record<string, unknown>;
 
 /** Where connections go. */
@@ -23,11 +23,11 @@ export interface Pools {
   readonly watches: http.Agent;
 }
 
-/** Below the 90 s after which an API server closes an idle connection, and most load balancers' limit. */
+/** Shorter than the 90 s after which an API server closes an idle connection, and than the limit of most load balancers. */
 const IDLE_TIMEOUT = 45_000;
 const TCP_KEEP_ALIVE = 15_000;
 
-/** Fields of TlsMaterial that are expensive to parse, and go into one secure context. */
+/** Fields of TlsMaterial that are expensive to parse; they go into one shared secure context. */
 const CONTEXT_FIELDS = new Set([
   'ca',
   'cert',
@@ -43,8 +43,8 @@ export class ConnectionPools {
   private readonly proxies = new ProxyAgents();
 
   /**
-   * The pools for an endpoint. When it differs from the last one (a certificate was rotated, say),
-   * new pools take the place of the old, whose connections end with what is under way on them.
+   * The pools for an endpoint. When the endpoint differs from the last one (after a certificate was
+   * rotated, for instance), new pools replace the old; an old connection closes after its request.
    *
    * `template` is the agent that client-node made.
    */
@@ -60,9 +60,9 @@ export class ConnectionPools {
   }
 
   /**
-   * Closes the connections that carry nothing. When one turns out to be dead, the others that were
-   * idle for as long are likely to be so too: a network that came back after a partition would
-   * otherwise cost each of them the timeout of a request.
+   * Closes the idle connections. When one connection turns out to be dead, the others that were idle
+   * are probably dead, too: after a network partition each of them would otherwise cost the timeout
+   * of one request.
    */
   dropIdle(): void {
     for (const agent of this.agents()) {
@@ -76,7 +76,7 @@ export class ConnectionPools {
 
   close(): void {
     this.proxies.close();
-    // A connection that is still being set up is to be closed as soon as it is.
+    // A connection that is still being established closes once it is.
     this.drain();
     for (const agent of this.agents()) {
       agent.destroy();
@@ -131,7 +131,7 @@ export class ConnectionPools {
   }
 }
 
-/** Parses certificates and keys once, rather than for each connection; throws when they are broken. */
+/** Parses certificates and keys once, not for each connection; throws if they are invalid. */
 function secure(material: TlsMaterial): https.AgentOptions {
   const options: Record<string, unknown> = {
     secureContext: tls.createSecureContext(material),

@@ -1,4 +1,4 @@
-/** Sends one HTTP request, exactly once, and knows at each moment how far it has come. */
+/** Sends one HTTP request exactly once, and tracks its phase. */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
@@ -7,17 +7,17 @@ import { isError } from '../lock.errors.js';
 
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  /** From the root of the API, with its query. */
+  /** Relative to the root of the API, with the query. */
   readonly path: string;
   readonly body?: string;
-  /** Milliseconds for all of it: credentials, connection, answer. */
+  /** Milliseconds for credentials, connection and answer together. */
   readonly timeout: number;
   readonly signal?: AbortSignal;
 }
 
-/** Where a call goes, and as whom. */
+/** Address and credentials of a call. */
 export interface Target {
-  /** Where that is, for messages. */
+  /** The address as messages show it. */
   readonly address: string;
   readonly protocol: string;
   readonly hostname: string;
@@ -31,39 +31,39 @@ export interface Target {
 export interface Answer {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
-  /** undefined: longer than the limit. */
+  /** undefined if it is longer than the limit. */
   readonly body: string | undefined;
 }
 
 /**
- * How far a call has come. Nothing of it leaves this process before `answer`, so that in the earlier
- * phases it is certain not to take effect.
+ * The phase of a call. Nothing of it leaves this process before `answer`, so a call that fails in an
+ * earlier phase cannot take effect.
  */
 export type Phase = 'credentials' | 'connection' | 'answer';
 
 export type ExchangeFault =
   'aborted' | 'credentials' | 'network' | 'timeout' | 'unreadable';
 
-/** A call that was not answered. It carries nothing of the call: headers and bodies are secret. */
+/** A call got no answer. The error carries no header and no body of the call: they are secret. */
 export class ExchangeError extends Error {
   override readonly name = 'ExchangeError';
 
   constructor(
     readonly fault: ExchangeFault,
     readonly phase: Phase,
-    /** The system's or OpenSSL's code of the error, such as ECONNREFUSED. */
+    /** The error code of the system or of OpenSSL, such as ECONNREFUSED. */
     readonly code?: string,
-    /** Where the API server was looked for. */
+    /** The address to which the call was sent. */
     readonly address?: string,
   ) {
     super(`${fault} in phase ${phase}`);
   }
 }
 
-/** A call under way. */
+/** A call in flight. */
 export interface Exchange<T> {
   readonly outcome: Promise<T>;
-  /** Gives the call up, as if its signal had been aborted. */
+  /** Aborts the call, as its signal would. */
   readonly abort: () => void;
 }
 
@@ -108,8 +108,8 @@ export function exchange(
 }
 
 /**
- * Sends a call and hands out the answer once its head is there: from then on neither the timeout
- * nor the signal has a hold on it, and to destroy it is the caller's part.
+ * Sends a call and returns the response once its head has arrived. From then on the timeout and the
+ * signal no longer apply, and the caller must destroy the response.
  */
 export function openStream(
   call: Call,
@@ -144,7 +144,7 @@ function send<T>(
         return;
       }
       reject(new ExchangeError(fault, phase, code, address));
-      // The whole connection goes: what hangs on it must not meet the next request.
+      // The connection is destroyed, so that a late answer cannot reach the next request.
       request?.destroy();
     };
     const failFor = (error: Error) => {
@@ -158,8 +158,8 @@ function send<T>(
     };
     abort = () => fail('aborted');
 
-    // Only after the sockets were read once more: where this process was too busy to read an answer
-    // that came in time, the timer would otherwise be the first to run.
+    // The timeout counts only after the sockets were read once more: in a busy process the timer may
+    // run before an answer that arrived in time is read.
     const timer = setTimeout(
       () => setImmediate(() => fail('timeout')),
       Math.min(call.timeout, MAX_TIMEOUT),
@@ -181,12 +181,12 @@ function send<T>(
       try {
         request = open(call, to);
       } catch (error) {
-        // A header that HTTP does not allow, from credentials of a strange kind.
+        // The credentials led to a header that HTTP does not allow.
         return fail('credentials', codeOf(error));
       }
       request.on('error', failFor);
       request.on('response', (response) => receive(response, succeed, failFor));
-      // An answer that breaks off does not always bring an error, but it always closes.
+      // A broken answer does not always emit an error, but it always closes.
       request.on('close', () => fail('network'));
       whenConnected(request, () => {
         if (settled) {
@@ -205,7 +205,7 @@ function send<T>(
   return { outcome, abort };
 }
 
-/** A request of which nothing is sent before `end` is called. */
+/** Makes a request that sends nothing until `end` is called. */
 function open(call: Call, target: Target): ClientRequest {
   const { protocol, hostname, port, agent } = target;
   const headers = { ...target.headers };
@@ -224,7 +224,7 @@ function open(call: Call, target: Target): ClientRequest {
   });
 }
 
-/** Calls back once the request has a connection that is ready, with the server's certificate verified. */
+/** Calls `ready` once the request has a connection and the server's certificate is verified. */
 function whenConnected(request: ClientRequest, ready: () => void): void {
   request.once('socket', (socket: Socket) => {
     if (socket instanceof TLSSocket) {
@@ -236,12 +236,12 @@ function whenConnected(request: ClientRequest, ready: () => void): void {
   });
 }
 
-/** Node sets this field, and has not documented it. */
+/** `secureConnecting` is a field that Node.js sets but does not document. */
 function isHandshaking(socket: TLSSocket & { secureConnecting?: boolean }) {
   return socket.secureConnecting === true;
 }
 
-/** The code of an error, such as ECONNREFUSED; undefined where it is anything but a code. */
+/** The code of an error, such as ECONNREFUSED; undefined if it does not look like one. */
 export function codeOf(error: unknown): string | undefined {
   if (!isError(error) || !('code' in error)) {
     return undefined;

@@ -6,9 +6,9 @@ import { codeOf } from './http-request.js';
 
 /** How to find the configuration. */
 export interface KubeConfigSource {
-  /** The configuration; found where it is not given. */
+  /** The configuration; if absent, it is searched for. */
   readonly kubeConfig?: KubeConfigLike;
-  /** true: the pod's own and no other. false: the local kubeconfig and no other. */
+  /** true: only the pod's service account. false: only the local kubeconfig. Absent: the first, else the second. */
   readonly inCluster?: boolean;
 }
 
@@ -28,8 +28,8 @@ const HOW_TO_CONFIGURE =
   'Run in a pod with a mounted service account, provide a kubeconfig (KUBECONFIG or ~/.kube/config), or pass `kubeConfig`.';
 
 /**
- * Finds the configuration. `root` goes before the paths of the service account's files: it exists
- * for tests.
+ * Finds the configuration. Tests pass `root`, which is put before the paths of the service account's
+ * files.
  */
 export async function loadKubeConfig(
   source: KubeConfigSource,
@@ -42,7 +42,7 @@ export async function loadKubeConfig(
   return config;
 }
 
-/** The namespace of the context, else the pod's own when the cluster is the pod's, else `default`. */
+/** The namespace of the context, else the pod's namespace if the cluster is the pod's, else `default`. */
 export function defaultNamespaceOf(config: KubeConfigLike, root = ''): string {
   const context = config.getContextObject(config.getCurrentContext());
   return (
@@ -53,10 +53,10 @@ export function defaultNamespaceOf(config: KubeConfigLike, root = ''): string {
 }
 
 function given(config: KubeConfigLike): KubeConfigLike {
-  // Not instanceof: the package may be installed twice.
+  // Not by instanceof: the package may be installed twice.
   if (!METHODS.every((method) => typeof config?.[method] === 'function')) {
     throw new KubeConfigurationError(
-      'What was given as `kubeConfig` is not a KubeConfig. Pass an instance of KubeConfig of @kubernetes/client-node ^1.4 or ^2.',
+      '`kubeConfig` is not a KubeConfig. Pass an instance of KubeConfig of @kubernetes/client-node ^1.4 or ^2.',
     );
   }
   return config;
@@ -102,7 +102,7 @@ async function discover(
   return config;
 }
 
-/** Not at the top of the file: the package takes half a second and 75 MB to load. */
+/** Imported on first use: the package takes half a second and 75 MB to load. */
 async function loadClientNode(): Promise<
   typeof import('@kubernetes/client-node')
 > {
@@ -113,7 +113,7 @@ async function loadClientNode(): Promise<
   } catch (error) {
     if (codeOf(error) === 'ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING_FLAG') {
       throw new KubeConfigurationError(
-        'Jest can not load @kubernetes/client-node, an ES module, with which a kubeconfig is read. In tests pass `kubeConfig`, for instance that of LeaseApiServer from nestjs-k8s-lock/testing; or run Jest with NODE_OPTIONS=--experimental-vm-modules.',
+        'Jest cannot load @kubernetes/client-node, which reads the kubeconfig, because it is an ES module. In tests pass `kubeConfig`, for instance from LeaseApiServer of nestjs-k8s-lock/testing; or run Jest with NODE_OPTIONS=--experimental-vm-modules.',
       );
     }
     throw new KubeConfigurationError(
@@ -122,7 +122,7 @@ async function loadClientNode(): Promise<
   }
 }
 
-/** Version 2 brings an older Node.js down as it is loaded, with an error that nobody can catch. */
+/** Version 2 crashes an older Node.js when it is loaded, with an error that cannot be caught. */
 function refuseClientNode2(): void {
   if (Number.parseInt(process.versions.node) >= 22) {
     return;
@@ -131,17 +131,17 @@ function refuseClientNode2(): void {
   try {
     manifest = require('@kubernetes/client-node/package.json');
   } catch {
-    return; // Not installed: the import will say so.
+    return; // Not installed: the import reports it.
   }
   const { version } = manifest;
   if (Number.parseInt(version) >= 2) {
     throw new KubeConfigurationError(
-      `@kubernetes/client-node ${version} needs Node.js 22 or newer, and this is ${process.versions.node}. Run npm install @kubernetes/client-node@1, or a newer Node.js.`,
+      `@kubernetes/client-node ${version} needs Node.js 22 or newer, but this is Node.js ${process.versions.node}. Use a newer Node.js, or run npm install @kubernetes/client-node@1.`,
     );
   }
 }
 
-/** What an in-cluster configuration needs and is not there. */
+/** The variables and files of an in-cluster configuration that are missing. */
 function missingInCluster(root: string): string[] {
   const variables = [
     'KUBERNETES_SERVICE_HOST',
@@ -153,7 +153,7 @@ function missingInCluster(root: string): string[] {
   return [...variables, ...files];
 }
 
-/** loadFromDefault ends with the pod's own and with localhost:8080, which nobody asked for. */
+/** loadFromDefault falls back to the pod's service account and to localhost:8080; neither was configured. */
 function isFallback(config: KubeConfigLike): boolean {
   const context = config.getCurrentContext();
   return (
@@ -174,14 +174,14 @@ function checkCluster(config: KubeConfigLike): void {
   try {
     protocol = new URL(cluster.server).protocol;
   } catch {
-    // Said below.
+    // Reported below.
   }
   if (protocol !== 'https:' && protocol !== 'http:') {
     throw new KubeConfigurationError(
       'The address of the cluster in the Kubernetes configuration is not an http or https URL.',
     );
   }
-  // client-node's own rule, which would otherwise show only when the first request is sent.
+  // client-node has the same rule, but reports it only when the first request is sent.
   if (protocol === 'http:' && !cluster.skipTLSVerify && !cluster.proxyUrl) {
     throw new KubeConfigurationError(
       'The address of the cluster in the Kubernetes configuration is plain http, which is refused unless `insecure-skip-tls-verify: true` (skipTLSVerify) is set for it.',
@@ -212,8 +212,8 @@ function readNamespaceFile(root: string): string | undefined {
 }
 
 /**
- * The part of an error that is safe to show: the first line, since a YAML parser quotes the lines
- * around the fault (in a kubeconfig: credentials) on those that follow.
+ * The part of an error that is safe to show: the first line. On the following lines a YAML parser
+ * quotes the text around the fault, which in a kubeconfig may hold credentials.
  */
 function reasonOf(error: unknown): string {
   if (!isError(error)) {

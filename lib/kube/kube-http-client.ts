@@ -1,4 +1,4 @@
-/** Turns the Kubernetes configuration into calls: obtains credentials, picks the connection, sends. */
+/** Sends calls as the Kubernetes configuration says: obtains credentials, picks a connection pool, sends. */
 import {
   Agent,
   type IncomingMessage,
@@ -30,7 +30,7 @@ export class KubeTransport {
 
   constructor(private readonly load: () => Promise<KubeConfigLike>) {}
 
-  /** The configuration, loaded on first use; a failure is not remembered. */
+  /** The configuration, loaded on first use; after a failure the next call loads it again. */
   config(): Promise<KubeConfigLike> {
     this.#config ??= this.load().catch((error: unknown) => {
       this.#config = undefined;
@@ -50,14 +50,14 @@ export class KubeTransport {
     );
   }
 
-  /** Sends a call of a watch, and hands out the answer to be read as it comes. */
+  /** Sends the call of a watch, and returns the response as a stream. */
   stream(call: Call): Promise<IncomingMessage> {
     return this.track((access) =>
       openStream(call, access.then(targetIn('watches'))),
     );
   }
 
-  /** Gives up everything under way and closes every connection, for good. */
+  /** Aborts every call in flight and closes every connection; later calls fail. */
   close(): void {
     this.closed = true;
     for (const abort of this.underWay) {
@@ -92,14 +92,14 @@ export class KubeTransport {
     access: Promise<Access>,
   ): void {
     if (fault === 'timeout' && phase === 'credentials') {
-      // An exec plugin that hangs must not take the following requests with it.
+      // An exec plugin that hangs must not block the following requests.
       this.forget(access);
     } else if (fault === 'timeout' || fault === 'network') {
       this.pools.dropIdle();
     }
   }
 
-  /** Requests that come while credentials are being obtained share them: one exec plugin, not many. */
+  /** Requests that start while credentials are being obtained share them: one run of the exec plugin, not many. */
   private obtainAccess(): Promise<Access> {
     if (this.#access) {
       return this.#access;
@@ -134,7 +134,7 @@ export class KubeTransport {
         agent instanceof Agent ? agent : undefined,
       );
       return {
-        // `host` carries no user name and password, if there are any.
+        // Unlike `href`, `host` contains no user name and password.
         address: proxyUrl
           ? `${url.host} through the proxy ${new URL(proxyUrl).host}`
           : url.host,
@@ -146,7 +146,7 @@ export class KubeTransport {
         pools,
       };
     } catch (error) {
-      // What the error says may quote a token or what an exec plugin printed: only its code is kept.
+      // The error's message may quote a token or the output of an exec plugin, so only its code is kept.
       throw new ExchangeError('credentials', 'credentials', codeOf(error));
     }
   }
@@ -174,7 +174,7 @@ function headersOf(
     'User-Agent': 'nestjs-k8s-lock',
   };
   for (const [name, value] of Object.entries(headers ?? {})) {
-    // A token file may end with a line feed, which no header can carry.
+    // A token file may end with a line feed, which is not allowed in a header.
     sent[name] = typeof value === 'string' ? value.trim() : value;
   }
   if (
@@ -186,7 +186,7 @@ function headersOf(
   return sent;
 }
 
-/** The user name and password in an address, if there are any. */
+/** The user name and password in a URL, if there are any. */
 function userOf({ username, password }: URL): string | undefined {
   return username
     ? `${decodeURIComponent(username)}:${decodeURIComponent(password)}`

@@ -2,8 +2,8 @@
  * The LeaseStore on a Kubernetes API server.
  *
  * `new KubernetesLeaseStore({ kubeConfig?, inCluster?, requestTimeout, requests?, watch? })`.
- * Nothing is loaded, read or connected before the first call. Where no usable Kubernetes
- * configuration is found, every call rejects with KubeConfigurationError instead of LeaseStoreError.
+ * Nothing is loaded, read or connected before the first call. If no usable Kubernetes configuration
+ * is found, every call rejects with KubeConfigurationError instead of LeaseStoreError.
  */
 import {
   continuationOf,
@@ -47,21 +47,21 @@ import { RequestQueue } from './request-queue.js';
 import { reportRequest, type RequestSink } from './request-events.js';
 
 export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
-  /** Milliseconds for a request, where the call names no other. */
+  /** Milliseconds for a request, unless the call gives another timeout. */
   readonly requestTimeout: number;
-  /** Told of each request. */
+  /** Receives an event for each request. */
   readonly requests?: RequestSink;
   /** Timing of watches, for tests. */
   readonly watch?: Partial<WatchTiming>;
 }
 
-/** etcd takes no object over 1.5 MiB. */
+/** etcd stores no object over 1.5 MiB; JSON may need twice the space. */
 const MAX_LEASE_BYTES = 3 * 1024 * 1024;
-/** Of one page of a list. */
+/** Limit of one page of a list. */
 const MAX_PAGE_BYTES = 32 * 1024 * 1024;
-/** Leases on a page. */
+/** Leases per page. */
 const PAGE_SIZE = 500;
-/** How often in a row a list may be read anew, or get a page without a Lease that is new, before it fails. */
+/** A list fails after this many restarts, or pages without a new Lease, in a row. */
 const MOST_VAIN_PAGES = 10;
 
 const NAMESPACE = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
@@ -69,7 +69,7 @@ const NAME =
   /^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
 export class KubernetesLeaseStore implements LeaseStore {
-  /** In kube/ a `#` marks what can hold a credential: locks get logged, and a logger follows every other field to here. */
+  /** `#private` because it can hold credentials: a logger that prints a lock follows every other field to here. */
   readonly #options: KubernetesLeaseStoreOptions;
   private readonly transport: KubeTransport;
   private readonly queue = new RequestQueue();
@@ -91,7 +91,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     return namespace;
   }
 
-  /** That of the API server. */
+  /** The address of the API server. */
   async address(): Promise<string> {
     return new URL((await this.transport.config()).getCurrentCluster()!.server)
       .href;
@@ -136,10 +136,10 @@ export class KubernetesLeaseStore implements LeaseStore {
   }
 
   /**
-   * Asks the API server for the creation of a Lease in this namespace, without one (`dryRun`): a process
-   * with the right to create one may have named a namespace that does not exist, or is being deleted.
+   * Sends a `dryRun` creation of a Lease: the API server can grant the right to create a Lease in a
+   * namespace that does not exist or is being deleted, and reports the fault only on creation.
    *
-   * @returns what is wrong with the namespace; undefined if nothing is, or the request fails for another reason
+   * @returns the fault of the namespace; undefined if it has none, or if the request fails for another reason
    */
   async findNamespaceFault(
     namespace: string,
@@ -201,11 +201,11 @@ export class KubernetesLeaseStore implements LeaseStore {
       }),
       options,
     );
-    // Gone already: what was asked for is so.
+    // The Lease is gone already, as intended.
     if (answer.status === 404 && isMissingLease(statusOf(answer.body))) {
       return true;
     }
-    // Of a Lease that is gone it answers with a Status, of one that stays with the Lease.
+    // The answer is a Status if the Lease is gone, and the Lease itself if finalizers keep it.
     return this.read(operation, answer, ({ kind }) => kind === 'Status');
   }
 
@@ -217,7 +217,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     let token: string | undefined;
     let limit = PAGE_SIZE;
     for (let vain = 0; ;) {
-      // oxlint-disable-next-line no-await-in-loop -- a page tells where the next one begins
+      // oxlint-disable-next-line no-await-in-loop -- each page has the token of the next
       const answer = await this.listPage(namespace, { limit, token }, options);
       const operation = this.operation('list', { namespace }, options);
       const before = found.size;
@@ -226,7 +226,7 @@ export class KubernetesLeaseStore implements LeaseStore {
         continue;
       }
       if (answer.status === 410 && token !== undefined) {
-        // The version of the first page is gone: the list goes on from where it is, or begins anew.
+        // The resourceVersion of the list has expired: continue with the token of the 410, or start over.
         token = continuationOf(answer.body);
       } else {
         const page = this.read(operation, answer, (value) =>
@@ -267,7 +267,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     );
   }
 
-  /** Throws LeaseStoreError `invalid` at once when the key is not one. */
+  /** Throws LeaseStoreError `invalid` at once if the key is not valid. */
   watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
     this.operation('watch', key);
     const watch = new LeaseWatch(
@@ -356,7 +356,7 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   private async send(
     operation: Operation,
-    /** Called in the moment in which it is sent. */
+    /** Called at the moment the request is sent. */
     makeCall: () => Pick<Call, 'method' | 'path' | 'body'>,
     { signal, within, priority = 'look' }: RequestOptions = {},
     maxBytes = MAX_LEASE_BYTES,
@@ -395,7 +395,7 @@ export class KubernetesLeaseStore implements LeaseStore {
   }
 }
 
-/** R1: a write without both would be one without a comparison, which the API server accepts. */
+/** R1: the API server would accept a write without uid or resourceVersion, but not compare. */
 function checkPrecondition(
   operation: Operation,
   { uid, resourceVersion }: { uid: string; resourceVersion: string },
@@ -409,7 +409,7 @@ function isSuccess({ status }: Answer): boolean {
   return status >= 200 && status < 300;
 }
 
-/** The names are checked before: nothing in them needs to be encoded. */
+/** Names are validated before, so nothing needs to be encoded. */
 function pathOf({ namespace, name }: { namespace: string; name?: string }) {
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   return name === undefined ? leases : `${leases}/${name}`;

@@ -1,7 +1,7 @@
 /** The seam between the lock engine and the Kubernetes API: what a store of Leases must be able to do. */
 import type { LockBackendReason } from '../lock.errors.js';
 
-/** A Lease (`coordination.k8s.io/v1`) as JSON. Fields that are not named here are kept as they came. */
+/** A Lease (`coordination.k8s.io/v1`) as JSON. Fields that are not listed here are kept unchanged. */
 export interface Lease {
   apiVersion?: string;
   kind?: string;
@@ -39,23 +39,23 @@ export type StoredLease = Lease & {
   metadata: LeaseMetadata & { uid: string; resourceVersion: string };
 };
 
-/** Which Lease. */
+/** Identifies a Lease. */
 export interface LeaseKey {
   readonly namespace: string;
   readonly name: string;
 }
 
 export interface RequestOptions {
-  /** Gives the request up. The write it carried may still land. */
+  /** Aborts the request. A write may still be applied afterwards. */
   signal?: AbortSignal;
   /**
-   * Milliseconds until the request counts as failed with reason `timeout`, from the moment in which it is
-   * sent. It may wait for that as long as others are sent.
+   * Milliseconds from the sending of the request until it fails with reason `timeout`. A queued request
+   * fails after the same time in which no other request is sent.
    */
   timeout?: number;
-  /** Milliseconds from now on after which its answer is of no use. */
+  /** Milliseconds from now after which an answer is useless, and the request fails. */
   within?: number;
-  /** What it is for, which decides when it is sent if many are under way. Default `look`. */
+  /** Decides which request is sent first if many are in flight. Default `look`. */
   priority?: RequestPriority;
 }
 
@@ -63,8 +63,8 @@ export interface RequestOptions {
 export type RequestPriority = 'renew' | 'release' | 'acquire' | 'look';
 
 /**
- * What a write carries, or what makes it in the moment in which the request is sent: it may have waited
- * for others, and the times in the record must not be older than that.
+ * The object of a write, or a function that makes it when the request is sent. The request may have
+ * waited in the queue, and the times in the record must not be older than the request.
  */
 export type Made<T> = T | (() => T);
 
@@ -72,16 +72,16 @@ export function make<T extends object>(made: Made<T>): T {
   return typeof made === 'function' ? made() : made;
 }
 
-/** What a watch reports. A watch is a hint: it may lag, repeat or miss changes, and it never decides. */
+/** Receives the events of a watch. A watch is only a hint: it may lag, repeat or miss changes. */
 export interface LeaseObserver {
   /**
-   * The Lease exists and looks like this. `live`: it was changed just now, rather than found so when
-   * the watch began or began anew.
+   * The present state of the Lease. `live`: the Lease changed just now; otherwise the state was read
+   * when the watch started or restarted.
    */
   changed(lease: StoredLease, live: boolean): void;
   /** The Lease is gone. */
   deleted(): void;
-  /** Something has failed, and is being tried again. */
+  /** The watch failed, and is being restarted. */
   failed?(error: Error): void;
 }
 
@@ -92,16 +92,16 @@ export type LeaseStoreFailure = Exclude<
 >;
 
 /**
- * A request to the API server failed. The message is safe to log: it never carries a header, a
- * token or a body.
+ * A request to the API server failed. The message is safe to log: it never contains a header, a token
+ * or a body.
  */
 export class LeaseStoreError extends Error {
   override readonly name = 'LeaseStoreError';
-  /** The HTTP status, where an answer came. */
+  /** The HTTP status, if there was an answer. */
   readonly status?: number;
-  /** Milliseconds that the API server asked to be left alone (Retry-After). */
+  /** Milliseconds to wait before a retry, as the API server asked (Retry-After). */
   readonly retryAfter?: number;
-  /** For a write: it may have been applied, now or later (sent, and no conclusive answer came). */
+  /** For a write: it was sent without a conclusive answer, so it may have been applied or still be. */
   readonly ambiguous: boolean;
 
   constructor(
@@ -120,16 +120,16 @@ export class LeaseStoreError extends Error {
   }
 }
 
-/** What the credentials may do to Leases, as far as the API server tells. */
+/** The verbs on Leases for which rights are checked. */
 export type LeaseVerb =
   'get' | 'create' | 'update' | 'delete' | 'watch' | 'list';
 
 /**
- * Stores Leases. Each call is exactly one request (a list: one a page), is never repeated by the store,
- * and rejects with {@link LeaseStoreError}, or with what keeps the store from knowing its API server.
+ * Stores Leases. Each call sends exactly one request (a list: one per page) without retries. It rejects
+ * with {@link LeaseStoreError}, or with the error of loading the Kubernetes configuration.
  */
 export interface LeaseStore {
-  /** The namespace to use where none is configured: the context's, the pod's own, else `default`. */
+  /** The namespace to use if none is configured: the context's, else the pod's, else `default`. */
   defaultNamespace(): Promise<string>;
 
   /** Reads a Lease; undefined when there is none. */
@@ -147,7 +147,7 @@ export interface LeaseStore {
 
   /**
    * Replaces a Lease (PUT), if it still has the uid and resourceVersion that `lease` carries;
-   * `conflict` or `not-found` when it has not.
+   * `conflict` or `not-found` if not.
    */
   replace(
     key: LeaseKey,
@@ -158,7 +158,7 @@ export interface LeaseStore {
   /**
    * Deletes a Lease, if it still has this uid and resourceVersion.
    *
-   * @returns whether it is gone; if not, it has finalizers that keep it
+   * @returns true if it is gone; false if finalizers keep it
    */
   delete(
     key: LeaseKey,
@@ -170,16 +170,16 @@ export interface LeaseStore {
   list(namespace: string, options?: RequestOptions): Promise<StoredLease[]>;
 
   /**
-   * Reports the Lease as it is and every change that comes, until closed. Reconnects by itself, for
-   * ever; the observer is called with what is known, possibly the same state twice.
+   * Reports the present Lease and every later change until closed. Reconnects without limit, so that
+   * the observer may receive the same state twice.
    *
-   * @throws LeaseStoreError for a key that is no name of a Lease
+   * @throws LeaseStoreError if the key is not a valid namespace and name
    */
   watch(key: LeaseKey, observer: LeaseObserver): { close(): void };
 
   /**
-   * Asks the API server whether the credentials may do `verb` to Leases (to the one named, if a
-   * name is given).
+   * Asks the API server whether it grants the credentials `verb` on Leases (on one Lease, if a name
+   * is given).
    */
   mayI(
     verb: LeaseVerb,

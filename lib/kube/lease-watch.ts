@@ -1,4 +1,4 @@
-/** Watches one Lease: lists it to learn its state, follows its changes, and starts over whatever happens. */
+/** Watches one Lease: lists it to read its state, watches for changes, and restarts after every end or failure. */
 import type { IncomingMessage } from 'node:http';
 import { isError } from '../lock.errors.js';
 import {
@@ -30,15 +30,15 @@ import { readWatchStream } from './line-reader.js';
 /** All in milliseconds. */
 export interface WatchTiming {
   /**
-   * Without a byte for this long a connection counts as dead. API servers send a bookmark every 60
-   * to 75 seconds.
+   * A connection on which no byte arrives for this long counts as dead. API servers send a bookmark
+   * every 60 to 75 seconds.
    */
   readonly silence: number;
-  /** The server ends the watch after a random time between these two, so that watches of many pods spread. */
+  /** The server ends the watch after a random time between these two, so that the watches of many pods do not restart together. */
   readonly lifetime: readonly [number, number];
-  /** A watch that ends sooner than this, with nothing said, counts as failed. */
+  /** A watch that ends sooner than this, without an event, counts as failed. */
   readonly shortLife: number;
-  /** The pause after a failure starts at this, doubles up to the limit, and is random up to that. */
+  /** The pause after a failure: it starts at the first value, doubles up to the second, and is half random. */
   readonly backoff: number;
   readonly backoffLimit: number;
 }
@@ -59,10 +59,10 @@ const DEFAULT_TIMING: WatchTiming = {
   backoffLimit: 30_000,
 };
 
-/** One Lease is all that a line or a list can hold. */
+/** A line or a list holds at most one Lease. */
 const MAX_BYTES = 3 * 1024 * 1024;
 
-/** What comes next: at once, after a pause, or after the pause that the server asked for. */
+/** When the next attempt starts: at once, after a back-off, or after the pause that the server asked for. */
 interface Next {
   readonly failed: boolean;
   readonly retryAfter?: number;
@@ -71,10 +71,10 @@ interface Next {
 export class LeaseWatch {
   private readonly abort = new AbortController();
   private readonly timing: WatchTiming;
-  /** The version from which to follow; undefined: list first. */
+  /** The resourceVersion from which to watch; undefined: list first. */
   private version?: string;
   private failures = 0;
-  /** Changes seen while following. */
+  /** Changes received by watches. */
   private changes = 0;
   #response?: IncomingMessage;
   private endPause?: () => void;
@@ -113,12 +113,12 @@ export class LeaseWatch {
       let next: Next;
       try {
         next = await this.listAndFollow();
-        // Once is what happens to connections; again is a fault.
+        // A single broken connection is normal; only repeated ones are reported.
         if (next.failed && this.failures > 0) {
           this.report(failureOfWatch(this.operation('watch')));
         }
       } catch (error) {
-        // Whatever was known of the Lease is in doubt, or the version was refused: learn it anew.
+        // The known state is in doubt, or the resourceVersion was refused: list again.
         this.version = undefined;
         next = { failed: true, retryAfter: this.report(error) };
       }
@@ -185,7 +185,7 @@ export class LeaseWatch {
     }
     const { statusCode: status = 0, headers } = response;
     if (status !== 200) {
-      // The body is left unread: with it goes the connection, and the status says enough.
+      // The status is enough: the body is not read, and the connection is closed.
       response.destroy();
       const answer: Answer = { status, headers, body: undefined };
       if (status === 410) {
@@ -204,14 +204,14 @@ export class LeaseWatch {
     const before = this.changes;
     let error: ApiStatus | undefined;
     this.#response = response;
-    // A watch is a hint, and no reason for a process to stay.
+    // A watch must not keep the process alive.
     response.socket?.unref();
     const end = await readWatchStream(response, {
       silence: this.timing.silence,
       maxLineBytes: MAX_BYTES,
       onLine: (line) => {
         error = this.handle(parseObject(line));
-        // Nothing comes after an error, though some servers leave the connection open.
+        // No event follows an ERROR event, though some servers leave the connection open.
         if (error) {
           response.destroy();
         }
@@ -237,7 +237,7 @@ export class LeaseWatch {
       };
       throw failureOfAnswer(operation, answer, error);
     }
-    // A server that ends each watch at once, as some proxies do, is not to be asked in a tight loop.
+    // Some proxies end each watch at once: without a pause this would be a tight loop.
     const isShort = !lasted && (this.changes === before || this.failures > 0);
     if (!lasted) {
       this.failures = Math.max(this.failures, 1);
@@ -245,7 +245,7 @@ export class LeaseWatch {
     return { failed: end === 'broken' || isShort };
   }
 
-  /** Handles an event; returns what an ERROR event says. */
+  /** Handles an event; returns the Status of an ERROR event. */
   private handle(event: Record<string, unknown>): ApiStatus | undefined {
     const { type, object } = event;
     switch (type) {
@@ -272,12 +272,12 @@ export class LeaseWatch {
     lease: StoredLease,
   ): void {
     const { name, resourceVersion } = lease.metadata;
-    // Said by a server that does not know the field selector.
+    // Sent by a server that ignores the field selector.
     if (name !== this.key.name) {
       return;
     }
     const order = compareVersions(resourceVersion, this.version);
-    // Some servers report a deletion under the version of the last change.
+    // Some servers report a deletion with the resourceVersion of the last change.
     if (type === 'DELETED' ? order < 0 : order <= 0) {
       return;
     }
@@ -298,7 +298,7 @@ export class LeaseWatch {
 
   private expired(): Next {
     this.version = undefined;
-    // Once is what happens after a while; again, right after a list, is a fault.
+    // An expired resourceVersion is normal after a while; again, right after a list, it is a fault.
     const again = this.failures > 0;
     this.failures = Math.max(this.failures, 1);
     return { failed: again };
@@ -311,11 +311,11 @@ export class LeaseWatch {
     try {
       call();
     } catch {
-      // What an observer does with a hint is its own affair.
+      // An observer that throws must not stop the watch.
     }
   }
 
-  /** Reports a failure; returns how long the server asked to be left alone. */
+  /** Reports a failure; returns the pause that the server asked for. */
   private report(error: unknown): number | undefined {
     if (this.closed) {
       return undefined;
@@ -325,7 +325,7 @@ export class LeaseWatch {
         isError(error) ? error : new Error('The watch failed'),
       );
     } catch {
-      // As above.
+      // An observer that throws must not stop the watch.
     }
     return error instanceof LeaseStoreError ? error.retryAfter : undefined;
   }
@@ -334,7 +334,7 @@ export class LeaseWatch {
     const { backoff, backoffLimit } = this.timing;
     const limit = Math.min(backoff * 2 ** this.failures, backoffLimit);
     this.failures++;
-    // Half fixed, half random: never at once, and never all pods together.
+    // Half fixed, half random: never at once, and different in each pod.
     const pause = atLeast + limit * (0.5 + Math.random() / 2);
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, pause);
@@ -382,7 +382,7 @@ export class LeaseWatch {
   }
 }
 
-/** Below, equal to or above zero; above where the two can't be compared, since then nothing is known. */
+/** Less than, equal to or greater than zero; greater if the two can't be compared, so that the event is not dropped. */
 function compareVersions(version: string, than: string | undefined): number {
   if (than === undefined || !isNumber(version) || !isNumber(than)) {
     return 1;

@@ -1,22 +1,22 @@
-/** Reads the body of a watch, one JSON object a line, until it ends, breaks or falls silent. */
+/** Reads the body of a watch line by line until it ends, breaks or times out. */
 import type { IncomingMessage } from 'node:http';
 
 export interface WatchStreamOptions {
   /** Milliseconds without a byte after which the connection counts as dead. */
   readonly silence: number;
   readonly maxLineBytes: number;
-  /** Called for each line. What it throws ends the stream as `broken`. */
+  /** Called for each line. If it throws, the stream ends as `broken`. */
   readonly onLine: (line: string) => void;
 }
 
-/** How a stream ended: as the server meant it to, or not. */
+/** `ended`: the server ended the stream. `broken`: anything else. */
 export type WatchStreamEnd = 'ended' | 'broken';
 
 const LINE_FEED = 0x0a;
 
 /**
- * Reads until the end, which also comes when the response is destroyed. Never rejects: whatever
- * goes wrong, the watch starts over.
+ * Reads until the stream ends or the response is destroyed. Never rejects: the watch restarts after
+ * any end.
  */
 export function readWatchStream(
   response: IncomingMessage,
@@ -57,7 +57,7 @@ export function readWatchStream(
         if (line.trim() !== '') {
           onLine(line);
         }
-        // The watch may have been closed by what the line said.
+        // The handler of the line may have closed the watch.
         if (response.destroyed) {
           return;
         }
@@ -72,7 +72,7 @@ export function readWatchStream(
         finish('broken');
       }
     });
-    // A half line is left behind where the server stops in the middle of one: it is fetched again.
+    // The server stopped in the middle of a line: the change is read again by the next list.
     response.on('end', () => finish(begunBytes > 0 ? 'broken' : 'ended'));
     response.on('error', () => finish('broken'));
     response.on('close', () => finish('broken'));

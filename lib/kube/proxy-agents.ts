@@ -1,19 +1,19 @@
-/** Makes agents that reach the API server through the proxy of a kubeconfig, and keep their connections. */
+/** Makes kept-alive agents that reach the API server through the proxy of a kubeconfig. */
 import http from 'node:http';
 import type { AgentOptions } from 'node:https';
 import tls from 'node:tls';
 
-/** The agent of client-node's own package for HTTP proxies, hpagent: it adds these to each CONNECT. */
+/** The agent of hpagent, client-node's package for HTTP proxies; these options are added to each CONNECT. */
 type TunnelAgent = http.Agent & { proxyRequestOptions: http.RequestOptions };
 
 export class ProxyAgents {
-  /** One for each CONNECT under way: it belongs to no request that could be destroyed instead. */
+  /** One for each CONNECT in flight: a CONNECT belongs to no request, so destroying requests does not abort it. */
   private readonly connecting = new Set<AbortController>();
 
   /**
-   * An agent that reaches `server` through a proxy, of the class of `template`. client-node made
-   * that one for the same proxy; it makes one anew for each request (1.x), or once with the first
-   * certificates (2.x), and without keep-alive.
+   * Makes an agent that reaches `server` through a proxy, of the class of `template`, the agent that
+   * client-node made for the same proxy. client-node's agents have no keep-alive, and are made for
+   * each request (1.x) or once with the first certificates (2.x).
    */
   create(
     proxyUrl: string,
@@ -27,7 +27,7 @@ export class ProxyAgents {
     const name = options.servername ?? withoutBrackets(server.hostname);
     const verified: AgentOptions = {
       ...options,
-      // Where the host is an address, these classes would have the certificate be one for another name.
+      // If the host is an IP address, these classes would check the certificate against another name.
       checkServerIdentity: (_host, certificate) =>
         tls.checkServerIdentity(name, certificate),
     };
@@ -63,7 +63,7 @@ export class ProxyAgents {
       const connecting = new AbortController();
       this.connecting.add(connecting);
       agent.proxyRequestOptions = { signal: connecting.signal };
-      // The host with its brackets, as CONNECT wants it.
+      // CONNECT needs an IPv6 host with its brackets.
       return connect(
         { ...connection, host: server.hostname },
         (error, socket) => {
@@ -81,19 +81,19 @@ function socksAgent(
   options: AgentOptions,
   template: http.Agent,
 ): http.Agent {
-  // To this class `timeout` is the limit of a connection in use as well: no watch would last.
+  // This class applies `timeout` to connections in use, too, which would end every watch.
   const { timeout: _, ...lasting } = options;
   return Reflect.construct(template.constructor, [proxyUrl, lasting]);
 }
 
 const withoutBrackets = (hostname: string) => hostname.replace(/^\[|\]$/g, '');
 
-/** hpagent tells only in words what a proxy answered. */
+/** hpagent reports the proxy's status only in the message of the error. */
 function withCode(error: Error): Error {
   const [, status] = /^Bad response: (\d{3})$/.exec(error.message) ?? [];
   return status === undefined ? error : failure(`ERR_PROXY_ANSWERED_${status}`);
 }
 
 function failure(code: string): Error {
-  return Object.assign(new Error('The proxy is of no use'), { code });
+  return Object.assign(new Error('The proxy did not open a tunnel'), { code });
 }

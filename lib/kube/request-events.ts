@@ -1,17 +1,17 @@
-/** Tells how each request to the API server went, if anybody wants to know; else it costs one look. */
+/** Emits an event for each request to the API server if there is a listener. */
 import type { IncomingMessage } from 'node:http';
 import type { ApiRequestEvent } from '../lock.events.js';
 import { ExchangeError, type Answer } from './http-request.js';
 import type { Operation } from './api-errors.js';
 
-/** Whom to tell. */
+/** Receives the events. */
 export interface RequestSink {
   readonly isObserved: boolean;
   /** Never throws. */
   emit(event: ApiRequestEvent): void;
 }
 
-/** Calls `send` and passes on what comes of it. */
+/** Calls `send`, reports how the request ended, and returns or throws the result of `send`. */
 export function reportRequest<T extends Answer | IncomingMessage>(
   sink: RequestSink | undefined,
   operation: Operation,

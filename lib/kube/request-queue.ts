@@ -1,14 +1,14 @@
-/** Decides which request is sent next: few are under way at once, and those that keep locks held go first. */
+/** Queues requests by priority: it limits those in flight, and sends renewals first. */
 import { ExchangeError, MAX_TIMEOUT } from './http-request.js';
 import type { RequestOptions, RequestPriority } from './lease-store.js';
 
 /**
- * Requests that may be under way at once. Enough for hundreds of locks (an API server answers within
- * milliseconds), few enough not to flood it after an outage.
+ * Limit of requests in flight. It is enough for hundreds of locks (an API server answers within
+ * milliseconds), and low enough not to overload the API server after an outage.
  */
 export const MOST_REQUESTS = 32;
 
-/** As of how many requests under way those of a priority wait: room is kept for the more urgent ones. */
+/** Limit of requests in flight by priority: the lower limits keep room for more urgent requests. */
 const LIMITS: Record<RequestPriority, number> = {
   renew: MOST_REQUESTS,
   release: MOST_REQUESTS - 4,
@@ -18,11 +18,11 @@ const LIMITS: Record<RequestPriority, number> = {
 
 const PRIORITIES = ['renew', 'release', 'acquire', 'look'] as const;
 
-/** The part of a renewal's time after which it is late: then no lock is taken, and nobody looks. */
+/** The fraction of a renewal's time after which it is late. While one is late, requests to acquire and to read wait. */
 const LATE = 1 / 4;
 
 interface Waiter {
-  /** The one with the earliest comes first; of several, the first that came. */
+  /** Waiters are sorted by `dueAt`, and by `number` if it is equal. */
   readonly dueAt: number;
   readonly number: number;
   readonly admit: () => void;
@@ -37,18 +37,17 @@ export class RequestQueue {
     look: [],
   };
   private underWay = 0;
-  /** Of each renewal under way, when it is late. */
+  /** The time from which each renewal in flight is late. */
   private readonly renewals = new Set<{ readonly lateAt: number }>();
   private lastNumber = 0;
-  /** When the last request was sent that is no renewal. */
+  /** The time at which the last request was sent that is not a renewal. */
   private lastOtherAt = -Infinity;
 
   /**
-   * Calls `send` once it is the request's turn, which is at once where there is room, with the
-   * milliseconds that it may take from then on.
+   * Calls `send` once there is room, with the milliseconds that the request may then take.
    *
-   * @throws ExchangeError when its turn does not come `within` its time, or no turn comes at all: neither
-   * its own nor that of any other but renewals, for as long as a request may take
+   * @throws ExchangeError if there is no room `within` its time, or if the queue stalls: no request except
+   * renewals was sent for `timeout`
    */
   async run<T>(
     priority: RequestPriority,
@@ -72,7 +71,7 @@ export class RequestQueue {
     }
     try {
       const left = dueAt - performance.now();
-      // A renewal that is not answered leaves time for another one.
+      // A renewal gets half of its time, so that an unanswered one leaves time for another.
       return await send(
         Math.min(timeout, priority === 'renew' ? left / 2 : left),
       );
@@ -83,7 +82,7 @@ export class RequestQueue {
     }
   }
 
-  /** Gives up all that wait. */
+  /** Rejects all requests that wait. */
   close(): void {
     for (const waiters of Object.values(this.waiting)) {
       for (const waiter of waiters.slice()) {
@@ -99,7 +98,7 @@ export class RequestQueue {
     );
   }
 
-  /** Whether this process, or the API server, is too busy to renew in time what is held. */
+  /** Whether a renewal in flight is late, since this process or the API server is too busy. */
   private get isRenewingLate(): boolean {
     const now = performance.now();
     return Array.from(this.renewals).some(({ lateAt }) => now >= lateAt);
@@ -112,7 +111,7 @@ export class RequestQueue {
     }
   }
 
-  /** Resolves when it counts as under way. */
+  /** Resolves when the request counts as in flight. */
   private wait(
     priority: RequestPriority,
     timeout: number,
@@ -177,7 +176,7 @@ export class RequestQueue {
   }
 }
 
-/** Where a waiter stands among those that are sorted, or is to stand. */
+/** The index of a waiter among sorted waiters, or at which to insert it. */
 function placeOf(waiter: Waiter, sorted: readonly Waiter[]): number {
   let from = 0;
   let to = sorted.length;

@@ -1,4 +1,4 @@
-/** The instruments: which metrics there are, and how each is recorded. */
+/** Defines the metrics, and records measurements. */
 import type {
   Attributes,
   Counter,
@@ -10,7 +10,7 @@ import type { ApiRequestEvent } from '../lock.events.js';
 import type { CallEnd } from '../lock/acquire/outcome.js';
 import { ATTRIBUTE, METRIC, outcomeOf } from './telemetry-names.js';
 
-/** In seconds. Requests: the bounds that the conventions give to HTTP. Waits and holds last longer. */
+/** Bucket bounds in seconds. Requests use those of the conventions for HTTP; waits and holds last longer. */
 const REQUEST_BOUNDS = [
   0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10,
 ];
@@ -81,7 +81,7 @@ export class LockMeter {
     }
   }
 
-  /** @param loss why it was lost, if it was */
+  /** @param loss the reason if the lock was lost */
   ended(series: Attributes, held: number, loss?: string): void {
     this.held.add(-1, series);
     this.holdDuration.record(held / 1_000, withError(series, loss));
@@ -103,7 +103,7 @@ export class LockMeter {
   }
 }
 
-/** The conventions: an operation that went well has no `error.type`. */
+/** By the conventions a successful operation has no `error.type`. */
 function withError(attributes: Attributes, type: string | undefined) {
   return type === undefined
     ? attributes

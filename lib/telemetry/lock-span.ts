@@ -1,4 +1,4 @@
-/** The span of one call for a lock: from the question to the release, and active while the work runs. */
+/** The span of one call for a lock: from the call to the release, active while the work runs. */
 import type { Span, Tracer } from '@opentelemetry/api';
 import {
   isError,
@@ -9,17 +9,17 @@ import {
 import type { CallEnd } from '../lock/acquire/outcome.js';
 import { ATTRIBUTE, outcomeOf, SPAN_EVENT } from './telemetry-names.js';
 
-/** The API, which is loaded only when it is needed. */
+/** The type of the OpenTelemetry API, which is loaded lazily. */
 export type OpenTelemetry = typeof import('@opentelemetry/api');
 
-/** That a lock is taken, or that a caller changed its mind, is no error. */
+/** The outcomes that are errors; a taken lock or a cancelled call is none. */
 const ERRORS: readonly CallEnd[] = ['timeout', 'failed'];
 
 export class LockSpan {
   private readonly span: Span;
   private hasFailed = false;
 
-  /** @param label what the lock is called in the span's name, which must not be different each time */
+  /** @param label the lock's label in the name of the span, of low cardinality */
   constructor(
     private readonly api: OpenTelemetry,
     tracer: Tracer,
@@ -39,18 +39,18 @@ export class LockSpan {
     );
   }
 
-  /** Calls it with this span as the active one. */
+  /** Runs `call` with this span as the active one. */
   activate<T>(call: () => T): T {
     const { context, trace } = this.api;
     return context.with(trace.setSpan(context.active(), this.span), call);
   }
 
-  /** As {@link activate}, and notes when the work fails. */
+  /** Runs `work` as {@link activate} does, and records its failure. */
   run<T>(work: () => T): T {
     try {
       const result = this.activate(work);
       if (result instanceof Promise) {
-        // Whoever awaits the result hears of it, too.
+        // The caller gets the rejection, too.
         result.catch((error: unknown) => this.failed(error));
       }
       return result;
@@ -68,7 +68,7 @@ export class LockSpan {
     this.span.setAttribute(ATTRIBUTE.outcome, outcomeOf('acquired'));
   }
 
-  /** It ended without the lock. */
+  /** The call ended without the lock. */
   notAcquired(end: CallEnd): void {
     this.span.setAttribute(ATTRIBUTE.outcome, outcomeOf(end));
     if (ERRORS.includes(end)) {
@@ -82,7 +82,7 @@ export class LockSpan {
     this.setError('lock_lost');
   }
 
-  /** The work failed. Of an error of this package the message is left out: it may name a holder. */
+  /** Records a failure of the work. The message of an error of this package is left out: it may name a holder. */
   failed(error: unknown): void {
     if (this.hasFailed) {
       return;

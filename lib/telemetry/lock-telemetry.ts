@@ -1,4 +1,4 @@
-/** Follows the locks of a LockService, and tells OpenTelemetry. */
+/** Records the events of a LockService as OpenTelemetry metrics and spans. */
 import type { Attributes, Tracer } from '@opentelemetry/api';
 import {
   LockConfigurationError,
@@ -17,7 +17,7 @@ import { LockSpan, type OpenTelemetry } from './lock-span.js';
 import { SCOPE, seriesOf } from './telemetry-names.js';
 import type { K8sLockTelemetryOptions } from './telemetry.options.js';
 
-/** A lock that is held, or lost and not released. */
+/** A lock that is held, or lost but not released. */
 interface OpenHold {
   readonly span: LockSpan;
   readonly series: Attributes;
@@ -25,9 +25,9 @@ interface OpenHold {
 }
 
 /**
- * Follows the locks from now on, until they have shut down.
+ * Records from now on until the shutdown.
  *
- * @throws LockConfigurationError when there is no @opentelemetry/api
+ * @throws LockConfigurationError if @opentelemetry/api is not installed
  */
 export function startTelemetry(
   locks: LockService,
@@ -35,7 +35,7 @@ export function startTelemetry(
 ): LockTracer | undefined {
   const client = clientOf(locks);
   if (client === undefined) {
-    return undefined; // a test provides something in its place
+    return undefined; // a test replaces LockService
   }
   const api = loadApi();
   const {
@@ -56,7 +56,7 @@ export function startTelemetry(
   return recorder;
 }
 
-/** Follows each call and each held lock, and makes measurements and spans of what happens. */
+/** Turns the events of each call and each held lock into measurements and spans. */
 class LockRecorder implements LockTracer {
   private readonly open = new Map<string, OpenHold>();
 
@@ -114,7 +114,7 @@ class LockRecorder implements LockTracer {
     }
   }
 
-  /** Its work may still be under way: the span goes on until the release. */
+  /** The work may still be running, so the span lasts until the release. */
   private lost(held: number, reason: string, hold: OpenHold | undefined): void {
     if (hold) {
       hold.isLost = true;
@@ -139,7 +139,7 @@ class LockRecorder implements LockTracer {
   }
 }
 
-/** A fencing token is that of one acquisition. */
+/** A fencing token identifies one acquisition. */
 function idOf(hold: {
   namespace: string;
   leaseName: string;
@@ -154,7 +154,7 @@ function loadApi(): OpenTelemetry {
   } catch (error) {
     throw new LockConfigurationError(
       [
-        'K8sLockTelemetryModule needs the package @opentelemetry/api, which can not be loaded: install it, or leave the module out',
+        'K8sLockTelemetryModule needs the package @opentelemetry/api, which cannot be loaded: install it, or remove the module',
       ],
       { cause: error },
     );

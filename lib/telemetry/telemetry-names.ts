@@ -1,9 +1,8 @@
 /**
  * The names of all metrics, attributes and span events. Names of OpenTelemetry's semantic conventions are
- * used where there are any; the others begin with `k8s_lock`.
+ * used if there are any; the others begin with `k8s_lock`.
  *
- * Holder identities, fencing tokens and other values that differ each time have no name here and are never
- * recorded.
+ * Values of high cardinality (holder identities, fencing tokens) have no name here and are never recorded.
  */
 import type { Attributes } from '@opentelemetry/api';
 import type { LockReference } from '../lock.errors.js';
@@ -20,7 +19,7 @@ export const METRIC = {
   acquisitions: 'k8s_lock.acquisitions',
   /** `k8s_lock.acquisition.outcome` */
   waitDuration: 'k8s_lock.wait.duration',
-  /** `error.type`: why the lock was lost, if it was */
+  /** `error.type`: the reason, if the lock was lost */
   holdDuration: 'k8s_lock.hold.duration',
   /** `error.type`, if the renewal failed */
   renewals: 'k8s_lock.renewals',
@@ -44,12 +43,12 @@ export const SPAN_EVENT = {
   lost: 'k8s_lock.lost',
 } as const;
 
-/** The outcome of a call, with underscores as the conventions ask for. */
+/** The outcome of a call, with underscores as the conventions require. */
 export function outcomeOf(end: CallEnd | 'acquired'): string {
   return end.replaceAll('-', '_');
 }
 
-/** The attributes by which the time series of locks differ. */
+/** The attributes that identify the time series of a lock. */
 export function seriesOf(
   { namespace }: Pick<LockReference, 'namespace'>,
   label: string | undefined,

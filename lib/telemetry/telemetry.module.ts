@@ -1,4 +1,4 @@
-/** The module that turns telemetry on: imported beside K8sLockModule. */
+/** K8sLockTelemetryModule, which enables metrics and spans. */
 import {
   ConfigurableModuleBuilder,
   Module,
@@ -26,7 +26,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE } =
 @Module({
   providers: [
     {
-      // Made with the other providers, and so before the first lock and the first request.
+      // Created with the other providers, and so before the first lock and the first request.
       provide: Symbol('K8S_LOCK_TELEMETRY'),
       useFactory: startTelemetry,
       inject: [LockService, MODULE_OPTIONS_TOKEN],

@@ -2,7 +2,7 @@
 import type { MeterProvider, TracerProvider } from '@opentelemetry/api';
 import type { LockReference } from '../lock.errors.js';
 
-/** What `K8sLockTelemetryModule.forRoot()` takes; all of it is optional. */
+/** The options of `K8sLockTelemetryModule.forRoot()`; all are optional. */
 export interface K8sLockTelemetryOptions {
   /**
    * The name of a lock in metrics and in names of spans. Undefined leaves the name out and counts all such

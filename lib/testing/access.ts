@@ -1,32 +1,32 @@
-/** Who a request comes from and what it may do: bearer tokens, rights, and the review of one's own rights. */
+/** Authenticates bearer tokens, authorizes requests, and answers SelfSubjectAccessReviews. */
 import { ApiError, invalid } from './api-status.js';
 import { isObject, parseJson } from './lease-codec.js';
 
-/** One thing that somebody wants to do. */
+/** One access to authorize. */
 export interface Access {
   user: string;
   /** `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`. */
   verb: string;
-  /** API group, for instance `coordination.k8s.io`; empty for what is no resource. */
+  /** API group, for instance `coordination.k8s.io`; empty for a path that is no resource. */
   group: string;
-  /** For instance `leases`; the path of what is no resource. */
+  /** For instance `leases`; the path itself if it is no resource. */
   resource: string;
   /** Absent for all namespaces. */
   namespace?: string;
-  /** Absent where the verb is not about one object. */
+  /** Absent if the verb is not about one object. */
   name?: string;
 }
 
 export interface AccessOptions {
   /** Bearer token to user. Default: every token is accepted, and names its user. */
   tokens?: ReadonlyMap<string, string>;
-  /** Default: everybody may do everything. */
+  /** Default: every access is allowed. */
   allow?: (access: Access) => boolean;
 }
 
 const ANONYMOUS = 'system:anonymous';
 
-/** The user that an Authorization header names, anonymous without one; undefined when it is refused. */
+/** The user of an Authorization header, anonymous without one; undefined if the token is unknown. */
 export function authenticate(
   header: string | undefined,
   { tokens }: AccessOptions,
@@ -38,7 +38,7 @@ export function authenticate(
   return tokens ? tokens.get(token) : token;
 }
 
-/** Who has no token may do nothing on a server that knows tokens. */
+/** On a server with `tokens`, anonymous requests may do nothing. */
 function isAllowed(access: Access, { tokens, allow }: AccessOptions): boolean {
   if (tokens && access.user === ANONYMOUS) {
     return false;
@@ -46,7 +46,7 @@ function isAllowed(access: Access, { tokens, allow }: AccessOptions): boolean {
   return allow?.(access) ?? true;
 }
 
-/** @throws {@link ApiError} 403 when the user may not. */
+/** @throws {@link ApiError} 403 if the access is not allowed. */
 export function authorize(access: Access, options: AccessOptions): void {
   if (isAllowed(access, options)) {
     return;

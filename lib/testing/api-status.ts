@@ -1,4 +1,4 @@
-/** The `Status` objects in which the API server reports every failure, and the error that carries one. */
+/** Builds the `Status` objects with which the API server reports failures, and the error that carries one. */
 
 /** Group and plural name, as the API server quotes them in its messages. */
 const LEASES = {
@@ -16,7 +16,7 @@ export interface StatusCause {
   field?: string;
 }
 
-/** What the API server answers in place of the object asked for (`v1` `Status`). */
+/** The `v1` `Status` that the API server answers instead of the requested object. */
 export interface Status {
   kind: 'Status';
   apiVersion: 'v1';
@@ -141,14 +141,14 @@ export const conflict = (name: string, why: string) =>
     leaseDetails(name),
   );
 
-/** The compare-and-swap failed: somebody else wrote first. */
+/** The compare-and-swap failed: another client wrote first. */
 export const modified = (name: string) =>
   conflict(
     name,
     'the object has been modified; please apply your changes to the latest version and try again',
   );
 
-/** A deletion named another uid or version than the stored one's. */
+/** The precondition of a deletion names another uid or resourceVersion than the stored one. */
 export const preconditionFailed = (
   name: string,
   what: 'UID' | 'ResourceVersion',
@@ -162,7 +162,7 @@ export const preconditionFailed = (
     { name, group: LEASES.group, kind: 'Lease' },
   );
 
-/** The resourceVersion asked for is no longer in the history. */
+/** The requested resourceVersion is no longer in the history. */
 export const expired = (asked: bigint, oldest: bigint) =>
   new ApiError(
     410,
@@ -197,7 +197,7 @@ export const notAcceptable = (available: readonly string[]) =>
     {},
   );
 
-/** The resourceVersion asked for does not exist yet. */
+/** The requested resourceVersion does not exist yet. */
 export const tooLargeVersion = (asked: bigint, current: bigint) =>
   new ApiError(
     504,
@@ -221,7 +221,7 @@ export const unsupportedMediaType = (accepted: readonly string[]) =>
     `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`,
   );
 
-/** 422: the object breaks a rule; one cause a faulty field. */
+/** 422: the object breaks rules; there is one cause for each faulty field. */
 export function invalid(
   kind: string,
   name: string,

@@ -1,4 +1,4 @@
-/** The configuration that leads to the embedded server: what client-node would make of its kubeconfig, without client-node. */
+/** The configuration for the embedded server, equal to client-node's KubeConfig but without loading client-node. */
 import type { RequestOptions } from 'node:https';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
 
@@ -20,7 +20,7 @@ export class EmbeddedKubeConfig implements KubeConfigLike {
   }
 
   getCurrentCluster(): { server: string; skipTLSVerify: boolean } {
-    // Without it plain HTTP is refused.
+    // Plain HTTP is refused without skipTLSVerify.
     return { server: this.server, skipTLSVerify: true };
   }
 

@@ -1,22 +1,22 @@
-/** Switches that make the server misbehave on purpose, each for the requests it is meant for. */
+/** Injects faults into the requests that match: delays, holds, broken connections, wrong answers. */
 import {
   matches,
   type ReceivedRequest,
   type RequestMatch,
 } from './requests.js';
 
-/** Before the request is applied to what is stored, or after it was (the answer is affected only). */
+/** Before the request is applied to the storage, or after (then only the answer is affected). */
 export type FaultPhase = 'before' | 'after';
 
-/** What goes wrong. Of several that meet the same request, each takes effect in the order of injection. */
+/** A fault. If several match the same request, they take effect in the order of injection. */
 export type Fault =
-  /** The request is applied, or its answer sent, so many milliseconds late; even when the client is gone by then. */
+  /** The request is applied, or its answer sent, this many milliseconds late; even if the client is gone by then. */
   | { kind: 'delay'; before?: number; after?: number }
-  /** The request waits until {@link InjectedFault.release}; it is applied then, even when the client is gone. */
+  /** The request waits until {@link InjectedFault.release}; it is applied then, even if the client is gone. */
   | { kind: 'hold'; when: FaultPhase }
   /** The connection breaks: unapplied, or applied but unanswered, or with half of the answer sent. */
   | { kind: 'drop'; when: FaultPhase | 'mid-answer' }
-  /** Another status is answered, with a proper `Status` object. */
+  /** The answer is an error status with a proper `Status` object. */
   | {
       kind: 'status';
       code: number;
@@ -28,7 +28,7 @@ export type Fault =
       /** Default `before`: not applied. */
       when?: FaultPhase;
     }
-  /** This text is answered in place of what belongs there. */
+  /** The answer has this text as its body. */
   | {
       kind: 'answer';
       body: string;
@@ -39,28 +39,28 @@ export type Fault =
       /** Default `before`: not applied. */
       when?: FaultPhase;
     }
-  /** Watches stay open and nothing arrives, not even their end: events are lost. Each is one hit. */
+  /** Watches stay open but lose every event, even their end. Each lost event is one hit. */
   | { kind: 'silence' }
-  /** Events of watches, and their end, arrive so many milliseconds late. Each is one hit. */
+  /** Events of watches, and their end, arrive this many milliseconds late. Each is one hit. */
   | { kind: 'lag'; delay: number };
 
-/** Which requests a fault meets; by default all, until it is removed. */
+/** The requests that a fault affects; by default all, until the fault is removed. */
 export interface FaultMatch extends RequestMatch {
-  /** Lets this many requests that fit pass first. Default 0. */
+  /** Number of matching requests that pass first. Default 0. */
   skip?: number;
-  /** Meets this many, then no more. Default: no limit. */
+  /** Number of requests that are affected. Default: no limit. */
   times?: number;
 }
 
-/** A fault that was switched on. */
+/** An injected fault. */
 export interface InjectedFault extends Disposable {
-  /** How often it took effect: on a request, or on an event of a watch. */
+  /** How often the fault took effect, on a request or on an event of a watch. */
   readonly hits: number;
-  /** Resolves once it has taken effect `count` times (default 1), with the latest request. */
+  /** Resolves once the fault has taken effect `count` times (default 1), with the latest request. */
   hit(count?: number): Promise<ReceivedRequest>;
-  /** Lets those go on that a `hold` holds now; later ones are still held. */
+  /** Lets the requests continue that a `hold` holds now; later ones are still held. */
   release(): void;
-  /** Switches it off, and lets go what it holds. */
+  /** Removes the fault, and releases the requests it holds. */
   remove(): void;
 }
 
@@ -90,7 +90,7 @@ class ActiveFault<F extends Fault = Fault> implements InjectedFault {
     private readonly detach: () => void,
   ) {}
 
-  /** Whether it is meant for this request. */
+  /** Whether the fault applies to this request. */
   takes(request: ReceivedRequest): boolean {
     const { skip = 0, times = Infinity } = this.match;
     if (this.taken >= times || !matches(this.match, request)) {
@@ -104,7 +104,7 @@ class ActiveFault<F extends Fault = Fault> implements InjectedFault {
     return true;
   }
 
-  /** Called when it takes effect. */
+  /** Counts a hit. */
   strike(request: ReceivedRequest): void {
     this.hits += 1;
     this.latest = request;
@@ -148,14 +148,14 @@ class ActiveFault<F extends Fault = Fault> implements InjectedFault {
   }
 }
 
-/** The faults that are meant for a request, chosen when it arrived. */
+/** The faults that apply to a request, chosen when it arrived. */
 export class MetFaults {
   constructor(
     private readonly request: ReceivedRequest,
     private readonly met: readonly ActiveFault<RequestFault>[],
   ) {}
 
-  /** Lives through one phase: waits what is to be waited. @returns how the request is cut short, if it is. */
+  /** Applies the faults of one phase, including delays. @returns how the request is cut short, if it is. */
   async pass(phase: FaultPhase): Promise<FaultOutcome | undefined> {
     for (const active of this.met) {
       const { fault } = active;
@@ -182,7 +182,7 @@ export class MetFaults {
   }
 }
 
-/** When a fault strikes; a delay may do so in both phases. */
+/** The phase in which a fault takes effect; a delay may do so in both. */
 function phaseOf(
   fault: RequestFault,
   phase: FaultPhase,
@@ -198,7 +198,7 @@ function phaseOf(
  * The faults of a server.
  *
  * @example
- * // The write lands, its answer does not: once, for the Lease `nightly`.
+ * // One write of the Lease `nightly` is applied, but its answer is lost.
  * server.faults.inject(
  *   { kind: 'drop', when: 'after' },
  *   { verb: 'update', name: 'nightly', times: 1 },
@@ -208,14 +208,14 @@ export class Faults {
   private readonly onRequests = new Set<ActiveFault<RequestFault>>();
   private readonly onWatches = new Set<ActiveFault<WatchFault>>();
 
-  /** Switches a fault on for the requests that fit `match`; by default for all, until it is removed. */
+  /** Injects a fault into the requests that match; by default into all, until the fault is removed. */
   inject(fault: Fault, match: FaultMatch = {}): InjectedFault {
     return isWatchFault(fault)
       ? activate(this.onWatches, fault, match)
       : activate(this.onRequests, fault, match);
   }
 
-  /** Switches all faults off. */
+  /** Removes all faults. */
   clear(): void {
     for (const active of this.onRequests) {
       active.remove();
@@ -225,7 +225,7 @@ export class Faults {
     }
   }
 
-  /** Called by the server: the faults that a request meets, undefined when there is none. */
+  /** Called by the server: the faults for a request; undefined if there are none. */
   meet(request: ReceivedRequest): MetFaults | undefined {
     if (this.onRequests.size === 0) {
       return undefined;
@@ -234,7 +234,7 @@ export class Faults {
     return met.length > 0 ? new MetFaults(request, met) : undefined;
   }
 
-  /** Called by the server: what happens to an event of a watch. @returns its delay in milliseconds, or `lost`. */
+  /** Called by the server for an event of a watch. @returns the event's delay in milliseconds, or `lost`. */
   meetEvent(watch: ReceivedRequest): number | 'lost' {
     let delay = 0;
     for (const active of this.onWatches) {

@@ -1,4 +1,4 @@
-/** HTTP on top of the API: who may do what, where faults strike, and how answers are written. */
+/** Serves the API over HTTP: reads requests, checks rights, applies faults, and writes answers. */
 import type {
   IncomingHttpHeaders,
   IncomingMessage,
@@ -25,7 +25,7 @@ const JSON_TYPE = 'application/json';
 const TEXT = { 'Content-Type': 'text/plain; charset=utf-8' };
 const OK: Answer = { code: 200, body: 'ok', headers: TEXT };
 
-/** What everybody may read, as on a real server. */
+/** Paths that any client may read, as on a real server. */
 const PUBLIC_PATHS: Readonly<Record<string, Answer>> = {
   '/version': {
     code: 200,
@@ -40,7 +40,7 @@ const PUBLIC_PATHS: Readonly<Record<string, Answer>> = {
   '/readyz': OK,
 };
 
-/** The usual reason of a status that a fault names by its code alone. */
+/** The usual reason of each status code, for faults that give only the code. */
 const REASONS: Readonly<Record<number, string>> = {
   400: 'BadRequest',
   401: 'Unauthorized',
@@ -55,10 +55,10 @@ const REASONS: Readonly<Record<number, string>> = {
   504: 'Timeout',
 };
 
-/** The answer, or for a watch what starts it. */
+/** The answer, or a function that starts the watch. */
 type Outcome = Answer | ((response: ServerResponse) => void);
 
-/** A request's body; undefined when it is over the limit. */
+/** Reads a request's body; undefined if it is over the limit. */
 function readBody(message: IncomingMessage): Promise<string | undefined> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
@@ -86,7 +86,7 @@ export class HttpFront {
     private readonly access: AccessOptions,
   ) {}
 
-  /** Gives a TCP connection its number. */
+  /** Assigns a TCP connection its number. */
   connected(socket: Socket, id: number): void {
     this.connectionIds.set(socket, id);
   }
@@ -186,7 +186,7 @@ export class HttpFront {
     };
   }
 
-  /** Answers as a fault wants it. */
+  /** Answers as the fault says. */
   private fail(
     request: ReceivedRequest,
     response: ServerResponse,

@@ -1,4 +1,4 @@
-/** A Kubernetes API server for Leases alone, in this process: for tests that need a real one's answers. */
+/** LeaseApiServer: an HTTP server that answers for Leases as the Kubernetes API server does, for tests. */
 import { findObjectFaults, throwFaults } from '../k8s-lock.options.js';
 import { createServer, type Server } from 'node:http';
 import type { Socket } from 'node:net';
@@ -13,44 +13,44 @@ import { LeaseStorage } from './lease-storage.js';
 import { RequestLog, type RequestMatch } from './requests.js';
 import { Watches, type WatchEnd } from './watches.js';
 
-/** How a {@link LeaseApiServer} is set up; all of it is optional. */
+/** The options of a {@link LeaseApiServer}; all are optional. */
 export interface LeaseApiServerOptions {
   /** TCP port on 127.0.0.1. Default 0: a free one. */
   port?: number;
   /**
-   * The namespaces that exist: a write in another is answered with 404, a creation in one that
-   * terminates with 403. The map may change while the server runs. Default: all exist.
+   * The namespaces that exist. A write in another namespace gets a 404, a creation in a terminating
+   * namespace a 403. The map may change while the server runs. Default: all exist.
    */
   namespaces?: ReadonlyMap<string, NamespacePhase>;
-  /** Bearer token to user name; another is answered with 401, none with 403. Default: every token is accepted and names its user. */
+  /** Bearer token to user name; an unknown token gets a 401, a request without one a 403. Default: every token is accepted and names its user. */
   tokens?: Record<string, string>;
-  /** Decides about each request, and answers SelfSubjectAccessReviews; false is 403. Default: all is allowed. */
+  /** Authorizes each request, and answers SelfSubjectAccessReviews; false means 403. Default: everything is allowed. */
   allow?: (access: Access) => boolean;
-  /** The resourceVersion before the first write. Default 990, so that a comparison as text goes wrong soon. */
+  /** The resourceVersion before the first write. Default 990, so that a comparison as text fails after a few writes. */
   firstVersion?: bigint;
-  /** How many changes a watch may be behind at least before its resourceVersion has expired (410). Default 1000. */
+  /** A watch may be at least this many changes behind before its resourceVersion has expired (410). Default 1000. */
   historySize?: number;
-  /** How many requests {@link LeaseApiServer.requests} keeps at least. Default 100 000. */
+  /** The least number of requests that {@link LeaseApiServer.requests} keeps. Default 100 000. */
   requestLogSize?: number;
   /** Keep `spec.strategy` and `spec.preferredHolder`, which a cluster without the feature gate drops. Default false. */
   coordinatedLeaderElection?: boolean;
 }
 
-/** Who a kubeconfig is for. */
+/** The options of a kubeconfig. */
 export interface KubeConfigOptions {
   /** The context's namespace. Default `default`. */
   namespace?: string;
-  /** The user; faults, rights and recorded requests can be told apart by it. Default `test`. */
+  /** The user, by which faults, rights and recorded requests can be distinguished. Default `test`. */
   user?: string;
 }
 
 /**
- * An HTTP server that answers for Leases what the Kubernetes API server answers: versions, uids,
- * conflicts, validation, watches, errors. A contract suite that also runs against the real
- * kube-apiserver keeps the two alike. It keeps everything in memory and listens on 127.0.0.1 only.
+ * An HTTP server that answers for Leases as the Kubernetes API server does: versions, uids, conflicts,
+ * validation, watches, errors. One contract suite runs against this server and the real kube-apiserver.
+ * It keeps everything in memory and listens on 127.0.0.1 only.
  *
- * Not there: other resources than Leases, server-side apply, YAML and protobuf, managedFields, and lists
- * of a past version.
+ * Not supported: resources other than Leases, server-side apply, YAML and protobuf, managedFields, and
+ * lists of a past version.
  *
  * @example
  * await using server = await LeaseApiServer.start();
@@ -59,9 +59,9 @@ export interface KubeConfigOptions {
  * }).compile();
  */
 export class LeaseApiServer implements AsyncDisposable {
-  /** Switches that make requests fail. */
+  /** Injects faults into requests. */
   readonly faults = new Faults();
-  /** What was received. */
+  /** The received requests. */
   readonly requests: RequestLog;
 
   private readonly storage: LeaseStorage;
@@ -93,7 +93,7 @@ export class LeaseApiServer implements AsyncDisposable {
         ...(allow && { allow }),
       },
     );
-    // Like the real one, it does not announce how long it keeps an idle connection.
+    // Like the real server, it does not announce its keep-alive timeout.
     this.http = createServer(
       { keepAliveTimeout: 0 },
       (message, response) => void front.handle(message, response),
@@ -105,19 +105,19 @@ export class LeaseApiServer implements AsyncDisposable {
     });
   }
 
-  /** Starts a server; it is ready when the promise resolves. */
+  /** Starts a server, which is ready when the promise resolves. */
   static async start(
     options: LeaseApiServerOptions = {},
   ): Promise<LeaseApiServer> {
     throwFaults(
-      findObjectFaults('what LeaseApiServer.start() is given', options),
+      findObjectFaults('the argument of LeaseApiServer.start()', options),
     );
     const server = new LeaseApiServer(options);
     await server.acceptConnections();
     return server;
   }
 
-  /** Where it listens, for instance `http://127.0.0.1:40123`. Stays the same while it refuses connections. */
+  /** The server's address, for instance `http://127.0.0.1:40123`. It stays the same while the server refuses connections. */
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }
@@ -132,13 +132,13 @@ export class LeaseApiServer implements AsyncDisposable {
     return { open: this.sockets.size, accepted: this.accepted };
   }
 
-  /** A stored Lease, read past HTTP and faults; undefined when there is none. */
+  /** A stored Lease, read without HTTP and faults; undefined if there is none. */
   lease(key: LeaseKey): StoredLease | undefined {
     const stored = this.storage.get(key)?.lease;
     return stored && structuredClone(stored);
   }
 
-  /** The stored Leases of one namespace or of all, read past HTTP and faults. */
+  /** The stored Leases of one namespace or of all, read without HTTP and faults. */
   leases(namespace?: string): StoredLease[] {
     return this.storage
       .list(namespace)
@@ -146,8 +146,8 @@ export class LeaseApiServer implements AsyncDisposable {
   }
 
   /**
-   * A configuration that leads here, for `K8sLockModule.forRoot()`. It does not load
-   * `@kubernetes/client-node`, so it works under Jest, too; a `KubeConfig` of that package is made from
+   * A configuration for this server, for `K8sLockModule.forRoot()`. It does not load
+   * `@kubernetes/client-node`, so it works under Jest, too. To get a `KubeConfig` of that package, load
    * {@link kubeConfigYaml}.
    */
   async kubeConfig({
@@ -158,7 +158,7 @@ export class LeaseApiServer implements AsyncDisposable {
   }
 
   /**
-   * The text of a kubeconfig file that leads here, for child processes.
+   * The text of a kubeconfig file for this server, for child processes.
    *
    * @example
    * await writeFile(path, server.kubeConfigYaml({ namespace: 'jobs', user: 'pod-a' }));
@@ -171,7 +171,7 @@ export class LeaseApiServer implements AsyncDisposable {
     const config = {
       apiVersion: 'v1',
       kind: 'Config',
-      // Without it client-node refuses to talk plain HTTP.
+      // Without skipTLSVerify client-node refuses plain HTTP.
       clusters: [
         {
           name: 'embedded',
@@ -198,7 +198,7 @@ export class LeaseApiServer implements AsyncDisposable {
     this.requireTokens().delete(token);
   }
 
-  /** Forgets the history: a watch from a resourceVersion before the present one is answered with 410. */
+  /** Clears the history: a watch from a resourceVersion before the present one gets a 410. */
   compact(): void {
     this.storage.compact();
   }
@@ -209,7 +209,7 @@ export class LeaseApiServer implements AsyncDisposable {
   }
 
   /**
-   * Breaks the open watches that fit. @returns how many.
+   * Breaks the open watches that match. @returns their number.
    *
    * @param how `end` as after an hour (default), `reset` as by a broken connection, `expired` with
    * a 410 in the stream.
@@ -225,7 +225,7 @@ export class LeaseApiServer implements AsyncDisposable {
     }
   }
 
-  /** Resets every open connection and refuses new ones, as when the API server is down. What is stored stays. */
+  /** Resets every open connection and refuses new ones, as when the API server is down. Stored Leases stay. */
   async refuseConnections(): Promise<void> {
     const closed = new Promise<void>((resolve) =>
       this.http.close(() => resolve()),
@@ -249,7 +249,7 @@ export class LeaseApiServer implements AsyncDisposable {
     }
   }
 
-  /** Closes every connection and stops. What a fault holds by then is never applied. */
+  /** Closes every connection and stops. Requests that a fault still holds are never applied. */
   async stop(): Promise<void> {
     if (this.http.listening) {
       await this.refuseConnections();

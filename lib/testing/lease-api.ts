@@ -1,4 +1,4 @@
-/** The verbs on Leases: from a request to its answer, without any HTTP connection. */
+/** Implements the verbs on Leases, from a parsed request to its answer, without HTTP. */
 import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import * as status from './api-status.js';
 import {
@@ -23,22 +23,22 @@ import type { WatchOptions } from './watches.js';
 /** Whether a namespace takes new objects. */
 export type NamespacePhase = 'Active' | 'Terminating';
 
-/** What is answered. */
+/** The answer to a request. */
 export interface Answer {
   code: number;
   body: string;
   headers?: Record<string, string | string[]>;
 }
 
-/** The parts of a request that decide about its answer. */
+/** The parts of a request on which its answer depends. */
 export interface ApiRequest {
   namespace?: string;
   name?: string;
   query: URLSearchParams;
-  /** In lower case, without parameters; empty when the request names none. */
+  /** In lower case, without parameters; empty if the request has none. */
   contentType: string;
   body: string;
-  /** Called before an update creates; throws when the user may not create. */
+  /** Called before an update creates a Lease; throws if the user may not create. */
   authorizeCreation?: () => void;
 }
 
@@ -49,7 +49,7 @@ const ACCEPTED_TYPES = [
   'application/vnd.kubernetes.protobuf',
 ];
 const JSON_PATCH = 'application/json-patch+json';
-/** A strategic merge patch merges lists by key; a Lease has none that anybody patches. */
+/** A strategic merge patch would merge lists by key, but clients patch no lists of a Lease. */
 const MERGE_PATCHES = [
   'application/merge-patch+json',
   'application/strategic-merge-patch+json',
@@ -58,7 +58,7 @@ const MERGE_PATCHES = [
 export class LeaseApi {
   constructor(
     private readonly storage: LeaseStorage,
-    /** Those that exist; undefined: all do. */
+    /** The namespaces that exist; undefined: all do. */
     private readonly namespaces:
       ReadonlyMap<string, NamespacePhase> | undefined,
   ) {}
@@ -165,7 +165,7 @@ export class LeaseApi {
     return { code: 200, body: JSON.stringify(done) };
   }
 
-  /** Reads what a watch asks for. @throws {@link status.ApiError} when it can't be read. */
+  /** Reads the options of a watch. @throws {@link status.ApiError} if they are invalid. */
   watchOptions({ namespace, query }: ApiRequest): WatchOptions {
     return watchOptions(query, namespace);
   }
@@ -322,7 +322,7 @@ function applyPatch(
   }
 }
 
-/** Reads a patched Lease, answering 422 where the patch made it no Lease. */
+/** Reads a patched Lease, answering 422 if the result is not a Lease. */
 function readPatched(
   patched: Record<string, unknown>,
   options: WriteOptions,

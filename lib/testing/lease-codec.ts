@@ -2,7 +2,7 @@
 import { badRequest } from './api-status.js';
 import { parseMicroTime } from './micro-time.js';
 
-/** What a client may write into the metadata of a Lease. */
+/** The metadata fields of a Lease that a client may write. */
 export interface MetadataFields {
   name: string;
   generateName: string;
@@ -30,7 +30,7 @@ interface OwnerReference {
   blockOwnerDeletion: boolean;
 }
 
-/** What a client may write into the spec of a Lease. */
+/** The spec fields of a Lease that a client may write. */
 export interface SpecFields {
   holderIdentity: string;
   leaseDurationSeconds: number;
@@ -45,7 +45,7 @@ export interface SpecFields {
 export interface DecodedLease {
   metadata: Partial<MetadataFields>;
   spec: Partial<SpecFields>;
-  /** Paths of the fields that no Lease has; they are dropped. */
+  /** Paths of the unknown fields, which are dropped. */
   unknownFields: string[];
 }
 
@@ -242,7 +242,7 @@ const readMetadata = struct<MetadataFields>('v1.ObjectMeta', {
     'v1.OwnerReference',
   ),
   finalizers: list(text, 'string'),
-  // Known, but who manages which field is not tracked here.
+  // A known field, but managers are not tracked here.
   managedFields: () => undefined,
 });
 
@@ -256,7 +256,7 @@ const readSpec = struct<SpecFields>('v1.LeaseSpec', {
   preferredHolder: optionalText,
 });
 
-/** Parses a body as JSON, answering 400 where it is none. */
+/** Parses a body as JSON, answering 400 if it is not JSON. */
 export function parseJson(body: string): unknown {
   try {
     return JSON.parse(body);
@@ -265,7 +265,7 @@ export function parseJson(body: string): unknown {
   }
 }
 
-/** Reads a Lease. @throws {@link DecodeError} where a value is of the wrong type. */
+/** Reads a Lease. @throws {@link DecodeError} if a value has the wrong type. */
 export function readLease(value: JsonObject): DecodedLease {
   const decoded: DecodedLease = { metadata: {}, spec: {}, unknownFields: [] };
   const { unknownFields } = decoded;
@@ -281,7 +281,7 @@ export function readLease(value: JsonObject): DecodedLease {
   return decoded;
 }
 
-/** Reads the Lease that a create or update carries, answering 400 where it is none. */
+/** Reads the Lease of a create or update, answering 400 if it is not a Lease. */
 export function decodeLease(body: string): DecodedLease {
   const value = parseJson(body) ?? {};
   if (!isObject(value)) {

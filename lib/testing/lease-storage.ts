@@ -1,4 +1,4 @@
-/** The stored Leases: compare-and-swap by one global version, and the history that watches read. */
+/** Stores Leases: compare-and-swap by one global version, and the history that watches read. */
 import { randomUUID } from 'node:crypto';
 import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import * as status from './api-status.js';
@@ -19,7 +19,7 @@ export interface StoredEntry {
 export type StorageEvent = { readonly version: bigint } & (
   | {
       readonly deleted: false;
-      /** What was stored; absent for a creation. */
+      /** The entry before the change; absent for a creation. */
       readonly before?: StoredEntry;
       readonly after: StoredEntry;
     }
@@ -30,7 +30,7 @@ export type StorageEvent = { readonly version: bigint } & (
     }
 );
 
-/** What must still be true of the stored Lease for a deletion to happen. */
+/** The conditions of a deletion. */
 export interface DeletePrecondition {
   uid?: string;
   resourceVersion?: string;
@@ -39,7 +39,7 @@ export interface DeletePrecondition {
 export interface StorageOptions {
   /** The resourceVersion before the first write. */
   firstVersion: bigint;
-  /** How many changes a watch may be behind at least. */
+  /** A watch may be at least this many changes behind. */
   historySize: number;
   /** Keep `spec.strategy` and `spec.preferredHolder`, as a cluster with the feature gate CoordinatedLeaderElection does. */
   coordinatedLeaderElection: boolean;
@@ -53,7 +53,7 @@ export const storageKey = ({
   name: string;
 }) => `${namespace ?? ''}/${name}`;
 
-/** What etcd stores in one value, in bytes. */
+/** etcd's limit for one value, in bytes. */
 const SIZE_LIMIT = 1.5 * 1024 * 1024;
 
 /** A Lease that is about to be stored. */
@@ -138,7 +138,7 @@ export class LeaseStorage {
     return this.write(key, fresh, undefined, dryRun);
   }
 
-  /** @throws {@link status.ApiError} 409 when another Lease is stored under this key, or none. */
+  /** @throws {@link status.ApiError} 409 if another Lease is stored under this key, or none. */
   requireUid(key: LeaseKey, uid: string): void {
     const stored = this.get(key)?.lease.metadata.uid ?? '';
     if (uid === stored) {
@@ -151,8 +151,8 @@ export class LeaseStorage {
   }
 
   /**
-   * Replaces a Lease, or creates it where none is stored: then the resourceVersion it carries
-   * counts for nothing: only {@link requireUid} keeps a deleted one from coming back.
+   * Replaces a Lease, or creates it if none is stored. A creation ignores the resourceVersion of the
+   * request, so only {@link requireUid} prevents it from recreating a deleted Lease.
    */
   update(
     key: LeaseKey,
@@ -189,7 +189,7 @@ export class LeaseStorage {
     if (going) {
       requireNoNewFinalizers(stored, next);
       if (!next.metadata.finalizers?.length) {
-        // The last finalizer is gone, and with it the Lease: nothing is stored of this write.
+        // The last finalizer is gone, so the Lease is deleted and nothing is stored.
         if (!dryRun) {
           this.remove(key, existing);
         }
@@ -203,7 +203,7 @@ export class LeaseStorage {
     return { entry, created: false };
   }
 
-  /** @returns what was stored, or while it has finalizers what is */
+  /** @returns the deleted entry, or the stored one if finalizers keep it */
   delete(
     key: LeaseKey,
     precondition: DeletePrecondition = {},
@@ -251,7 +251,7 @@ export class LeaseStorage {
     this.record({ version, before: existing, deleted: true });
   }
 
-  /** The changes after a version. @throws {@link status.ApiError} 410 where the history no longer reaches back. */
+  /** The changes after a version. @throws {@link status.ApiError} 410 if the history does not reach back that far. */
   since(version: bigint): StorageEvent[] {
     if (version < this.oldest) {
       throw status.expired(version, this.oldest);
@@ -259,13 +259,13 @@ export class LeaseStorage {
     return this.history.filter((event) => event.version > version);
   }
 
-  /** Calls `listener` with every change, in the same turn in which it is written. @returns how to stop. */
+  /** Calls `listener` with every change, in the same turn in which it is written. @returns a function that unsubscribes. */
   subscribe(listener: (event: StorageEvent) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** Forgets the history: a watch from any version before the current one is answered with 410. */
+  /** Clears the history: a watch from any version before the current one gets a 410. */
   compact(): void {
     this.history = [];
     this.oldest = this.current;
@@ -289,7 +289,7 @@ export class LeaseStorage {
     return fresh;
   }
 
-  /** Without the fields of coordinated leader election, unless that is on or they are stored already. */
+  /** Drops the fields of coordinated leader election, unless the feature is on or they are stored already. */
   private gated(
     spec: Partial<SpecFields>,
     stored?: StoredLease,
@@ -334,7 +334,7 @@ export class LeaseStorage {
 
   private record(event: StorageEvent): void {
     this.history.push(event);
-    // Twice the size before it is cut, so that most writes do not move the array.
+    // The history grows to twice its size before it is cut, so that most writes do not move the array.
     if (this.history.length >= 2 * this.options.historySize) {
       const dropped = this.history.length - this.options.historySize;
       this.oldest = this.history[dropped - 1]!.version;
@@ -349,7 +349,7 @@ export class LeaseStorage {
 /** In whole seconds. */
 const now = (): string => new Date().toISOString().replace(/\.\d+Z$/, 'Z');
 
-/** What a Lease carries that was deleted and stays for its finalizers. */
+/** The deletion fields of a deleted Lease that finalizers keep. */
 function deletionOf({ metadata }: StoredLease) {
   const { deletionTimestamp } = metadata;
   return typeof deletionTimestamp === 'string'
@@ -379,7 +379,7 @@ function requireNoNewFinalizers(stored: StoredLease, next: Draft): void {
   }
 }
 
-/** The compare-and-swap: only who knows the present version may write. */
+/** The compare-and-swap: a write must name the present resourceVersion. */
 function requireVersion({ metadata }: StoredLease, given = '0'): void {
   if (!/^\d+$/.test(given)) {
     throw new status.ApiError(
@@ -403,7 +403,7 @@ function requireVersion({ metadata }: StoredLease, given = '0'): void {
   }
 }
 
-/** What only the server sets must not come back changed; a creationTimestamp is merely ignored. */
+/** Fields that only the server sets must not change; a changed creationTimestamp is ignored. */
 function requireImmutable(
   stored: StoredLease,
   { metadata }: DecodedLease,

@@ -1,4 +1,4 @@
-/** The rules a Lease must keep, with the API server's own words for each breach. */
+/** Validates a Lease by the API server's rules, with the API server's messages. */
 import type { StatusCause } from './api-status.js';
 import type {
   DecodedLease,
@@ -135,7 +135,7 @@ function metadataCauses(
   if (isNew) {
     const { name = '', generateName = '', namespace = '' } = metadata;
     if (generateName !== '') {
-      // A dash at its end is inside of the name that is made from it.
+      // A trailing dash is allowed, since characters follow it in the generated name.
       const prefix = generateName.replace(/.-$/, 'a');
       check('metadata.generateName', generateName, subdomainFaults(prefix));
     }
@@ -258,7 +258,7 @@ function strategyCauses(strategy: string): StatusCause[] {
   ];
 }
 
-/** Every rule that the Lease breaks; empty when it may be stored. A name is judged on creation only. */
+/** Every rule that the Lease breaks; empty if it is valid. The name is checked only on creation. */
 export function validateLease(
   { metadata, spec }: Pick<DecodedLease, 'metadata' | 'spec'>,
   { isNew }: { isNew: boolean },

@@ -1,8 +1,8 @@
-/** MicroTime: RFC 3339 with exactly six fraction digits, read with the strictness and the words of Go's `time.Parse`. */
+/** Parses MicroTime (RFC 3339 with exactly six fraction digits) as strictly as Go's `time.Parse`, with its messages. */
 
 const LAYOUT = '2006-01-02T15:04:05.000000Z07:00';
 
-/** The elements of the layout: as Go writes them, what they match, and the range of their number. */
+/** The elements of the layout: Go's notation, the pattern, and the range of the number. */
 const ELEMENTS: readonly {
   element: string;
   pattern: RegExp;
@@ -23,13 +23,13 @@ const ELEMENTS: readonly {
   { element: 'Z07:00', pattern: /^(?:Z|[+-]\d\d:\d\d)/ },
 ];
 
-/** Go's zero time, which is stored as no time at all. */
+/** Go's zero time, which is stored as null. */
 const ZERO = '0001-01-01T00:00:00.000000Z';
 
 /**
  * Reads a MicroTime.
  *
- * @returns it in UTC, as the API server gives it back; undefined for Go's zero time.
+ * @returns the time in UTC, as the API server returns it; undefined for Go's zero time.
  * @throws an Error with Go's message.
  */
 export function parseMicroTime(value: string): string | undefined {
@@ -56,7 +56,7 @@ export function parseMicroTime(value: string): string | undefined {
   const [year, , month, , day, , hour, , minute, , second, fraction, zone] =
     found;
   const at = new Date(0);
-  // Not the constructor, to which the year 1 means 1901.
+  // Not by the constructor, which reads the year 1 as 1901.
   at.setUTCFullYear(Number(year), Number(month) - 1, Number(day));
   if (at.getUTCDate() !== Number(day)) {
     throw outOfRange(value, 'day');

@@ -1,7 +1,7 @@
-/** JSON Merge Patch (RFC 7396) and JSON Patch (RFC 6902). */
+/** Applies JSON Merge Patch (RFC 7396) and JSON Patch (RFC 6902). */
 import { isObject } from './lease-codec.js';
 
-/** An operation does not apply; the API server does not tell which, nor why. */
+/** An operation does not apply; the API server does not report which, nor why. */
 export class PatchError extends Error {}
 
 /** RFC 7396: objects are merged, null removes, everything else replaces. */
@@ -29,7 +29,7 @@ interface Operation {
 
 type Container = Record<string, unknown> | unknown[];
 
-/** Where a pointer leads: what contains it, and under which key. */
+/** The target of a pointer: its container and its key. */
 interface Place {
   parent: Container;
   key: string;
@@ -51,7 +51,7 @@ function locate(document: Container, pointer: string): Place {
     .split('/')
     .slice(1)
     .map((segment) => segment.replaceAll('~1', '/').replaceAll('~0', '~'));
-  // The whole document is not to be patched.
+  // The whole document cannot be the target.
   if (first === undefined) {
     throw new PatchError();
   }
@@ -82,7 +82,7 @@ function add({ parent, key }: Place, value: unknown): void {
   }
 }
 
-/** What is not there counts as replaced, too. */
+/** Replacing a missing member adds it. */
 function replace({ parent, key }: Place, value: unknown): void {
   if (Array.isArray(parent)) {
     parent[Number(key)] = value;
@@ -91,7 +91,7 @@ function replace({ parent, key }: Place, value: unknown): void {
   }
 }
 
-/** @returns what was there */
+/** @returns the removed value */
 function remove(place: Place): unknown {
   const value = read(place);
   const { parent, key } = place;
@@ -130,7 +130,7 @@ function apply(document: Container, operation: Operation): void {
   throw new PatchError();
 }
 
-/** RFC 6902. @throws {@link PatchError} when an operation does not apply. */
+/** RFC 6902. @throws {@link PatchError} if an operation does not apply. */
 export function jsonPatch(
   target: Record<string, unknown>,
   operations: unknown[],

@@ -1,15 +1,15 @@
-/** What a request asks for beside the object: the query parameters, and the body of a DELETE. */
+/** Reads and validates the options of a request: the query parameters, and the body of a DELETE. */
 import * as status from './api-status.js';
 import { isObject, parseJson } from './lease-codec.js';
 import type { DeletePrecondition } from './lease-storage.js';
 import { parseSelectors, type Selects } from './selectors.js';
 import type { WatchOptions } from './watches.js';
 
-/** How a create, update or patch is to be done. */
+/** The options of a create, update or patch. */
 export interface WriteOptions {
-  /** Everything but storing. */
+  /** Do everything except storing. */
   dryRun: boolean;
-  /** What becomes of unknown fields: nothing, a warning (the default), or 400. */
+  /** How unknown fields are treated: `Ignore`, `Warn` (the default), or `Strict` (400). */
   fieldValidation: string;
 }
 
@@ -18,7 +18,7 @@ const MIN_WATCH_SECONDS = 1_800;
 
 const FIELD_VALIDATIONS = ['', 'Ignore', 'Strict', 'Warn'];
 
-/** Everything but "false" and "0" is true; undefined when it is not there. */
+/** A boolean parameter: every value except "false" and "0" is true; undefined if absent. */
 export function flag(
   query: URLSearchParams,
   field: string,
@@ -55,7 +55,7 @@ function dryRunOf(values: readonly string[], kind: string): boolean {
   throw notSupported(kind, 'dryRun', JSON.stringify(values), ['All']);
 }
 
-/** @param kind of the options, for the message: `CreateOptions`, `UpdateOptions`, `PatchOptions` */
+/** @param kind the kind of the options, for messages: `CreateOptions`, `UpdateOptions`, `PatchOptions` */
 export function writeOptions(
   query: URLSearchParams,
   kind: string,
@@ -73,7 +73,7 @@ export function writeOptions(
   return { dryRun, fieldValidation: directive || 'Warn' };
 }
 
-/** Reads DeleteOptions from the body, or from the query where there is none. */
+/** Reads DeleteOptions from the body, or from the query if there is no body. */
 export function deleteOptions(
   query: URLSearchParams,
   body: string,
@@ -98,7 +98,7 @@ export function deleteOptions(
   };
 }
 
-/** A precondition as a property, where it is given. */
+/** A precondition as a property, if it is given. */
 function text(field: string, value: unknown): DeletePrecondition {
   if (value === undefined || value === null) {
     return {};
@@ -111,16 +111,16 @@ function text(field: string, value: unknown): DeletePrecondition {
   );
 }
 
-/** What a list asks for. */
+/** The options of a list. */
 export interface ListOptions {
   selects: Selects;
-  /** How many at most; 0: all. */
+  /** The largest number of items; 0: all. */
   limit: number;
-  /** The key after which the list goes on. */
+  /** The key after which the list continues. */
   after?: string;
 }
 
-/** @param current the present version: a list from a later one does not exist yet */
+/** @param current the present version; a list of a later version is refused */
 export function listOptions(
   query: URLSearchParams,
   current: bigint,
@@ -140,7 +140,7 @@ export function listOptions(
   };
 }
 
-/** The token with which a list goes on after the Lease of this key. */
+/** The token with which a list continues after this key. */
 export const continueToken = (key: string) =>
   Buffer.from(key).toString('base64url');
 
@@ -168,7 +168,7 @@ export function watchOptions(
   };
 }
 
-/** The state that a watch begins with is never older than asked for, and the client must say that it knows. */
+/** `sendInitialEvents` needs `resourceVersionMatch=NotOlderThan`, and only it may have one. */
 function requireMatch(query: URLSearchParams): void {
   const match = query.get('resourceVersionMatch') ?? '';
   const begins = query.has('sendInitialEvents');
@@ -194,7 +194,7 @@ function requireMatch(query: URLSearchParams): void {
 const selectorsOf = (query: URLSearchParams) =>
   parseSelectors(query.get('labelSelector'), query.get('fieldSelector'));
 
-/** The resourceVersion asked for; 0 for none; undefined when it is no number. */
+/** The requested resourceVersion; 0 if there is none; undefined if it is not a number. */
 function versionOf(query: URLSearchParams): bigint | undefined {
   const version = query.get('resourceVersion') ?? '';
   return /^\d*$/.test(version) ? BigInt(version) : undefined;

@@ -1,6 +1,6 @@
-/** What the server received: one record a request, how tests pick records out, and the log of all. */
+/** Records the received requests, and finds those that match. */
 
-/** What a request asks for, in the API server's own terms. */
+/** The verb of a request, in the API server's terms. */
 export type RequestVerb =
   'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
 
@@ -10,29 +10,29 @@ export interface ReceivedRequest {
   /** Path and query, as sent. */
   readonly path: string;
   readonly verb: RequestVerb;
-  /** `leases`, `selfsubjectaccessreviews`; the path for everything that is no resource, such as `/version`. */
+  /** `leases`, `selfsubjectaccessreviews`; the path itself if it is no resource, such as `/version`. */
   readonly resource: string;
   readonly namespace?: string;
   /** The Lease's name, from the path or from `fieldSelector=metadata.name=…`. */
   readonly name?: string;
-  /** Whom the bearer token names. */
+  /** The user of the bearer token. */
   readonly user: string;
-  /** Counts TCP connections from 1: requests of the same number came over the same connection. */
+  /** The number of the TCP connection, counted from 1. */
   readonly connection: number;
-  /** When it had arrived as a whole, in milliseconds of `performance.now()`. */
+  /** The time at which the whole request had arrived, by `performance.now()`. */
   readonly at: number;
-  /** The HTTP status it was answered with; undefined while it is open and when it was cut off. */
+  /** The HTTP status of the answer; undefined while the request is open, and if its connection broke. */
   status?: number;
 }
 
-/** Picks requests: all named properties must fit. */
+/** Selects requests: all given properties must match. */
 export interface RequestMatch {
   verb?: RequestVerb | readonly RequestVerb[];
   resource?: string;
   namespace?: string;
   name?: string;
   user?: string;
-  /** Anything else. */
+  /** Any other condition. */
   where?: (request: ReceivedRequest) => boolean;
 }
 
@@ -73,7 +73,7 @@ export class RequestLog {
   }
 
   /**
-   * The recorded requests that fit, oldest first.
+   * The recorded requests that match, oldest first.
    *
    * @example
    * expect(server.requests.all({ verb: 'update', name: 'nightly' })).toHaveLength(1);
@@ -82,18 +82,18 @@ export class RequestLog {
     return this.records.filter((request) => matches(match, request));
   }
 
-  /** How many recorded requests fit. */
+  /** The number of recorded requests that match. */
   count(match: RequestMatch = {}): number {
     return this.all(match).length;
   }
 
-  /** How many TCP connections the requests that fit came over. */
+  /** The number of TCP connections of the requests that match. */
   connections(match: RequestMatch = {}): number {
     return new Set(this.all(match).map(({ connection }) => connection)).size;
   }
 
   /**
-   * Waits for the next request that fits, counted from this call.
+   * Waits for the next request that matches and arrives after this call.
    *
    * @example
    * const renewal = server.requests.next({ verb: 'update' });
@@ -113,7 +113,7 @@ export class RequestLog {
     });
   }
 
-  /** Forgets what was recorded. */
+  /** Clears the log. */
   clear(): void {
     this.records = [];
   }

@@ -1,21 +1,21 @@
-/** What a request is about: its path and method in the API server's terms. */
+/** Parses the path and method of a request into the API server's terms. */
 import type { RequestVerb } from './requests.js';
 import { flag } from './request-options.js';
 import { selectedName } from './selectors.js';
 
-/** A request line, understood. */
+/** A parsed request line. */
 export interface Route {
   path: string;
   query: URLSearchParams;
   verb: RequestVerb;
-  /** Empty for what is no resource, such as `/version`. */
+  /** Empty if the path is no resource, such as `/version`. */
   group: string;
-  /** `leases`, `selfsubjectaccessreviews`; the path of what is no resource. */
+  /** `leases`, `selfsubjectaccessreviews`; the path itself if it is no resource. */
   resource: string;
   namespace?: string;
-  /** From the path, or from `fieldSelector=metadata.name=…`: rights can be given by name either way. */
+  /** From the path, or from `fieldSelector=metadata.name=…`; rights by name apply to both. */
   name?: string;
-  /** Which methods there are; none where there is no such resource. */
+  /** The supported methods; empty if there is no such resource. */
   methods: readonly string[];
 }
 

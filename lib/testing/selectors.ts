@@ -1,4 +1,4 @@
-/** Label and field selectors: which Leases a list or a watch is about. */
+/** Parses the label and field selectors of a list or a watch. */
 import type { StoredLease } from '../kube/lease-store.js';
 import { badRequest } from './api-status.js';
 
@@ -60,12 +60,12 @@ function fieldRequirement(source: string): FieldRequirement {
   return { field, equal: operator !== '!=', value: value! };
 }
 
-/** The one name that a field selector asks for, if it does: it counts as the request's name. */
+/** The name that a field selector requires, if any; it counts as the request's name. */
 export function selectedName(fieldSelector: string | null): string | undefined {
   return /(?:^|,)metadata\.name==?([^,]*)/.exec(fieldSelector ?? '')?.[1];
 }
 
-/** Both selectors as one predicate. @throws 400 when they can't be read. */
+/** Both selectors as one predicate. @throws 400 if they are invalid. */
 export function parseSelectors(
   labelSelector: string | null,
   fieldSelector: string | null,

@@ -1,4 +1,4 @@
-/** The open watches: what each is sent, when it ends, and how a test breaks them. */
+/** Manages the open watches: sends their events, ends them, and breaks them for tests. */
 import type { ServerResponse } from 'node:http';
 import { ApiError } from './api-status.js';
 import type { Faults } from './faults.js';
@@ -14,24 +14,24 @@ import {
 } from './requests.js';
 import type { Selects } from './selectors.js';
 
-/** What a watch asks for. */
+/** The options of a watch. */
 export interface WatchOptions {
   /** undefined: all namespaces. */
   namespace?: string;
   selects: Selects;
   /** Changes after this version; 0: from now. */
   since: bigint;
-  /** The present state comes first, as ADDED events, whatever `since` is; a bookmark tells where it ends. */
+  /** The present state is sent first, as ADDED events, independent of `since`; a bookmark marks its end. */
   initialEvents: boolean;
   bookmarks: boolean;
   /** Seconds until the server ends it. */
   timeoutSeconds: number;
 }
 
-/** How a watch is broken: its answer ends, its connection is reset, or its version has expired (410). */
+/** How a watch is broken: its response ends, its connection is reset, or its version expires (410). */
 export type WatchEnd = 'end' | 'reset' | 'expired';
 
-/** A bookmark comes once a minute, and shortly before the end. */
+/** A bookmark is sent once a minute, and shortly before the end. */
 const BOOKMARK_INTERVAL = 60_000;
 const BOOKMARK_BEFORE_END = 2_000;
 
@@ -48,7 +48,7 @@ const bookmark = (version: bigint, initialEventsEnd: boolean) =>
     spec: {},
   });
 
-/** A Lease as it was last seen, under the version of the change that took it away. */
+/** The last state of a Lease, with the version of the change that removed it. */
 function lastState({ lease }: StoredEntry, version: bigint): string {
   const resourceVersion = String(version);
   return JSON.stringify({
@@ -61,7 +61,7 @@ class Watch {
   private readonly timers = new Set<NodeJS.Timeout>();
   private readonly late: { due: number; deliver: () => void }[] = [];
   private isOver = false;
-  /** The latest version that the client knows of. */
+  /** The latest version that was sent to the client. */
   private told: bigint;
 
   constructor(
@@ -96,7 +96,7 @@ class Watch {
     this.after(BOOKMARK_INTERVAL, everyMinute);
   }
 
-  /** Sends a change as this watch sees it: a Lease that begins or ceases to fit comes and goes. */
+  /** Sends a change: a Lease that starts to match is ADDED, one that stops matching is DELETED. */
   changed({ version, before, after }: StorageEvent): void {
     if (this.isOver || version <= this.options.since) {
       return;
@@ -126,7 +126,7 @@ class Watch {
     this.response.end();
   }
 
-  /** Nothing more is sent. */
+  /** Discards every pending event. */
   clear(): void {
     this.isOver = true;
     for (const timer of this.timers) {
@@ -153,7 +153,7 @@ class Watch {
     }
   }
 
-  /** @returns whether the history reaches back that far; if not, the watch has ended. */
+  /** @returns false if the history does not reach back that far; the watch has then ended. */
   private sendSince(version: bigint): boolean {
     try {
       for (const event of this.storage.since(version)) {
@@ -169,7 +169,7 @@ class Watch {
     }
   }
 
-  /** A bookmark, unless it would tell nothing new. */
+  /** Sends a bookmark, unless the client has this version already. */
   private remind(): void {
     if (this.storage.version > this.told) {
       this.sendBookmark(false);
@@ -189,7 +189,7 @@ class Watch {
     this.deliver(() => this.response.write(line));
   }
 
-  /** Lets something reach the client: at once, or late, or never, as faults want it. */
+  /** Sends something to the client: at once, late or never, depending on faults. */
   private deliver(deliver: () => void): void {
     const lag = this.faults.meetEvent(this.request);
     if (lag === 'lost') {
@@ -205,7 +205,7 @@ class Watch {
     }
   }
 
-  /** Delivers what is due; in order, so that nothing overtakes what is later than itself. */
+  /** Sends the events that are due, in order: no event overtakes an earlier one. */
   private catchUp(): void {
     while (this.late.length > 0) {
       const wait = this.late[0]!.due - performance.now();

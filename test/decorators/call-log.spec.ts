@@ -276,11 +276,11 @@ describe('at debug', () => {
         /^Lock "import" was acquired by Jobs\.import \(holder \S+\), after \d+ ms$/,
       ),
       expect.stringMatching(
-        /^Jobs\.import has ended under lock "import", after \d+ ms$/,
+        /^Jobs\.import succeeded under lock "import", after \d+ ms$/,
       ),
       expect.stringMatching(/^Lock "broken" was acquired by Jobs\.breaks/),
       expect.stringMatching(
-        /^Jobs\.breaks has failed under lock "broken", after \d+ ms: Error: the work is wrong$/,
+        /^Jobs\.breaks failed under lock "broken", after \d+ ms: Error: the work is wrong$/,
       ),
     ]);
     expect(logger.at('error')).toEqual([]);

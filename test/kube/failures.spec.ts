@@ -462,7 +462,7 @@ describe('a message', () => {
       'admission webhook "policy.example.com" denied the request: no\nchanges today',
       'It says: admission webhook "policy.example.com" denied the request: no?changes today',
     ],
-    [403, '', 'It gives no reason: a missing right would be named'],
+    [403, '', 'It gives no reason. A missing right would be named'],
     [403, `Bearer ${SECRET}`, 'It gives no reason'],
   ])(
     'passes on what else keeps the request out (%d): %s',

@@ -130,19 +130,19 @@ describe('the work of withLock()', () => {
     [
       'a Promise',
       [{}, Promise.resolve()],
-      'a Promise: what was called to make it runs already, and unlocked',
+      'a Promise: its work runs already, without the lock',
     ],
     [
       'a class',
       [LockConfigurationError],
-      'the class LockConfigurationError: an instance of it is needed',
+      'the class LockConfigurationError: pass an instance of it',
     ],
   ])(
     'that is %s is refused before the lock is acquired',
     async (_, rest, shown) => {
       const locks = await api.service();
       expect(await faultsOf(call(locks, 'withLock', 'job', ...rest))).toEqual([
-        `the last argument of withLock() must be the function that is to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
+        `the last argument of withLock() must be the function to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
       ]);
       expect(api.server.requests.count()).toBe(0);
     },
@@ -167,7 +167,7 @@ describe('the work of withLock()', () => {
     const locks = await api.service();
     const [fault] = await faultsOf(call(locks, 'withLock', 'job', work));
     expect(fault).toMatch(
-      /^the function of withLock\("job"\) returned an? (Observable|generator), whose work would begin when the lock is released already/,
+      /^the function of withLock\("job"\) returned an? (Observable|generator), whose work would run after the lock has been released/,
     );
     expect((await locks.inspect('job')).state).toBe('free');
   });
@@ -177,7 +177,7 @@ it.each<[unknown, string]>([
   ['', '""'],
   [undefined, 'undefined'],
   [Promise.resolve('job'), 'a Promise: await it'],
-  [nothing, 'the function nothing: what it returns is needed'],
+  [nothing, 'the function nothing: pass its result'],
 ])('a name that is no name is refused: %#', async (name, shown) => {
   const locks = await api.service();
   expect(await faultsOf(call(locks, 'acquire', name))).toEqual([

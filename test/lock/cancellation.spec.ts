@@ -213,7 +213,7 @@ describe('a waiter that goes', () => {
       reason: 'timeout',
       holder: 'stranger',
       explanation:
-        'Lock "job" (Lease default/job) was not acquired within 3000 ms (waitTimeout): it is held by stranger (since 2026-01-01T00:00:00.000Z). Wait longer, or look at the holder with LockService.inspect().',
+        'Lock "job" (Lease default/job) was not acquired within 3000 ms (waitTimeout): it is held by stranger (since 2026-01-01T00:00:00.000Z). Wait longer, or inspect the holder with LockService.inspect().',
     });
     expect(clock.pending()).toBe(0);
     expect(pod.store.openWatches).toBe(0);

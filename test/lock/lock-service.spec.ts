@@ -442,7 +442,7 @@ describe('messages', () => {
     );
     const told = inspect(fault);
     expect(`${fault.message}${told}`).not.toMatch(/[\p{C}]/u);
-    expect(told).toContain(`(as Lease default/a-b-31m-c--`);
+    expect(told).toContain(`(Lease default/a-b-31m-c--`);
   });
 
   it.each<string>(JSON.parse('["", null, 7]'))(

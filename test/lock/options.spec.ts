@@ -212,7 +212,7 @@ describe('a fault names the option, its value and the rule', () => {
   it('inCluster, together with kubeConfig', () => {
     const kubeConfig = { applyToHTTPSOptions() {}, getCurrentCluster() {} };
     expect(faultsOf({ kubeConfig, inCluster: true })).toEqual([
-      'inCluster can not be used together with kubeConfig: a KubeConfig already says where the cluster is',
+      'inCluster cannot be used together with kubeConfig, which names the cluster: remove one of the two',
     ]);
   });
 

@@ -60,10 +60,10 @@ describe('the module says what is wrong', () => {
     [null, 'null'],
     ['jobs', '"jobs"'],
     [Promise.resolve({}), 'a Promise: await it'],
-    [() => ({}), 'a function: what it returns is needed'],
+    [() => ({}), 'a function: pass its result'],
   ])('given no options: %#', async (options, shown) => {
     expect(await faultsOf(() => callModule('forRoot', options))).toEqual([
-      `what forRoot() is given must be an object with options, not ${shown}`,
+      `the argument of forRoot() must be an object with options, not ${shown}`,
     ]);
   });
 
@@ -85,7 +85,7 @@ describe('the module says what is wrong', () => {
   it.each<[unknown, string]>([
     [
       undefined,
-      'what forRootAsync() is given must be an object with options, not undefined',
+      'the argument of forRootAsync() must be an object with options, not undefined',
     ],
     [
       {},
@@ -97,7 +97,7 @@ describe('the module says what is wrong', () => {
     ],
     [
       { useFactory: KubeConfig },
-      'useFactory must be a function that returns the options, not a class: give that as useClass',
+      'useFactory must be a function that returns the options, not a class: pass it as useClass',
     ],
     [
       { useFactory: Promise.resolve({}) },
@@ -109,7 +109,7 @@ describe('the module says what is wrong', () => {
     ],
     [
       { useClass: () => ({}) },
-      'useClass must be a class with createK8sLockOptions(), not the function useClass: what it returns is needed',
+      'useClass must be a class with createK8sLockOptions(), not the function useClass: pass its result',
     ],
   ])('forRootAsync() of %o', async (options, fault) => {
     expect(await faultsOf(() => callModule('forRootAsync', options))).toEqual([
@@ -123,7 +123,7 @@ describe('the module says what is wrong', () => {
         start(callModule('forRootAsync', { useClass: KubeConfig })),
       ),
     ).toEqual([
-      'what useClass or useExisting of forRootAsync() names must have the method createK8sLockOptions(), and an instance of KubeConfig has none',
+      'the class of useClass or useExisting in forRootAsync() must have the method createK8sLockOptions(), but an instance of KubeConfig has none',
     ]);
     class Options {
       readonly createK8sLockOptions = (): object => ({ clientId: this.id });
@@ -143,7 +143,7 @@ describe('the module says what is wrong', () => {
       useFactory: async () => options,
     });
     expect(await faultsOf(start(module))).toEqual([
-      `what the factory of forRootAsync() returns must be an object with options, not ${shown}`,
+      `the result of the factory of forRootAsync() must be an object with options, not ${shown}`,
     ]);
   });
 
@@ -153,7 +153,7 @@ describe('the module says what is wrong', () => {
     });
     expect(await faultsOf(start(module))).toEqual([
       expect.stringMatching(
-        /^"isGlobal" is not an option here: it stands beside useFactory/,
+        /^"isGlobal" is not an option here: it goes beside useFactory/,
       ),
       expect.stringMatching(
         /^"onLocked" is not an option here: it is for @WithLeaseLock\(\)/,
@@ -163,16 +163,8 @@ describe('the module says what is wrong', () => {
 
   it.each<[string, unknown, string]>([
     ['a Promise', Promise.resolve({}), 'a Promise: await it'],
-    [
-      'a class',
-      KubeConfig,
-      'the class KubeConfig: an instance of it is needed',
-    ],
-    [
-      'a function',
-      makeConfig,
-      'the function makeConfig: what it returns is needed',
-    ],
+    ['a class', KubeConfig, 'the class KubeConfig: pass an instance of it'],
+    ['a function', makeConfig, 'the function makeConfig: pass its result'],
     ['another object', new Map(), 'an instance of Map'],
   ])('a kubeConfig that is %s', async (_, kubeConfig, shown) => {
     const module = callModule('forRoot', { kubeConfig });
@@ -184,7 +176,7 @@ describe('the module says what is wrong', () => {
 
 it.each<[unknown, string]>([
   [Promise.resolve({}), 'a Promise: await it'],
-  [() => ({}), 'a function: what it returns is needed'],
+  [() => ({}), 'a function: pass its result'],
 ])('the testing server says what is wrong: %o', async (options, shown) => {
   expect(
     await faultsOf(() =>
@@ -193,7 +185,7 @@ it.each<[unknown, string]>([
       ]),
     ),
   ).toEqual([
-    `what LeaseApiServer.start() is given must be an object with options, not ${shown}`,
+    `the argument of LeaseApiServer.start() must be an object with options, not ${shown}`,
   ]);
 });
 

@@ -203,7 +203,7 @@ describe('two global modules', () => {
     );
     expect(logger.warnings).toEqual([
       expect.stringMatching(
-        /^K8sLockModule is imported as global 2 times, by \w+ \(namespace: of-app\) and by LibraryModule \(namespace: of-library\): .*isGlobal: false/,
+        /^K8sLockModule is imported as global 2 times, by \w+ \(namespace: of-app\) and by LibraryModule \(namespace: of-library\)\. .*isGlobal: false/,
       ),
     ]);
   });

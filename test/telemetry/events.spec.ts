@@ -168,7 +168,7 @@ describe('a listener', () => {
     expect(events.at(-1)?.type).toBe('released');
     expect(await findUncaught()).toEqual([]);
     expect(logged.mock.calls[0]).toEqual([
-      'A listener of events$ failed, which harms no lock',
+      'A listener of events$ threw; locks are not affected.',
       error.stack,
     ]);
   });

@@ -155,7 +155,7 @@ export class LocalLease {
     if (sent === undefined || !isStoredAs(written, sent)) {
       throw new LeaseStoreError(
         'server',
-        `Can't write Lease ${this.key.namespace}/${this.key.name}: the API server answered with success, and with a record that is not the one that was written. Check what stands between this process and the API server, and which admission webhooks change Leases.`,
+        `Can't write Lease ${this.key.namespace}/${this.key.name}: the API server answered with success, and with a record that is not the one that was written. Check the proxies between this process and the API server, and which admission webhooks change Leases.`,
         { ambiguous: true },
       );
     }

@@ -69,6 +69,6 @@ it('says what to do where a kubeconfig was to be read', async () => {
     .acquire('any')
     .catch((error: unknown) => error);
   expect((failure as LockConfigurationError).explanation).toContain(
-    'Jest can not load @kubernetes/client-node, an ES module, with which a kubeconfig is read. In tests pass `kubeConfig`',
+    'Jest cannot load @kubernetes/client-node, which reads the kubeconfig, because it is an ES module. In tests pass `kubeConfig`',
   );
 });
