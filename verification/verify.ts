@@ -107,7 +107,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     specs: ['verification/compatibility', 'verification/combinations'],
   },
   sample: {
-    about: 'the samples as shows, with replicas that are killed',
+    about: 'the demo of the samples, with the rights of their manifests',
     needs: [kubeApiserver],
     specs: ['verification/sample'],
   },

@@ -41,7 +41,7 @@ export interface Pod {
 }
 
 /** The namespace in the manifests, and the name of the service account. */
-const NAMESPACE = 'jobs';
+export const NAMESPACE = 'jobs';
 const ACCOUNT = 'api';
 
 /** @param name of a file in `deploy/`, without its end */
@@ -104,14 +104,30 @@ async function applyToEmbedded(
   return runPods(kubeConfig, NAMESPACE, () => server.stop());
 }
 
-/**
- * Applies them as the user of this kubeconfig (YAML), who may do everything, in a namespace of their
- * own, which they are changed to.
- */
 export async function applyTo(
   adminKubeConfig: string,
   manifests: readonly Manifest[],
 ): Promise<Cluster> {
+  const applied = await applyFor(ACCOUNT, adminKubeConfig, manifests);
+  const { namespace, kubeConfig, remove } = applied;
+  return runPods(kubeConfig, namespace, remove);
+}
+
+/**
+ * Applies them as the user of this kubeconfig (YAML), who may do everything, in a namespace of their
+ * own, which they are changed to.
+ *
+ * @returns the configuration of a service account that they make, when its rights have taken hold
+ */
+export async function applyFor(
+  account: string,
+  adminKubeConfig: string,
+  manifests: readonly Manifest[],
+): Promise<{
+  namespace: string;
+  kubeConfig: KubeConfig;
+  remove: () => Promise<void>;
+}> {
   const admin = new KubeClient(adminKubeConfig);
   const namespace = await admin.createNamespace();
   const moved: Manifest[] = JSON.parse(
@@ -122,7 +138,7 @@ export async function applyTo(
   }
   const { status } = await created<{ status: { token: string } }>(
     admin,
-    `/api/v1/namespaces/${namespace}/serviceaccounts/${ACCOUNT}/token`,
+    `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`,
     { spec: {} },
   );
   const cluster = new KubeConfig();
@@ -130,17 +146,21 @@ export async function applyTo(
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromOptions({
     clusters: [{ ...cluster.getCurrentCluster(), name: 'cluster' }],
-    users: [{ name: ACCOUNT, token: status.token }],
+    users: [{ name: account, token: status.token }],
     contexts: [
-      { name: 'context', cluster: 'cluster', user: ACCOUNT, namespace },
+      { name: 'context', cluster: 'cluster', user: account, namespace },
     ],
     currentContext: 'context',
   });
   const rules = moved.flatMap((manifest) => manifest.rules ?? []);
   await granted(new KubeClient(kubeConfig.exportConfig()), namespace, rules);
-  return runPods(kubeConfig, namespace, async () => {
-    await admin.request('DELETE', `/api/v1/namespaces/${namespace}`);
-  });
+  return {
+    namespace,
+    kubeConfig,
+    remove: async () => {
+      await admin.request('DELETE', `/api/v1/namespaces/${namespace}`);
+    },
+  };
 }
 
 function runPods(
@@ -229,7 +249,7 @@ async function granted(
 }
 
 /** What RBAC does with a rule. */
-function covers(rule: PolicyRule, access: Access): boolean {
+export function covers(rule: PolicyRule, access: Access): boolean {
   return (
     rule.apiGroups.includes(access.group) &&
     rule.resources.includes(access.resource) &&

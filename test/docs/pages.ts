@@ -25,6 +25,7 @@ const FENCE = /^```(\S*) ?(.*)\n([\s\S]*?)^```$/gm;
 export const pages: readonly Page[] = [
   'README.md',
   'SECURITY.md',
+  'sample/README.md',
   'CONTRIBUTING.md',
   'CHANGELOG.md',
   ...readdirSync(new URL('docs', root))

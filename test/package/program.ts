@@ -10,10 +10,11 @@ export interface Ended {
 }
 
 export class Program implements AsyncDisposable {
+  /** stdout and stderr so far. */
+  output = '';
   private readonly child: ChildProcess;
   private readonly printed = new EventEmitter();
   private readonly closed: Promise<number | null>;
-  private output = '';
   private hasClosed = false;
 
   constructor(
