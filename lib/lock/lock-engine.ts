@@ -1,10 +1,6 @@
 /** The engine: acquires, observes, inspects and force-releases locks on the Leases of one store. */
 import { setMaxListeners } from 'node:events';
-import {
-  LeaseStoreError,
-  type LeaseKey,
-  type StoredLease,
-} from '../kube/lease-store.js';
+import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { Acquirer } from './acquire/acquirer.js';
@@ -17,6 +13,7 @@ import { currentCall } from './acquire/request-scope.js';
 import type { Clock } from './clock.js';
 import { findCondition, type LockCondition } from './hold/hold-condition.js';
 import { LeaseHolder } from './hold/lease-holder.js';
+import { LeaseWriter } from './lease/lease-writer.js';
 import { LocalLease } from './lease/local-lease.js';
 import { HeldLock, type LockHandle } from './hold/lock-handle.js';
 import {
@@ -24,21 +21,13 @@ import {
   toBackendError,
   type EngineContext,
 } from './engine-context.js';
-import { withTimeout, backoff, pause } from './retry.js';
+import { withTimeout } from './retry.js';
 import { describeLock, type LockState } from './record/lock-state.js';
 import type { AcquireMode } from './acquire/wait-policy.js';
-import {
-  isLock,
-  LOCK_NAME,
-  readHolder,
-  evict,
-  refuseCoordinated,
-} from './record/lease-record.js';
+import { isLock, LOCK_NAME } from './record/lease-record.js';
 
 /** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
-/** How often a forced release meets a conflict before it fails with it. */
-const MOST_FORCED_TRIES = 5;
 
 /** A call for a lock. */
 export interface LockCall extends CallForLock {
@@ -219,41 +208,11 @@ export class LockEngine {
    * the lock was free, or changed hands meanwhile.
    */
   async forceRelease(lock: LockReference): Promise<LockState | undefined> {
+    const { context, closed } = this;
     const local = this.localOf(lock);
-    return this.asUser(lock, async () => {
-      const options = {
-        ...this.requestOptions(),
-        priority: 'release',
-      } as const;
-      let victim: string | undefined;
-      for (let tries = 1; ; tries++) {
-        const lease = await local.read(options);
-        refuseCoordinated(lock, lease);
-        const standing = lease ? readHolder(lease) : undefined;
-        if (!lease || !standing?.held) {
-          return undefined;
-        }
-        victim ??= standing.holder;
-        if (victim !== standing.holder) {
-          return undefined;
-        }
-        try {
-          await local.replace(() => evict(lease), options);
-          return describeLock(lock, lease);
-        } catch (error) {
-          const isConflict =
-            error instanceof LeaseStoreError && error.reason === 'conflict';
-          if (!isConflict || tries >= MOST_FORCED_TRIES) {
-            throw error;
-          }
-          const { clock } = this.context;
-          const delay = backoff(clock, tries, 1_000);
-          await pause(clock, delay, this.closed.signal).catch(() => {
-            throw error;
-          });
-        }
-      }
-    });
+    const writer = new LeaseWriter(context, local, lock, closed.signal);
+    const evicted = await this.asUser(lock, () => writer.evict());
+    return evicted && describeLock(lock, evicted);
   }
 
   /**

@@ -68,6 +68,41 @@ export function delayOfRetry(
   return Math.max(backoff(clock, failures), retryAfterOf(error, left));
 }
 
+/**
+ * Calls `attempt` until it succeeds: each reads what it changes anew, as in client-go's RetryOnConflict.
+ *
+ * @param delayAfter milliseconds to the next try after so many failures; undefined = no further one
+ * @throws the last error of `attempt`, also when the signal aborts
+ */
+export async function retryWrite<T>(
+  clock: Clock,
+  signal: AbortSignal,
+  attempt: (failures: number) => Promise<T>,
+  delayAfter: (error: LeaseStoreError, failures: number) => number | undefined,
+): Promise<T> {
+  // oxlint-disable no-await-in-loop -- one try after the other
+  for (let failures = 0; ;) {
+    try {
+      return await attempt(failures);
+    } catch (error) {
+      if (!(error instanceof LeaseStoreError) || signal.aborted) {
+        throw error;
+      }
+      failures += 1;
+      const delay = delayAfter(error, failures);
+      if (delay === undefined) {
+        throw error;
+      }
+      if (delay > 0) {
+        await pause(clock, delay, signal).catch(() => {
+          throw error;
+        });
+      }
+    }
+  }
+  // oxlint-enable no-await-in-loop
+}
+
 /** Resolves when `work` has, or after `delay`; the work goes on. */
 export function withTimeout(
   clock: Clock,

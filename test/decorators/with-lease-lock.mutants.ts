@@ -4,15 +4,16 @@ export const mutants = mutantsOf(
   'the method’s own end wins',
   {
     'failure of a release in the place of what the method came to': {
-      freeRecord:
-        (original) =>
-        async (context, ...rest) => {
+      'LeaseWriter#release': (original) =>
+        async function (ending) {
+          const { context } = this;
           let failure: unknown;
           const emit = (event: { error?: unknown }): void => {
             failure = event.error;
             context.emit(event);
           };
-          await original({ ...context, emit }, ...rest);
+          this.context = { ...context, emit };
+          await original.call(this, ending);
           if (failure !== undefined) {
             throw failure;
           }

@@ -534,3 +534,19 @@ describe('the API server’s wish to be left alone (Retry-After)', () => {
     expect(cluster.holder()).toBeUndefined();
   });
 });
+
+it('a renewal that comes between the look and the write of a forced release costs it no time', async () => {
+  const cluster = new Cluster();
+  const admin = cluster.process('admin');
+  await cluster.process('a').acquire();
+  admin.store.plan(
+    { refused: { reason: 'conflict', status: 409 } },
+    'update',
+    1,
+  );
+  const state = await admin.forceRelease();
+  expect(state).toMatchObject({ state: 'held' });
+  expect(cluster.holder()).toBeUndefined();
+  expect(cluster.clock.elapsed).toBe(0);
+  expect(admin.store.verbs()).toBe('get update get update');
+});

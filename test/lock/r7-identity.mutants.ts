@@ -24,8 +24,10 @@ export const mutants = mutantsOf('R7', {
   },
   'ambiguous write not made impossible when nobody wants it any more': {
     // It is taken for overtaken unless it has landed.
-    withdraw: (original) => (context, local, lock, withdrawal) =>
-      original(context, local, lock, { ...withdrawal, basedOn: '' }),
+    'LeaseWriter#undo': (original) =>
+      function (write) {
+        return original.call(this, { ...write, basedOn: '' });
+      },
   },
   'lock that does not expire created taken': {
     newRecord:

@@ -2,8 +2,10 @@ import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf('R9', {
   'Lease deleted by a release that was not asked to': {
-    freeRecord: (original) => (context, local, lock, ending) =>
-      original(context, local, lock, { ...ending, remove: true }),
+    'LeaseWriter#release': (original) =>
+      function (ending) {
+        return original.call(this, { ...ending, remove: true });
+      },
   },
   'Lease deleted whatever it has become': {
     'LocalLease#delete': (original) =>

@@ -45,13 +45,12 @@ import {
   refuseTerminating,
   refuseMissing,
 } from '../record/lease-record.js';
-import { takeRecord } from '../lease/take-record.js';
+import { LeaseWriter, type WrittenLease } from '../lease/lease-writer.js';
 import {
   judgeFromBehind,
   waitInLine,
   type LinedUpCall,
 } from './waiting-line.js';
-import { withdraw } from '../lease/withdrawal.js';
 
 /** So often others are faster than a call that does not wait: then they have the lock. */
 const MOST_CONFLICTS = 8;
@@ -59,6 +58,7 @@ const MOST_CONFLICTS = 8;
 export class Acquirer implements LinedUpCall {
   private readonly newHolder: NewHolder;
   readonly policy: WaitPolicy;
+  private readonly writer: LeaseWriter;
   private readonly cancel = new AbortController();
   private stopWatching: (() => void) | undefined;
   private hasTurn = false;
@@ -83,7 +83,7 @@ export class Acquirer implements LinedUpCall {
     private readonly lock: LockReference,
     private readonly options: ResolvedLockOptions,
     private readonly mode: AcquireMode,
-    private readonly engine: { clientId: string; closed: AbortSignal },
+    engine: { clientId: string; closed: AbortSignal },
     claim?: FireClaim,
   ) {
     const { waitTimeout, leaseDuration } = options;
@@ -95,6 +95,7 @@ export class Acquirer implements LinedUpCall {
       claimed: claim?.at,
     };
     claim?.ownIdentities.add(identity);
+    this.writer = new LeaseWriter(context, local, lock, engine.closed);
     this.policy = new WaitPolicy(context.clock, local.observed, {
       identity,
       mode,
@@ -306,7 +307,6 @@ export class Acquirer implements LinedUpCall {
   /** Steps 5 to 8. Undefined: look again. */
   private async write(): Promise<AcquiredLease | undefined> {
     const { local, newHolder } = this;
-    const { clock } = this.context;
     // The record may have changed since it was judged, and the comparison must be with what was judged: in
     // this very turn the write takes the record that it compares with, however late it is sent.
     if (!local.observed.judge(newHolder.identity).takeable) {
@@ -315,20 +315,13 @@ export class Acquirer implements LinedUpCall {
     this.policy.refuseClaimed();
     const lease = local.observed.lease ?? undefined;
     refuseTerminating(this.lock, lease);
-    let sentAt = clock.now();
-    let written: StoredLease;
+    let written: WrittenLease;
     try {
-      const options = this.requestOptions('acquire');
-      written = await takeRecord(
-        this.context,
-        local,
+      written = await this.writer.acquire(
         newHolder,
-        options,
-        () => {
-          sentAt = clock.now();
-        },
+        this.requestOptions('acquire'),
       );
-      this.refuseLate(sentAt);
+      this.refuseLate(written.sentAt);
     } catch (error) {
       if (!(error instanceof LeaseStoreError)) {
         throw error;
@@ -356,15 +349,14 @@ export class Acquirer implements LinedUpCall {
       }
       return undefined;
     }
-    if (written.spec?.holderIdentity !== newHolder.identity) {
+    if (written.lease.spec?.holderIdentity !== newHolder.identity) {
       return undefined; // created free, to be taken now by comparison
     }
     local.narrow();
     local.endHandover = undefined;
     return {
       identity: newHolder.identity,
-      lease: written,
-      sentAt,
+      ...written,
       mayBeCreatedLate: this.mayBeCreatedLate,
       claimed: newHolder.claimed,
     };
@@ -427,19 +419,18 @@ export class Acquirer implements LinedUpCall {
 
   /** Makes sure that no write of this acquisition leaves the record taken. */
   private withdraw(): Promise<void> {
-    const { context, ambiguous: unsettled } = this;
+    const { ambiguous } = this;
     this.ambiguous = undefined;
     this.timesAmbiguous = 0;
-    if (unsettled === undefined) {
+    if (ambiguous === undefined) {
       return Promise.resolve();
     }
-    const withdrawn = withdraw(context, this.local, this.lock, {
+    const withdrawn = this.writer.undo({
       identity: this.newHolder.identity,
-      basedOn: unsettled.basedOn,
+      basedOn: ambiguous.basedOn,
       leaseDuration: this.options.leaseDuration,
-      closed: this.engine.closed,
     });
-    context.background(withdrawn);
+    this.context.background(withdrawn);
     return withdrawn;
   }
 

@@ -14,7 +14,11 @@ import {
   type LockReference,
 } from '../../lock.errors.js';
 import { beginClaim, type ClaimEnd } from '../record/fire-claim.js';
-import { freeRecord, type Ending } from '../lease/free-record.js';
+import {
+  LeaseWriter,
+  type Ending,
+  type WrittenLease,
+} from '../lease/lease-writer.js';
 import type { LocalLease, RecordListener } from '../lease/local-lease.js';
 import {
   reportFailure,
@@ -29,7 +33,7 @@ import {
   isFirstConflict,
   pause,
 } from '../retry.js';
-import { fencingTokenOf, readHolder, renew } from '../record/lease-record.js';
+import { fencingTokenOf, readHolder } from '../record/lease-record.js';
 import { deadlineOf } from './deadline.js';
 
 /** How often in a row a lock may pass from caller to caller of one process before others get a turn. */
@@ -39,12 +43,8 @@ const MOST_HANDOVERS = 32;
 const LEAST_TIME_FOR_A_TRY = 10;
 
 /** What the acquiring write was. */
-export interface AcquiredLease {
+export interface AcquiredLease extends WrittenLease {
   readonly identity: string;
-  /** The record as written. */
-  readonly lease: StoredLease;
-  /** R8: the monotonic time at which that write was SENT. */
-  readonly sentAt: number;
   /** A creation without an answer may still land: as long as the Lease exists it fails. */
   readonly mayBeCreatedLate: boolean;
   /** The instant of the planned work that the record says to be claimed, and not yet begun. */
@@ -57,6 +57,7 @@ export class LeaseHolder implements RecordListener {
   /** The instant of the planned work that was claimed with it. */
   readonly claimed: number | undefined;
 
+  private readonly writer: LeaseWriter;
   private readonly abort = new AbortController();
   /** Ends the renewal's requests with the hold. */
   private readonly ended = new AbortController();
@@ -97,6 +98,7 @@ export class LeaseHolder implements RecordListener {
       onEnd: () => void;
     },
   ) {
+    this.writer = new LeaseWriter(context, local, lock, engine.closed);
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
     this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
@@ -415,7 +417,6 @@ export class LeaseHolder implements RecordListener {
   private async writeRenewal(
     change: (lease: StoredLease) => StoredLease = (lease) => lease,
   ): Promise<void> {
-    const { clock } = this.context;
     let lease = this.local.observed.lease;
     if (this.mustRead || !lease) {
       lease = await this.local.read(this.requestOptions());
@@ -424,12 +425,12 @@ export class LeaseHolder implements RecordListener {
     if (!this.isHeld || !this.checkRecord(lease)) {
       return;
     }
-    let sentAt = clock.now();
-    const current = lease;
-    await this.local.replace(() => {
-      sentAt = clock.now();
-      return change(renew(current, this.options.leaseDuration, clock));
-    }, this.requestOptions());
+    const { sentAt } = await this.writer.renew(
+      lease,
+      this.options.leaseDuration,
+      change,
+      this.requestOptions(),
+    );
     if (this.isHeld) {
       this.lastSentAt = sentAt;
       this.armDeadline();
@@ -512,10 +513,8 @@ export class LeaseHolder implements RecordListener {
       takenUntil,
       claim: this.claimEnd,
       remove: options.deleteOnRelease && !this.mayBeCreatedLate,
-      closed: this.engine.closed,
     };
-    const finish = (): Promise<void> =>
-      freeRecord(context, local, this.lock, ending);
+    const finish = (): Promise<void> => this.writer.release(ending);
     if (!mustStayTaken) {
       local.observed.markReleased(this.holderIdentity, this.claimEnd);
     }
