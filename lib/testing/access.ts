@@ -1,5 +1,5 @@
 /** Authenticates bearer tokens, authorizes requests, and answers SelfSubjectAccessReviews. */
-import { ApiError, invalid } from './api-status.js';
+import { ApiError, badRequest } from './api-status.js';
 import { isObject, parseJson } from './lease-codec.js';
 
 /** One access to authorize. */
@@ -7,9 +7,9 @@ export interface Access {
   user: string;
   /** `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`. */
   verb: string;
-  /** API group, for instance `coordination.k8s.io`; empty for a path that is no resource. */
+  /** API group, for instance `coordination.k8s.io`. */
   group: string;
-  /** For instance `leases`; the path itself if it is no resource. */
+  /** For instance `leases`. */
   resource: string;
   /** Absent for all namespaces. */
   namespace?: string;
@@ -52,14 +52,6 @@ export function authorize(access: Access, options: AccessOptions): void {
     return;
   }
   const { user, verb, group, resource, namespace, name } = access;
-  if (group === '') {
-    throw new ApiError(
-      403,
-      'Forbidden',
-      `forbidden: User "${user}" cannot ${verb} path "${resource}"`,
-      {},
-    );
-  }
   const scope =
     namespace === undefined
       ? 'at the cluster scope'
@@ -82,24 +74,9 @@ export function reviewAccess(
   const review = parseJson(body);
   const spec =
     isObject(review) && isObject(review['spec']) ? review['spec'] : {};
-  const about = ['resourceAttributes', 'nonResourceAttributes'].find((each) =>
-    isObject(spec[each]),
-  );
-  const attributes = about === undefined ? undefined : spec[about];
-  if (about === undefined || !isObject(attributes)) {
-    throw invalid(
-      'SelfSubjectAccessReview',
-      '',
-      [
-        {
-          reason: 'FieldValueInvalid',
-          message:
-            'Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
-          field: 'spec',
-        },
-      ],
-      'authorization.k8s.io',
-    );
+  const attributes = spec['resourceAttributes'];
+  if (!isObject(attributes)) {
+    throw badRequest('spec.resourceAttributes: must be an object');
   }
   const attribute = (field: string) => {
     const value = attributes[field];
@@ -111,7 +88,7 @@ export function reviewAccess(
     user,
     verb: attribute('verb'),
     group: attribute('group'),
-    resource: attribute('resource') || attribute('path'),
+    resource: attribute('resource'),
     ...(namespace !== '' && { namespace }),
     ...(name !== '' && { name }),
   };
@@ -119,7 +96,7 @@ export function reviewAccess(
     kind: 'SelfSubjectAccessReview',
     apiVersion: 'authorization.k8s.io/v1',
     metadata: {},
-    spec: { [about]: attributes },
+    spec: { resourceAttributes: attributes },
     status: { allowed: isAllowed(access, options) },
   });
 }

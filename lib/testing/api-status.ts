@@ -1,11 +1,7 @@
 /** Builds the `Status` objects with which the API server reports failures, and the error that carries one. */
 
-/** Group and plural name, as the API server quotes them in its messages. */
-const LEASES = {
-  group: 'coordination.k8s.io',
-  kind: 'leases',
-  qualified: 'leases.coordination.k8s.io',
-} as const;
+const GROUP = 'coordination.k8s.io';
+const LEASES = `leases.${GROUP}`;
 
 /** One faulty field of a rejected object. */
 export interface StatusCause {
@@ -67,9 +63,12 @@ export class ApiError extends Error {
 
 const leaseDetails = (name: string) => ({
   ...(name !== '' && { name }),
-  group: LEASES.group,
-  kind: LEASES.kind,
+  group: GROUP,
+  kind: 'leases',
 });
+
+const aboutLease = (code: number, reason: string, name: string, why: string) =>
+  new ApiError(code, reason, why, leaseDetails(name));
 
 export const badRequest = (message: string) =>
   new ApiError(400, 'BadRequest', message);
@@ -95,12 +94,7 @@ export const methodNotAllowed = () =>
   );
 
 export const leaseNotFound = (name: string) =>
-  new ApiError(
-    404,
-    'NotFound',
-    `${LEASES.qualified} "${name}" not found`,
-    leaseDetails(name),
-  );
+  aboutLease(404, 'NotFound', name, `${LEASES} "${name}" not found`);
 
 export const namespaceNotFound = (name: string) =>
   new ApiError(404, 'NotFound', `namespaces "${name}" not found`, {
@@ -112,7 +106,7 @@ export const namespaceTerminating = (namespace: string, name: string) =>
   new ApiError(
     403,
     'Forbidden',
-    `${LEASES.qualified} "${name}" is forbidden: unable to create new content in namespace ${namespace} because it is being terminated`,
+    `${LEASES} "${name}" is forbidden: unable to create new content in namespace ${namespace} because it is being terminated`,
     {
       ...leaseDetails(name),
       causes: [
@@ -126,40 +120,14 @@ export const namespaceTerminating = (namespace: string, name: string) =>
   );
 
 export const alreadyExists = (name: string) =>
-  new ApiError(
-    409,
-    'AlreadyExists',
-    `${LEASES.qualified} "${name}" already exists`,
-    leaseDetails(name),
-  );
+  aboutLease(409, 'AlreadyExists', name, `${LEASES} "${name}" already exists`);
 
 export const conflict = (name: string, why: string) =>
-  new ApiError(
+  aboutLease(
     409,
     'Conflict',
-    `Operation cannot be fulfilled on ${LEASES.qualified} "${name}": ${why}`,
-    leaseDetails(name),
-  );
-
-/** The compare-and-swap failed: another client wrote first. */
-export const modified = (name: string) =>
-  conflict(
     name,
-    'the object has been modified; please apply your changes to the latest version and try again',
-  );
-
-/** The precondition of a deletion names another uid or resourceVersion than the stored one. */
-export const preconditionFailed = (
-  name: string,
-  what: 'UID' | 'ResourceVersion',
-  asked: string,
-  stored: string,
-) =>
-  new ApiError(
-    409,
-    'Conflict',
-    `Operation cannot be fulfilled on Lease.coordination.k8s.io "${name}": the ${what} in the precondition (${asked}) does not match the ${what} in record (${stored}). The object might have been ${what === 'UID' ? 'deleted and then recreated' : 'modified'}`,
-    { name, group: LEASES.group, kind: 'Lease' },
+    `Operation cannot be fulfilled on ${LEASES} "${name}": ${why}`,
   );
 
 /** The requested resourceVersion is no longer in the history. */
@@ -168,13 +136,6 @@ export const expired = (asked: bigint, oldest: bigint) =>
     410,
     'Expired',
     `too old resource version: ${asked} (${oldest})`,
-  );
-
-export const entityTooLarge = (limit: number) =>
-  new ApiError(
-    413,
-    'RequestEntityTooLarge',
-    `Request entity too large: limit is ${limit}`,
   );
 
 export const unsupportedPatchType = () =>
@@ -189,57 +150,18 @@ export const patchFailed = () =>
     {},
   );
 
-export const notAcceptable = (available: readonly string[]) =>
-  new ApiError(
-    406,
-    'NotAcceptable',
-    `406: Not Acceptable\n\nAvailable representations: ${available.join(', ')}`,
-    {},
-  );
-
-/** The requested resourceVersion does not exist yet. */
-export const tooLargeVersion = (asked: bigint, current: bigint) =>
-  new ApiError(
-    504,
-    'Timeout',
-    `Timeout: Too large resource version: ${asked}, current: ${current}`,
-    {
-      causes: [
-        {
-          reason: 'ResourceVersionTooLarge',
-          message: 'Too large resource version',
-        },
-      ],
-      retryAfterSeconds: 1,
-    },
-  );
-
-export const unsupportedMediaType = (accepted: readonly string[]) =>
-  new ApiError(
-    415,
-    'UnsupportedMediaType',
-    `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`,
-  );
-
 /** 422: the object breaks rules; there is one cause for each faulty field. */
 export function invalid(
   kind: string,
   name: string,
   causes: readonly StatusCause[],
-  group: string = LEASES.group,
 ): ApiError {
   const faults = causes.map(({ field, message }) => `${field}: ${message}`);
-  const qualified = group === '' ? kind : `${kind}.${group}`;
   return new ApiError(
     422,
     'Invalid',
-    `${qualified} "${name}" is invalid: ${faults.length === 1 ? faults[0] : `[${faults.join(', ')}]`}`,
-    {
-      ...(name !== '' && { name }),
-      ...(group !== '' && { group }),
-      ...(kind !== '' && { kind }),
-      causes: [...causes],
-    },
+    `${kind}.${GROUP} "${name}" is invalid: ${faults.join(', ')}`,
+    { name, group: GROUP, kind, causes: [...causes] },
   );
 }
 
@@ -249,5 +171,5 @@ export const deletedStatus = (name: string, uid: string): Status => ({
   apiVersion: 'v1',
   metadata: {},
   status: 'Success',
-  details: { name, group: LEASES.group, kind: LEASES.kind, uid },
+  details: { name, group: GROUP, kind: 'leases', uid },
 });

@@ -5,6 +5,7 @@ import type {
   ServerResponse,
 } from 'node:http';
 import type { Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import {
   authenticate,
   authorize,
@@ -18,28 +19,7 @@ import type { ReceivedRequest, RequestLog } from './requests.js';
 import { route, type Route } from './routes.js';
 import type { Watches } from './watches.js';
 
-/** The API server's limit for a request's body, in bytes. */
-const BODY_LIMIT = 3 * 1024 * 1024;
-
 const JSON_TYPE = 'application/json';
-const TEXT = { 'Content-Type': 'text/plain; charset=utf-8' };
-const OK: Answer = { code: 200, body: 'ok', headers: TEXT };
-
-/** Paths that any client may read, as on a real server. */
-const PUBLIC_PATHS: Readonly<Record<string, Answer>> = {
-  '/version': {
-    code: 200,
-    body: JSON.stringify({
-      major: '1',
-      minor: '37',
-      gitVersion: 'v1.37.0+embedded',
-    }),
-  },
-  '/healthz': OK,
-  '/livez': OK,
-  '/readyz': OK,
-};
-
 /** The usual reason of each status code, for faults that give only the code. */
 const REASONS: Readonly<Record<number, string>> = {
   400: 'BadRequest',
@@ -57,23 +37,6 @@ const REASONS: Readonly<Record<number, string>> = {
 
 /** The answer, or a function that starts the watch. */
 type Outcome = Answer | ((response: ServerResponse) => void);
-
-/** Reads a request's body; undefined if it is over the limit. */
-function readBody(message: IncomingMessage): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    message.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size <= BODY_LIMIT) {
-        chunks.push(chunk);
-      }
-    });
-    message.once('end', () => {
-      resolve(size > BODY_LIMIT ? undefined : Buffer.concat(chunks).toString());
-    });
-  });
-}
 
 export class HttpFront {
   private readonly connectionIds = new WeakMap<Socket, number>();
@@ -95,7 +58,10 @@ export class HttpFront {
     message: IncomingMessage,
     response: ServerResponse,
   ): Promise<void> {
-    const body = await readBody(message);
+    const body = await text(message).catch(() => undefined);
+    if (body === undefined) {
+      return; // The client broke it off.
+    }
     const { method = 'GET', url = '/', headers, socket } = message;
     const asked = route(method, url);
     const user = authenticate(headers.authorization, this.access);
@@ -138,15 +104,18 @@ export class HttpFront {
     request: ReceivedRequest,
     asked: Route,
     headers: IncomingHttpHeaders,
-    body: string | undefined,
+    body: string,
   ): Outcome {
     const { path, group, resource, verb, methods } = asked;
-    const readable = PUBLIC_PATHS[path];
-    if (readable) {
-      if (request.method === 'GET') {
-        return readable;
-      }
-      throw status.methodNotAllowed();
+    if (path === '/readyz') {
+      return {
+        code: 200,
+        body: 'ok',
+        headers: { 'Content-Type': 'text/plain' },
+      };
+    }
+    if (methods.length === 0) {
+      throw status.noSuchResource();
     }
     const { user, namespace, name } = request;
     const access = {
@@ -158,15 +127,8 @@ export class HttpFront {
       ...(name !== undefined && { name }),
     };
     authorize(access, this.access);
-    if (methods.length === 0) {
-      return noSuchPath(path);
-    }
     if (!methods.includes(request.method)) {
       throw status.methodNotAllowed();
-    }
-    requireJsonWanted(headers.accept);
-    if (body === undefined) {
-      throw status.entityTooLarge(BODY_LIMIT);
     }
     if (resource === 'selfsubjectaccessreviews') {
       return { code: 201, body: reviewAccess(user, body, this.access) };
@@ -269,21 +231,4 @@ function breakOff(
   });
   const half = body.slice(0, Math.ceil(body.length / 2));
   response.write(half, () => response.socket?.resetAndDestroy());
-}
-
-/** Within a known API group the answer is a Status, elsewhere plain text. */
-function noSuchPath(path: string): Answer {
-  const known = /^\/(api\/v1|apis\/(coordination|authorization)\.k8s\.io)\//;
-  if (known.test(path)) {
-    throw status.noSuchResource();
-  }
-  return { code: 404, body: '404 page not found\n', headers: TEXT };
-}
-
-/** Only JSON is served here. */
-function requireJsonWanted(accept = '*/*'): void {
-  if (/\*\/\*|application\/(json|\*)/.test(accept)) {
-    return;
-  }
-  throw status.notAcceptable([JSON_TYPE]);
 }

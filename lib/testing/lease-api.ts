@@ -5,18 +5,18 @@ import {
   DecodeError,
   decodeLease,
   isObject,
+  parseJson,
   readLease,
   type DecodedLease,
 } from './lease-codec.js';
 import { storageKey, type LeaseStorage } from './lease-storage.js';
+import { invalidValue } from './lease-validation.js';
 import { jsonPatch, mergePatch, PatchError } from './patch.js';
 import {
   continueToken,
-  deleteOptions,
+  deletePrecondition,
   listOptions,
   watchOptions,
-  writeOptions,
-  type WriteOptions,
 } from './request-options.js';
 import type { WatchOptions } from './watches.js';
 
@@ -27,7 +27,7 @@ export type NamespacePhase = 'Active' | 'Terminating';
 export interface Answer {
   code: number;
   body: string;
-  headers?: Record<string, string | string[]>;
+  headers?: Record<string, string>;
 }
 
 /** The parts of a request on which its answer depends. */
@@ -42,18 +42,8 @@ export interface ApiRequest {
   authorizeCreation?: () => void;
 }
 
-const JSON_TYPES = ['', 'application/json'];
-const ACCEPTED_TYPES = [
-  'application/json',
-  'application/yaml',
-  'application/vnd.kubernetes.protobuf',
-];
 const JSON_PATCH = 'application/json-patch+json';
-/** A strategic merge patch would merge lists by key, but clients patch no lists of a Lease. */
-const MERGE_PATCHES = [
-  'application/merge-patch+json',
-  'application/strategic-merge-patch+json',
-];
+const MERGE_PATCH = 'application/merge-patch+json';
 
 export class LeaseApi {
   constructor(
@@ -73,7 +63,7 @@ export class LeaseApi {
   }
 
   list({ namespace, query }: ApiRequest): Answer {
-    const { selects, limit, after } = listOptions(query, this.storage.version);
+    const { selects, limit, after } = listOptions(query);
     const fitting = this.storage
       .list(namespace)
       .map(({ lease }) => lease)
@@ -102,23 +92,21 @@ export class LeaseApi {
 
   create(request: ApiRequest): Answer {
     const { namespace = '', query } = request;
-    const options = writeOptions(query, 'CreateOptions');
-    const decoded = this.decode(request, options);
-    const { name, generateName = '' } = decoded.metadata;
-    const key = { namespace, name: name ?? generated(generateName) };
+    const decoded = decodeLease(request.body);
+    requireNamespaceOf(decoded, namespace);
+    const key = { namespace, name: decoded.metadata.name ?? '' };
     this.requireNamespace(key, true);
-    const entry = this.storage.create(key, decoded, options.dryRun);
+    const isDryRun = query.get('dryRun') === 'All';
     return {
       code: 201,
-      body: entry.json,
-      headers: warnings(decoded, options),
+      body: this.storage.create(key, decoded, isDryRun).json,
     };
   }
 
   update(request: ApiRequest): Answer {
     const key = keyOf(request);
-    const options = writeOptions(request.query, 'UpdateOptions');
-    const decoded = this.decode(request, options);
+    const decoded = decodeLease(request.body);
+    requireNamespaceOf(decoded, key.namespace);
     requireName(decoded, key);
     const { uid } = decoded.metadata;
     if (uid !== undefined) {
@@ -127,37 +115,29 @@ export class LeaseApi {
     if (!this.storage.get(key)) {
       request.authorizeCreation?.();
     }
-    return this.replace(key, decoded, options);
+    return this.replace(key, decoded);
   }
 
   patch(request: ApiRequest): Answer {
-    const { contentType, query, body } = request;
-    if (contentType !== JSON_PATCH && !MERGE_PATCHES.includes(contentType)) {
+    const { contentType, body } = request;
+    if (![JSON_PATCH, MERGE_PATCH].includes(contentType)) {
       throw status.unsupportedPatchType();
     }
     const key = keyOf(request);
-    const options = writeOptions(query, 'PatchOptions');
     const stored = this.storage.get(key);
     if (!stored) {
       throw status.leaseNotFound(key.name);
     }
-    const patched = applyPatch(contentType, stored.lease, body);
-    const decoded = readPatched(patched, options);
+    const decoded = readPatched(applyPatch(contentType, stored.lease, body));
     requireNamespaceOf(decoded, key.namespace);
     requireName(decoded, key);
-    return this.replace(key, decoded, options);
+    return this.replace(key, decoded);
   }
 
   delete(request: ApiRequest): Answer {
     const key = keyOf(request);
-    if (request.body !== '') {
-      requireJson(request);
-    }
-    const { preconditions, dryRun } = deleteOptions(
-      request.query,
-      request.body,
-    );
-    const { entry, isGone } = this.storage.delete(key, preconditions, dryRun);
+    const precondition = deletePrecondition(request.body);
+    const { entry, isGone } = this.storage.delete(key, precondition);
     if (!isGone) {
       return { code: 200, body: entry.json };
     }
@@ -170,34 +150,10 @@ export class LeaseApi {
     return watchOptions(query, namespace);
   }
 
-  private replace(
-    key: LeaseKey,
-    decoded: DecodedLease,
-    options: WriteOptions,
-  ): Answer {
+  private replace(key: LeaseKey, decoded: DecodedLease): Answer {
     this.requireNamespace(key, this.storage.get(key) === undefined);
-    const { entry, created } = this.storage.update(
-      key,
-      decoded,
-      options.dryRun,
-    );
-    return {
-      code: created ? 201 : 200,
-      body: entry.json,
-      headers: warnings(decoded, options),
-    };
-  }
-
-  private decode(request: ApiRequest, options: WriteOptions): DecodedLease {
-    requireJson(request);
-    const decoded = decodeLease(request.body);
-    if (isStrictlyFaulty(decoded, options)) {
-      throw status.badRequest(
-        `Lease in version "v1" cannot be handled as a Lease: ${strictFault(decoded)}`,
-      );
-    }
-    requireNamespaceOf(decoded, request.namespace);
-    return decoded;
+    const { entry, created } = this.storage.update(key, decoded);
+    return { code: created ? 201 : 200, body: entry.json };
   }
 
   private requireNamespace(
@@ -222,50 +178,6 @@ const keyOf = ({ namespace, name }: ApiRequest): LeaseKey => ({
   name: name!,
 });
 
-const unknownField = (path: string) => `unknown field "${path}"`;
-
-const isStrictlyFaulty = (
-  { unknownFields }: DecodedLease,
-  { fieldValidation }: WriteOptions,
-) => fieldValidation === 'Strict' && unknownFields.length > 0;
-
-const strictFault = ({ unknownFields }: DecodedLease) =>
-  `strict decoding error: ${unknownFields.map(unknownField).join(', ')}`;
-
-/** A name from a prefix: five random characters of those that Kubernetes uses. */
-function generated(prefix: string): string {
-  if (prefix === '') {
-    return '';
-  }
-  const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
-  const suffix = Array.from(
-    { length: 5 },
-    () => alphabet[Math.floor(Math.random() * alphabet.length)],
-  );
-  return `${prefix.slice(0, 58)}${suffix.join('')}`;
-}
-
-function warnings(
-  { unknownFields }: DecodedLease,
-  { fieldValidation }: WriteOptions,
-): Answer['headers'] {
-  if (unknownFields.length === 0 || fieldValidation === 'Ignore') {
-    return {};
-  }
-  return {
-    Warning: unknownFields.map(
-      (path) => `299 - ${JSON.stringify(unknownField(path))}`,
-    ),
-  };
-}
-
-function requireJson({ contentType }: ApiRequest): void {
-  if (JSON_TYPES.includes(contentType)) {
-    return;
-  }
-  throw status.unsupportedMediaType(ACCEPTED_TYPES);
-}
-
 /** The object's namespace defaults to the request's, and must be the same. */
 function requireNamespaceOf(
   { metadata }: DecodedLease,
@@ -280,11 +192,6 @@ function requireNamespaceOf(
 }
 
 function requireName({ metadata }: DecodedLease, { name }: LeaseKey): void {
-  if (metadata.name === undefined) {
-    throw status.badRequest(
-      `the name of the object (${name} based on URL) was undeterminable: name must be provided`,
-    );
-  }
   if (metadata.name !== name) {
     throw status.badRequest(
       `the name of the object (${metadata.name}) does not match the name on the URL (${name})`,
@@ -297,20 +204,15 @@ function applyPatch(
   stored: StoredLease,
   body: string,
 ): Record<string, unknown> {
-  let patch: unknown;
-  try {
-    patch = JSON.parse(body);
-  } catch {
-    throw status.badRequest('invalid JSON patch');
-  }
+  const patch = parseJson(body);
   if (type !== JSON_PATCH) {
     if (isObject(patch)) {
       return mergePatch(stored, patch);
     }
-    throw status.badRequest('Invalid JSON Patch');
+    throw status.badRequest('a merge patch is an object');
   }
   if (!Array.isArray(patch)) {
-    throw status.badRequest('error decoding patch: not an array');
+    throw status.badRequest('a JSON patch is a list');
   }
   try {
     return jsonPatch(stored, patch);
@@ -323,37 +225,15 @@ function applyPatch(
 }
 
 /** Reads a patched Lease, answering 422 if the result is not a Lease. */
-function readPatched(
-  patched: Record<string, unknown>,
-  options: WriteOptions,
-): DecodedLease {
-  const faulty = (why: string) =>
-    status.invalid(
-      '',
-      '',
-      [
-        {
-          reason: 'FieldValueInvalid',
-          message: `Invalid value: ${JSON.stringify(JSON.stringify(patched))}: ${why}`,
-          field: 'patch',
-        },
-      ],
-      '',
-    );
-  if (patched['kind'] !== 'Lease') {
-    throw faulty(`no kind ${JSON.stringify(patched['kind'])} is registered`);
-  }
-  let decoded: DecodedLease;
+function readPatched(patched: Record<string, unknown>): DecodedLease {
   try {
-    decoded = readLease(patched);
+    return readLease(patched);
   } catch (error) {
     if (error instanceof DecodeError) {
-      throw faulty(error.message);
+      throw status.invalid('', '', [
+        invalidValue('patch', JSON.stringify(patched), error.message),
+      ]);
     }
     throw error;
   }
-  if (isStrictlyFaulty(decoded, options)) {
-    throw faulty(strictFault(decoded));
-  }
-  return decoded;
 }

@@ -1,36 +1,22 @@
 /** Reads a Lease from JSON as the API server does: known fields only, in canonical form, types enforced. */
 import { badRequest } from './api-status.js';
-import { parseMicroTime } from './micro-time.js';
 
-/** The metadata fields of a Lease that a client may write. */
+/** The metadata fields of a Lease that are kept. */
 export interface MetadataFields {
   name: string;
-  generateName: string;
   namespace: string;
-  selfLink: string;
   uid: string;
   resourceVersion: string;
-  generation: number;
   creationTimestamp: string;
   deletionTimestamp: string;
   deletionGracePeriodSeconds: number;
   labels: Record<string, string>;
   annotations: Record<string, string>;
-  ownerReferences: Partial<OwnerReference>[];
+  ownerReferences: JsonObject[];
   finalizers: string[];
-  managedFields: never;
 }
 
-interface OwnerReference {
-  apiVersion: string;
-  kind: string;
-  name: string;
-  uid: string;
-  controller: boolean;
-  blockOwnerDeletion: boolean;
-}
-
-/** The spec fields of a Lease that a client may write. */
+/** The spec fields of a Lease that are kept. */
 export interface SpecFields {
   holderIdentity: string;
   leaseDurationSeconds: number;
@@ -45,141 +31,102 @@ export interface SpecFields {
 export interface DecodedLease {
   metadata: Partial<MetadataFields>;
   spec: Partial<SpecFields>;
-  /** Paths of the unknown fields, which are dropped. */
-  unknownFields: string[];
 }
 
-/** A value can't be read; the message is the Go decoder's. */
-export class DecodeError extends Error {}
+/** A value can't be read. */
+export class DecodeError extends Error {
+  constructor(path: string, rule: string) {
+    super(`${path}: must be ${rule}`);
+  }
+}
 
 type JsonObject = Record<string, unknown>;
-/** Reads one value; undefined drops the field. */
-type Reader<T> = (
-  value: unknown,
-  path: string,
-  unknown: string[],
-) => T | undefined;
+/** Reads one value that is not null; undefined drops the field. */
+type Reader<T> = (value: unknown, path: string) => T | undefined;
 
 const INT32_MAX = 2 ** 31 - 1;
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
-
-/** The Go struct that declares a field. */
-function structOf(path: string): string {
-  if (path.startsWith('metadata.')) {
-    return 'ObjectMeta';
-  }
-  return path.startsWith('spec.') ? 'LeaseSpec' : 'Lease';
-}
-
-function mismatch(value: unknown, path: string, type: string): never {
-  const is = Array.isArray(value)
-    ? 'array'
-    : typeof value === 'number'
-      ? type === 'string' || type.includes('[')
-        ? 'number'
-        : `number ${value}`
-      : typeof value === 'boolean'
-        ? 'bool'
-        : typeof value;
-  throw new DecodeError(
-    `json: cannot unmarshal ${is} into Go struct field ${structOf(path)}.${path} of type ${type}`,
-  );
-}
+const MICRO_TIME =
+  /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{6})(Z|[+-]\d\d:\d\d)$/;
+/** Go's zero time, which is stored as no time at all. */
+const ZERO_TIME = '0001-01-01T00:00:00.000000Z';
 
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** A field that Go declares as a plain string: null and "" count as absent. */
-const text: Reader<string> = (value, path) => {
-  if (value === null || value === '') {
-    return undefined;
-  }
-  return typeof value === 'string' ? value : mismatch(value, path, 'string');
-};
-
-/** A field that Go declares as a pointer: null counts as absent, "" does not. */
+/** "" is kept: it differs from an absent field. */
 const optionalText: Reader<string> = (value, path) => {
-  if (value === null) {
-    return undefined;
+  if (typeof value !== 'string') {
+    throw new DecodeError(path, 'text');
   }
-  return typeof value === 'string' ? value : mismatch(value, path, 'string');
+  return value;
 };
 
-const integer =
-  (type: 'int32' | 'int64'): Reader<number> =>
-  (value, path) => {
-    if (value === null) {
-      return undefined;
-    }
-    const fits =
-      typeof value === 'number' &&
-      Number.isInteger(value) &&
-      (type === 'int64' || (value <= INT32_MAX && value >= -INT32_MAX - 1));
-    return fits ? value : mismatch(value, path, type);
-  };
+/** "" counts as absent. */
+const text: Reader<string> = (value, path) =>
+  optionalText(value, path) || undefined;
 
-const flag: Reader<boolean> = (value, path) => {
-  if (value === null) {
-    return undefined;
+const int32: Reader<number> = (value, path) => {
+  if (
+    typeof value !== 'number' ||
+    !Number.isInteger(value) ||
+    Math.abs(value) > INT32_MAX
+  ) {
+    throw new DecodeError(path, 'an integer of 32 bits');
   }
-  return typeof value === 'boolean' ? value : mismatch(value, path, 'bool');
+  return value;
 };
+
+/** To the microsecond, with exactly six fraction digits. */
+const microTime: Reader<string> = (value, path) => {
+  const [, seconds = '', fraction, zone = ''] =
+    MICRO_TIME.exec(optionalText(value, path) ?? '') ?? [];
+  const utc = Date.parse(seconds + zone);
+  // A day or an hour that there is not counts on to the next.
+  if (Number.isNaN(utc) || secondsOf(Date.parse(`${seconds}Z`)) !== seconds) {
+    throw new DecodeError(path, 'a time with six fraction digits');
+  }
+  const time = `${secondsOf(utc)}${fraction}Z`;
+  return time === ZERO_TIME ? undefined : time;
+};
+
+const secondsOf = (time: number): string =>
+  new Date(time).toISOString().slice(0, 19);
 
 const textMap: Reader<Record<string, string>> = (value, path) => {
-  if (value === null) {
-    return undefined;
-  }
   if (!isObject(value)) {
-    mismatch(value, path, 'map[string]string');
+    throw new DecodeError(path, 'an object');
   }
   const keys = Object.keys(value).toSorted();
-  if (keys.length === 0) {
-    return undefined;
-  }
-  return Object.fromEntries(
-    keys.map((key) => [key, text(value[key], path, []) ?? '']),
-  );
+  return keys.length === 0
+    ? undefined
+    : Object.fromEntries(
+        keys.map((key) => [key, optionalText(value[key] ?? '', path) ?? '']),
+      );
 };
 
 const list =
-  <T>(item: Reader<T>, type: string): Reader<T[]> =>
-  (value, path, unknown) => {
-    if (value === null) {
-      return undefined;
+  <T>(isItem: (item: unknown) => item is T): Reader<T[]> =>
+  (value, path) => {
+    if (!Array.isArray(value) || !value.every(isItem)) {
+      throw new DecodeError(path, 'a list');
     }
-    if (!Array.isArray(value)) {
-      mismatch(value, path, `[]${type}`);
-    }
-    const read = value.map((each, i) => item(each, `${path}[${i}]`, unknown));
-    return read.length === 0
-      ? undefined
-      : read.filter((each) => each !== undefined);
+    return value.length === 0 ? undefined : value;
   };
 
+/** Fields that a Lease does not have are dropped. */
 const struct =
-  <T extends object>(
-    type: string,
-    fields: { [K in keyof T]: Reader<T[K]> },
-  ): Reader<Partial<T>> =>
-  (value, path, unknown) => {
-    const result: Partial<T> = {};
-    if (value === null || value === undefined) {
-      return result;
-    }
+  <T extends object>(fields: { [K in keyof T]: Reader<T[K]> }): Reader<
+    Partial<T>
+  > =>
+  (value, path) => {
     if (!isObject(value)) {
-      mismatch(value, path, type);
+      throw new DecodeError(path, 'an object');
     }
-    const prefix = path === '' ? '' : `${path}.`;
-    for (const key in value) {
-      if (!Object.hasOwn(fields, key)) {
-        unknown.push(`${prefix}${key}`);
-      }
-    }
+    const result: Partial<T> = {};
     for (const key in fields) {
-      if (value[key] === undefined) {
-        continue;
-      }
-      const read = fields[key](value[key], `${prefix}${key}`, unknown);
+      const given = value[key] ?? undefined;
+      const read =
+        given === undefined ? given : fields[key](given, `${path}.${key}`);
       if (read !== undefined) {
         result[key] = read;
       }
@@ -187,71 +134,26 @@ const struct =
     return result;
   };
 
-const time: Reader<string> = (value, path) => {
-  if (value === null || value === '') {
-    return undefined;
-  }
-  if (typeof value !== 'string') {
-    mismatch(value, path, 'string');
-  }
-  const at = TIME.test(value) ? Date.parse(value) : NaN;
-  if (Number.isNaN(at)) {
-    throw new DecodeError(
-      `parsing time ${JSON.stringify(value)} as "2006-01-02T15:04:05Z07:00": cannot parse ${JSON.stringify(value)} as "2006"`,
-    );
-  }
-  return new Date(at).toISOString().replace(/\.\d+Z$/, 'Z');
-};
-
-const microTime: Reader<string> = (value, path) => {
-  if (value === null) {
-    return undefined;
-  }
-  if (typeof value !== 'string') {
-    mismatch(value, path, 'string');
-  }
-  try {
-    return parseMicroTime(value);
-  } catch (error) {
-    throw new DecodeError(error instanceof Error ? error.message : '');
-  }
-};
-
-const readMetadata = struct<MetadataFields>('v1.ObjectMeta', {
+const readMetadata = struct<MetadataFields>({
   name: text,
-  generateName: text,
   namespace: text,
-  selfLink: text,
   uid: text,
   resourceVersion: text,
-  generation: integer('int64'),
-  creationTimestamp: time,
-  deletionTimestamp: time,
-  deletionGracePeriodSeconds: integer('int64'),
+  creationTimestamp: text,
+  deletionTimestamp: text,
+  deletionGracePeriodSeconds: int32,
   labels: textMap,
   annotations: textMap,
-  ownerReferences: list(
-    struct<OwnerReference>('v1.OwnerReference', {
-      apiVersion: text,
-      kind: text,
-      name: text,
-      uid: text,
-      controller: flag,
-      blockOwnerDeletion: flag,
-    }),
-    'v1.OwnerReference',
-  ),
-  finalizers: list(text, 'string'),
-  // A known field, but managers are not tracked here.
-  managedFields: () => undefined,
+  ownerReferences: list(isObject),
+  finalizers: list((item) => typeof item === 'string'),
 });
 
-const readSpec = struct<SpecFields>('v1.LeaseSpec', {
+const readSpec = struct<SpecFields>({
   holderIdentity: optionalText,
-  leaseDurationSeconds: integer('int32'),
+  leaseDurationSeconds: int32,
   acquireTime: microTime,
   renewTime: microTime,
-  leaseTransitions: integer('int32'),
+  leaseTransitions: int32,
   strategy: optionalText,
   preferredHolder: optionalText,
 });
@@ -261,52 +163,35 @@ export function parseJson(body: string): unknown {
   try {
     return JSON.parse(body);
   } catch (error) {
-    throw unrecognized(body, error instanceof Error ? error.message : '');
+    throw badRequest(`the body is no JSON: ${String(error)}`);
   }
 }
 
-/** Reads a Lease. @throws {@link DecodeError} if a value has the wrong type. */
-export function readLease(value: JsonObject): DecodedLease {
-  const decoded: DecodedLease = { metadata: {}, spec: {}, unknownFields: [] };
-  const { unknownFields } = decoded;
-  for (const [key, field] of Object.entries(value)) {
-    if (key === 'metadata') {
-      decoded.metadata = readMetadata(field, key, unknownFields) ?? {};
-    } else if (key === 'spec') {
-      decoded.spec = readSpec(field, key, unknownFields) ?? {};
-    } else if (key !== 'kind' && key !== 'apiVersion') {
-      unknownFields.push(key);
-    }
+/** Reads a Lease. @throws {@link DecodeError} if a value has the wrong type, or the object another kind. */
+export function readLease({
+  apiVersion = 'coordination.k8s.io/v1',
+  kind = 'Lease',
+  metadata,
+  spec,
+}: JsonObject): DecodedLease {
+  if (kind !== 'Lease' || apiVersion !== 'coordination.k8s.io/v1') {
+    throw new DecodeError('kind', 'Lease of coordination.k8s.io/v1');
   }
-  return decoded;
+  return {
+    metadata: readMetadata(metadata ?? {}, 'metadata') ?? {},
+    spec: readSpec(spec ?? {}, 'spec') ?? {},
+  };
 }
 
 /** Reads the Lease of a create or update, answering 400 if it is not a Lease. */
 export function decodeLease(body: string): DecodedLease {
   const value = parseJson(body) ?? {};
   if (!isObject(value)) {
-    throw unrecognized(body, 'not an object');
-  }
-  const { apiVersion = 'coordination.k8s.io/v1', kind = 'Lease' } = value;
-  if (kind !== 'Lease' || apiVersion !== 'coordination.k8s.io/v1') {
-    const version = String(apiVersion).split('/').at(-1);
-    throw badRequest(
-      `${String(kind)} in version "${version}" cannot be handled as a Lease: no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)}`,
-    );
+    throw badRequest('the body is no object');
   }
   try {
     return readLease(value);
   } catch (error) {
-    if (!(error instanceof DecodeError)) {
-      throw error;
-    }
-    throw badRequest(
-      `Lease in version "v1" cannot be handled as a Lease: ${error.message}`,
-    );
+    throw error instanceof DecodeError ? badRequest(error.message) : error;
   }
 }
-
-const unrecognized = (body: string, why: string) =>
-  badRequest(
-    `the object provided is unrecognized (must be of type Lease): couldn't get version/kind; json parse error: ${why} (${body === '' ? '<empty>' : body.slice(0, 30)})`,
-  );

@@ -53,9 +53,6 @@ export const storageKey = ({
   name: string;
 }) => `${namespace ?? ''}/${name}`;
 
-/** etcd's limit for one value, in bytes. */
-const SIZE_LIMIT = 1.5 * 1024 * 1024;
-
 /** A Lease that is about to be stored. */
 interface Draft {
   metadata: Partial<MetadataFields>;
@@ -69,11 +66,9 @@ function render({ metadata, spec }: Draft, resourceVersion?: string): string {
     apiVersion: 'coordination.k8s.io/v1',
     metadata: {
       name: metadata.name,
-      generateName: metadata.generateName,
       namespace: metadata.namespace,
       uid: metadata.uid,
       resourceVersion,
-      generation: metadata.generation,
       creationTimestamp: metadata.creationTimestamp,
       deletionTimestamp: metadata.deletionTimestamp,
       deletionGracePeriodSeconds: metadata.deletionGracePeriodSeconds,
@@ -122,20 +117,15 @@ export class LeaseStorage {
       .map(([, entry]) => entry);
   }
 
-  create(key: LeaseKey, lease: DecodedLease, dryRun = false): StoredEntry {
+  /** @param isDryRun everything but storing */
+  create(key: LeaseKey, lease: DecodedLease, isDryRun = false): StoredEntry {
     const fresh = this.initialized(key, lease);
-    if (/^0*[1-9]\d*$/.test(lease.metadata.resourceVersion ?? '')) {
-      // The real server does not map this error to a status of its own either.
-      throw new status.ApiError(
-        500,
-        undefined,
-        'resourceVersion should not be set on objects to be created',
-      );
-    }
     if (this.get(key)) {
       throw status.alreadyExists(key.name);
     }
-    return this.write(key, fresh, undefined, dryRun);
+    return isDryRun
+      ? entryOf(render(fresh))
+      : this.write(key, fresh, undefined);
   }
 
   /** @throws {@link status.ApiError} 409 if another Lease is stored under this key, or none. */
@@ -146,7 +136,7 @@ export class LeaseStorage {
     }
     throw status.conflict(
       key.name,
-      `StorageError: invalid object, Code: 4, Key: /registry/leases/${storageKey(key)}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: ${uid}, UID in object meta: ${stored}`,
+      `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${stored}`,
     );
   }
 
@@ -157,12 +147,11 @@ export class LeaseStorage {
   update(
     key: LeaseKey,
     lease: DecodedLease,
-    dryRun = false,
   ): { entry: StoredEntry; created: boolean } {
     const existing = this.get(key);
     if (!existing) {
       const fresh = this.initialized(key, lease);
-      const entry = this.write(key, fresh, undefined, dryRun);
+      const entry = this.write(key, fresh, undefined);
       return { entry, created: true };
     }
     const stored = existing.lease;
@@ -181,25 +170,16 @@ export class LeaseStorage {
       },
       spec: this.gated(lease.spec, stored),
     };
-    if (!going) {
-      requireImmutable(stored, lease);
-    }
+    requireSameUid(stored, lease);
     requireValid(next, false);
     const version = stored.metadata.resourceVersion;
-    if (going) {
-      requireNoNewFinalizers(stored, next);
-      if (!next.metadata.finalizers?.length) {
-        // The last finalizer is gone, so the Lease is deleted and nothing is stored.
-        if (!dryRun) {
-          this.remove(key, existing);
-        }
-        return { entry: entryOf(render(next, version)), created: false };
-      }
+    if (going && !next.metadata.finalizers) {
+      // The last finalizer is gone, so the Lease is deleted and nothing is stored.
+      this.remove(key, existing);
+      return { entry: entryOf(render(next, version)), created: false };
     }
     const isChanged = render(next, version) !== existing.json;
-    const entry = isChanged
-      ? this.write(key, next, existing, dryRun)
-      : existing;
+    const entry = isChanged ? this.write(key, next, existing) : existing;
     return { entry, created: false };
   }
 
@@ -207,31 +187,23 @@ export class LeaseStorage {
   delete(
     key: LeaseKey,
     precondition: DeletePrecondition = {},
-    dryRun = false,
   ): { entry: StoredEntry; isGone: boolean } {
     const existing = this.get(key);
     if (!existing) {
       throw status.leaseNotFound(key.name);
     }
-    const { uid, resourceVersion } = existing.lease.metadata;
-    if (precondition.uid !== undefined && precondition.uid !== uid) {
-      throw status.preconditionFailed(key.name, 'UID', precondition.uid, uid);
-    }
-    if (
-      precondition.resourceVersion !== undefined &&
-      precondition.resourceVersion !== resourceVersion
-    ) {
-      throw status.preconditionFailed(
-        key.name,
-        'ResourceVersion',
-        precondition.resourceVersion,
-        resourceVersion,
-      );
-    }
-    if (finalizersOf(existing.lease).length === 0) {
-      if (!dryRun) {
-        this.remove(key, existing);
+    const { metadata: stored } = existing.lease;
+    for (const field of ['uid', 'resourceVersion'] as const) {
+      const asked = precondition[field] ?? stored[field];
+      if (asked !== stored[field]) {
+        throw status.conflict(
+          key.name,
+          `the ${field} in the precondition (${asked}) does not match the ${field} in record (${stored[field]})`,
+        );
       }
+    }
+    if (!existing.lease.metadata['finalizers']) {
+      this.remove(key, existing);
       return { entry: existing, isGone: true };
     }
     if (deletionOf(existing.lease)) {
@@ -240,7 +212,7 @@ export class LeaseStorage {
     const { metadata, spec }: Draft = JSON.parse(existing.json);
     const mark = { deletionTimestamp: now(), deletionGracePeriodSeconds: 0 };
     const going = { metadata: { ...metadata, ...mark }, spec };
-    const entry = this.write(key, going, existing, dryRun);
+    const entry = this.write(key, going, existing);
     return { entry, isGone: false };
   }
 
@@ -310,21 +282,9 @@ export class LeaseStorage {
     key: LeaseKey,
     draft: Draft,
     before: StoredEntry | undefined,
-    dryRun: boolean,
   ): StoredEntry {
-    const stored = before?.lease.metadata.resourceVersion;
-    if (dryRun) {
-      return entryOf(render(draft, stored));
-    }
     const version = this.current + 1n;
     const json = render(draft, String(version));
-    if (Buffer.byteLength(json) > SIZE_LIMIT) {
-      throw new status.ApiError(
-        500,
-        undefined,
-        'etcdserver: request is too large',
-      );
-    }
     const after = entryOf(json);
     this.current = version;
     this.entries.set(storageKey(key), after);
@@ -357,36 +317,10 @@ function deletionOf({ metadata }: StoredLease) {
     : undefined;
 }
 
-function finalizersOf({ metadata }: StoredLease): unknown[] {
-  const { finalizers } = metadata;
-  return Array.isArray(finalizers) ? finalizers : [];
-}
-
-function requireNoNewFinalizers(stored: StoredLease, next: Draft): void {
-  const before = finalizersOf(stored);
-  const added = (next.metadata.finalizers ?? []).filter(
-    (finalizer) => !before.includes(finalizer),
-  );
-  if (added.length > 0) {
-    const quoted = added.map((each) => JSON.stringify(each)).join(', ');
-    throw status.invalid('Lease', stored.metadata.name, [
-      {
-        reason: 'FieldValueForbidden',
-        message: `Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{${quoted}}`,
-        field: 'metadata.finalizers',
-      },
-    ]);
-  }
-}
-
 /** The compare-and-swap: a write must name the present resourceVersion. */
 function requireVersion({ metadata }: StoredLease, given = '0'): void {
   if (!/^\d+$/.test(given)) {
-    throw new status.ApiError(
-      500,
-      undefined,
-      `strconv.ParseUint: parsing ${JSON.stringify(given)}: invalid syntax`,
-    );
+    throw status.badRequest(`the resourceVersion "${given}" is no number`);
   }
   const version = BigInt(given);
   if (version === 0n) {
@@ -399,31 +333,20 @@ function requireVersion({ metadata }: StoredLease, given = '0'): void {
     ]);
   }
   if (version !== BigInt(metadata.resourceVersion)) {
-    throw status.modified(metadata.name);
+    throw status.conflict(
+      metadata.name,
+      'the object has been modified; please apply your changes to the latest version and try again',
+    );
   }
 }
 
-/** Fields that only the server sets must not change; a changed creationTimestamp is ignored. */
-function requireImmutable(
-  stored: StoredLease,
-  { metadata }: DecodedLease,
-): void {
-  const { uid = stored.metadata.uid, deletionTimestamp } = metadata;
-  const causes: status.StatusCause[] = [];
-  if (uid !== stored.metadata.uid) {
-    causes.push(invalidValue('metadata.uid', uid, 'field is immutable'));
-  }
-  if (deletionTimestamp !== undefined) {
-    causes.push(
-      invalidValue(
-        'metadata.deletionTimestamp',
-        deletionTimestamp,
-        'field is immutable',
-      ),
-    );
-  }
-  if (causes.length > 0) {
-    throw status.invalid('Lease', stored.metadata.name, causes);
+/** Only the server sets the uid. A PUT with another has been refused before; a patch has not. */
+function requireSameUid(stored: StoredLease, { metadata }: DecodedLease): void {
+  const { uid, name } = stored.metadata;
+  if ((metadata.uid ?? uid) !== uid) {
+    throw status.invalid('Lease', name, [
+      invalidValue('metadata.uid', metadata.uid, 'field is immutable'),
+    ]);
   }
 }
 

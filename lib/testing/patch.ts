@@ -1,4 +1,4 @@
-/** Applies JSON Merge Patch (RFC 7396) and JSON Patch (RFC 6902). */
+/** Applies JSON Merge Patch (RFC 7396), and JSON Patch (RFC 6902) without the operations copy and move. */
 import { isObject } from './lease-codec.js';
 
 /** An operation does not apply; the API server does not report which, nor why. */
@@ -20,114 +20,77 @@ export function mergePatch(
   return result;
 }
 
-interface Operation {
-  op: string;
-  path: string;
-  from?: string;
-  value?: unknown;
-}
-
 type Container = Record<string, unknown> | unknown[];
-
-/** The target of a pointer: its container and its key. */
-interface Place {
-  parent: Container;
-  key: string;
-}
 
 const isContainer = (value: unknown): value is Container =>
   typeof value === 'object' && value !== null;
 
-const isOperation = (value: unknown): value is Operation =>
-  isObject(value) &&
-  typeof value['op'] === 'string' &&
-  typeof value['path'] === 'string';
-
-const valueAt = ({ parent, key }: Place): unknown =>
+const valueAt = (parent: Container, key: string): unknown =>
   Array.isArray(parent) ? parent[Number(key)] : parent[key];
 
-function locate(document: Container, pointer: string): Place {
-  const [first, ...rest] = pointer
+/** The target of a pointer: its container and its key. */
+function locate(document: Container, pointer: string): [Container, string] {
+  const keys = pointer
     .split('/')
     .slice(1)
     .map((segment) => segment.replaceAll('~1', '/').replaceAll('~0', '~'));
+  const key = keys.pop();
+  let parent: unknown = document;
+  for (const each of keys) {
+    parent = isContainer(parent) ? valueAt(parent, each) : undefined;
+  }
   // The whole document cannot be the target.
-  if (first === undefined) {
+  if (key === undefined || !isContainer(parent)) {
     throw new PatchError();
   }
-  let place: Place = { parent: document, key: first };
-  for (const key of rest) {
-    const parent = valueAt(place);
-    if (!isContainer(parent)) {
+  return [parent, key];
+}
+
+function apply(document: Container, operation: unknown): void {
+  if (!isObject(operation) || typeof operation['path'] !== 'string') {
+    throw new PatchError();
+  }
+  const { op, path, value } = operation;
+  const [parent, key] = locate(document, path);
+  const present = valueAt(parent, key);
+  if ((op === 'test' || op === 'remove') && present === undefined) {
+    throw new PatchError();
+  }
+  switch (op) {
+    case 'test':
+      if (JSON.stringify(present) !== JSON.stringify(value)) {
+        throw new PatchError();
+      }
+      return;
+    case 'remove':
+      change(parent, key, 1);
+      return;
+    case 'add':
+      change(parent, key, 0, value);
+      return;
+    case 'replace':
+      // Replacing a missing member adds it.
+      change(parent, key, 1, value);
+      return;
+    default:
       throw new PatchError();
-    }
-    place = { parent, key };
-  }
-  return place;
-}
-
-function read(place: Place): unknown {
-  const value = valueAt(place);
-  if (value === undefined) {
-    throw new PatchError();
-  }
-  return value;
-}
-
-function add({ parent, key }: Place, value: unknown): void {
-  if (!Array.isArray(parent)) {
-    parent[key] = value;
-  } else {
-    parent.splice(key === '-' ? parent.length : Number(key), 0, value);
   }
 }
 
-/** Replacing a missing member adds it. */
-function replace({ parent, key }: Place, value: unknown): void {
+/** Takes `removed` elements out of a list and puts the value there; of an object it sets or removes the field. */
+function change(
+  parent: Container,
+  key: string,
+  removed: number,
+  ...value: unknown[]
+): void {
   if (Array.isArray(parent)) {
-    parent[Number(key)] = value;
-  } else {
-    parent[key] = value;
-  }
-}
-
-/** @returns the removed value */
-function remove(place: Place): unknown {
-  const value = read(place);
-  const { parent, key } = place;
-  if (Array.isArray(parent)) {
-    parent.splice(Number(key), 1);
+    parent.splice(key === '-' ? parent.length : Number(key), removed, ...value);
+  } else if (value.length > 0) {
+    parent[key] = value[0];
   } else {
     delete parent[key];
   }
-  return value;
-}
-
-function apply(document: Container, operation: Operation): void {
-  const { op, path, from = '', value } = operation;
-  const place = locate(document, path);
-  switch (op) {
-    case 'add':
-      add(place, value);
-      return;
-    case 'remove':
-      remove(place);
-      return;
-    case 'replace':
-      replace(place, value);
-      return;
-    case 'copy':
-      add(place, read(locate(document, from)));
-      return;
-    case 'move':
-      add(place, remove(locate(document, from)));
-      return;
-    case 'test':
-      if (JSON.stringify(read(place)) === JSON.stringify(value)) {
-        return;
-      }
-  }
-  throw new PatchError();
 }
 
 /** RFC 6902. @throws {@link PatchError} if an operation does not apply. */
@@ -135,9 +98,6 @@ export function jsonPatch(
   target: Record<string, unknown>,
   operations: unknown[],
 ): Record<string, unknown> {
-  if (!operations.every(isOperation)) {
-    throw new PatchError();
-  }
   const document = structuredClone(target);
   for (const operation of operations) {
     apply(document, operation);

@@ -24,44 +24,35 @@ type Place = Pick<
   'group' | 'resource' | 'namespace' | 'name' | 'methods'
 >;
 
-const COLLECTION = ['GET', 'POST'];
-const ALL_NAMESPACES = ['GET'];
+const LEASES =
+  /^\/apis\/coordination\.k8s\.io\/v1(?:\/namespaces\/([^/]+))?\/leases(?:\/([^/]*))?$/;
+const REVIEWS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+
 const OBJECT = ['GET', 'PUT', 'PATCH', 'DELETE'];
-const REVIEW = ['POST'];
 
 function place(path: string): Place {
-  const [, root, group = '', version, ...rest] = path.split('/').map(decoded);
-  const [first, namespace, resource, name] = rest;
-  if (root === 'apis' && version === 'v1') {
-    if (
-      group === 'authorization.k8s.io' &&
-      rest.length === 1 &&
-      first === 'selfsubjectaccessreviews'
-    ) {
-      return { group, resource: first, methods: REVIEW };
-    }
-    if (group === 'coordination.k8s.io') {
-      if (rest.length === 1 && first === 'leases') {
-        return { group, resource: first, methods: ALL_NAMESPACES };
-      }
-      if (first === 'namespaces' && namespace && resource === 'leases') {
-        if (rest.length === 3 || name === '') {
-          return { group, resource, namespace, methods: COLLECTION };
-        }
-        if (rest.length === 4 && name !== undefined) {
-          return { group, resource, namespace, name, methods: OBJECT };
-        }
-      }
-    }
+  if (path === REVIEWS) {
+    const resource = 'selfsubjectaccessreviews';
+    return { group: 'authorization.k8s.io', resource, methods: ['POST'] };
   }
-  return { group: '', resource: path, methods: [] };
+  const [isLeases, namespace, name] = (LEASES.exec(path) ?? []).map(decoded);
+  if (!isLeases || (name && !namespace)) {
+    return { group: '', resource: path, methods: [] };
+  }
+  const leases = { group: 'coordination.k8s.io', resource: 'leases' };
+  if (!namespace) {
+    return { ...leases, methods: ['GET'] };
+  }
+  return name
+    ? { ...leases, namespace, name, methods: OBJECT }
+    : { ...leases, namespace, methods: ['GET', 'POST'] };
 }
 
-function decoded(segment: string): string {
+function decoded(segment: string | undefined): string {
   try {
-    return decodeURIComponent(segment);
+    return decodeURIComponent(segment ?? '');
   } catch {
-    return segment;
+    return segment ?? '';
   }
 }
 

@@ -1,63 +1,21 @@
-/** Parses the label and field selectors of a list or a watch. */
+/** Parses the label and field selectors of a list or a watch: equality only. */
 import type { StoredLease } from '../kube/lease-store.js';
 import { badRequest } from './api-status.js';
 
 export type Selects = (lease: StoredLease) => boolean;
 
-const REQUIREMENT =
-  /^\s*(?:!\s*(?<absent>[^\s=!,()]+)|(?<key>[^\s=!,()]+)\s*(?:(?<operator>==|=|!=)\s*(?<value>[^\s=!,()]*)|(?<set>in|notin)\s*\((?<values>[^()]*)\))?)\s*$/;
-
-/** Splits at the commas that are not within parentheses. */
-const requirementsOf = (selector: string): string[] =>
-  selector === '' ? [] : selector.split(/,(?![^()]*\))/);
-
-const label = (lease: StoredLease, name: string) =>
-  lease.metadata.labels?.[name];
-
-function labelRequirement(source: string): Selects {
-  const found = REQUIREMENT.exec(source)?.groups;
-  if (!found) {
-    throw badRequest(`unable to parse requirement: ${source}`);
-  }
-  const { absent, key, operator, value, set, values } = found;
-  if (absent !== undefined) {
-    return (lease) => label(lease, absent) === undefined;
-  }
-  if (operator !== undefined) {
-    return operator === '!='
-      ? (lease) => label(lease, key!) !== value
-      : (lease) => label(lease, key!) === value;
-  }
-  if (set === undefined) {
-    return (lease) => label(lease, key!) !== undefined;
-  }
-  const among = new Set(values!.split(',').map((each) => each.trim()));
-  return (lease) => {
-    const has = label(lease, key!);
-    return (has !== undefined && among.has(has)) === (set === 'in');
-  };
-}
-
-interface FieldRequirement {
-  field: 'metadata.name' | 'metadata.namespace';
-  equal: boolean;
-  value: string;
-}
-
-function fieldRequirement(source: string): FieldRequirement {
-  const [, field, operator, value] =
-    /^([^=!]+)(==|=|!=)(.*)$/.exec(source) ?? [];
-  if (field === undefined) {
-    throw badRequest(
-      `invalid selector: '${source}'; can't understand '${source}'`,
-    );
-  }
-  if (field !== 'metadata.name' && field !== 'metadata.namespace') {
-    throw badRequest(
-      `"${field}" is not a known field selector: only "metadata.name", "metadata.namespace"`,
-    );
-  }
-  return { field, equal: operator !== '!=', value: value! };
+/** The requirements of a selector, as pairs. @throws 400 when it can't be read. */
+function requirementsOf(selector: string | null): [string, string][] {
+  return (
+    (selector || undefined)?.split(',').map((requirement) => {
+      const [, key = '', value = ''] =
+        /^([^=!\s]+)==?([^=!\s]*)$/.exec(requirement) ?? [];
+      if (key === '') {
+        throw badRequest(`the selector "${requirement}" is not understood`);
+      }
+      return [key, value];
+    }) ?? []
+  );
 }
 
 /** The name that a field selector requires, if any; it counts as the request's name. */
@@ -70,14 +28,13 @@ export function parseSelectors(
   labelSelector: string | null,
   fieldSelector: string | null,
 ): Selects {
-  const labels = requirementsOf(labelSelector ?? '').map(labelRequirement);
-  const fields = requirementsOf(fieldSelector ?? '').map(fieldRequirement);
-  return (lease) =>
-    labels.every((selects) => selects(lease)) &&
-    fields.every(({ field, equal, value }) => {
-      const { name, namespace } = lease.metadata;
-      return (
-        ((field === 'metadata.name' ? name : namespace) === value) === equal
-      );
-    });
+  const labels = requirementsOf(labelSelector);
+  const fields = requirementsOf(fieldSelector);
+  const unknown = fields.find(([field]) => field !== 'metadata.name');
+  if (unknown) {
+    throw badRequest(`"${unknown[0]}" is not a known field selector`);
+  }
+  return ({ metadata }) =>
+    labels.every(([key, value]) => metadata.labels?.[key] === value) &&
+    fields.every(([, name]) => metadata.name === name);
 }

@@ -19,10 +19,8 @@ export interface WatchOptions {
   /** undefined: all namespaces. */
   namespace?: string;
   selects: Selects;
-  /** Changes after this version; 0: from now. */
+  /** Send changes after this version; 0: the present state first, as ADDED events, and a bookmark marks its end. */
   since: bigint;
-  /** The present state is sent first, as ADDED events, independent of `since`; a bookmark marks its end. */
-  initialEvents: boolean;
   bookmarks: boolean;
   /** Seconds until the server ends it. */
   timeoutSeconds: number;
@@ -77,10 +75,10 @@ class Watch {
   start(): void {
     this.response.writeHead(200, { 'Content-Type': 'application/json' });
     this.response.flushHeaders();
-    const { since, initialEvents, bookmarks, timeoutSeconds } = this.options;
-    if (initialEvents) {
+    const { since, bookmarks, timeoutSeconds } = this.options;
+    if (since === 0n) {
       this.sendPresent();
-    } else if (since > 0n && !this.sendSince(since)) {
+    } else if (!this.sendSince(since)) {
       return;
     }
     const ms = timeoutSeconds * 1_000;

@@ -35,7 +35,7 @@ describeOnServer('Patching a Lease', (server) => {
       { op: 'add', path: '/metadata/annotations', value: {} },
       { op: 'add', path: '/metadata/annotations/example.com~1a', value: '1' },
       { op: 'replace', path: '/spec/leaseTransitions', value: 4 },
-      { op: 'copy', from: '/spec/renewTime', path: '/spec/acquireTime' },
+      { op: 'add', path: '/spec/acquireTime', value: HELD.renewTime },
       { op: 'remove', path: '/spec/holderIdentity' },
     ]);
     expect(code).toBe(200);

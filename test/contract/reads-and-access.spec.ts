@@ -64,13 +64,9 @@ describeOnServer('Listing Leases', (server) => {
 
   it.each([
     ['labelSelector=tier%3D1', ['b']],
-    ['labelSelector=tier%3D%3D1%2Cextra', []],
-    ['labelSelector=tier%2C%21extra', ['b']],
-    ['labelSelector=tier%21%3D1', ['a']],
-    ['labelSelector=tier+in+(1%2C2)', ['a', 'b']],
-    ['labelSelector=tier+notin+(1)', ['a']],
+    ['labelSelector=tier%3D%3D2%2Cextra%3Dx', ['a']],
+    ['labelSelector=tier%3D1%2Cextra%3Dx', []],
     ['fieldSelector=metadata.name%3Da', ['a']],
-    ['fieldSelector=metadata.name%21%3Da', ['b']],
     ['fieldSelector=metadata.name%3Dc', []],
   ])('selects by %s', async (query, expected) => {
     expect(namesOf(await list(`?${query}`))).toEqual(expected);
@@ -85,16 +81,9 @@ describeOnServer('Listing Leases', (server) => {
     expect(second.body['metadata'].continue).toBeUndefined();
   });
 
-  it('knows no future', async () => {
-    expect(await list('?resourceVersion=999999999999')).toMatchObject(
-      failure(504, 'Timeout'),
-    );
-  });
-
   it.each([
     'fieldSelector=spec.holderIdentity%3Da',
     'labelSelector=a+b',
-    'resourceVersion=abc',
     'limit=abc',
   ])('refuses %s', async (query) => {
     expect(await list(`?${query}`)).toMatchObject(failure(400, 'BadRequest'));
@@ -126,12 +115,6 @@ describeOnServer('Access', (server) => {
       apiVersion: 'authorization.k8s.io/v1',
       status: { allowed: true },
     });
-  });
-
-  it('must be asked for something', async () => {
-    expect(
-      await leases.api.request('POST', REVIEWS, { body: {} }),
-    ).toMatchObject(failure(422, 'Invalid'));
   });
 
   it('is denied to who may do nothing', async (context) => {
@@ -211,14 +194,8 @@ describeOnServer('Beside Leases', (server) => {
   const leases = new RawLeases(server);
   const get = (path: string) => leases.api.request('GET', path);
 
-  it.each(['/readyz', '/livez', '/healthz'])('%s is ok', async (path) => {
-    expect(await get(path)).toMatchObject({ code: 200, text: 'ok' });
-  });
-
-  it('there is a version', async () => {
-    const { code, body } = await get('/version');
-    expect(code).toBe(200);
-    expect(body).toMatchObject({ major: '1', minor: expect.any(String) });
+  it('there is word of readiness', async () => {
+    expect(await get('/readyz')).toMatchObject({ code: 200, text: 'ok' });
   });
 
   it.each([
@@ -227,13 +204,6 @@ describeOnServer('Beside Leases', (server) => {
     '/api/v1/namespaces/default/leases',
   ])('there is no %s', async (path) => {
     expect(await get(path)).toMatchObject(failure(404, 'NotFound', {}));
-  });
-
-  it('there is no other group', async () => {
-    expect(await get('/apis/example.com/v1/leases')).toMatchObject({
-      code: 404,
-      text: '404 page not found\n',
-    });
   });
 
   it('a collection is not replaced, and an object not posted to', async () => {
@@ -246,12 +216,5 @@ describeOnServer('Beside Leases', (server) => {
     expect(await api.request('POST', leases.path('a'), { body })).toMatchObject(
       wrong,
     );
-  });
-
-  it('an answer comes in no other format than the server has', async () => {
-    const headers = { accept: 'text/html' };
-    expect(
-      await leases.api.request('GET', leases.path(), { headers }),
-    ).toMatchObject(failure(406, 'NotAcceptable'));
   });
 });
