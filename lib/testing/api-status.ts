@@ -138,6 +138,13 @@ export const expired = (asked: bigint, oldest: bigint) =>
     `too old resource version: ${asked} (${oldest})`,
   );
 
+export const entityTooLarge = (limit: number) =>
+  new ApiError(
+    413,
+    'RequestEntityTooLarge',
+    `Request entity too large: limit is ${limit}`,
+  );
+
 export const unsupportedPatchType = () =>
   new ApiError(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {});
 

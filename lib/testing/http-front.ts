@@ -19,6 +19,9 @@ import type { ReceivedRequest, RequestLog } from './requests.js';
 import { route, type Route } from './routes.js';
 import type { Watches } from './watches.js';
 
+/** The API server's limit for a request's body, in bytes. */
+const BODY_LIMIT = 3 * 1024 * 1024;
+
 const JSON_TYPE = 'application/json';
 /** The usual reason of each status code, for faults that give only the code. */
 const REASONS: Readonly<Record<number, string>> = {
@@ -129,6 +132,9 @@ export class HttpFront {
     authorize(access, this.access);
     if (!methods.includes(request.method)) {
       throw status.methodNotAllowed();
+    }
+    if (Buffer.byteLength(body) > BODY_LIMIT) {
+      throw status.entityTooLarge(BODY_LIMIT);
     }
     if (resource === 'selfsubjectaccessreviews') {
       return { code: 201, body: reviewAccess(user, body, this.access) };

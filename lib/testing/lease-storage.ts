@@ -53,6 +53,9 @@ export const storageKey = ({
   name: string;
 }) => `${namespace ?? ''}/${name}`;
 
+/** etcd's limit for one value, in bytes. */
+const SIZE_LIMIT = 1.5 * 1024 * 1024;
+
 /** A Lease that is about to be stored. */
 interface Draft {
   metadata: Partial<MetadataFields>;
@@ -285,6 +288,13 @@ export class LeaseStorage {
   ): StoredEntry {
     const version = this.current + 1n;
     const json = render(draft, String(version));
+    if (Buffer.byteLength(json) > SIZE_LIMIT) {
+      throw new status.ApiError(
+        500,
+        undefined,
+        'etcdserver: request is too large',
+      );
+    }
     const after = entryOf(json);
     this.current = version;
     this.entries.set(storageKey(key), after);

@@ -271,4 +271,11 @@ describeOnServer('The body of a write', (server) => {
       expect((await send(named(`type-${i}`), type)).code).toBe(201);
     }
   });
+
+  it('must not be over 3 MiB', async () => {
+    const spec = { holderIdentity: 'x'.repeat(3 * 1024 * 1024) };
+    expect(
+      await leases.post({ metadata: { name: 'large' }, spec }),
+    ).toMatchObject(failure(413, 'RequestEntityTooLarge'));
+  });
 });
