@@ -49,9 +49,9 @@ export interface KubeConfigOptions {
  * validation, watches, errors. One contract suite runs against this server and the real kube-apiserver.
  * It keeps everything in memory and listens on 127.0.0.1 only.
  *
- * Not there: other resources than Leases, server-side apply, YAML and protobuf, managedFields, lists of a
- * past version, selectors beyond equality, generateName, dry runs but of a creation, fieldValidation, and
- * the operations copy and move of a JSON patch. Messages are in words of its own.
+ * Not supported: resources other than Leases, server-side apply, YAML and protobuf, managedFields, lists of a
+ * past version, selectors beyond equality, generateName, dry runs of anything but a creation, and
+ * `copy` and `move` in a JSON patch. Its messages are in its own words.
  *
  * @example
  * await using server = await LeaseApiServer.start();
