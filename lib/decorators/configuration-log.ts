@@ -1,14 +1,14 @@
-/** Refuses calls of decorated methods and of interceptors for a fault in the configuration, and logs what fails for one. */
+/** Refuses calls of decorated methods and interceptors because of a configuration fault, and logs such faults. */
 import { Logger } from '@nestjs/common';
 import { LockConfigurationError } from '../lock.errors.js';
 import { RepeatedLines } from '../repeated-lines.js';
 
 const logger = new Logger('K8sLockModule');
-/** By the lock of the decorator or interceptor. */
+/** Log lines by the lock of the decorator or interceptor. */
 const lines = new WeakMap<object, RepeatedLines>();
-/** A nested call throws it through all around it. */
+/** Logged errors: an error of a nested call passes through the calls around it, and is logged once. */
 const logged = new WeakSet<LockConfigurationError>();
-/** Those of {@link refuseCall}. */
+/** Errors made by {@link refuseCall}. */
 const refusals = new WeakSet<LockConfigurationError>();
 
 /**
@@ -22,9 +22,9 @@ export function refuseCall(fault: string): never {
 }
 
 /**
- * The caller gets the error, and may tell nobody: a route answers 500 without a word.
+ * Logs the fault, since the caller may not: a route answers 500 without details.
  *
- * @param hasBegun whether the work that was called has begun, so that the error is its own
+ * @param hasBegun whether the work has begun, so that the error is its own
  */
 export function logConfigurationError(
   lock: object,

@@ -1,11 +1,11 @@
-/** Refuses decorators that were not used as decorators with parentheses, under the compiler option that Nest needs. */
+/** Refuses decorators without parentheses, and those compiled without `experimentalDecorators`. */
 import { isClass } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { describeMethod } from './lock.metadata.js';
 
 /**
- * For the first arguments of the function that makes a decorator: without parentheses, these are the
- * class or prototype and the key, or the method and its context.
+ * Checks the first arguments of a decorator factory. Without parentheses these are the class or prototype
+ * and the key, or the method and its context.
  */
 export function refuseBareUse(
   decorator: string,
@@ -28,17 +28,17 @@ export function refuseBareUse(
   }
 }
 
-/** For the second argument of a decorator, which is an object under the standard that came after Nest's. */
+/** Checks the second argument of a decorator, which is an object in a standard ECMAScript decorator. */
 export function refuseStandardUse(decorator: string, context: unknown): void {
   if (typeof context === 'object' && context !== null && 'kind' in context) {
     const name = 'name' in context ? String(context.name) : 'a class';
     throw new LockConfigurationError([
-      `@${decorator}() on ${name} was compiled as a decorator of the ECMAScript standard, which Nest does not know: set "experimentalDecorators": true in the compilerOptions of tsconfig.json (with SWC: "legacyDecorator": true in jsc.transform)`,
+      `@${decorator}() on ${name} was compiled as a standard ECMAScript decorator, which Nest does not support: set "experimentalDecorators": true in the compilerOptions of tsconfig.json (with SWC: "legacyDecorator": true in jsc.transform)`,
     ]);
   }
 }
 
-/** `Class.member`, of what a decorator is given. */
+/** `Class.member` from the arguments of a decorator. */
 function nameOf(target: unknown, key: unknown): string {
   const isKey = typeof key === 'string' || typeof key === 'symbol';
   if (typeof target === 'function') {

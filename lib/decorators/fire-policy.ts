@@ -1,4 +1,4 @@
-/** Which decorated methods run once per fire, and for which fire a call of one is. */
+/** Decides which decorated methods claim fires, and which fire a call claims. */
 import { Logger } from '@nestjs/common';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { quote } from '../lock.errors.js';
@@ -21,15 +21,15 @@ import {
 
 /** How the fires of one method are claimed. */
 export interface FirePolicy {
-  /** Undefined for a method that only others call. */
+  /** Undefined for a method without a schedule. */
   readonly schedule: Schedule | undefined;
-  /** Run a fire again whose work did not end. */
+  /** Whether a fire whose work did not end is repeated. */
   readonly retry: boolean;
 }
 
 /**
- * Undefined = a call is only kept from overlapping others. Only known once every decorator has run:
- * `@Cron` may stand above, or on an override that calls `super`.
+ * Undefined if calls claim no fires. Can be called only when every decorator has run: `@Cron` may stand
+ * above, or on an override that calls `super`.
  *
  * @param target the instance whose method is called, or the prototype of its class
  */
@@ -46,8 +46,8 @@ export function findFirePolicy(
 }
 
 /**
- * What a call of the method at this moment is to claim; undefined = nothing. A scheduled method claims
- * its own fires only, and another one those for which it is called from a scheduled one.
+ * The fire that a call of the method claims now, if any. A scheduled method claims only its own fires;
+ * another method claims the fire of the scheduled method that calls it.
  */
 export function findClaim(
   lock: MethodLock,
@@ -76,10 +76,10 @@ function findFire(
 }
 
 const logger = new Logger('K8sLockModule');
-/** The locks of which it was told that a call had no fire. */
+/** The locks for which a call without a fire was already logged. */
 const told = new WeakSet<MethodLock>();
 
-/** A call by hand of a scheduled method is nothing to tell of, unless it may be none. */
+/** Warns of a call without a fire; a call by hand of a scheduled method is normal. */
 function warnOfNoFire(
   lock: MethodLock,
   method: InstanceMethod,
@@ -94,14 +94,14 @@ function warnOfNoFire(
   const label = describeMethod(method.prototype, method.key);
   logger.warn(
     isAdded
-      ? `${label} was called by a job or an interval that the application has added to the SchedulerRegistry. Such a call is for none of the fires of its own decorator: it claims nothing, and runs in each pod. With oncePerFire: true it runs once for each fire of that job, too`
+      ? `${label} was called by a job or an interval that the application has added to the SchedulerRegistry. Such a call claims no fire of the method's own schedule, and runs in each pod. Set oncePerFire: true to run it once for each fire of that job, too`
       : schedule
-        ? `${label} was called outside of the async context of the scheduler, whose own call has not reached its lock: if a decorator in between has handed that call on (to a queue, a worker, an event), its fire is not known, and it runs in each pod. Let that decorator call the method itself, or put it below the lock`
-        : `${label} has oncePerFire: true, and was called for no fire that is known: not from a method under @Cron or @Interval, nor from a job of the SchedulerRegistry, or after the promise had settled for which the scheduler waits. Such a call claims nothing and runs whenever the lock is to be had`,
+        ? `${label} was called outside of the async context of the scheduler, and the scheduler's own call has not reached the lock: if a decorator in between has passed that call on (to a queue, a worker, an event), its fire is unknown, and it runs in each pod. Let that decorator call the method itself, or put it below the lock`
+        : `${label} has oncePerFire: true, but was called without a known fire: not from a method under @Cron or @Interval, nor from a job of the SchedulerRegistry, or after the promise had settled for which the scheduler waits. Such a call claims nothing and runs whenever it gets the lock`,
   );
 }
 
-/** What is wrong with how the fires of a method are shared out. `defaults`: the options of the module. */
+/** The faults of the fire options of a lock. `defaults`: the options of the module. */
 export function findFireFaults(
   { lock, prototype }: Pick<FoundLock, 'lock' | 'prototype'>,
   defaults: LockOptions,
@@ -114,12 +114,12 @@ export function findFireFaults(
   const schedule = findSchedule(prototype, lock.key);
   if (fire.oncePerFire && schedule?.type === 'once') {
     return [
-      'oncePerFire can not be had under @Timeout: each pod counts from its own start, so that its call is planned for no time that others know',
+      'oncePerFire cannot be used under @Timeout: each pod counts from its own start, so the pods share no planned time',
     ];
   }
   if (fire.oncePerFire && !isInnermost(lock)) {
     return [
-      'oncePerFire is for the lowest @WithLeaseLock() of a method, the one that decides whether it runs',
+      'oncePerFire is for the lowest @WithLeaseLock() of a method, which decides whether it runs',
     ];
   }
   if (findFirePolicy(lock, prototype) === undefined) {
@@ -137,33 +137,33 @@ export function findFireFaults(
   }
   if (lock.options.deleteOnRelease ?? defaults.deleteOnRelease) {
     found.push(
-      'deleteOnRelease can not be used with oncePerFire: the Lease remembers which fires were run. Set deleteOnRelease: false, or oncePerFire: false',
+      'deleteOnRelease cannot be used with oncePerFire, whose fire claims are stored in the Lease. Set deleteOnRelease: false, or oncePerFire: false',
     );
   }
   return found;
 }
 
-/** A lock as it was found: once for each class that has the method, be it inherited. */
+/** A lock of a method of one class; an inherited method is found once for each class. */
 export interface FoundLock {
   readonly lock: MethodLock;
-  /** That of the class. */
+  /** The prototype of the class. */
   readonly prototype: object;
   /** `Class.method`. */
   readonly label: string;
   /** The name of the module that provides the class. */
   readonly module: string;
-  /** One of the class's instances, if there are any at startup. */
+  /** One instance of the class, if there is one at startup. */
   readonly instance: object | undefined;
 }
 
-/** The methods of one application that claim their fires, by the Lease in which they do. */
+/** The methods of one application that claim fires, by the Lease of their lock. */
 export type Claimers = Map<string, readonly FoundLock[]>;
 
 /**
- * The Leases in which more than one method claims its fires, so that one would be skipped for the other.
+ * Finds Leases in which several methods claim fires, so that they would skip each other's.
  *
- * @param claimers those of the whole application: each of its LockServices adds the methods that it has found
- * @param locate a text that is the same for two locks if they are one Lease
+ * @param claimers those of the whole application; each of its LockServices adds its methods
+ * @param locate returns a key that is equal for two locks if they use the same Lease
  */
 export async function findSharedFires(
   found: readonly FoundLock[],
@@ -180,7 +180,7 @@ export async function findSharedFires(
       // oxlint-disable-next-line no-await-in-loop -- nothing is sent
       const lease = await locate(lock);
       const others = claimers.get(lease) ?? [];
-      // A class that several modules provide is one.
+      // A class that several modules provide counts once.
       if (!others.some((other) => isSameMethod(other, each))) {
         claimers.set(lease, [...others, each]);
         if (others.length > 0) {
@@ -202,8 +202,8 @@ function describeShared(methods: readonly FoundLock[]): string {
   const why =
     names.size === 1
       ? `they have the same lock ${[...names].join()}`
-      : `their locks ${[...names].join(' and ')} are one Lease, each with the namePrefix of its module`;
-  return `${labels.join(' and ')} would skip each other's fires, since ${why}: give each lock a name of its own, or set oncePerFire: false`;
+      : `their locks ${[...names].join(' and ')} use the same Lease, each with the namePrefix of its module`;
+  return `${labels.join(' and ')} would skip each other's fires, since ${why}: give each method another lock name, or set oncePerFire: false`;
 }
 
 function isSameMethod(one: FoundLock, other: FoundLock): boolean {

@@ -29,7 +29,7 @@ export function HeldLock(): ParameterDecorator {
       const { name } = target as { name?: unknown };
       const member = key === undefined ? 'constructor' : String(key);
       throw new LockConfigurationError([
-        `@HeldLock() can not be applied to a parameter of ${String(name)}.${member}: it is for the parameters of methods under @WithLeaseLock(), neither static nor the constructor`,
+        `@HeldLock() cannot be applied to a parameter of ${String(name)}.${member}: it is for the parameters of methods under @WithLeaseLock(), neither static nor the constructor`,
       ]);
     }
     addLockParameter(target, key, index);

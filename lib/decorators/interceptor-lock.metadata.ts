@@ -1,7 +1,7 @@
-/** Which interceptors take locks, and where they are bound. */
+/** Stores the lock of an interceptor class, and finds the interceptors with locks that are bound to a class or method. */
 import type { DeclaredLock } from './lock.metadata.js';
 
-/** What Nest's `@UseInterceptors()` leaves on a class or a method: classes and instances. */
+/** The metadata key of Nest's `@UseInterceptors()`; its value holds classes and instances. */
 const INTERCEPTORS = '__interceptors__';
 const INTERCEPTOR_LOCK = Symbol('nestjs-k8s-lock: lock of an interceptor');
 
@@ -12,7 +12,7 @@ export function addInterceptorLock(
   Reflect.defineMetadata(INTERCEPTOR_LOCK, lock, interceptor);
 }
 
-/** The lock of a class that `LeaseLockInterceptor()` has made, or that extends one. */
+/** The lock of a class that `LeaseLockInterceptor()` made, or that extends such a class. */
 export function findInterceptorLock(
   interceptor: object,
 ): DeclaredLock | undefined {

@@ -1,13 +1,13 @@
-/** Finds the LockService of an instance that has none yet, in the application that provides it. */
+/** Finds the LockService for an instance that was not bound at startup, in the application that provides it. */
 import type { LockService } from '../lock.service.js';
 import { bindLockService } from './lock-service.injection.js';
 
-/** Knows the providers of one application. */
+/** Finds instances among the providers of one application. */
 export interface InstanceFinder {
   findServiceOf(instance: object): Promise<LockService | undefined>;
 }
 
-/** Of all applications of the process that are still in use. An instance without a service leads to none. */
+/** The finders of all applications in use; weak references, since an instance without a service leads to no application. */
 const finders = new Set<WeakRef<InstanceFinder>>();
 
 export function addInstanceFinder(finder: InstanceFinder): void {
@@ -24,7 +24,7 @@ export async function bindLate(
       finders.delete(reference);
       continue;
     }
-    // oxlint-disable-next-line no-await-in-loop -- the first that knows it
+    // oxlint-disable-next-line no-await-in-loop -- the first match wins
     const service = await finder.findServiceOf(instance);
     if (service !== undefined) {
       bindLockService(instance, service);

@@ -4,7 +4,7 @@ import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError, type Observable } from 'rxjs';
 import { LockError } from '../lock.errors.js';
 
-/** As much of a client of a gateway as is used: of socket.io, or of ws. */
+/** The used part of a gateway's client, of socket.io or ws. */
 interface SocketClient {
   emit(event: string, data: unknown): unknown;
   send?(text: string): unknown;
@@ -43,7 +43,7 @@ export class LockErrorFilter extends BaseExceptionFilter<LockError> {
       case 'graphql':
         return toGraphQLError(error, body);
       case 'http':
-        // oxlint-disable-next-line promise/valid-params -- that of Nest's filters, and of no promise
+        // oxlint-disable-next-line promise/valid-params -- the method of an exception filter, not of a promise
         return super.catch(error, host);
       default:
         return error;
@@ -51,7 +51,7 @@ export class LockErrorFilter extends BaseExceptionFilter<LockError> {
   }
 }
 
-/** What is returned counts as thrown. It is no HttpException, whose code the driver would replace. */
+/** The driver treats a returned error as thrown. It must not be an HttpException, whose code the driver replaces. */
 function toGraphQLError(
   error: LockError,
   { message, ...body }: { message: string },
@@ -72,7 +72,7 @@ function toGraphQLError(
   });
 }
 
-/** As the platforms send what a handler returns. */
+/** Sends data as the platform sends the result of a handler. */
 function tell(client: SocketClient, data: object): void {
   if (client.send !== undefined && typeof client.readyState === 'number') {
     client.send(JSON.stringify({ event: 'exception', data }));

@@ -1,16 +1,16 @@
-/** How the instance of a class with decorated methods gets the LockService of its own application. */
+/** Gives instances of classes with decorated methods the LockService of their application. */
 import { Inject } from '@nestjs/common';
 import { LockService } from '../lock.service.js';
 
-/** Nest prints the description when it finds no LockService for a class, so it says what to do. */
+/** Nest prints the description if it finds no LockService for a class, so it says what to do. */
 const LOCK_SERVICE = Symbol(
   'LockService for @WithLeaseLock: import K8sLockModule.forRoot()',
 );
 
-/** By instance, for those that a property can't be added to or read from: frozen ones, and proxies. */
+/** Services of instances to which no property can be added: frozen ones and proxies. */
 const services = new WeakMap<object, LockService>();
 
-/** Has Nest inject the service into every instance that it makes of this class or of one derived from it. */
+/** Makes Nest inject the service into every instance of this class and of derived classes. */
 export function requestLockService(prototype: object): void {
   if (LOCK_SERVICE in prototype) {
     return; // a second decorated method, or a derived class
@@ -29,8 +29,8 @@ export function needsLockService(prototype: object): boolean {
 }
 
 /**
- * Gives an instance its service. A property, unlike an entry in a WeakMap, is found through a Proxy
- * around the instance and behind it; not enumerable, because it is nothing to copy, compare or print.
+ * Gives an instance its service. Unlike an entry in a WeakMap, a property is found both through a Proxy
+ * around the instance and behind it. It is not enumerable, so that it is not copied, compared or printed.
  */
 export function bindLockService(instance: object, service: LockService): void {
   services.set(instance, service);
@@ -41,7 +41,7 @@ export function bindLockService(instance: object, service: LockService): void {
       writable: true,
     });
   } catch {
-    // a Proxy that forbids it
+    // a Proxy that throws
   }
 }
 
@@ -53,6 +53,6 @@ export function findLockService(instance: object): LockService | undefined {
   try {
     return (instance as { [LOCK_SERVICE]?: LockService })[LOCK_SERVICE];
   } catch {
-    return undefined; // a Proxy that forbids it
+    return undefined; // a Proxy that throws
   }
 }

@@ -1,4 +1,4 @@
-/** Takes the locks of a call that has several, in an order that is the same in every process, so that no two calls wait for each other. */
+/** Acquires the locks of a call that has several in one global order, which prevents deadlocks. */
 import type { LockClient, LockRequest } from '../lock.client.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { runUnderLock } from '../lock/hold/current-lock.js';
@@ -8,15 +8,15 @@ import {
   type LockHandle,
 } from '../lock/hold/lock-handle.js';
 
-/** Where a lock is: the same lock if both are the same. */
+/** The identity of a lock: two locks are the same if both fields are equal. */
 type Place = Pick<LockHandle, 'namespace' | 'leaseName'>;
 
 /**
- * Acquires them one after the other, by namespace and Lease name. When one is not to be had, or one
- * that was taken is lost before the last is, all are given back.
+ * Acquires the locks one after the other, by namespace and Lease name. If one can't be acquired, or an
+ * acquired one is lost meanwhile, all are released.
  *
- * @returns the locks in the order of the requests, each once: of several requests for one, the last counts.
- * Undefined when the call is to be skipped, because of any of them
+ * @returns the locks in the order of the requests, each once: of several requests for one lock, the last
+ * counts. Undefined if any of them skips the call
  */
 export async function acquireAll(
   client: LockClient,
@@ -25,7 +25,7 @@ export async function acquireAll(
 ): Promise<readonly LockHandle[] | undefined> {
   const taken = new Map<LockRequest, LockHandle>();
   let isComplete = false;
-  // In the turn of the call: its caller may end before all of them are taken.
+  // Taken synchronously: the caller may end before all locks are acquired.
   const kept = client.lendEnclosingLocks();
   try {
     for (const request of await inOrder(client, requests, kept)) {
@@ -33,7 +33,7 @@ export async function acquireAll(
         signal,
         ...Array.from(taken.values(), (lock) => lock.signal),
       );
-      // oxlint-disable-next-line no-await-in-loop -- in their order
+      // oxlint-disable-next-line no-await-in-loop -- in the global order
       const lock = await client
         .acquireForMethod(
           request,
@@ -56,7 +56,7 @@ export async function acquireAll(
   }
 }
 
-/** Releases them in the reverse of the order in which they were taken. */
+/** Releases the locks in reverse order. */
 export async function releaseAll(locks: readonly LockHandle[]): Promise<void> {
   await Promise.all(
     locks
@@ -66,7 +66,7 @@ export async function releaseAll(locks: readonly LockHandle[]): Promise<void> {
   );
 }
 
-/** Runs `work` under all of them, with one that stands for all as its `currentLock()`. */
+/** Runs `work` under all locks, with a joined handle as its `currentLock()`. */
 export function runUnderAll<T>(
   locks: readonly LockHandle[],
   work: (lock: LockHandle) => T,
@@ -85,7 +85,7 @@ function isInUse(lock: LockHandle): boolean {
   return !lock.isReleased;
 }
 
-/** Releases those of `kept` that are none of the locks. */
+/** Releases those of `kept` that are not among the locks. */
 async function inOrder(
   client: LockClient,
   requests: readonly LockRequest[],
@@ -93,7 +93,7 @@ async function inOrder(
 ): Promise<readonly LockRequest[]> {
   const places = new Map<LockRequest, Place>();
   for (const request of requests) {
-    // oxlint-disable-next-line no-await-in-loop -- none of them waits for anything but the first
+    // oxlint-disable-next-line no-await-in-loop -- only the first one waits
     const { lock } = await client.resolve(request.name, request.options);
     places.set(request, lock);
   }
@@ -114,7 +114,7 @@ async function inOrder(
     .toSorted(compare);
 }
 
-/** Code units, and no alphabet of a language: every process must come to the same order. */
+/** Compares by code units, not by locale: every process must get the same order. */
 function comparePlaces(one: Place, other: Place): number {
   return (
     compareText(one.namespace, other.namespace) ||

@@ -1,4 +1,4 @@
-/** The startup pass: finds the decorated methods and the interceptors that lock, checks them, and hands a LockService to the instances that Nest did not inject. */
+/** The startup pass: finds decorated methods and interceptors with locks, checks them, and gives a LockService to instances that Nest did not inject. */
 import { Inject, Injectable } from '@nestjs/common';
 import {
   DiscoveryService,
@@ -49,13 +49,13 @@ import {
 type InstanceWrapper = ReturnType<DiscoveryService['getProviders']>[number];
 type HostModule = NonNullable<InstanceWrapper['host']>;
 
-/** A lock of a decorated method, or of an interceptor, that has the same name for every call. */
+/** A lock of a decorated method or an interceptor with a fixed name. */
 export interface StaticLock {
   readonly name: string;
-  /** Whether a holder that has died may keep calls from running: then it is to be found out before they come. */
+  /** Whether to watch the Lease from startup, so that calls that do not wait know whether the holder is alive. */
   readonly isObserved: boolean;
   readonly options: LockOptions;
-  /** How its missed fires are made up for, if they are. */
+  /** Set if missed fires of the method are caught up. */
   readonly catchUp: CatchUp | undefined;
 }
 
@@ -69,33 +69,33 @@ export interface ScheduledLock {
   readonly minHold: number;
 }
 
-/** What there is to know before the first call. */
+/** The result of the startup pass. */
 export interface Explored {
   /** The locks with fixed names. */
   readonly locks: readonly StaticLock[];
   readonly scheduled: readonly ScheduledLock[];
 }
 
-/** A lock of an interceptor, as it was found: once for each place where that one is bound. */
+/** A lock of an interceptor; it is found once for each place where the interceptor is bound. */
 interface FoundInterceptor {
   readonly lock: DeclaredLock;
   readonly label: string;
 }
 
-/** A class, as a module provides it. */
+/** A class that a module provides. */
 interface ProvidedClass {
   readonly host: HostModule;
   readonly prototype: object;
-  /** Those that exist at startup: none for a request-scoped class. */
+  /** The instances that exist at startup: none for a request-scoped class. */
   readonly instances: readonly object[];
 }
 
-/** Made within a module to learn which LockService its providers see, by Nest's own rules. */
+/** Created in a module to find out which LockService its providers see, by Nest's own rules. */
 class LockServiceProbe {
   constructor(@Inject(LockService) readonly service: LockService) {}
 }
 
-/** By application, which has a container of its own. */
+/** Claimers by application, each of which has its own container. */
 const claimersOf = new WeakMap<ModulesContainer, Claimers>();
 
 @Injectable()
@@ -113,8 +113,8 @@ export class LockedMethodExplorer {
   }
 
   /**
-   * Goes through the controllers and providers that see `service`: an application may have more than
-   * one, each with a pass of its own. Never wraps anything.
+   * Explores the controllers and providers that see `service`; an application with several LockServices
+   * has one pass for each. Never wraps anything.
    *
    * @throws LockConfigurationError that names every fault of every method
    */
@@ -144,9 +144,9 @@ export class LockedMethodExplorer {
         found.push(...read.locks);
         interceptors.push(...bound);
       } else if (visible === undefined && isDecorated) {
-        // Of a class that Nest injects, and of interceptors, Nest itself has said so before.
+        // For classes that Nest injects, and for interceptors, Nest itself has already reported this.
         faults.push(
-          `${describeClass(provided.prototype)} has methods under @WithLeaseLock(), but no LockService is to be had in ${provided.host.name}: import K8sLockModule there, or make it global`,
+          `${describeClass(provided.prototype)} has methods under @WithLeaseLock(), but LockService is not available in ${provided.host.name}: import K8sLockModule there, or make it global`,
         );
       }
     }
@@ -174,7 +174,7 @@ export class LockedMethodExplorer {
       throw new LockConfigurationError([...new Set(faults)]);
     }
     return {
-      // The first class that has the method stands for those that inherit it.
+      // One entry for a method that several classes inherit.
       locks: [
         ...found.filter(isFirstOfItsLock).flatMap(describeStaticLock),
         ...interceptors
@@ -192,7 +192,7 @@ export class LockedMethodExplorer {
     };
   }
 
-  /** The methods that the scheduler calls again and again, in the order in which it registers them. */
+  /** The methods that the scheduler calls repeatedly, in the order in which it registers them. */
   findScheduledMethods(): ScheduledMethod[] {
     return this.findWrappers().flatMap((wrapper) => {
       const instance: unknown = wrapper.instance;
@@ -206,7 +206,7 @@ export class LockedMethodExplorer {
     });
   }
 
-  /** As the scheduler does: the names are those of the class, and the functions those of the instance. */
+  /** Reads schedules as the scheduler does: names from the class, functions from the instance. */
   private findSchedules(
     prototype: object,
     instance: object,
@@ -231,8 +231,8 @@ export class LockedMethodExplorer {
   }
 
   /**
-   * The service for an instance that no pass has met: of a module that was loaded later, or before the
-   * application has started. Undefined if no module provides this very instance.
+   * The service for an instance that no pass has found: its module was loaded lazily, or the application has
+   * not started. Undefined if no module provides this instance.
    */
   async findServiceOf(instance: object): Promise<LockService | undefined> {
     const wrapper = this.findWrappers().find((each) =>
@@ -251,13 +251,13 @@ export class LockedMethodExplorer {
   private *findProvidedClasses(): Iterable<ProvidedClass> {
     for (const wrapper of this.findWrappers()) {
       const { host } = wrapper;
-      // The provider behind a useExisting has a wrapper of its own.
+      // The provider behind a useExisting has its own wrapper.
       if (host === undefined || wrapper.isAlias) {
         continue;
       }
       const classes = new Map<object, object[]>();
       if (!wrapper.isNotMetatype) {
-        // The instances of a request-scoped class come later, and Nest injects them.
+        // Instances of a request-scoped class are created later, and Nest injects them.
         classes.set(wrapper.metatype!.prototype, []);
       }
       for (const instance of findInstances(wrapper)) {
@@ -272,7 +272,7 @@ export class LockedMethodExplorer {
     }
   }
 
-  /** Undefined for a Proxy that may not be looked at, in the place of an instance or of its prototype: it is none of ours. */
+  /** Undefined if the instance or its prototype is a Proxy that throws; such an instance has no decorated methods. */
   private read(provided: ProvidedClass) {
     try {
       return {
@@ -303,14 +303,14 @@ export class LockedMethodExplorer {
     );
   }
 
-  /** Those that are bound to the class and its methods, and the class itself if it is one. */
+  /** The interceptors that are bound to the class and its methods, and the class itself if it is one. */
   private findInterceptors({
     host,
     prototype,
   }: ProvidedClass): FoundInterceptor[] {
     const { constructor } = prototype;
     if (typeof constructor !== 'function') {
-      return []; // what useValue provides may be anything
+      return []; // a value of useValue
     }
     const own = findInterceptorLock(constructor);
     const bound = [
@@ -331,7 +331,7 @@ export class LockedMethodExplorer {
     }));
   }
 
-  /** A method that asks for a lock and has none would run unlocked. */
+  /** Finds `@HeldLock()` on methods without `@WithLeaseLock()`, which would run unlocked. */
   private findStrayParameters(prototype: object): string[] {
     return [...this.findMethods(prototype)]
       .filter(
@@ -345,7 +345,7 @@ export class LockedMethodExplorer {
       );
   }
 
-  /** Calls no accessors: the scanner leaves them out. */
+  /** Reads no accessors: the scanner leaves them out. */
   private findMethods(prototype: object): [key: string, method: object][] {
     return this.scanner
       .getAllMethodNames(prototype)
@@ -367,7 +367,7 @@ function findProperty(instance: object, key: string): unknown {
   try {
     return Reflect.get(instance, key);
   } catch {
-    return undefined; // a Proxy that may not be looked at is none of ours
+    return undefined; // a Proxy that throws
   }
 }
 
@@ -375,11 +375,11 @@ function findPrototype(instance: object): object | null {
   try {
     return Reflect.getPrototypeOf(instance);
   } catch {
-    return null; // a Proxy that may not be looked at is none of ours
+    return null; // a Proxy that throws
   }
 }
 
-/** Tells which Lease a lock is; of what a test provides in the place of LockService, as far as that is known. */
+/** Returns the key of a lock's Lease; if a test replaces LockService, only from the name and the namespace. */
 function makeLocator(
   service: LockService,
   defaults: LockOptions,
@@ -389,7 +389,7 @@ function makeLocator(
     JSON.stringify([options.namespace ?? defaults.namespace, name]);
 }
 
-/** Undefined when the providers of this module see none: the only way in which making the probe fails. */
+/** Undefined if the providers of this module see no LockService: only then the probe can't be created. */
 async function findVisibleService(
   host: HostModule,
 ): Promise<LockService | undefined> {

@@ -1,4 +1,4 @@
-/** What `@WithLeaseLock` and `@HeldLock` leave on a class, and the only place that reads it. */
+/** Stores and reads the metadata of `@WithLeaseLock` and `@HeldLock`. */
 import {
   describeValue,
   resolveLockOptions,
@@ -10,18 +10,18 @@ import { refuseCall } from './configuration-log.js';
 import type { FireOptions } from '../schedule/fire.options.js';
 import { findSchedule } from '../schedule/schedule.metadata.js';
 
-/** How a lock is to be taken by whatever it was put on. */
+/** A lock as a decorator or an interceptor declares it. */
 export interface DeclaredLock {
-  /** What was given: not yet checked. */
+  /** The name as it was given, not yet checked. */
   readonly name: unknown;
   readonly onLocked: OnLocked | undefined;
-  /** Laid over the options of the module when the lock is taken. */
+  /** Merged over the options of the module when the lock is acquired. */
   readonly options: LockOptions;
 }
 
 /** One `@WithLeaseLock` on one method. */
 export interface MethodLock extends DeclaredLock {
-  /** What the decorator was given: not yet checked. */
+  /** The fire options as they were given, not yet checked. */
   readonly fire: FireOptions;
   /** The prototype that declares the method, and the method's key there. */
   readonly prototype: object;
@@ -31,14 +31,14 @@ export interface MethodLock extends DeclaredLock {
 const METHOD_LOCKS = Symbol('nestjs-k8s-lock: locks of a method');
 const LOCK_PARAMETERS = Symbol('nestjs-k8s-lock: parameters for the lock');
 
-/** What a wrapper calls, and under which locks. */
+/** The method and the locks of a wrapper. */
 export interface LockedMethod {
-  /** The outermost decorator's first. */
+  /** Outermost decorator first. */
   readonly locks: readonly MethodLock[];
   readonly method: (...args: unknown[]) => unknown;
 }
 
-/** By the wrapper. No metadata: other decorators copy that to wrappers of their own. */
+/** Locked methods by their wrapper. Not metadata, which other decorators copy to their own wrappers. */
 const lockedMethods = new WeakMap<object, LockedMethod>();
 
 export function addLockedMethod(wrapper: object, locked: LockedMethod): void {
@@ -50,7 +50,7 @@ export function findLockedMethod(wrapper: object): LockedMethod | undefined {
   return lockedMethods.get(wrapper);
 }
 
-/** Adds a lock to those of the decorators below it, on the class: other decorators may put any function on the prototype. */
+/** Adds a lock to those of the decorators below it. Stored on the class, since other decorators may replace the function on the prototype. */
 export function addMethodLock(lock: MethodLock): void {
   const { prototype, key } = lock;
   Reflect.defineMetadata(
@@ -72,7 +72,7 @@ export function findMethodLocks(
   return locks ?? [];
 }
 
-/** Where in a chain of prototypes a method comes from. */
+/** The prototype in the chain that declares a method. */
 export function findDeclarer(
   prototype: object,
   key: string | symbol,
@@ -97,7 +97,7 @@ export function addLockParameter(
   );
 }
 
-/** The parameters under `@HeldLock` of the method that this very prototype declares: an override has its own. */
+/** The parameters under `@HeldLock` of the method that this prototype itself declares; an override has its own. */
 export function findLockParameters(
   prototype: object,
   key: string | symbol,
@@ -111,8 +111,8 @@ export function findLockParameters(
 }
 
 /**
- * What a call does when the lock is taken. Only known once every decorator has run, because `@Cron`
- * may stand above `@WithLeaseLock`, or on an override that calls `super`.
+ * The `onLocked` of a lock. Can be called only when every decorator has run, because `@Cron` may stand
+ * above `@WithLeaseLock`, or on an override that calls `super`.
  *
  * @param target the instance whose method is called, or the prototype of its class
  */
@@ -120,12 +120,12 @@ export function findOnLocked(lock: MethodLock, target: object): OnLocked {
   return lock.onLocked ?? (findSchedule(target, lock.key) ? 'skip' : 'wait');
 }
 
-/** Whether it is the lock of the lowest decorator of the method. */
+/** Whether a lock is that of the lowest decorator of its method. */
 export function isInnermost(lock: MethodLock): boolean {
   return findMethodLocks(lock.prototype, lock.key).at(-1) === lock;
 }
 
-/** The method as all its decorators have left it. */
+/** The method after all decorators. */
 export function findFinalMethod({
   prototype,
   key,
@@ -137,7 +137,7 @@ export function findFinalMethod({
   return typeof method === 'function' ? method : undefined;
 }
 
-/** For messages. Of an instance's prototype, this need not be the class that declares the method. */
+/** The class name for messages. For the prototype of an instance it need not be the class that declares the method. */
 export function describeClass(prototype: object): string {
   const { constructor } = prototype;
   return typeof constructor === 'function' && constructor.name !== ''
@@ -164,21 +164,21 @@ export function checkName(name: unknown, describe: () => string): string {
   return name;
 }
 
-/** What to say of a lock's name, or of what its function returned, that is not a string or empty. */
+/** The fault of a lock name, or of the result of its function, that is empty or not a string. */
 export function describeNameFault(name: unknown): string {
   if (name === '') {
     return 'must not be empty';
   }
   const shown =
     name instanceof Promise
-      ? 'a Promise: the function for it can not be async'
+      ? 'a Promise: the function for it cannot be async'
       : describeValue(name);
   return `must be a string, not ${shown}`;
 }
 
 const ON_LOCKED: readonly unknown[] = ['wait', 'skip', 'throw', undefined];
 
-/** What is wrong with a lock, be it of a method or of an interceptor. */
+/** The faults of a lock of a method or an interceptor. */
 export function findLockFaults(
   lock: DeclaredLock,
   defaults: LockOptions,

@@ -1,4 +1,4 @@
-/** One call of a decorated method: finds its LockService, its locks' names and its arguments. */
+/** Calls a decorated method: finds the LockService, the names of the locks and the arguments. */
 import { hasOtherCopies } from '../copies.js';
 import type { LockRequest } from '../lock.client.js';
 import { clientOf, type LockService } from '../lock.service.js';
@@ -22,22 +22,22 @@ import {
 } from './lock.metadata.js';
 import { runOnStandIn } from './stand-in.js';
 
-/** What follows from one `@WithLeaseLock` and the class of the instance alone. */
+/** The part of a call that depends only on one `@WithLeaseLock` and the class of the instance. */
 interface LockPlan {
   readonly lock: MethodLock;
   readonly onLocked: OnLocked;
-  /** Undefined = a call claims no fire. */
+  /** Undefined if calls claim no fire. */
   readonly fire: FirePolicy | undefined;
 }
 
-/** What follows from a decorated method and the class of the instance alone. */
+/** The part of a call that depends only on the decorated method and the class of the instance. */
 interface MethodPlan {
   readonly label: string;
   readonly method: LockedMethod['method'];
-  /** The outermost decorator's first. */
+  /** Outermost decorator first. */
   readonly locks: readonly LockPlan[];
   readonly lowest: MethodLock;
-  /** False where another decorator has come between this one and one below. */
+  /** False if another decorator splits the locks and the lowest one belongs to another wrapper. */
   readonly hasInnermost: boolean;
   /** The indexes of the parameters under `@HeldLock()`. */
   readonly lockParameters: readonly number[];
@@ -45,7 +45,7 @@ interface MethodPlan {
 
 const plans = new WeakMap<LockedMethod, WeakMap<object, MethodPlan>>();
 
-/** Computed once for each class. Every decorator of the class has run when one of its instances is called. */
+/** Computed once per class, at the first call: by then every decorator of the class has run. */
 function planOf(locked: LockedMethod, instance: object): MethodPlan {
   const prototype: object = Reflect.getPrototypeOf(instance) ?? instance;
   const known = plans.get(locked) ?? new WeakMap<object, MethodPlan>();
@@ -70,7 +70,7 @@ function planOf(locked: LockedMethod, instance: object): MethodPlan {
   return plan;
 }
 
-/** Calls the method under its locks; without a LockService it rejects, and never runs the method unlocked. */
+/** Calls the method under its locks. Without a LockService it rejects; it never runs the method unlocked. */
 export async function callUnderLocks(
   locked: LockedMethod,
   instance: unknown,
@@ -156,7 +156,7 @@ function callWithoutInstance(lowest: MethodLock): never {
   }
 }
 
-/** For an instance that Nest has not injected, and that no startup pass has met. */
+/** Finds the service of an instance that Nest has not injected, and that no startup pass has found. */
 async function requireLateService(
   { key }: MethodLock,
   instance: object,
@@ -164,7 +164,7 @@ async function requireLateService(
   const service = await bindLate(instance);
   if (service === undefined) {
     const copies = hasOtherCopies()
-      ? '. Or its decorator is of another copy of the package than the module: the log names the copies'
+      ? '. Or the decorator and the module come from different copies of the package: the log names the copies'
       : '';
     refuseCall(
       `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()${copies}`,
@@ -173,10 +173,10 @@ async function requireLateService(
   return service;
 }
 
-/** How far down the stack a constructor is looked for. */
+/** The number of stack frames that are searched for a constructor. */
 const DEEPEST_CONSTRUCTOR = 50;
 
-/** @throws LockConfigurationError when a constructor of the instance is under way, as the stack says */
+/** @throws LockConfigurationError if the stack shows that a constructor of the instance is running */
 function refuseConstructing({ key }: MethodLock, instance: object): void {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = DEEPEST_CONSTRUCTOR;

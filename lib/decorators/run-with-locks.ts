@@ -1,4 +1,4 @@
-/** Runs work under its locks and holds them for as long as it lasts: until its promise settles or its Observable ends. */
+/** Runs work under its locks, and holds them until its promise settles or its Observable ends. */
 import { AsyncResource } from 'node:async_hooks';
 import {
   catchError,
@@ -30,21 +30,21 @@ import { acquireAll, releaseAll, runUnderAll } from './lock-set.js';
 
 /** How a piece of work ended. */
 export interface RunEnd {
-  /** Milliseconds that it took. */
+  /** Milliseconds. */
   readonly duration: number;
-  /** Undefined when it ended well. */
+  /** Undefined if the work succeeded. */
   readonly failure?: { readonly error: unknown };
 }
 
-/** A call of work that wants locks. */
+/** A call of work under locks. */
 export class LockedRun {
-  /** Of the moment of the call: later subscriptions are for the same one. */
+  /** The request scope of the call, which later subscriptions share. */
   private readonly caller = currentRequestScope();
   private readonly call = currentCall();
 
   /**
-   * @param requests those of the outermost scope first
-   * @param skipped what the call comes to when it is skipped
+   * @param requests outermost lock first
+   * @param skipped returns the result of a skipped call
    */
   constructor(
     private readonly client: LockClient,
@@ -52,7 +52,7 @@ export class LockedRun {
     readonly skipped: () => unknown,
   ) {}
 
-  /** Undefined = the call is to be skipped. The wait is cancelled when the caller goes away. */
+  /** Acquires the locks. Undefined if the call is to be skipped. The wait is cancelled when the client goes away. */
   async enter(
     signal?: AbortSignal,
   ): Promise<readonly LockHandle[] | undefined> {
@@ -85,12 +85,12 @@ export class LockedRun {
     return lock && [lock];
   }
 
-  /** What the lowest lock claims. */
+  /** The fire claim of the lowest lock. */
   private get claim(): FireClaim | undefined {
     return this.requests.at(-1)?.claim;
   }
 
-  /** Tells of the end, before the locks are released. */
+  /** Reports the end, before the locks are released. */
   ended(locks: readonly LockHandle[], end: RunEnd): void {
     const error = end.failure?.error;
     if (error instanceof LockError) {
@@ -98,7 +98,7 @@ export class LockedRun {
     }
     const fire = this.claim && new Date(this.claim.at);
     for (const lock of locks) {
-      // Another decorator, or an interceptor, with the same lock is no second call.
+      // A second decorator or interceptor with the same lock does not count as a second call.
       const tellers = this.call?.tellers ?? new Map<string, object>();
       const teller = tellers.get(lock.holderIdentity) ?? this;
       tellers.set(lock.holderIdentity, teller);
@@ -119,10 +119,10 @@ function waitFor(request: LockRequest, waitTimeout: number): LockRequest {
 }
 
 /**
- * Acquires, runs `work`, releases. A rejection of `work` is passed on after the release, which has no
- * error of its own.
+ * Acquires the locks, runs `work`, and releases. A rejection of `work` is passed on after the release,
+ * which never rejects.
  *
- * When `work` comes to an Observable, the locks are held on for it: see {@link holdForSubscriber}.
+ * If `work` resolves with an Observable, the locks stay held for it: see {@link holdForSubscriber}.
  */
 export async function runWithLocks(
   run: LockedRun,
@@ -150,11 +150,10 @@ export async function runWithLocks(
 }
 
 /**
- * The same for work that is begun by a subscription, each time by its own, in the async context of this
- * call.
+ * The same for work that each subscription starts anew, in the async context of this call.
  *
- * @param isStream whether an unsubscription ends the work at any moment. What may be a promise (of a
- * handler that Nest calls) goes on to its first value, and holds the locks until then.
+ * @param isStream whether unsubscribing ends the work at any moment. Otherwise the work may be a promise
+ * (of a handler that Nest calls), which runs to its first value and holds the locks until then.
  */
 export function observeLocked(
   run: LockedRun,
@@ -176,7 +175,7 @@ export function observeLocked(
   );
 }
 
-/** Returns what is to be called once, at the end. */
+/** Returns a function to call once at the end. */
 function startRun(
   run: LockedRun,
   locks: readonly LockHandle[],
@@ -189,7 +188,7 @@ function startRun(
     }
     hasEnded = true;
     if (failure && locks.some((lock) => lock.signal.aborted)) {
-      // What was claimed with them is not done.
+      // The claimed fire is not done.
       locks.forEach((lock) => lock.endClaimAs('begun'));
     }
     const duration = performance.now() - begin;
@@ -199,12 +198,12 @@ function startRun(
 
 /**
  * Keeps the locks for the first subscriber, until `source` completes, errors or is unsubscribed. Every
- * other subscription (a retry, a repeat, a second subscriber) is work of its own and enters them by
+ * other subscription (a retry, a repeat, a second subscriber) is separate work that acquires the locks
  * itself.
  *
- * Nest subscribes to what a handler returns at once, but not when the client has gone meanwhile, and
- * others may never do it. Locks that nobody has claimed by the next turn of the event loop are
- * therefore released, and a later subscription enters like any other.
+ * Nest subscribes to the result of a handler at once, except when the client has gone away, and other
+ * callers may never subscribe. Locks without a subscriber in the next turn of the event loop are
+ * therefore released, and a later subscription acquires them like any other.
  */
 function holdForSubscriber(
   source: Observable<unknown>,
@@ -253,7 +252,7 @@ async function enterForSubscriber(
   }
 }
 
-/** Like a promise's, the end of the Observable is told after the release: whoever hears of it finds the locks free. */
+/** As with a promise, the end of the Observable is emitted after the release, so that its listeners find the locks free. */
 function subscribeUnderLocks(
   source: Observable<unknown>,
   subscriber: Subscriber<unknown>,

@@ -1,23 +1,23 @@
-/** Runs a call with what a test provides in the place of LockService: a stub, or an automatic mock. */
+/** Runs a call if a test replaces LockService by a stub or an automatic mock. */
 import type { LockRequest } from '../lock.client.js';
 import { LockNotAcquiredError } from '../lock.errors.js';
 import { refuseCall } from './configuration-log.js';
 
-/** A call whose LockService is none of ours. */
+/** A call whose LockService was replaced. */
 export interface StandInCall {
   readonly standIn: { readonly withLock?: unknown };
   readonly requests: readonly LockRequest[];
-  /** What a skipped call comes to. */
+  /** Returns the result of a skipped call. */
   readonly skipped: () => unknown;
-  /** What was called, for messages. */
+  /** The name of the called method, for messages. */
   readonly describe: () => string;
 }
 
 /**
- * Runs `work` by the `withLock()` of the stand-in, once for each lock. That the stand-in does not call
- * what it is given is an error: a test would pass with a method that did not run.
+ * Runs `work` with the `withLock()` of the stand-in, once for each lock. A stand-in that does not call its
+ * function is an error: otherwise a test would pass although the method did not run.
  *
- * @param work gets what the stand-in gives as the lock, if it gives anything
+ * @param work receives the lock that the stand-in passes, if any
  */
 export async function runOnStandIn(
   call: StandInCall,
@@ -37,7 +37,7 @@ async function runUnder(
   const { withLock } = standIn;
   if (typeof withLock !== 'function') {
     refuseCall(
-      `${describe()} did not run: what is provided as its LockService has no withLock(). ${ADVICE}`,
+      `${describe()} did not run: the object provided as LockService has no withLock(). ${ADVICE}`,
     );
   }
   let hasRun = false;
@@ -64,7 +64,7 @@ async function runUnder(
   }
   if (!hasRun) {
     refuseCall(
-      `${describe()} did not run: the withLock() of what is provided as its LockService did not call the function that it was given. ${ADVICE}`,
+      `${describe()} did not run: the withLock() of the object provided as LockService did not call its function. ${ADVICE}`,
     );
   }
   return result;
@@ -73,7 +73,7 @@ async function runUnder(
 const ADVICE =
   'In a test, provide { withLock: (name, work) => work() }, or K8sLockModule.forRoot({ kubeConfig }) with the kubeConfig of LeaseApiServer';
 
-/** As the overloads of LockService.withLock(): a stub with two parameters, or with three, takes just these. */
+/** Decides by the number of parameters of the stub which overload of LockService.withLock() it has. */
 function takesOptions({ length }: Function, options: object): boolean {
   return length < 2 ? Object.keys(options).length > 0 : length > 2;
 }

@@ -27,11 +27,11 @@ export interface WithLeaseLockOptions extends LockOptions, FireOptions {
   onLocked?: OnLocked;
 }
 
-/** Checked by {@link DecoratorFault}, which has more to say than a constraint. */
+/** The parameters are checked by {@link DecoratorFault}, which gives better messages than a constraint. */
 type AnyMethod = (...args: any[]) => any;
 type MethodDescriptor = Pick<TypedPropertyDescriptor<AnyMethod>, 'value'>;
 
-/** `unknown` for a method that the lock fits, else the sentence that the compiler shows. */
+/** `unknown` for a valid method, else the message that the compiler shows. */
 type DecoratorFault<
   Target,
   Name,
@@ -41,14 +41,14 @@ type DecoratorFault<
   ReturnType<Method> extends PromiseLike<unknown> | Observable<unknown>
     ? Name extends (this: Target, ...args: Parameters<Method>) => string
       ? Target extends { readonly prototype: unknown }
-        ? 'a static method can not be under @WithLeaseLock: it has no instance with a LockService'
+        ? 'a static method cannot be under @WithLeaseLock: it has no instance with a LockService'
         : MayBeUndefined<Policy, ReturnType<Method>> extends true
           ? unknown
           : "a call that is skipped (onLocked: 'skip') resolves with undefined: the method must return Promise<… | undefined>"
       : 'the function for the lock name does not accept the parameters of the method'
     : 'a method under @WithLeaseLock must return a Promise or an Observable';
 
-/** Whether what a method returns fits a skipped call, if there can be one. An Observable's type says nothing of that. */
+/** Whether the return type includes undefined, if calls can be skipped. An Observable's type is not checked. */
 type MayBeUndefined<Policy extends OnLocked, Result> = 'skip' extends Policy
   ? Result extends PromiseLike<infer Value>
     ? undefined extends Value
@@ -57,7 +57,7 @@ type MayBeUndefined<Policy extends OnLocked, Result> = 'skip' extends Policy
     : true
   : true;
 
-/** A method decorator that only takes methods which the lock fits. */
+/** A method decorator that accepts only methods which can run under the lock. */
 export interface LeaseLockDecorator<
   This,
   Args extends unknown[],
@@ -74,7 +74,7 @@ export interface LeaseLockDecorator<
         Method
       >,
   ): void;
-  /** Only for `applyDecorators()`, whose type asks for decorators of anything. On a class it throws. */
+  /** Only for `applyDecorators()`, whose type requires class decorators, too. On a class it throws. */
   (target: Function): void;
 }
 
@@ -159,14 +159,14 @@ export function WithLeaseLock<
       refuse(
         describeMethod(target, key ?? ''),
         descriptor === undefined
-          ? `it is not a method, but a property: write ${String(key)}() {…} in place of ${String(key)} = () => {…}`
+          ? `it is not a method, but a property: write ${String(key)}() {…} instead of ${String(key)} = () => {…}`
           : 'it is not a method',
       );
     }
     if (/Generator/.test(Object.prototype.toString.call(method))) {
       refuse(
         `the generator ${describeMethod(target, key)}`,
-        'its work would begin when the lock is released already: return a Promise or an Observable',
+        'its body would run after the lock has been released. Return a Promise or an Observable',
       );
     }
     const lock: MethodLock = {
@@ -198,16 +198,16 @@ export function WithLeaseLock<
 
 function refuse(what: string, why: string): never {
   throw new LockConfigurationError([
-    `@WithLeaseLock() can not be applied to ${what}: ${why}`,
+    `@WithLeaseLock() cannot be applied to ${what}: ${why}`,
   ]);
 }
 
 /**
- * Makes the wrapper the method's double: name, length, properties, and the metadata that decorators
- * below have left on it. Decorators above find the wrapper and leave theirs there.
+ * Copies name, length, properties and the metadata of the decorators below from the method to the wrapper.
+ * Decorators above find the wrapper and add their metadata to it.
  */
 function takeOver(method: AnyMethod, wrapper: AnyMethod): void {
-  // A method compiled to ES5 has a prototype of its own; the wrapper, which can't be constructed, has no use for it.
+  // A method compiled to ES5 has a prototype, which the wrapper, as it is no constructor, does not need.
   const { prototype: _, ...properties } =
     Object.getOwnPropertyDescriptors(method);
   Object.defineProperties(wrapper, properties);

@@ -1,4 +1,4 @@
-/** Makes up for a fire that was missed because no pod ran: `catchUp`. */
+/** Implements `catchUp`: runs a fire that was missed because no pod was running. */
 import type { LockOptions } from '../k8s-lock.options.js';
 import type { LockClient } from '../lock.client.js';
 import { findMissedFire } from './missed-fire.js';
@@ -6,19 +6,19 @@ import { planOfCron, type CronTime } from './planned-fires.js';
 import type { ScheduledMethod } from './scheduled-methods.js';
 import { callForFire } from './scheduler-ticks.js';
 
-/** A method whose missed fires are made up for. */
+/** A method under `catchUp`. */
 export interface CatchUp {
   readonly lockName: string;
   readonly options: LockOptions;
   readonly retry: boolean;
   readonly method: ScheduledMethod;
-  /** Calls the method, as the scheduler does. */
+  /** Calls the method as the scheduler does. */
   readonly call: () => unknown;
 }
 
 /**
- * Runs the latest planned fire before now if the record says that an earlier one was the last to be
- * run. A record that knows of none says nothing about missed ones: the job is new.
+ * Runs the latest planned fire before now if the last fire claim in the record is for an earlier one.
+ * Without a fire claim in the record nothing was missed: the job is new.
  *
  * @throws LockBackendError, the reason of `closing`, or what the method throws
  */

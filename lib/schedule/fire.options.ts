@@ -1,7 +1,7 @@
-/** How the fires of a scheduled method are shared out among the pods: the options, and what is wrong with them. */
+/** The options of fires (`oncePerFire`, `onFailure`, `catchUp`) and their validation. */
 import { BOOLEAN, findFaults, type Rule } from '../k8s-lock.options.js';
 
-/** Whether another pod runs a fire again whose pod died, lost its lock or was stopped before the work had ended. */
+/** Whether another pod repeats a fire whose pod died, lost its lock or was stopped before the work had ended. */
 export type OnFailure =
   /** No: each fire begins at most once. */
   | 'leave'

@@ -1,4 +1,4 @@
-/** Whether a planned fire was missed, as the record of its lock says, and the look for it. */
+/** Finds a missed fire by the fire claim in the record of its lock. */
 import type { Lease } from '../kube/lease-store.js';
 import { FINAL_REASONS, LockBackendError } from '../lock.errors.js';
 import type { Clock } from '../lock/clock.js';
@@ -6,26 +6,26 @@ import { pause } from '../lock/retry.js';
 import { judgeClaim, readClaim } from '../lock/record/fire-claim.js';
 import { fireAt, type Fire, type Plan } from './planned-fires.js';
 
-/** What the look for a missed fire needs. */
+/** The input of {@link findMissedFire}. */
 export interface MissedFireSearch {
   readonly plan: Plan;
-  /** Whether work that was cut short is to be done again. */
+  /** Whether a fire whose work was interrupted counts as missed. */
   readonly retry: boolean;
   readonly clock: Clock;
   /** The application is closing. */
   readonly closing: AbortSignal;
   /** Reads the record of the lock. */
   readonly read: () => Promise<Lease | null>;
-  /** A look has failed, and another one follows. */
+  /** Called when a read has failed and will be retried. */
   readonly onRetry: (error: LockBackendError) => void;
 }
 
-/** Milliseconds between two looks at the record, when the first of them fails; twice as many each time, up to the longest. */
+/** The pause after a failed read in milliseconds; it doubles each time, up to the limit. */
 const RETRY_INTERVAL = 1_000;
 const LONGEST_RETRY_INTERVAL = 60_000;
 
 /**
- * The latest planned fire before now, if it was missed. Looks until the next fire is due, or `closing` aborts.
+ * The latest planned fire before now, if it was missed. Retries until the next fire is due or `closing` aborts.
  *
  * @throws LockBackendError, or the reason of `closing`
  */
@@ -42,7 +42,7 @@ export async function findMissedFire({
   const fire = fireAt(plan, now);
   const lastTry = plan.next(now) - RETRY_INTERVAL;
   for (let interval = RETRY_INTERVAL; ; interval *= 2) {
-    // oxlint-disable no-await-in-loop -- one look after the other
+    // oxlint-disable no-await-in-loop -- one read after the other
     try {
       const lease = await read();
       return fire && isMissed(fire, retry, lease) ? fire : undefined;
@@ -60,8 +60,8 @@ export async function findMissedFire({
 }
 
 /**
- * A record that knows of no fire says nothing about missed ones: the job is new. Whether a holder that has
- * begun the fire is alive is for the call that makes up for it to find out.
+ * Without a fire claim in the record nothing was missed: the job is new. If a holder has begun the fire,
+ * the call that repeats it finds out whether that holder is alive.
  */
 export function isMissed(
   fire: Fire,
@@ -75,7 +75,7 @@ export function isMissed(
   return judgeClaim(claim, lease, undefined).state !== 'settled';
 }
 
-/** Whether another look may do. */
+/** Whether a retry may succeed. */
 function isTransient(error: unknown): error is LockBackendError {
   return (
     error instanceof LockBackendError && !FINAL_REASONS.includes(error.reason)

@@ -1,8 +1,8 @@
-/** Which planned fire a call of the scheduler is for, computed from the schedule and never from the moment of the call alone. */
+/** Computes planned fire times from a schedule, and the planned fire of a call. */
 
-/** As much of the `CronTime` of the package `cron` as is used; its times are those of the scheduler itself. */
+/** The used part of `CronTime` of the package `cron`, by which the scheduler itself computes times. */
 export interface CronTime {
-  /** The expression, or one moment as a Luxon DateTime. */
+  /** The expression, or a single time as a Luxon DateTime. */
   readonly source: string | { toMillis(): number };
   readonly timeZone?: string | null;
   /** Minutes. */
@@ -10,14 +10,14 @@ export interface CronTime {
   getNextDateFrom(start: Date, timeZone?: string): PlannedTime;
 }
 
-/** As much of a Luxon DateTime as is used. */
+/** The used part of a Luxon DateTime. */
 interface PlannedTime {
   toMillis(): number;
-  /** Its offset from UTC at a time, in minutes. */
+  /** The offset of the zone from UTC at a time, in minutes. */
   readonly zone: { offset(at: number): number };
 }
 
-/** Milliseconds since the epoch at which something is planned to happen. */
+/** The planned times of a schedule, in milliseconds since the epoch. */
 export interface Plan {
   /** The latest time that is not after `now`; undefined if there is none. */
   last(now: number): number | undefined;
@@ -27,31 +27,30 @@ export interface Plan {
 
 /** One planned fire. */
 export interface Fire {
-  /** Its planned time, in milliseconds since the epoch: the same in every pod, whatever its clock says. */
+  /** The planned time, in milliseconds since the epoch; it is the same in every pod, independent of clocks. */
   readonly at: number;
-  /** The latest fire that a pod with a sane clock can have claimed by now. */
+  /** The latest fire that a pod with a plausible clock can have claimed by now. */
   readonly latest: number;
 }
 
-/** A pod whose clock is ahead by more than this, and by more than a period, is not believed. */
+/** A fire claim that is ahead by more than this, and by more than a period, is ignored: the clock of its pod is wrong. */
 const SANE_ADVANCE = 3_600_000;
 
 const SECOND = 1_000;
 const HOUR = 3_600 * SECOND;
-/** Beyond this, `cron` finds no time, neither ahead nor back: February 29 comes every eight years at times. */
+/** The range in which times are searched, ahead and back: February 29 can be eight years away. */
 const FARTHEST = 9 * 366 * 24 * HOUR;
-/** So long after a change of the clocks what `cron` plans may depend on when it is asked. */
+/** For this long after a DST change the result of `cron` may depend on the time from which it searches. */
 const AFTER_CHANGE = 3 * HOUR;
-/** No change of the clocks is longer: a day was left out in Samoa. */
+/** The longest change of local time: Samoa skipped a whole day. */
 const LONGEST_CHANGE = 25 * HOUR;
-/** So many fires are gone through one by one; a time that is farther away is searched for. */
+/** This many fires are stepped through one by one; a time that is farther away is searched for. */
 const LONGEST_WALK = 100;
 
 /**
- * The fire that a call at `now` is for: the last one that was planned. `cron` does not fire before the
- * local clock has reached the planned time, not even when that clock was set back meanwhile. A call may
- * be late by up to a period (a busy or paused process, a clock that was set forward) and still is for
- * its own fire.
+ * The fire of a call at `now`: the last planned one. `cron` does not fire before the local clock has
+ * reached the planned time, even if that clock was set back meanwhile. A call may be late by up to a
+ * period (a busy or paused process, a clock that was set forward) and still gets its fire.
  */
 export function fireAt(plan: Plan, now: number): Fire | undefined {
   const at = plan.last(now);
@@ -62,7 +61,7 @@ export function fireAt(plan: Plan, now: number): Fire | undefined {
 
 /** The whole multiples of the period since 1970. */
 export function planOfInterval(milliseconds: number): Plan {
-  // 4.1 * 60_000 is no whole number, and a claim is written in whole milliseconds.
+  // 4.1 * 60_000 is not an integer, and a claim is written in whole milliseconds.
   const period = Math.max(Math.round(milliseconds), 1);
   return {
     last: (now) => Math.floor(now / period) * period,
@@ -72,7 +71,7 @@ export function planOfInterval(milliseconds: number): Plan {
 
 const plans = new WeakMap<CronTime, Plan>();
 
-/** The times at which `cron` itself fires: in the repeated hour of a change to winter time, too. */
+/** The times at which `cron` itself fires, including those in the repeated hour at the end of DST. */
 export function planOfCron(time: CronTime): Plan {
   const plan = plans.get(time) ?? makePlan(time);
   plans.set(time, plan);
@@ -91,15 +90,14 @@ function makePlan(time: CronTime): Plan {
 }
 
 /**
- * The fires of a scheduler that has run for long, which goes on from fire to fire. Around a change of the
- * clocks what `cron` plans next depends on the time at which it is asked: at one hour after a fire in the
- * hour that comes twice, it plans the same local time again. No time that is found in this way alone is
- * a fire.
+ * The fires of a scheduler that has run for a long time, and steps from fire to fire. Around a DST change
+ * the next time that `cron` computes depends on the start of the search: one hour after a fire in the
+ * repeated hour, it finds the same local time again. A time that is found only in this way is not a fire.
  */
 class CronChain implements Plan {
-  /** The fire that was found last, and the one that follows it. */
+  /** The fire of the last search, and its successor. */
   private found: { at: number; next: number } | undefined;
-  /** That of the times, known once there is one. */
+  /** The zone of the times, known once a time was computed. */
   private clocks: PlannedTime['zone'] | undefined;
 
   constructor(
@@ -136,7 +134,7 @@ class CronChain implements Plan {
     const change = at && this.findChange(at);
     const before = change && findLast(next, change - 1);
     if (before !== undefined && this.after(before) > now) {
-      // What was found after the change is only found from there.
+      // A time after the change is found only from a fire before it.
       at = before;
     }
     this.found = at === undefined ? undefined : { at, next: this.after(at) };
@@ -148,7 +146,7 @@ class CronChain implements Plan {
     found.next = this.after(found.at);
   }
 
-  /** The change of the clocks that may matter for a fire at `at`. */
+  /** The DST change that may affect the fires around `at`. */
   private findChange(at: number): number | undefined {
     const offsetAt = (each: number): number => this.clocks!.offset(each);
     const offset = offsetAt(at);
@@ -169,8 +167,8 @@ class CronChain implements Plan {
   }
 
   /**
-   * The fire that follows one at `start`. Where clocks change by half an hour, `cron` may lead back in time
-   * for a while: no fire comes of that.
+   * The fire that follows one at `start`. In zones with half-hour DST shifts `cron` can return times in
+   * the past, which are ignored.
    */
   private after(start: number): number {
     for (let from = start; from < start + AFTER_CHANGE; from += SECOND) {
@@ -188,12 +186,12 @@ class CronChain implements Plan {
       this.clocks = planned.zone;
       return planned.toMillis();
     } catch {
-      return Infinity; // never again, as far as `cron` looks ahead
+      return Infinity; // no time within the range of `cron`
     }
   }
 }
 
-/** `cron` only looks ahead: the last time is what it finds from the latest start from which it finds one. */
+/** `cron` only searches forward, so this searches for the latest start from which `cron` finds a time before `now`. */
 function findLast(
   next: (start: number) => number,
   now: number,
@@ -207,7 +205,7 @@ function findLast(
     }
   }
   let start = now - span;
-  // There is none after this one. No two are closer together than a second.
+  // Two times of `cron` are at least a second apart.
   let end = span === SECOND ? now : now - span / 2;
   while (end - start > SECOND) {
     const at = next(start);
@@ -225,7 +223,7 @@ function findLast(
   return next(start);
 }
 
-/** As `CronTime.sendAt()` has it. Undefined = that of the process. */
+/** The zone as `CronTime.sendAt()` determines it; undefined is the zone of the process. */
 function zoneOf({ timeZone, utcOffset }: CronTime): string | undefined {
   if (typeof utcOffset !== 'number') {
     return timeZone ?? undefined;

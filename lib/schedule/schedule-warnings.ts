@@ -1,19 +1,19 @@
-/** What an application is warned of at its start, because a schedule and its lock do not go together. */
+/** Warns at startup of a lock that does not fit the schedule of its method. */
 import type { Plan } from './planned-fires.js';
 
-/** So many fires are looked at for two that are close to each other. */
+/** The number of fires that are searched for the shortest period. */
 const FIRES = 50;
 
-/** A lock that is still held when the next fire comes; undefined if it is not. */
+/** The warning for a lock that `minHold` still keeps at the next fire; undefined if it does not. */
 export function describeShortPeriod(
   { label, minHold }: { readonly label: string; readonly minHold: number },
   plan: Plan,
 ): string | undefined {
-  // Others see it in whole seconds.
+  // Other processes see minHold in whole seconds.
   const held = Math.ceil(minHold / 1_000) * 1_000;
   const shortest = held > 0 ? findShortestPeriod(plan) : Infinity;
   return held >= shortest
-    ? `${label}: minHold (${minHold} ms) is not shorter than the ${shortest} ms between two of its fires, so that a fire finds the lock taken by the one before, and is skipped`
+    ? `${label}: minHold (${minHold} ms) is not shorter than the ${shortest} ms between two of its fires, so the lock is still taken at the next fire, which is skipped: use a shorter minHold`
     : undefined;
 }
 

@@ -1,4 +1,4 @@
-/** What `@Cron`, `@Interval` and `@Timeout` leave on a method. Only names are known here: @nestjs/schedule need not be installed. */
+/** Reads the metadata of `@Cron`, `@Interval` and `@Timeout` by name, so that @nestjs/schedule need not be installed. */
 
 const SCHEDULER_TYPE = 'SCHEDULER_TYPE';
 const SCHEDULER_NAME = 'SCHEDULER_NAME';
@@ -9,18 +9,18 @@ const INTERVAL_OPTIONS = 'SCHEDULE_INTERVAL_OPTIONS';
 const CRON = 1;
 const INTERVAL = 3;
 
-/** As much of what `@Cron` was given as matters here. */
+/** The used options of `@Cron`. */
 export interface CronOptions {
   readonly cronTime: unknown;
   readonly name?: string;
   readonly timeZone?: string | null;
   readonly utcOffset?: number | null;
   readonly disabled?: boolean;
-  /** Milliseconds after the start of the application during which it does not fire. */
+  /** Milliseconds after the start of the application before the first fire. */
   readonly initialDelay?: number;
 }
 
-/** When a method is called by the scheduler; `once` = under `@Timeout`. */
+/** The schedule of a method; `once` is that of `@Timeout`. */
 export type Schedule =
   | { readonly type: 'cron'; readonly options: CronOptions }
   /** `period` in milliseconds. */
@@ -31,10 +31,10 @@ export type Schedule =
     }
   | { readonly type: 'once' };
 
-/** By the prototype of the class, and the key. */
+/** Schedules by the prototype of the class and the key. */
 const noted = new WeakMap<object, Map<string | symbol, Schedule>>();
 
-/** Keeps what the scheduler goes by at start: whoever replaces the method later leaves no metadata. */
+/** Stores the schedule that the scheduler reads at startup: a later replacement of the method has no metadata. */
 export function noteSchedule(prototype: object, key: string | symbol): void {
   const schedule = findSchedule(prototype, key);
   if (schedule !== undefined) {
@@ -44,8 +44,8 @@ export function noteSchedule(prototype: object, key: string | symbol): void {
 }
 
 /**
- * Undefined for a method that no scheduler calls. Like the scheduler, it looks at the method as all
- * decorators have left it.
+ * Undefined for a method that no scheduler calls. Like the scheduler, it reads the metadata of the final
+ * method, after all decorators.
  *
  * @param target an instance, or the prototype of its class
  */
@@ -60,7 +60,7 @@ export function findSchedule(
   );
 }
 
-/** What the scheduler sees in this function. */
+/** The schedule in the metadata of a function. */
 export function readSchedule(method: unknown): Schedule | undefined {
   if (typeof method !== 'function') {
     return undefined;

@@ -1,9 +1,9 @@
-/** Which method a job of the scheduler is for: nothing that the scheduler registers says so, but it registers them in a known order. */
+/** Finds the method of a job of the scheduler by the order of registration, since a job does not name its method. */
 import type { CronTime } from './planned-fires.js';
 import type { Schedule } from './schedule.metadata.js';
 
 export interface MethodPlace {
-  /** That of the class of the instance: not where the method is declared, if it is inherited. */
+  /** The prototype of the instance's class, even if the method is inherited. */
   readonly prototype: object;
   readonly key: string | symbol;
 }
@@ -13,7 +13,7 @@ export interface InstanceMethod extends MethodPlace {
   readonly instance: object;
 }
 
-/** A method that the scheduler calls again and again. */
+/** A method that the scheduler calls repeatedly. */
 export interface ScheduledMethod extends InstanceMethod {
   readonly schedule: Exclude<Schedule, { type: 'once' }>;
 }
@@ -28,16 +28,16 @@ export function isMethod(
 /** The name that @nestjs/schedule gives to a job without one. */
 const MADE_UP = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/;
 
-/** Recognises the jobs of one scheduler. */
+/** Finds the methods of the jobs of one scheduler. */
 export class ScheduledMethods {
   private readonly methods: ScheduledMethod[];
 
-  /** @param methods in the order in which the scheduler goes through them */
+  /** @param methods in the order in which the scheduler registers them */
   constructor(methods: readonly ScheduledMethod[]) {
     this.methods = [...methods];
   }
 
-  /** Undefined for a job that the application has added by itself. */
+  /** Undefined for a job that the application has added to the registry. */
   ofCronJob(name: string, time: CronTime): ScheduledMethod | undefined {
     return this.find('cron', name, ({ schedule }) => {
       if (schedule.type !== 'cron') {
@@ -53,7 +53,7 @@ export class ScheduledMethods {
     });
   }
 
-  /** Undefined for an interval that the application has added by itself. */
+  /** Undefined for an interval that the application has added to the registry. */
   ofInterval(name: string): ScheduledMethod | undefined {
     return this.find('interval', name, () => true);
   }
@@ -65,7 +65,7 @@ export class ScheduledMethods {
   ): ScheduledMethod | undefined {
     const isOfType = ({ schedule }: ScheduledMethod): boolean =>
       schedule.type === type;
-    // A job that is deleted, and added again with other times, has its name.
+    // A job that was deleted and added again with other times keeps its name.
     const named = this.methods.findLast(
       (method) => isOfType(method) && nameOf(method) === name,
     );

@@ -1,4 +1,4 @@
-/** Tells the calls of the scheduler from calls by hand, and knows which fire each of them is for. */
+/** Distinguishes the calls of the scheduler from calls by hand, and determines the fire of each. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import {
   fireAt,
@@ -15,30 +15,30 @@ import {
   type ScheduledMethods,
 } from './scheduled-methods.js';
 
-/** Where a `CronJob` has what it calls. */
+/** The property of a `CronJob` with its callbacks. */
 const CALLBACKS = '_callbacks';
-/** Where a timer of Node.js has what it calls, and the milliseconds between two calls. */
+/** The properties of a Node.js timer with its callback and its period in milliseconds. */
 const CALLBACK = '_onTimeout';
 const PERIOD = '_repeat';
 
-/** As much of the `CronJob` of the package `cron` as is used. */
+/** The used part of `CronJob` of the package `cron`. */
 export interface CronJob {
   readonly cronTime: CronTime;
   readonly [CALLBACKS]?: unknown;
-  /** A new object each time that the job fires by itself. */
+  /** A new object for each fire of the job's own timer. */
   lastDate(): Date | null;
-  /** Is also called by each fire, for the next one, before that fire's own `fireOnTick`. */
+  /** Each fire calls this, too, to schedule the next one, before it calls `fireOnTick`. */
   start(): void;
   fireOnTick(...args: unknown[]): unknown;
 }
 
-/** As much of a timer of Node.js as is used. A faked one may have none of it, and that of a browser is a number. */
+/** The used part of a Node.js timer. Fake timers may lack it, and a browser's timer is a number. */
 interface Timer {
   [CALLBACK]?: unknown;
   readonly [PERIOD]?: unknown;
 }
 
-/** As much of the SchedulerRegistry of @nestjs/schedule as is used. */
+/** The used part of the SchedulerRegistry of @nestjs/schedule. */
 export interface SchedulerRegistry {
   getCronJobs(): ReadonlyMap<string, CronJob>;
   addCronJob(name: string, job: CronJob): void;
@@ -47,14 +47,14 @@ export interface SchedulerRegistry {
   addInterval(name: string, timer: Timer): void;
 }
 
-/** One call of the scheduler, in the async context of all that it leads to. */
+/** One call of the scheduler, stored in its async context. */
 interface Tick {
-  /** The method that the scheduler calls; undefined for what the application has added to its registry. */
+  /** The method that the scheduler calls; undefined for a job that the application has added to the registry. */
   readonly method: ScheduledMethod | undefined;
   readonly fire: () => Fire | undefined;
-  /** How many of the promises for which the scheduler waits are not settled. */
+  /** The number of unsettled promises for which the scheduler waits. */
   waiting: number;
-  /** Whether the lock of the method was reached. */
+  /** Whether the call has reached the lock of the method. */
   isReached: boolean;
 }
 
@@ -63,19 +63,19 @@ type Callback = (this: unknown, ...args: unknown[]) => unknown;
 const ticks = new AsyncLocalStorage<Tick>();
 const followed = new WeakSet<object>();
 
-/** What is known of a scheduled method beside the async context. */
+/** The state of a scheduled method outside of the async context. */
 interface MethodState {
   /** The latest call of the scheduler. */
   tick?: Tick;
-  /** Of an interval whose timer can't be followed: a call by hand can't be told from one of the timer. */
+  /** Set for an interval whose timer can't be wrapped: its calls can't be distinguished from calls by hand. */
   unfollowed?: {
     readonly plan: Plan;
-    /** What made the timer. Where that was a fake one, its timers go with it. */
+    /** The function that made the timer. If it was a fake, its timers end when it is removed. */
     readonly setInterval: unknown;
   };
 }
 
-/** By the instance, and the key. */
+/** States by the instance and the key. */
 const states = new WeakMap<object, Map<string | symbol, MethodState>>();
 
 function stateOf({ instance, key }: InstanceMethod): MethodState {
@@ -93,16 +93,16 @@ const REGISTRY_METHODS = [
   'addTimeout',
 ];
 
-/** Whether this is the class of the registry, by which it is found before any provider is looked at. */
+/** Whether a value is the class of the registry; it is checked before any instance is read. */
 export function isSchedulerRegistryClass(value: unknown): boolean {
   try {
     return typeof value === 'function' && isSchedulerRegistry(value.prototype);
   } catch {
-    return false; // a Proxy that may not be looked at
+    return false; // a Proxy that throws
   }
 }
 
-/** Whether this is the registry: known by what it can do, since its class may come from any copy of its package. */
+/** Whether a value is the registry. Checked by its methods, since its class may come from any copy of its package. */
 export function isSchedulerRegistry(
   value: unknown,
 ): value is SchedulerRegistry {
@@ -115,11 +115,11 @@ export function isSchedulerRegistry(
       )
     );
   } catch {
-    return false; // a Proxy that may not be looked at
+    return false; // a Proxy that throws
   }
 }
 
-/** What a method is called by. */
+/** The job or interval that calls a method. */
 export interface FollowedJob {
   readonly method: ScheduledMethod;
   readonly plan: Plan;
@@ -128,9 +128,9 @@ export interface FollowedJob {
 }
 
 /**
- * Follows all jobs and intervals of a registry, now and later, and calls back for each that is a
- * method's. That a call comes from one of them shows in nothing that the method gets to see, so what
- * they call is wrapped, as the registry does itself.
+ * Wraps the callbacks of all present and future jobs and intervals of a registry, and calls back for each
+ * that calls a method. The wrapper is needed because a method cannot see that the scheduler calls it; the
+ * registry wraps callbacks in the same way.
  */
 export function followScheduler(
   registry: SchedulerRegistry,
@@ -186,7 +186,7 @@ function followJob(job: CronJob, method: ScheduledMethod | undefined): void {
   const fireOnTick = job.fireOnTick.bind(job);
   const start = job.start.bind(job);
   let lastDate = job.lastDate();
-  // A fire that finds the next one due as well calls for that one first, and for both with one date.
+  // If the next fire is due as well, `cron` calls for it first, and for both fires with one date.
   let isOwed = false;
   let isStarting = false;
   job.start = () => {
@@ -206,7 +206,7 @@ function followJob(job: CronJob, method: ScheduledMethod | undefined): void {
     isOwed &&= isStarting;
     keepTicks(job[CALLBACKS]);
     const fire = (): unknown => fireOnTick(...args);
-    // The moment at which the job found itself due: what it did since took its time.
+    // The time at which the job became due, not the present time: the job may have run for a while.
     return isByHand || date === null
       ? ticks.exit(fire)
       : runInTick(
@@ -217,7 +217,7 @@ function followJob(job: CronJob, method: ScheduledMethod | undefined): void {
   };
 }
 
-/** Done at each fire, since a job may get more of them. */
+/** Called at each fire, since callbacks can be added to a job at any time. */
 function keepTicks(callbacks: unknown): void {
   if (Array.isArray(callbacks)) {
     callbacks.forEach((call, index) => {
@@ -253,7 +253,7 @@ function followTimer(
   };
 }
 
-/** Calls as the scheduler calls the method, for this fire. */
+/** Runs a call as a call of the scheduler for this fire. */
 export function callForFire(
   method: ScheduledMethod,
   fire: Fire,
@@ -263,10 +263,9 @@ export function callForFire(
 }
 
 /**
- * The fire for which the scheduler is calling this method; undefined for a call by hand, and for one
- * from within the call of another method. It lasts until the promise has settled for which the
- * scheduler waits, and beyond that for the first call of the method: a decorator in between may let
- * go of the promise.
+ * The fire for which the scheduler is calling this method; undefined for a call by hand, or from within
+ * another method. It is set until the promise for which the scheduler waits has settled; after that only
+ * for the first call of the method, since a decorator in between may not return the promise.
  */
 export function currentFireOf(method: InstanceMethod): Fire | undefined {
   const tick = ticks.getStore();
@@ -282,21 +281,21 @@ export function currentFireOf(method: InstanceMethod): Fire | undefined {
 }
 
 /**
- * Whether the scheduler has called this method, and no call of it came that shows in its async context:
- * the one that comes without may be that call.
+ * Whether the scheduler has called this method, but no call has arrived in the async context of that
+ * call: a call without the context may be the missing one.
  */
 export function isCallMissing(method: InstanceMethod): boolean {
   const { tick } = stateOf(method);
   return tick !== undefined && !tick.isReached;
 }
 
-/** The fire for which the scheduler is calling, whatever it calls. */
+/** The fire of the scheduler's call, of any method, that leads to the running code. */
 export function currentFire(): Fire | undefined {
   const tick = ticks.getStore();
   return tick && tick.waiting > 0 ? tick.fire() : undefined;
 }
 
-/** The same, where the call is one of a job or an interval that the application has added to the registry. */
+/** The same, if a job or an interval that the application has added to the registry is calling. */
 export function currentFireOfAdded(): Fire | undefined {
   return ticks.getStore()?.method === undefined ? currentFire() : undefined;
 }
@@ -314,7 +313,7 @@ function runInTick<T>(
   }
 }
 
-/** A tick lasts as long as what the scheduler calls in it: a job that waits for its last call to end calls nothing. */
+/** Keeps a tick until its callback has ended. Noted here, since a job under `waitForCompletion` may fire without a call. */
 function keepingTick<T>(call: (this: unknown, ...args: any[]) => T) {
   return function (this: unknown, ...args: unknown[]): T {
     const tick = ticks.getStore();

@@ -222,7 +222,7 @@ describe('a line names the method once, and says truly whether it ran', () => {
           { providers: [Jobs, { provide: LockService, useValue: {} }] },
           ({ app }) => app.get(Jobs).import(),
         ),
-      /^Jobs\.import did not run: what is provided as its LockService has no withLock\(\)\./,
+      /^Jobs\.import did not run: the object provided as LockService has no withLock\(\)\./,
     ],
     [
       'failing by itself',

@@ -34,7 +34,7 @@ describe('what makes no sense keeps the application from starting', () => {
     [
       { oncePerFire: true },
       [Timeout(100_000)],
-      'oncePerFire can not be had under @Timeout: each pod counts from its own start',
+      'oncePerFire cannot be used under @Timeout: each pod counts from its own start',
     ],
     [
       { oncePerFire: 'yes' },
@@ -75,7 +75,7 @@ describe('what makes no sense keeps the application from starting', () => {
       (schedule): [Record<string, unknown>, MethodDecorator[], string] => [
         { deleteOnRelease: true },
         [schedule],
-        'deleteOnRelease can not be used with oncePerFire',
+        'deleteOnRelease cannot be used with oncePerFire',
       ],
     ),
   ])('%j', async (options, decorators, fault) => {

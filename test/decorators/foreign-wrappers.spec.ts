@@ -731,13 +731,13 @@ describe('at the start', () => {
       'prefix and name come to the same',
       { namePrefix: 'a-' },
       { namePrefix: 'a' },
-      'their locks "b" and "-b" are one Lease',
+      'their locks "b" and "-b" use the same Lease',
     ],
     [
       'namespaces come to the same',
       { namespace: 'default', namePrefix: 'a-' },
       { namePrefix: 'a' },
-      'their locks "b" and "-b" are one Lease',
+      'their locks "b" and "-b" use the same Lease',
     ],
   ])(
     'two LockServices of an application whose %s',

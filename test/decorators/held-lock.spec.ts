@@ -103,6 +103,6 @@ describe('@HeldLock', () => {
   ])('is refused on a constructor and a static method', (key, what) => {
     const decorate = () => HeldLock()(Reports, key, 0);
     expect(decorate).toThrow(LockConfigurationError);
-    expect(decorate).toThrow(`@HeldLock() can not be applied to ${what}`);
+    expect(decorate).toThrow(`@HeldLock() cannot be applied to ${what}`);
   });
 });

@@ -249,6 +249,6 @@ describe('the types', () => {
   });
 
   it('refuse what the decorator refuses', () => {
-    expect(makeRefused).toThrow('can not be applied to');
+    expect(makeRefused).toThrow('cannot be applied to');
   });
 });

@@ -99,7 +99,7 @@ describe('the application does not start', () => {
     );
     await expect(start).rejects.toThrow(LockConfigurationError);
     await expect(start).rejects.toThrow(
-      'Job has methods under @WithLeaseLock(), but no LockService is to be had in JobsModule: import K8sLockModule there, or make it global',
+      'Job has methods under @WithLeaseLock(), but LockService is not available in JobsModule: import K8sLockModule there, or make it global',
     );
   });
 });

@@ -217,7 +217,7 @@ describe('the lock name', () => {
     [7, 'must be a string, not 7'],
     [
       Promise.resolve('order'),
-      'must be a string, not a Promise: the function for it can not be async',
+      'must be a string, not a Promise: the function for it cannot be async',
     ],
   ])('that is %o is refused without a run', async (name, fault) => {
     const runs = orders.runs;

@@ -234,7 +234,7 @@ describe('a decorator says what is wrong', () => {
     const context = { kind: 'method', name: 'run', static: false };
     expect(await decorate(decorator, ...args, context)).toEqual([
       expect.stringMatching(
-        /^@WithLeaseLock\(\) on run was compiled as a decorator of the ECMAScript standard.*"experimentalDecorators": true/,
+        /^@WithLeaseLock\(\) on run was compiled as a standard ECMAScript decorator.*"experimentalDecorators": true/,
       ),
     ]);
   });

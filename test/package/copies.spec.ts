@@ -70,7 +70,9 @@ it('two copies are warned of as the second is loaded, with both paths and how to
     .get(Jobs)
     .run()
     .catch((error: unknown) => error);
-  expect(String(failure)).toMatch(/Jobs\.run has no LockService.*another copy/);
+  expect(String(failure)).toMatch(
+    /Jobs\.run has no LockService.*different copies/,
+  );
   expect(String(failure)).not.toContain(other);
   await made.close();
 });
