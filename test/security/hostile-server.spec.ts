@@ -176,6 +176,6 @@ describe('against a server that answers anything', () => {
     process.off('unhandledRejection', note);
     expect(unhandled).toEqual([]);
     // Not because no lock was ever held.
-    expect(acquired).toBeGreaterThan(RUNS);
+    expect(acquired).toBeGreaterThan(0);
   }, 120_000);
 });
