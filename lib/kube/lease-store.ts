@@ -50,7 +50,7 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /**
    * Milliseconds from the sending of the request until it fails with reason `timeout`. A queued request
-   * fails after the same time in which no other request is sent.
+   * fails after the same time in which no other request gets an answer.
    */
   timeout?: number;
   /** Milliseconds from now after which an answer is useless, and the request fails. */

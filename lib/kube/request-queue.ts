@@ -40,14 +40,14 @@ export class RequestQueue {
   /** The time from which each renewal in flight is late. */
   private readonly renewals = new Set<{ readonly lateAt: number }>();
   private lastNumber = 0;
-  /** The time at which the last request was sent that is not a renewal. */
-  private lastOtherAt = -Infinity;
+  /** The time at which the last request was answered that is not a renewal. */
+  private answeredAt = -Infinity;
 
   /**
    * Calls `send` once there is room, with the milliseconds that the request may then take.
    *
    * @throws ExchangeError if there is no room `within` its time, or if the queue stalls: no request except
-   * renewals was sent for `timeout`
+   * renewals was answered for `timeout`
    */
   async run<T>(
     priority: RequestPriority,
@@ -62,7 +62,7 @@ export class RequestQueue {
     const dueAt = now + within;
     const renewal = { lateAt: now + within * LATE };
     if (this.hasRoom(priority)) {
-      this.admitted(priority);
+      this.underWay += 1;
     } else {
       await this.wait(priority, timeout, dueAt, signal);
     }
@@ -72,9 +72,13 @@ export class RequestQueue {
     try {
       const left = dueAt - performance.now();
       // A renewal gets half of its time, so that an unanswered one leaves time for another.
-      return await send(
+      const answer = await send(
         Math.min(timeout, priority === 'renew' ? left / 2 : left),
       );
+      if (priority !== 'renew') {
+        this.answeredAt = performance.now();
+      }
+      return answer;
     } finally {
       this.renewals.delete(renewal);
       this.underWay -= 1;
@@ -104,13 +108,6 @@ export class RequestQueue {
     return Array.from(this.renewals).some(({ lateAt }) => now >= lateAt);
   }
 
-  private admitted(priority: RequestPriority): void {
-    this.underWay += 1;
-    if (priority !== 'renew') {
-      this.lastOtherAt = performance.now();
-    }
-  }
-
   /** Resolves when the request counts as in flight. */
   private wait(
     priority: RequestPriority,
@@ -132,7 +129,7 @@ export class RequestQueue {
         number: ++this.lastNumber,
         admit: () => {
           end();
-          this.admitted(priority);
+          this.underWay += 1;
           resolve();
         },
         fail: (fault) => {
@@ -144,7 +141,7 @@ export class RequestQueue {
       const endAt = (): number =>
         priority === 'renew'
           ? dueAt
-          : Math.min(dueAt, Math.max(since, this.lastOtherAt) + timeout);
+          : Math.min(dueAt, Math.max(since, this.answeredAt) + timeout);
       const check = (): void => {
         const left = endAt() - performance.now();
         if (left <= 0) {

@@ -189,7 +189,7 @@ describe('requests beyond those that may be under way', () => {
     ]);
   });
 
-  it('wait as long as others are sent, and may then take as long as any', async () => {
+  it('wait as long as others are answered, and may then take as long as any', async () => {
     const requests = new Requests();
     requests.fill();
     for (let i = 0; i < 30; i++) {
@@ -207,29 +207,31 @@ describe('requests beyond those that may be under way', () => {
     });
   });
 
-  it('fail when nothing is sent for as long as a request may take, unless it keeps a lock', async () => {
+  it('fail when nothing is answered for as long as a request may take, unless it keeps a lock', async () => {
     const requests = new Requests();
     requests.fill();
     const ends: unknown[] = [];
-    for (const priority of ['look', 'acquire'] as const) {
-      void requests
-        .send(priority, 'waits')
-        .then((end) => ends.push(priority, end));
+    for (const name of ['first', 'second', 'third']) {
+      void requests.send('acquire', name).then((end) => ends.push(name, end));
     }
     await vi.advanceTimersByTimeAsync(4_999);
     expect(ends).toEqual([]);
-    // Renewals that are sent say nothing of the others.
+    // The answer to a renewal says nothing of the others, nor does a request that fails and one that follows it.
     void requests.send('renew', 'renewal', { within: 60_000 });
+    requests.sent.at(-1)!.answer();
+    requests.sent[0]!.fail(new Error('no answer'));
+    await settled();
+    expect(requests.names.at(-1)).toBe('first');
     await vi.advanceTimersByTimeAsync(1);
     const fault = { fault: 'timeout', phase: 'connection' };
     expect(ends).toEqual([
-      'look',
+      'second',
       expect.objectContaining(fault),
-      'acquire',
+      'third',
       expect.objectContaining(fault),
     ]);
     await requests.answerAll();
-    expect(requests.sent).toHaveLength(25);
+    expect(requests.names.slice(24)).toEqual(['renewal', 'first']);
   });
 
   it('fail when their answer is of no use any more', async () => {
