@@ -150,8 +150,9 @@ export interface K8sLockModuleOptions extends LockOptions {
    */
   namePrefix?: string;
   /**
-   * How long one request to the API server may take, including the time it is queued; at least `100`.
-   * For a held lock it is cut to the time left to the deadline.
+   * How long one request to the API server may take once it is sent; at least `100`. A queued request
+   * fails if no other gets an answer for that long. For a held lock it is cut to the time left to the
+   * deadline.
    *
    * @defaultValue `5000`
    */
