@@ -123,7 +123,7 @@ export class Acquirer implements LinedUpCall {
   /**
    * Resolves with the turn held: the caller that gets the lease ends that turn.
    *
-   * @throws LockNotAcquiredError, LockBackendError, WorkClaimedError, or the signal's reason
+   * @throws LockNotAcquiredError, LockBackendError, FireClaimedError, or the signal's reason
    */
   async run(signal?: AbortSignal): Promise<AcquiredLease> {
     const { waitTimeout } = this.options;

@@ -79,7 +79,7 @@ export class WaitPolicy {
    * Work that was begun or done stays so: no look is needed to believe it. Work that is only claimed, and
    * work that may have to be done again, is followed until its holder has begun it, ended it or gone.
    *
-   * @throws WorkClaimedError
+   * @throws FireClaimedError
    */
   refuseClaimed(): void {
     const verdict = this.claimVerdict;
