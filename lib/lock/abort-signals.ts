@@ -1,4 +1,4 @@
-/** Signals: waits that they end, and listening to those that others own: each gets one listener of ours, however many calls wait for it, and none when no call does. */
+/** Waits that abort signals end, and combined signals. A signal gets at most one listener, and none once no call waits for it. */
 
 interface Listening {
   readonly callbacks: Set<() => void>;
@@ -7,10 +7,10 @@ interface Listening {
 
 const listening = new WeakMap<AbortSignal, Listening>();
 
-/** Calls back when the signal aborts. @returns what ends that */
+/** Calls back when the signal aborts. @returns a function that stops listening */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   const { callbacks, listener } = listening.get(signal) ?? listen(signal);
-  // The same function may wait twice.
+  // A wrapper, since the same function may be added twice.
   const own = (): void => callback();
   callbacks.add(own);
   return () => {
@@ -37,15 +37,15 @@ function listen(signal: AbortSignal): Listening {
   return entry;
 }
 
-/** A signal that aborts with the first of several, for as long as somebody needs it. */
+/** A signal that aborts with the first of several, until `end` is called. */
 export interface CombinedSignal {
   /** Undefined if there are none. */
   readonly signal: AbortSignal | undefined;
-  /** It aborts no more, and leaves nothing with those that it is made of. */
+  /** Removes every listener from the sources; the signal then no longer aborts. */
   readonly end: () => void;
 }
 
-/** Unlike `AbortSignal.any()`, of which Node.js 20 keeps something with each source for as long as that lives. */
+/** Unlike `AbortSignal.any()` of Node.js 20, it leaks no memory in a source that lives on. */
 export function anyOf(
   ...signals: readonly (AbortSignal | undefined)[]
 ): CombinedSignal {
@@ -69,9 +69,9 @@ export function anyOf(
 }
 
 /**
- * Resolves when what `begin` has begun calls back; rejects with the signal's reason when that aborts first.
+ * Resolves when `begin`'s callback is called; rejects with the signal's reason if it aborts first.
  *
- * @param begin returns what ends the wait, in either case
+ * @param begin starts the wait, and returns a function that is called at its end in either case
  */
 export function waitUntil(
   begin: (done: () => void) => () => void,

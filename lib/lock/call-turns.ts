@@ -1,6 +1,6 @@
-/** Lets calls that come by the thousand begin a few at a time: between them the process renews what it holds. */
+/** Spreads a burst of calls over turns of the event loop, so that renewals run between them. */
 
-/** Calls that begin in one turn of the event loop. */
+/** The number of calls that begin in one turn of the event loop. */
 const MOST_CALLS = 16;
 
 export class CallTurns {
@@ -8,7 +8,7 @@ export class CallTurns {
   private readonly waiting = new Set<() => void>();
   private isAwaitingTurn = false;
 
-  /** Resolves when the call may begin; calls begin in their order. */
+  /** Resolves when the call may begin; calls begin in order. */
   async begin(): Promise<void> {
     this.awaitTurn();
     if (this.left > 0) {

@@ -1,4 +1,4 @@
-/** The engine's only source of time and chance: a seam, so that tests control both. */
+/** The engine's source of time and random numbers: a seam, so that tests control both. */
 
 export interface Clock {
   /** Milliseconds on a clock that only goes forward. All decisions about leases are made on it. */
@@ -6,9 +6,9 @@ export interface Clock {
   /** Microseconds since the epoch on the wall clock: written into records, for people and peers. */
   wallMicroseconds(): number;
   /**
-   * Calls `callback` once, no sooner than `now()` is `at`; returns what cancels it. The time is a
-   * point and not a length: a pause between the look at the clock and this call delays nothing. A
-   * `background` timer does not keep the process alive.
+   * Calls `callback` once `now()` has reached `at`; returns a function that cancels the timer. `at` is a
+   * point in time, so that a pause between reading the clock and this call delays nothing. A `background`
+   * timer does not keep the process alive.
    */
   schedule(
     at: number,
@@ -19,7 +19,7 @@ export interface Clock {
   random(): number;
 }
 
-/** The longest delay that setTimeout takes; it fires at once beyond it. */
+/** The longest delay of setTimeout, which fires at once for a longer one. */
 const LONGEST_TIMEOUT = 2_147_483_647;
 
 export const systemClock: Clock = {

@@ -1,4 +1,4 @@
-/** What every part of the engine works with, and how a failure of the store is reported to users. */
+/** The services that every part of the engine uses, and the reporting of store failures. */
 import { LockBackendError, type LockReference } from '../lock.errors.js';
 import type { LockBackendErrorEvent, LockEvent } from '../lock.events.js';
 import { LeaseStoreError, type LeaseStore } from '../kube/lease-store.js';
@@ -7,15 +7,15 @@ import type { Clock } from './clock.js';
 export interface EngineContext {
   readonly store: LeaseStore;
   readonly clock: Clock;
-  /** Milliseconds that a request may take. */
+  /** The timeout of a request in milliseconds. */
   readonly requestTimeout: number;
   /** Never throws. */
   readonly emit: (event: LockEvent) => void;
-  /** Takes over work that nobody waits for, so that a shutdown can. It must not reject. */
+  /** Registers work that no caller awaits, so that a shutdown can. The promise must not reject. */
   readonly background: (work: Promise<void>) => void;
 }
 
-/** The error that a user sees for a failed request; anything else passes as it is. */
+/** Converts a store error into the public error; returns any other error unchanged. */
 export function toBackendError(error: unknown, lock?: LockReference): unknown {
   return error instanceof LeaseStoreError
     ? new LockBackendError(lock, error.reason, {
@@ -27,7 +27,7 @@ export function toBackendError(error: unknown, lock?: LockReference): unknown {
     : error;
 }
 
-/** Reports a failed request that is going to be tried again. */
+/** Reports a failed request that will be retried. */
 export function reportFailure(
   { emit }: Pick<EngineContext, 'emit'>,
   lock: LockReference,

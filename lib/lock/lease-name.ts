@@ -1,15 +1,15 @@
-/** Turns any lock name into the name of a Lease: a DNS-1123 subdomain, without collisions. */
+/** Encodes any lock name as the name of a Lease (a DNS-1123 subdomain) without collisions. */
 import { createHash } from 'node:crypto';
 
 const LONGEST_NAME = 253;
 const SUBDOMAIN =
   /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-/** What an encoded name ends with. A legal name that ends like this is encoded too: no collision. */
+/** The suffix of an encoded name. A legal name with this suffix is encoded, too, which avoids collisions. */
 const DIGEST_SUFFIX = /--[0-9a-f]{32}$/;
 
 /**
- * A name that is legal for a Lease stays as it is. Any other becomes its readable part, `--` and 128
- * bits of its SHA-256.
+ * Returns a legal Lease name unchanged. Any other name becomes its readable part, `--` and 128 bits of
+ * its SHA-256.
  */
 export function encodeLockName(name: string): string {
   if (
@@ -19,7 +19,7 @@ export function encodeLockName(name: string): string {
   ) {
     return name;
   }
-  // UTF-16 tells lone surrogates apart, which UTF-8 would all turn into U+FFFD.
+  // UTF-16 distinguishes lone surrogates, which UTF-8 would all encode as U+FFFD.
   const digest = createHash('sha256')
     .update(Buffer.from(name, 'utf16le'))
     .digest('hex')

@@ -26,7 +26,7 @@ import { describeLock, type LockState } from './record/lock-state.js';
 import type { AcquireMode } from './acquire/wait-policy.js';
 import { isLock, LOCK_NAME } from './record/lease-record.js';
 
-/** How many Leases that nobody uses at the moment stay known, so that acquiring takes one request. */
+/** The number of unused Leases whose state is kept, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
 
 /** A call for a lock. */
@@ -36,7 +36,7 @@ export interface LockCall extends CallForLock {
 }
 
 export class LockEngine {
-  /** Follows the calls from now on. */
+  /** Traces calls from now on. */
   tracer: LockTracer | undefined;
   private readonly locals = new Map<string, LocalLease>();
   private readonly holders = new Set<LeaseHolder>();
@@ -55,7 +55,7 @@ export class LockEngine {
     context: Omit<EngineContext, 'background'>,
     private readonly clientId: string,
   ) {
-    // Many may listen to them at once.
+    // These signals have many listeners.
     setMaxListeners(0, this.closing.signal, this.closed.signal);
     this.context = {
       ...context,
@@ -76,9 +76,9 @@ export class LockEngine {
   }
 
   /**
-   * As {@link acquireOrSkip}, where nothing is to be skipped.
+   * As {@link acquireOrSkip} without skips.
    *
-   * @throws FireClaimedError when somebody else has claimed the fire
+   * @throws FireClaimedError if another call has claimed the fire
    */
   async acquire(call: Omit<LockCall, 'skips'>): Promise<LockHandle> {
     const held = await this.acquireOrSkip({ ...call, skips: [] });
@@ -86,10 +86,10 @@ export class LockEngine {
   }
 
   /**
-   * With a `claim`, it is claimed with the lock, by the same write. Where that is to be retried and
-   * another holder is at it, this goes on until that one has ended, and takes over if it dies.
+   * Acquires a lock. A `claim` is claimed by the same write. If the claim is retried and another holder is
+   * running the fire, this waits until that holder has ended, and takes over if it dies.
    *
-   * @returns undefined when the call is to be skipped
+   * @returns undefined if the call is to be skipped
    * @throws LockNotAcquiredError, LockBackendError, or the signal's reason
    */
   async acquireOrSkip(call: LockCall): Promise<LockHandle | undefined> {
@@ -100,8 +100,8 @@ export class LockEngine {
   }
 
   /**
-   * Each event of a call has the label of that call, wherever it is emitted: a loss may be noticed by a watch
-   * that another call has opened, and a renewal be scheduled there.
+   * Binds events to the label of the present call: a watch that another call opened may detect a loss, and
+   * a renewal may be scheduled there.
    */
   private contextOfCall(): EngineContext {
     const { context } = this;
@@ -158,12 +158,12 @@ export class LockEngine {
     }
   }
 
-  /** Whether a lock that was acquired in this very moment may be used: a shutdown that has begun did not see it. */
+  /** Whether a lock that was just acquired may be used: a shutdown that has begun meanwhile does not know it. */
   private mayHandOut(): boolean {
     return !this.closing.signal.aborted;
   }
 
-  /** Keeps the Lease watched from now on, so that it is known for how long its holder has been silent. */
+  /** Watches the Lease from now on, so that the time since the last renewal is known. */
   observe(lock: LockReference): void {
     const id = idOf(keyOf(lock));
     if (!this.closing.signal.aborted && !this.observed.has(id)) {
@@ -171,7 +171,7 @@ export class LockEngine {
     }
   }
 
-  /** Reads the record from the API server; null when there is none. */
+  /** Reads the record from the API server; null if there is none. */
   async read(lock: LockReference): Promise<StoredLease | null> {
     return this.asUser(lock, () =>
       this.localOf(lock).read(this.requestOptions()),
@@ -184,8 +184,8 @@ export class LockEngine {
   }
 
   /**
-   * Reads the state of every Lease of the namespace that is or was a lock of this package. The name that
-   * a Lease says its lock has is believed if it leads to this very Lease: anybody may write it.
+   * Reads the state of every Lease of the namespace that is or was a lock of this package. The lock name in
+   * the annotation is used only if it encodes to the name of the Lease, since any client may write it.
    */
   async list(
     namespace: string,
@@ -204,8 +204,8 @@ export class LockEngine {
   }
 
   /**
-   * Takes the lock away from the holder it has at the first look. Returns what it was; undefined when
-   * the lock was free, or changed hands meanwhile.
+   * Evicts the holder that the first read shows. Returns the state before; undefined if the lock was free,
+   * or changed hands meanwhile.
    */
   async forceRelease(lock: LockReference): Promise<LockState | undefined> {
     const { context, closed } = this;
@@ -216,8 +216,8 @@ export class LockEngine {
   }
 
   /**
-   * Takes no new acquisitions, ends the waiting ones, and asks the work under held locks to stop. After
-   * `timeout` all locks are released, whatever the work does.
+   * Refuses new acquisitions, ends the waiting ones, and aborts the signals of held locks. After `timeout`
+   * all locks are released, even if their work still runs.
    */
   beginShutdown(timeout: number): void {
     if (this.closing.signal.aborted) {
@@ -261,7 +261,7 @@ export class LockEngine {
     this.context.store.close();
   }
 
-  /** An acquiring write that was cut short is taken back, too: that takes a request, be the timeout 0. */
+  /** Waits for background writes. Undoing an interrupted acquiring write takes a request even if the timeout is 0. */
   private allWritten(): Promise<void> {
     const { clock, requestTimeout } = this.context;
     const closeAt = this.giveUpAt + requestTimeout;
@@ -272,7 +272,7 @@ export class LockEngine {
     );
   }
 
-  /** How it stands with each lock that is held, or whose work goes on although it was lost. */
+  /** The condition of each lock that is held, or that was lost while its work still runs. */
   check(): LockCondition[] {
     const now = this.context.clock.now();
     return Array.from(this.holders).flatMap(
@@ -281,8 +281,8 @@ export class LockEngine {
   }
 
   /**
-   * Asks whether the API server answers, to credentials that it accepts: one request that reads no
-   * Lease and needs no right.
+   * Checks that the API server answers and accepts the credentials, with one request that reads no Lease
+   * and needs no right.
    *
    * @throws LockBackendError
    */
@@ -290,7 +290,7 @@ export class LockEngine {
     const { store } = this.context;
     const namespace = await store.defaultNamespace();
     await this.asUser(undefined, () =>
-      // What asks whether this process is well must not wait for those who only wait for locks.
+      // A health check must not queue behind requests of calls that wait for locks.
       store.mayI(
         'get',
         { namespace },
@@ -337,14 +337,14 @@ export class LockEngine {
       new LocalLease(key, store, clock, (error) =>
         reportFailure(this.context, lock, 'watch', error),
       );
-    // The Map's order is that of last use.
+    // The Map is ordered by last use.
     this.locals.delete(id);
     this.locals.set(id, local);
     this.forgetIdle();
     return local;
   }
 
-  /** Looks at as few as keep up with new ones, however many are in use. */
+  /** Examines a constant number of entries per call, which is enough to keep up with new ones. */
   private forgetIdle(): void {
     for (let looks = 0; looks < 2; looks += 1) {
       if (this.locals.size <= MOST_IDLE_CELLS) {

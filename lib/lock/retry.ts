@@ -1,22 +1,22 @@
-/** When to try again, and how to wait for that: limits of time, pauses and backoff. */
+/** Retry policy: back-off, Retry-After, pauses and timeouts. */
 import { FINAL_REASONS, type LockReference } from '../lock.errors.js';
 import { LeaseStoreError } from '../kube/lease-store.js';
 import { waitUntil } from './abort-signals.js';
 import type { Clock } from './clock.js';
 import { reportFailure, type EngineContext } from './engine-context.js';
 
-/** Milliseconds after which the API server has surely dropped a request that its client gave up on. */
+/** Milliseconds after which the API server has certainly dropped a request that its client aborted. */
 export const LONGEST_WRITE = 60_000;
 
-/** Trying again does not help: the request itself, or the rights, are wrong. */
+/** Whether retrying cannot succeed, because the request itself or the rights are wrong. */
 export function isFinal({ reason }: LeaseStoreError): boolean {
   return FINAL_REASONS.includes(reason);
 }
 
-/** Milliseconds between tries while the API server fails, at most. */
+/** The longest pause between attempts while the API server fails, in milliseconds. */
 const SLOWEST_RETRY = 5_000;
 
-/** Milliseconds before the next try after the `failures`-th failure in a row: doubling, with jitter. */
+/** The pause before the next attempt after the `failures`-th failure in a row: doubling, with jitter. */
 export function backoff(
   clock: Clock,
   failures: number,
@@ -28,19 +28,19 @@ export function backoff(
   );
 }
 
-/** Milliseconds for which the API server is left alone at its wish (Retry-After), at most. */
+/** Upper limit of Retry-After, in milliseconds. */
 const LONGEST_WISH = 60_000;
 
 /**
- * Milliseconds for which the API server is left alone at its wish. Of the milliseconds that are `left` to
- * try, half remain, so that its wish does not cost what is tried.
+ * The pause that the API server asked for (Retry-After) in milliseconds, at most half of the time that is
+ * `left` for attempts.
  */
 export function retryAfterOf(error: unknown, left: number): number {
   const wish = error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
   return Math.min(wish, LONGEST_WISH, left / 2);
 }
 
-/** Whether somebody wrote in between: the first time, a second look will do, and it is no failure. */
+/** Whether another client wrote in between. The first time this only needs another read, and is not a failure. */
 export function isFirstConflict(error: unknown, failures: number): boolean {
   return (
     failures === 1 &&
@@ -50,8 +50,8 @@ export function isFirstConflict(error: unknown, failures: number): boolean {
 }
 
 /**
- * Reports that a record could not be given back, and returns after how many milliseconds to try
- * again; `giveUpAt` is the monotonic time at which that ends.
+ * Reports a failed release, and returns the pause before the next attempt; `giveUpAt` is the monotonic
+ * time at which attempts end.
  */
 export function delayOfRetry(
   context: EngineContext,
@@ -103,7 +103,7 @@ export async function retryWrite<T>(
   // oxlint-enable no-await-in-loop
 }
 
-/** Resolves when `work` has, or after `delay`; the work goes on. */
+/** Resolves when `work` has resolved, or after `delay`; the work continues. */
 export function withTimeout(
   clock: Clock,
   delay: number,
@@ -115,7 +115,7 @@ export function withTimeout(
   });
 }
 
-/** Waits; rejects with the signal's reason when that aborts first. */
+/** Waits; rejects with the signal's reason if it aborts first. */
 export function pause(
   clock: Clock,
   delay: number,

@@ -173,7 +173,7 @@ describe('answers that come too late', () => {
     await clock.advance(4_000);
     expect(tried.reason).toMatchObject({
       explanation:
-        'Lock "job" (Lease default/job): The lock can\'t be held: the API server took 950 ms to answer, and a holder gives up by itself after 900 ms (leaseDuration - safetyMargin). Use a longer leaseDuration.',
+        'Lock "job" (Lease default/job): The lock can\'t be held: the API server took 950 ms to answer, which is longer than the 900 ms to the deadline of a holder (leaseDuration - safetyMargin). Use a longer leaseDuration.',
     });
   });
 

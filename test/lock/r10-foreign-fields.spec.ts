@@ -141,7 +141,7 @@ describe('R10 a Lease of coordinated leader election', () => {
       expect(refused.reason).toMatchObject({
         reason: 'lease-refused',
         explanation:
-          'Lock "job" (Lease default/job): the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
+          'Lock "job" (Lease default/job): the Lease belongs to coordinated leader election (spec.strategy is set). Use another lock name.',
       });
       expect(pod.store.verbs()).toBe('get');
       expect(cluster.spec()).toEqual(COORDINATED);

@@ -104,7 +104,7 @@ describe('R9 with deleteOnRelease', () => {
     expect(cluster.holder()).toBeUndefined();
 
     await expect(pod.try()).rejects.toMatchObject({
-      explanation: expect.stringContaining('until its finalizers are removed'),
+      explanation: expect.stringContaining('its finalizers keep it'),
     });
     const waiting = outcomeOf(pod.acquire());
     await clock.advance(60_000);

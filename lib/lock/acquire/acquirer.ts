@@ -1,19 +1,22 @@
 /**
- * How a lock is acquired:
+ * Acquires a lock in these steps:
  *
- * 1. wait for the turn within this process (one queue per lock; only its head goes on)
- * 2. look at the record, unless it is known: cached from an own write, or watched
- * 3. refuse a record that coordinated leader election owns (R10), and planned work that it says
- *    somebody else has claimed
- * 4. judge it (R4, R5). Held: give up, or wait for a change of it, its expiry or the next poll, then 4
- * 5. free, expired, or gone: after a moment that keeps contenders apart, write this acquisition's
- *    identity (R7), and its claim, by compare-and-swap (R1)
- * 6. it succeeded: held since the moment at which the write was SENT (R8)
- * 7. conflict: somebody else wrote first: 2. If the record shows that nobody did, it is a failure: 9
- * 8. the outcome is unknown, or the answer came after the deadline: 9, then 2. If the record names this
- *    identity, it landed: 5 writes it once more, for a deadline that is known. If that fails in the same
- *    way, or this acquisition ends before, it withdraws: nobody is kept out by a lock that nobody has.
- * 9. any failure: report it and try again later (2) while there is time, unless trying can't help
+ * 1. Wait for the turn in this process (one queue per lock; only its head continues).
+ * 2. Read the record, unless the cached copy is current: written by this process, or watched.
+ * 3. Refuse a record that coordinated leader election owns (R10), and a fire that another call has
+ *    claimed.
+ * 4. Judge the record (R4, R5). If it is held: give up, or wait for a change, its expiry or the next poll,
+ *    then repeat step 4.
+ * 5. If it is free, expired or missing: after a short random delay that separates contenders, write the
+ *    identity of this acquisition (R7) and its fire claim by compare-and-swap (R1).
+ * 6. On success the lock is held from the time at which the write was SENT (R8).
+ * 7. On a conflict another client wrote first: back to 2. If the record shows that none did, the conflict
+ *    is a failure: step 9.
+ * 8. If the outcome is unknown, or the answer came after the deadline: step 9, then 2. If the record then
+ *    names this identity, the write was applied, and step 5 writes again to get a known deadline. If that
+ *    fails in the same way, or this acquisition ends before, the write is undone, so that the lock does not
+ *    stay taken without a holder.
+ * 9. On any failure: report it and retry later (2) while there is time, unless a retry can't succeed.
  */
 import {
   LeaseStoreError,
@@ -52,7 +55,7 @@ import {
   type LinedUpCall,
 } from './waiting-line.js';
 
-/** So often others are faster than a call that does not wait: then they have the lock. */
+/** After this many conflicts a call that does not wait treats the lock as held by others. */
 const MOST_CONFLICTS = 8;
 
 export class Acquirer implements LinedUpCall {
@@ -69,12 +72,12 @@ export class Acquirer implements LinedUpCall {
   private conflicts = 0;
   private timesLate = 0;
   private mayBeCreatedLate = false;
-  /** The version that a write was based on which met a conflict, and the error. */
+  /** The last write that met a conflict: the resourceVersion on which it was based, and the error. */
   private conflict:
     { basedOn: string | undefined; error: LeaseStoreError } | undefined;
-  /** A write of this acquisition that may leave the record taken: the resourceVersion that it was based on. */
+  /** A write with an unknown outcome, which may leave the record taken: the resourceVersion on which it was based. */
   private ambiguous: { basedOn: string | undefined } | undefined;
-  /** How many such writes in a row. */
+  /** The number of such writes in a row. */
   private timesAmbiguous = 0;
 
   constructor(
@@ -104,7 +107,7 @@ export class Acquirer implements LinedUpCall {
     });
   }
 
-  /** The application is closing. */
+  /** Ends the acquisition because the application is closing. */
   close(): void {
     const verdict = this.policy.isFollowing && this.policy.claimVerdict;
     const isAtWork =
@@ -115,13 +118,13 @@ export class Acquirer implements LinedUpCall {
     this.stop(reason);
   }
 
-  /** Ends it with this error, at any moment. */
+  /** Ends the acquisition with this error, at any moment. */
   stop(reason: unknown): void {
     this.cancel.abort(reason);
   }
 
   /**
-   * Resolves with the turn held: the caller that gets the lease ends that turn.
+   * Acquires the lock. Keeps the turn on success; the caller ends it.
    *
    * @throws LockNotAcquiredError, LockBackendError, FireClaimedError, or the signal's reason
    */
@@ -190,7 +193,7 @@ export class Acquirer implements LinedUpCall {
     }
   }
 
-  /** Step 2. That somebody else holds or held it is old news, unless it is watched: then it looks. */
+  /** Step 2. Re-reads the Lease unless the cached copy is current: written by this process, or kept current by a watch. */
   private async readIfStale(): Promise<void> {
     const { local } = this;
     const { verdict } = this.policy;
@@ -199,8 +202,8 @@ export class Acquirer implements LinedUpCall {
       ((local.isWatched && this.mode !== 'try') ||
         this.pollAt > 0 ||
         (verdict.takeable && !verdict.expired));
-    // Neither a refusal nor a watch that may be dead is to be believed for ever; what expires is
-    // settled by time.
+    // A refusal, or the copy of a watch that may be dead, must not be trusted without limit. A lease that
+    // expires needs no read.
     const isForever = !verdict.takeable && verdict.expiresAt === undefined;
     const isInDoubt = this.pollAt === 0 && isForever;
     if (this.mustRead || !isKnown || isInDoubt || this.mustRefuse) {
@@ -211,7 +214,7 @@ export class Acquirer implements LinedUpCall {
     refuseMissing(this.lock, lease, this.options.createLease);
   }
 
-  /** Whether the record, as it is known, is not to be written to, however free it is. */
+  /** Whether the known record must not be written, even if it is free. */
   private get mustRefuse(): boolean {
     const { lease } = this.local.observed;
     return lease === null
@@ -230,18 +233,18 @@ export class Acquirer implements LinedUpCall {
       lease?.metadata.resourceVersion !== this.ambiguous.basedOn &&
       lease?.spec?.holderIdentity !== this.newHolder.identity
     ) {
-      this.ambiguous = undefined; // overtaken: it can't land any more
+      this.ambiguous = undefined; // another write came first, so it can't be applied any more
     }
     this.checkConflict(lease);
   }
 
-  /** Step 7. @throws LeaseStoreError when the record does not show that somebody else was faster */
+  /** Step 7. @throws LeaseStoreError if the record does not show that another client wrote first */
   private checkConflict(lease: StoredLease | null): void {
     const { conflict, newHolder } = this;
     this.conflict = undefined;
     const version = lease?.metadata.resourceVersion;
     const isOurs = lease?.spec?.holderIdentity === newHolder.identity;
-    // A Lease that existed as this call was to create it may have been deleted since, now and then.
+    // After a conflict of a creation the Lease may have been deleted again, though not every time.
     const isExplained =
       version === undefined && this.conflicts < MOST_CONFLICTS;
     const isUnchanged = version === conflict?.basedOn && !isExplained;
@@ -281,13 +284,13 @@ export class Acquirer implements LinedUpCall {
     }
   }
 
-  /** Step 5: keeps contenders of other processes apart; false when one of them was faster. */
+  /** Step 5: separates contending processes by a delay; false if one of them was faster. */
   private async isStillTakeable(): Promise<boolean> {
     const { local, context, policy } = this;
     const owed = policy.waits ? local.fairness.takeDelay() : 0;
     if (owed > 0 && local.fairness.isContended) {
       this.waiting();
-      await this.read(); // they may have had their turn already
+      await this.read(); // other pods may have had their turn already
       if (!policy.verdict.takeable) {
         return false;
       }
@@ -304,11 +307,11 @@ export class Acquirer implements LinedUpCall {
     return takeable;
   }
 
-  /** Steps 5 to 8. Undefined: look again. */
+  /** Steps 5 to 8. Undefined: read again. */
   private async write(): Promise<AcquiredLease | undefined> {
     const { local, newHolder } = this;
-    // The record may have changed since it was judged, and the comparison must be with what was judged: in
-    // this very turn the write takes the record that it compares with, however late it is sent.
+    // The record may have changed since it was judged, and the write must compare with the judged record.
+    // So it is judged again here: the write below takes the same record synchronously, even if it is sent later.
     if (!local.observed.judge(newHolder.identity).takeable) {
       return undefined;
     }
@@ -343,14 +346,14 @@ export class Acquirer implements LinedUpCall {
       if (!this.policy.waits && this.conflicts > MOST_CONFLICTS) {
         throw this.notAcquired();
       }
-      // A first conflict without a wait before it only tells that the cache was old.
+      // A first conflict without a wait before it only means that the cached copy was old.
       if (this.hasWaited || this.conflicts > 1) {
         local.widen();
       }
       return undefined;
     }
     if (written.lease.spec?.holderIdentity !== newHolder.identity) {
-      return undefined; // created free, to be taken now by comparison
+      return undefined; // the Lease was created free; the next write takes it
     }
     local.narrow();
     local.endHandover = undefined;
@@ -362,20 +365,20 @@ export class Acquirer implements LinedUpCall {
     };
   }
 
-  /** R8: an answer may come after the deadline that counts from its request. @throws LeaseStoreError */
+  /** R8: refuses an answer that came after the deadline, which counts from the request. @throws LeaseStoreError */
   private refuseLate(sentAt: number): void {
     const now = this.context.clock.now();
     const deadline = deadlineOf(sentAt, this.options);
     if (now >= deadline) {
       throw new LeaseStoreError(
         'timeout',
-        `The lock can't be held: the API server took ${Math.round(now - sentAt)} ms to answer, and a holder gives up by itself after ${deadline - sentAt} ms (leaseDuration - safetyMargin). Use a longer leaseDuration.`,
+        `The lock can't be held: the API server took ${Math.round(now - sentAt)} ms to answer, which is longer than the ${deadline - sentAt} ms to the deadline of a holder (leaseDuration - safetyMargin). Use a longer leaseDuration.`,
         { ambiguous: true },
       );
     }
   }
 
-  /** Step 9: after a failure the record is read again, and shows whether the write landed (R7). Also the way out when cancelled. */
+  /** Step 9: pauses before the next read, which shows whether a failed write was applied (R7). Throws if cancelled. */
   private async recover(error: unknown): Promise<void> {
     this.cancel.signal.throwIfAborted();
     if (!(error instanceof LeaseStoreError)) {
@@ -387,7 +390,7 @@ export class Acquirer implements LinedUpCall {
       !isFinal(error) &&
       (waits ||
         timeLeft > 0 ||
-        // One look tells whether the write landed after all.
+        // One more read shows whether the write was applied.
         (error.ambiguous && this.failures === 0));
     if (!mayTryAgain) {
       throw toBackendError(error, this.lock);
@@ -417,7 +420,7 @@ export class Acquirer implements LinedUpCall {
     this.local.leave();
   }
 
-  /** Makes sure that no write of this acquisition leaves the record taken. */
+  /** Undoes a write of this acquisition that may leave the record taken. */
   private withdraw(): Promise<void> {
     const { ambiguous } = this;
     this.ambiguous = undefined;
@@ -479,7 +482,7 @@ export class Acquirer implements LinedUpCall {
       ? toBackendError(
           new LeaseStoreError(
             'timeout',
-            `nobody is known to hold it, and no answer came from the API server within ${Math.round(this.waited)} ms.`,
+            `no holder is known, and the API server did not answer within ${Math.round(this.waited)} ms.`,
           ),
           this.lock,
         )

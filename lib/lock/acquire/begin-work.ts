@@ -1,32 +1,32 @@
-/** The way from a call for planned work to its beginning: acquire, then say in the record that it begins. */
+/** Acquires the locks of a fire, and marks the fire as begun in the record before its work starts. */
 import { LockLostError } from '../../lock.errors.js';
 import type { FireClaim } from '../record/fire-claim.js';
 import type { Clock } from '../clock.js';
 import { backoff, LONGEST_WRITE, pause } from '../retry.js';
 import { giveBack, type LockHandle } from '../hold/lock-handle.js';
 
-/** Where the work is to begin. */
+/** The context of the call. */
 interface Place {
   readonly clock: Clock;
-  /** Aborts when the application closes: no lock is to be had any more. */
+  /** Aborts when the application closes, after which no lock can be acquired. */
   readonly closingSignal: AbortSignal;
 }
 
-/** How the locks are acquired. */
+/** One attempt to acquire the locks. */
 interface Round {
   /**
-   * Milliseconds to wait for each lock, whatever the call does else when one is taken: the record may say
-   * already that the work begins. Undefined as long as it can't.
+   * Milliseconds to wait for each lock, regardless of `onLocked`, because the record may already say that
+   * the fire has begun. Undefined while it can't.
    */
   readonly waitTimeout: number | undefined;
 }
 
 /**
- * Calls `acquire` and begins the work that the last of the locks has claimed. When that lock is lost before
- * it is certain that the work may begin, the record may say already that it does, and nobody else would do
- * it: so this goes on, for as long as such a write may land.
+ * Calls `acquire`, and begins the fire that the last of the locks has claimed. If that lock is lost before
+ * the write has succeeded, the record may already say `begun`, and no other pod would run the fire. So
+ * this retries for as long as such a write may still be applied.
  *
- * @returns undefined when `acquire` does
+ * @returns undefined if `acquire` returns undefined
  * @throws what `acquire` throws, LockLostError, LockBackendError
  */
 export async function acquireAndBegin(
@@ -36,7 +36,7 @@ export async function acquireAndBegin(
 ): Promise<readonly LockHandle[] | undefined> {
   const giveUpAt = clock.now() + LONGEST_WRITE;
   let mayHaveBegun = false;
-  // oxlint-disable no-await-in-loop -- one round after the other
+  // oxlint-disable no-await-in-loop -- one attempt after the other
   for (let rounds = 1; ; rounds += 1) {
     const waitTimeout = mayHaveBegun
       ? Math.max(0, giveUpAt - clock.now())
@@ -63,7 +63,7 @@ export async function acquireAndBegin(
   // oxlint-enable no-await-in-loop
 }
 
-/** Whether another round makes sense: the lock was lost, and nothing says that it can't be acquired again. */
+/** Whether another attempt makes sense: the lock was lost, but may be acquired again. */
 function mayBeHadAgain(error: unknown): boolean {
   return error instanceof LockLostError;
 }

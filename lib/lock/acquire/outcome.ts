@@ -1,4 +1,4 @@
-/** What a call for a lock comes to: the lock, a skip or an error; traced if somebody traces, and an event unless it is the lock. */
+/** Turns the outcome of an acquire call into a lock, a skip or an error, with its trace and event. */
 import {
   LockBackendError,
   LockError,
@@ -18,36 +18,36 @@ import { currentRequestScope, RequestAbortedError } from './request-scope.js';
 /** Why a call ended without the lock. */
 export type CallEnd = LockNotAcquiredEventReason | 'fire-claimed';
 
-/** Follows calls: the seam of `nestjs-k8s-lock/telemetry`. Nothing of it may throw by itself. */
+/** Traces calls: the seam of `nestjs-k8s-lock/telemetry`. Implementations must not throw. */
 export interface LockTracer {
-  /** A call asks for the lock. */
+  /** Called when a call requests a lock. */
   begin(lock: LockReference): CallTrace;
 }
 
-/** Follows one call: either `acquired` is called once, or `ended`. */
+/** Traces one call: either `acquired` or `ended` is called once. */
 export interface CallTrace {
-  /** Asks for the lock, by calling `acquire`. */
+  /** Runs `acquire` in the context of the trace. */
   acquire<T>(acquire: () => T): T;
   acquired(fencingToken: bigint): void;
   ended(end: CallEnd): void;
-  /** Runs work under the lock, by calling `work`. */
+  /** Runs the work under the lock in the context of the trace. */
   run<T>(work: () => T): T;
 }
 
-/** A call, as far as its outcome depends on it. */
+/** The parts of a call on which its outcome depends. */
 export interface CallForLock {
   readonly lock: LockReference;
-  /** What keeps the call from its lock without being an error. */
+  /** The reasons for which the call is skipped instead of failing. */
   readonly skips: readonly LockSkippedReason[];
   readonly signal?: AbortSignal;
   readonly claim?: FireClaim;
 }
 
 /**
- * Calls `acquire`, and tells what comes of it.
+ * Runs one acquire call with tracing, and emits the event of its outcome unless the lock was acquired.
  *
- * @returns undefined when the call is to be skipped
- * @throws what `acquire` throws; LockNotAcquiredError when the client of the request has gone away
+ * @returns undefined if the call is to be skipped
+ * @throws the errors of `acquire`; LockNotAcquiredError if the client of the request has gone away
  */
 export async function outcomeOfCall(
   { clock, emit }: Pick<EngineContext, 'clock' | 'emit'>,
@@ -97,7 +97,7 @@ function endOf(error: unknown, signal: AbortSignal | undefined): CallEnd {
   return signal?.aborted ? 'cancelled' : 'failed';
 }
 
-/** What the event tells of the error. */
+/** The details of an error for its event. */
 function detailsOf(error: unknown): {
   readonly holder?: string;
   readonly error?: LockBackendError;

@@ -1,21 +1,21 @@
-/** For whom the running code asks for locks: somebody who may go away meanwhile, and who hears of what was refused. */
+/** The request on whose behalf code runs: its cancellation signal, and where lock errors are reported. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LockError } from '../../lock.errors.js';
 
-/** Whoever waits for an answer of the running code. */
+/** The request that waits for an answer of the running code. */
 export interface RequestScope {
-  /** Aborts when the caller goes away before the answer, with a {@link RequestAbortedError}. */
+  /** Aborts with a {@link RequestAbortedError} when the client goes away before the answer. */
   readonly aborted: AbortSignal;
-  /** The answer was given, or the caller is gone: what still runs goes on for nobody. */
+  /** Whether the answer was given, or the client is gone; code that still runs is no longer part of the request. */
   readonly isOver: boolean;
-  /** A lock was refused: the answer may be this error. */
+  /** Called when a lock was refused; the answer may be this error. */
   refused(error: LockError): void;
 }
 
-/** Cancels a wait whose caller has gone away. Never reaches a user. */
+/** Cancels a wait whose client has gone away. Never reaches a user. */
 export class RequestAbortedError extends Error {
   constructor() {
-    super('the caller has gone away');
+    super('the client has gone away');
   }
 }
 
@@ -26,26 +26,26 @@ export function runInScope<T>(caller: RequestScope, work: () => T): T {
   return callers.run(caller, work);
 }
 
-/** Undefined for code that nobody waits for. */
+/** Undefined for code outside of a request. */
 export function currentRequestScope(): RequestScope | undefined {
   const caller = callers.getStore();
-  // Timers and other work that was begun for a caller may go on for long after that one.
+  // Timers and other work may outlive the request in whose context they were started.
   return caller?.isOver ? undefined : caller;
 }
 
-/** One call of a decorated method, or of a handler behind an interceptor, under all of its locks. */
+/** One call of a decorated method, or of a handler under an interceptor, with all its locks. */
 export interface MethodCall {
   /** `Class.method`. */
   readonly label: string;
   /** Whether the method itself has begun, below all of its decorators and interceptors. */
   hasBegun: boolean;
-  /** By the holder identity of a lock, which of the decorators and interceptors tells of the end of the call. */
+  /** The decorator or interceptor that reports the end of the call, by the holder identity of a lock. */
   readonly tellers: Map<string, object>;
 }
 
 const calls = new AsyncLocalStorage<MethodCall>();
 
-/** Runs `work` as a call of the method that its events name: a decorator below another, or below an interceptor, joins the call of that one. */
+/** Runs `work` as a call of the method that its events name. A decorator below another one, or below an interceptor, joins the outer call. */
 export function runInCall<T>(label: string, work: (call: MethodCall) => T): T {
   const outer = calls.getStore();
   if (outer?.label === label && !outer.hasBegun) {
@@ -55,7 +55,7 @@ export function runInCall<T>(label: string, work: (call: MethodCall) => T): T {
   return calls.run(call, work, call);
 }
 
-/** The call of a decorated method, or of a handler behind an interceptor, in which the running code is. */
+/** The call of a decorated method, or of a handler under an interceptor, that leads to the running code. */
 export function currentCall(): MethodCall | undefined {
   return calls.getStore();
 }

@@ -1,4 +1,4 @@
-/** How long a call goes on for a lock that is taken, and for which holders it gives up. */
+/** Decides how long a call waits for a taken lock, and for which holders it gives up. */
 import type { OnLocked } from '../../k8s-lock.options.js';
 import {
   FireClaimedError,
@@ -10,12 +10,12 @@ import { LONGEST_WRITE } from '../retry.js';
 import type { ObservedLease, Verdict } from '../record/observed-lease.js';
 
 /**
- * What to do when the lock is taken: `wait` for it; `try` = give up at once; `skip` = give up once
- * its holder is known to be alive, and take it if that one turns out to be dead.
+ * What to do when the lock is taken: `wait` for it; `try` = give up at once; `skip` = give up once the
+ * holder is known to be alive, and acquire the lock if its lease expires.
  */
 export type AcquireMode = 'wait' | 'try' | 'skip';
 
-/** How a method goes about its lock. Planned work is refused for the living only, be it with an error. */
+/** The mode of a method. A fire is skipped, or refused with an error, only for a live holder. */
 export function acquireModeOf(
   onLocked: OnLocked,
   claim?: FireClaim,
@@ -25,18 +25,18 @@ export function acquireModeOf(
 
 type Taken = Verdict & { takeable: false };
 
-/** Milliseconds for which a call looks whether a holder is alive; what lasts longer is believed, as if it did for ever. */
+/** Longest time a skipping call waits for proof that the holder is alive. A lease with more time left is treated as live. */
 const LONGEST_LOOK = 3_600_000;
-/** Milliseconds by which the clocks of two machines are expected to differ at most. */
+/** The largest expected difference between the clocks of two machines, in milliseconds. */
 const WIDEST_CLOCK_SKEW = 60_000;
 
 /** A call for a lock. */
 interface PatientCall {
   readonly identity: string;
   readonly mode: AcquireMode;
-  /** Milliseconds; undefined = for as long as it takes. */
+  /** Milliseconds; undefined = without limit. */
   readonly waitTimeout?: number;
-  /** The planned work that it is for. */
+  /** The fire to claim with the lock. */
   readonly claim?: FireClaim;
 }
 
@@ -44,11 +44,11 @@ export class WaitPolicy {
   /** Monotonic time of the call. */
   readonly startedAt: number;
   private isOver = false;
-  /** Whether the work is under way elsewhere: the call waits until it is done, to begin again should it not be. */
+  /** Whether another holder has claimed the fire or runs it: the call waits for the end, to run the fire if that holder did not. */
   isFollowing = false;
-  /** The holder for which planned work is left out, should that one be alive. */
+  /** The holder for which the fire is skipped if it proves to be alive. */
   private doubted: string | undefined;
-  /** Monotonic time until which the call has had reason to look on. */
+  /** Monotonic time until which the call had a reason to wait for proof. */
   private lookUntil: number;
 
   constructor(
@@ -60,12 +60,12 @@ export class WaitPolicy {
     this.lookUntil = this.startedAt;
   }
 
-  /** What the record comes to now for this call. */
+  /** The present judgement of the record for this call. */
   get verdict(): Verdict {
     return this.observation.judge(this.call.identity);
   }
 
-  /** What the record says now of the work that the call is for. */
+  /** The present judgement of the fire claim. */
   get claimVerdict(): ClaimVerdict | undefined {
     const { claim } = this.call;
     return claim && this.observation.judgeClaim(claim);
@@ -76,8 +76,8 @@ export class WaitPolicy {
   }
 
   /**
-   * Work that was begun or done stays so: no look is needed to believe it. Work that is only claimed, and
-   * work that may have to be done again, is followed until its holder has begun it, ended it or gone.
+   * A fire that has begun or is done stays so, and needs no read. A fire that is only claimed, or that may
+   * have to be repeated, is followed until its holder has begun it, ended it or expired.
    *
    * @throws FireClaimedError
    */
@@ -99,7 +99,7 @@ export class WaitPolicy {
         this.isFollowing = false;
         break;
       default:
-        // Its holder has given it back, or is gone: from here on the call waits as long as any other.
+        // The holder has undone its claim, or is gone: from now on the call waits as any other call.
         if (this.isFollowing && this.call.claim?.retry !== true) {
           this.isFollowing = false;
           this.lookUntil = Math.max(this.lookUntil, this.clock.now());
@@ -107,7 +107,7 @@ export class WaitPolicy {
     }
   }
 
-  /** Whether the call has waited for longer than it takes to begin claimed work or to give it back. */
+  /** Whether the call has waited for longer than a holder needs to begin a claimed fire or to undo its claim. */
   private get isOverdue(): boolean {
     return this.clock.now() >= this.overdueAt;
   }
@@ -116,26 +116,26 @@ export class WaitPolicy {
     return this.startedAt + LONGEST_WRITE;
   }
 
-  /** Whether the record expires in a time that is worth waiting for, unless it changes. */
+  /** Whether an unchanged record expires within {@link LONGEST_LOOK}. */
   private get expiresSoon(): boolean {
     const { verdict } = this;
     const { expiresAt = Infinity } = verdict.takeable ? {} : verdict;
     return expiresAt - this.clock.now() <= LONGEST_LOOK;
   }
 
-  /** Whether the call sends nothing while it waits: the record changes or expires, and the write tells. */
+  /** While following a running fire, don't poll. If the watch is broken, the lease appears expired and the compare-and-swap decides. */
   get isQuiet(): boolean {
     return this.isFollowing && this.expiresSoon;
   }
 
-  /** Whether the call waits, be the holder alive or not. */
+  /** Whether the call waits even for a live holder. */
   get waits(): boolean {
     const { mode, waitTimeout } = this.call;
     const isPatient = mode === 'wait' && waitTimeout !== 0 && !this.isOver;
     return isPatient || this.isFollowing;
   }
 
-  /** Milliseconds for which it makes sense to try again after a failure. */
+  /** Milliseconds that are left for retries after a failure. */
   get timeLeft(): number {
     return this.endsAt - this.clock.now();
   }
@@ -153,8 +153,8 @@ export class WaitPolicy {
   }
 
   /**
-   * Monotonic time at which the state of the call changes by itself, if the record does not change before: it
-   * is out of time, or there may be nobody to follow any more.
+   * Monotonic time at which the state of the call changes without a change of the record: its time is over,
+   * or the holder that it follows has expired.
    */
   get changesAt(): number {
     if (!this.isFollowing) {
@@ -165,7 +165,7 @@ export class WaitPolicy {
     return Math.min(expiresAt, this.isOverdue ? Infinity : this.overdueAt);
   }
 
-  /** @returns whether the call goes on although somebody holds the lock */
+  /** @returns whether the call continues although the lock is held */
   goOnFor(verdict: Taken): boolean {
     if (this.waits) {
       return true;
@@ -179,8 +179,8 @@ export class WaitPolicy {
   }
 
   /**
-   * @returns the holder for which the call gives up although the lock can be taken: it has released it
-   * since then, and so was alive when the work was due
+   * @returns the holder for which the call gives up although the lock is free: it released the lock after
+   * the fire was due, and so was alive then
    */
   giveUpFor(verdict: Verdict & { takeable: true }): string | undefined {
     if (verdict.expired || verdict.aliveAt < this.startedAt || this.waits) {
@@ -189,7 +189,7 @@ export class WaitPolicy {
     return this.doubted;
   }
 
-  /** The time to wait is over. @returns whether the call goes on: planned work that can begin, or whose holder may be dead */
+  /** Called when `waitTimeout` is over. @returns whether the call continues, for a fire that can begin or whose holder may be dead */
   endWait(verdict: Verdict): boolean {
     this.isOver = true;
     if (!this.isForFire) {
@@ -203,13 +203,11 @@ export class WaitPolicy {
   }
 
   /**
-   * Until its holder is seen to write, or the record expires. Planned work is only left out for a
-   * holder that has shown itself alive since it was due; other work for one that was alive when it was
-   * last seen.
+   * A fire is skipped only if the holder renewed after the fire was due. Other calls skip if the holder was
+   * alive when last observed.
    *
-   * Of a holder whose work has ended well, only time is to be asked: it keeps away what is due before
-   * `minHold` is over. A clock that is wrong costs a late run or one left out, and never the exclusion,
-   * which R5 decides.
+   * For a lock kept by `minHold`, only the end of `minHold` counts. A wrong clock can cause a late or a
+   * skipped run, but cannot break mutual exclusion, which R5 decides.
    */
   private mayBeDead(verdict: Taken): boolean {
     const { aliveAt, wasSeenAlive, parkedUntil } = verdict;

@@ -1,24 +1,24 @@
-/** The wait of a call for its turn within this process: what it may learn before that. */
+/** The wait of a call for its turn in this process, which ends early if the outcome is already known. */
 import type { LocalLease } from '../lease/local-lease.js';
 import type { Clock } from '../clock.js';
 import type { EngineContext } from '../engine-context.js';
 import type { WaitPolicy } from './wait-policy.js';
 
-/** A call, as far as its place in the line goes. */
+/** The parts of a call that its wait needs. */
 export interface LinedUpCall {
   readonly policy: WaitPolicy;
   /** Ends the call with this error. */
   stop(reason: unknown): void;
-  /** Tells that the call waits. */
+  /** Reports that the call waits. */
   waiting(): void;
   notAcquired(holder: string | undefined): Error;
-  /** Why it does not have the lock at the end of its time. */
+  /** The error of a call whose time is over. */
   outOfTime(): unknown;
 }
 
 /**
- * Resolves when it is the call's turn. A call that does not wait stays until it is known whether anybody
- * holds the lock; one for planned work as long as the caller before it may come away without the lock.
+ * Resolves when the call gets its turn. A call that does not wait stays until it is known whether the lock
+ * is held; a call for a fire stays while the caller before it may fail to get the lock.
  */
 export async function waitInLine(
   local: LocalLease,
@@ -39,11 +39,11 @@ export async function waitInLine(
   if (policy.isForFire) {
     return waitForFire(local, call, clock, signal);
   }
-  // Unless the call before it has met a holder, what is known is old news.
+  // The known state is outdated, unless the call before has found a holder.
   judgeFromBehind(local, call, local.hasMetHolder);
   signal.throwIfAborted();
   const unlisten = listen(local, () => judgeFromBehind(local, call));
-  // The caller before it may wait for ever, while the API server fails.
+  // The caller before may wait without limit while the API server fails.
   const giveUpAt = (at: number): (() => void) =>
     clock.schedule(at, () => {
       const { verdict } = policy;
@@ -63,7 +63,7 @@ export async function waitInLine(
   }
 }
 
-/** Judges anew whenever something changes, be it only that time has passed. */
+/** Waits, judging again after each change and at each time limit. */
 async function waitForFire(
   local: LocalLease,
   call: LinedUpCall,
@@ -103,8 +103,8 @@ function listen(local: LocalLease, judge: () => void): () => void {
 }
 
 /**
- * Planned work ends its wait as soon as it is clear that somebody else does it, or that it is to be left
- * out; any other call as soon as somebody is known to hold the lock, or why that can't be known.
+ * Ends the wait of a call for a fire as soon as another call has claimed the fire or the fire is to be
+ * skipped; that of any other call as soon as a holder is known, or the API server has failed.
  */
 export function judgeFromBehind(
   local: LocalLease,

@@ -1,4 +1,4 @@
-/** The locks of the running code, by its async context. */
+/** Tracks the locks of the running code by its async context. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LeaseStore } from '../../kube/lease-store.js';
 import type { LeaseLock } from './lease-lock.js';
@@ -19,10 +19,10 @@ export function currentLock(): LeaseLock | undefined {
   return skipReleased(storage.getStore())?.lock;
 }
 
-/** What the work under a lock is to be surrounded with, where somebody traces it. */
+/** The functions that run the work under a lock in its tracing context. */
 const surroundings = new WeakMap<LeaseLock, <T>(work: () => T) => T>();
 
-/** Has the work under `lock` be run by `run`, which must call it and return what it returns. */
+/** Sets the function that runs the work under `lock`; it must call the work and return its result. */
 export function surround(lock: LeaseLock, run: <T>(work: () => T) => T): void {
   surroundings.set(lock, run);
 }
@@ -30,7 +30,7 @@ export function surround(lock: LeaseLock, run: <T>(work: () => T) => T): void {
 /** Runs `work` with `lock` as its {@link currentLock}. */
 export function runUnderLock<T>(lock: LockHandle, work: () => T): T {
   const outer = skipReleased(storage.getStore());
-  // Work that plans its own next call must not chain the scopes of all calls before it.
+  // Work that schedules its own next call must not build a chain of the scopes of all earlier calls.
   for (let each = outer; each; each = each.outer) {
     each.outer = skipReleased(each.outer);
   }
@@ -43,8 +43,8 @@ export function runUnderLock<T>(lock: LockHandle, work: () => T): T {
 }
 
 /**
- * Handles of the locks that the calling code runs under, held or lost under its feet, for a call that may
- * share one of them; the innermost comes first. Each keeps its lock until it is released.
+ * New handles of the locks under which the calling code runs, held or lost, for a call that may share one
+ * of them; innermost first. Each handle keeps its lock until it is released.
  */
 export function lendEnclosingLocks(store: LeaseStore): LockHandle[] {
   const lent: LockHandle[] = [];

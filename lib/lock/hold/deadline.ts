@@ -1,4 +1,4 @@
-/** R8 as arithmetic: until when a holder holds, all of it counted from the moment at which its last successful write was SENT. */
+/** R8 as arithmetic: the deadline of a holder, counted from the time at which its last successful write was SENT. */
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 
 type Timing = Pick<
@@ -6,7 +6,7 @@ type Timing = Pick<
   'leaseDuration' | 'safetyMargin' | 'renewInterval'
 >;
 
-/** R8: the monotonic time at which a holder gives up by itself, after a write that was sent at `sentAt`. */
+/** R8: the monotonic time at which a holder gives the lock up after a write that was sent at `sentAt`. */
 export function deadlineOf(
   sentAt: number,
   { leaseDuration, safetyMargin }: Omit<Timing, 'renewInterval'>,
@@ -15,8 +15,9 @@ export function deadlineOf(
 }
 
 /**
- * When a renewal is late: as long after its time as its interval, or half of the time that was left to
- * the deadline then, if that is shorter. A single request that fails does not make it late.
+ * The time at which a renewal is overdue: one renewal interval after its planned time, or after half of
+ * the time that was then left to the deadline, if that is shorter. One failed request does not make it
+ * overdue.
  */
 export function overdueAt(sentAt: number, timing: Timing): number {
   const { renewInterval } = timing;

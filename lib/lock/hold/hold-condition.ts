@@ -1,20 +1,20 @@
-/** Judges for health checks how it stands with a lock of this process: renewed in time, overdue, or lost under its work. */
+/** The condition of a lock of this process for health checks: held, overdue or lost. */
 import type { LockReference } from '../../lock.errors.js';
 import { overdueAt } from './deadline.js';
 import type { LeaseHolder } from './lease-holder.js';
 
-/** How it stands with a lock whose holder has not released it. */
+/** The condition of a lock that was not released. */
 export interface LockCondition extends LockReference {
   /**
-   * `held` = all is well; `overdue` = its renewal is late, and if it does not get through the lock will
-   * be lost; `lost` = it was lost, and the work under it has not ended.
+   * `held` = renewed in time; `overdue` = the renewal is late, and the lock will be lost if it keeps
+   * failing; `lost` = the lock was lost, and its work still runs.
    */
   state: 'held' | 'overdue' | 'lost';
-  /** Milliseconds since its lease has expired, or since its last renewal if it never expires; below 0 = not yet. */
+  /** Milliseconds since the lease expired, or since the last renewal if it never expires; negative = not yet. */
   expiredFor: number;
 }
 
-/** Undefined when its release has begun. */
+/** Undefined once the release has begun. */
 export function findCondition(
   hold: Pick<
     LeaseHolder,
@@ -27,7 +27,7 @@ export function findCondition(
     return undefined;
   }
   const { leaseDuration, autoRenew } = options;
-  // One that never expires is lost because it was taken away.
+  // A lock that never expires has no expiry: the time counts from its last write.
   const wasTaken = !isHeld && leaseDuration === Infinity;
   const isOverdue = autoRenew && now >= overdueAt(lastSentAt, options);
   return {

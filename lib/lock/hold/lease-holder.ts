@@ -1,6 +1,6 @@
 /**
- * One acquisition, from the write that made it to its release: renewal, deadline (R8) and loss. Its
- * handles share it: the record is released when the last of them is.
+ * One acquisition from its acquiring write to its release: renewal, deadline (R8) and loss. Its handles
+ * share it, and the release of the last handle releases the record.
  */
 import {
   LeaseStoreError,
@@ -36,52 +36,52 @@ import {
 import { fencingTokenOf, readHolder } from '../record/lease-record.js';
 import { deadlineOf } from './deadline.js';
 
-/** How often in a row a lock may pass from caller to caller of one process before others get a turn. */
+/** The number of consecutive handovers between callers of one process before other pods get a turn. */
 const MOST_HANDOVERS = 32;
 
-/** Milliseconds before the deadline in which no further renewal is tried. */
+/** No renewal starts later than this before the deadline, in milliseconds. */
 const LEAST_TIME_FOR_A_TRY = 10;
 
-/** What the acquiring write was. */
+/** The result of the acquiring write. */
 export interface AcquiredLease extends WrittenLease {
   readonly identity: string;
-  /** A creation without an answer may still land: as long as the Lease exists it fails. */
+  /** Whether a creation without an answer may still be applied once the Lease is deleted. */
   readonly mayBeCreatedLate: boolean;
-  /** The instant of the planned work that the record says to be claimed, and not yet begun. */
+  /** The planned time of the fire that is claimed in the record, and not yet begun. */
   readonly claimed: number | undefined;
 }
 
 export class LeaseHolder implements RecordListener {
   readonly holderIdentity: string;
   readonly fencingToken: bigint;
-  /** The instant of the planned work that was claimed with it. */
+  /** The planned time of the fire that was claimed with the lock. */
   readonly claimed: number | undefined;
 
   private readonly writer: LeaseWriter;
   private readonly abort = new AbortController();
-  /** Ends the renewal's requests with the hold. */
+  /** Aborts the requests of renewals when the lock is lost. */
   private readonly ended = new AbortController();
   private readonly uid: string;
   private readonly mayBeCreatedLate: boolean;
   private readonly acquiredAt: number;
-  /** Monotonic time from which `maxHold` counts: claimed work begins later than its lock is acquired. */
+  /** Monotonic time from which `maxHold` counts: the work of a claimed fire begins later than its lock is acquired. */
   private workingSince: number;
   private readonly stopListening: () => void;
   /** Monotonic time at which the last successful write was sent. */
   lastSentAt: number;
   private loss: LockLossReason | undefined;
   private released: Promise<void> | undefined;
-  /** How many handles of it have not been released. */
+  /** The number of handles that are not released. */
   private handles = 0;
   private beginning: Promise<void> | undefined;
-  /** What the release says of the claimed work. */
+  /** The end of the claimed fire that the release will write. */
   private claimEnd: ClaimEnd;
-  /** Whether the claimed work has ended, so that what still shares the lock has no say in that any more. */
+  /** Whether the work of the claimed fire has ended; later calls that share the lock don't change its end. */
   private hasWorkEnded = false;
   private renewing: Promise<void> = Promise.resolve();
   private failures = 0;
   private mustRead = false;
-  /** Monotonic time of the next renewal or look, the one that is under way included. */
+  /** Monotonic time of the next renewal or read, or of the one in flight. */
   private checkAt = Infinity;
   private cancelCheck: (() => void) | undefined;
   private cancelDeadline: (() => void) | undefined;
@@ -139,12 +139,12 @@ export class LeaseHolder implements RecordListener {
     }
   }
 
-  /** Another handle of it is in use. */
+  /** Adds a handle. */
   lend(): void {
     this.handles += 1;
   }
 
-  /** A handle of it was released. The last one releases the record. */
+  /** Removes a handle. Removing the last one releases the record. */
   giveBack(): Promise<void> {
     this.handles -= 1;
     return this.handles === 0 ? this.release() : Promise.resolve();
@@ -152,14 +152,14 @@ export class LeaseHolder implements RecordListener {
 
   private release(): Promise<void> {
     this.checkLimits();
-    // Set before anything else happens: whoever listens may call this, too.
+    // Set first, since a listener of the event may release again.
     this.released ??= Promise.resolve().then(() => this.end());
     return this.released;
   }
 
   /**
-   * Writes into the record that the claimed work begins, and resolves when it says so: from then on it is
-   * known to everybody, and is not taken back. Tries for as long as the lock is held.
+   * Writes into the record that the claimed fire begins, and resolves when the write has succeeded. The claim
+   * is then visible to all pods and is never undone. Retries for as long as the lock is held.
    *
    * @throws LockLostError, LockBackendError
    */
@@ -174,10 +174,10 @@ export class LeaseHolder implements RecordListener {
       this.leaveToOthers();
       const before = this.claimEnd;
       try {
-        // oxlint-disable-next-line no-await-in-loop -- one try after the other
+        // oxlint-disable-next-line no-await-in-loop -- one attempt after the other
         await this.inTurn(() =>
           this.writeRenewal((lease) => {
-            // Once it is sent it may land without an answer, and is not taken back.
+            // Once the write is sent it may be applied without an answer, and is not undone.
             this.claimEnd = 'begun';
             return beginClaim(lease);
           }),
@@ -201,7 +201,7 @@ export class LeaseHolder implements RecordListener {
         }
         this.mustRead = true;
         const delay = this.delayOfRetry(error, failures);
-        // oxlint-disable-next-line no-await-in-loop -- the pause between two tries
+        // oxlint-disable-next-line no-await-in-loop -- the pause between two attempts
         await pause(this.context.clock, delay, this.ended.signal).catch(() =>
           this.assertHeld(),
         );
@@ -209,29 +209,29 @@ export class LeaseHolder implements RecordListener {
     }
   }
 
-  /** Throws when the application is closing: as long as nothing was sent, others can begin the work. */
+  /** Throws if the application is closing and nothing was sent yet, so that another pod can run the fire. */
   private leaveToOthers(): void {
     if (!this.mayHaveBegun) {
       this.abort.signal.throwIfAborted();
     }
   }
 
-  /** Whether the record may say that the claimed work has begun. */
+  /** Whether the record may say that the claimed fire has begun. */
   get mayHaveBegun(): boolean {
     return this.claimEnd !== 'open';
   }
 
-  /** The application is closing: asks the work to stop. The lock stays held until it does. */
+  /** Called when the application is closing: aborts the signal. The lock stays held until the work ends. */
   askToStop(): void {
     this.abort.abort(new LockLostError(this.lock, 'shutdown'));
   }
 
-  /** The handle of the claimed work was released. */
+  /** Called when the handle of the claimed fire's work is released. */
   endWork(): void {
     this.hasWorkEnded = true;
   }
 
-  /** Work that has begun, or may have, does not become open again: others have left it out for that. */
+  /** A fire that has begun, or may have, does not become `open` again: other pods may have skipped it already. */
   endClaimAs(end: ClaimEnd): void {
     if (this.hasWorkEnded) {
       return;
@@ -240,10 +240,10 @@ export class LeaseHolder implements RecordListener {
     this.claimEnd = isTakenBack ? 'begun' : end;
   }
 
-  /** The application has waited long enough: releases the lock whatever the work does. */
+  /** Called after `shutdownTimeout`: releases the lock even if the work still runs. */
   async giveUp(): Promise<void> {
     if (this.beginning) {
-      // Work that the record says to begin must begin, since nobody else does it any more.
+      // If the record says `begun`, the work must begin, since no other pod will run the fire.
       const { clock, requestTimeout } = this.context;
       const known = this.beginning.catch(() => undefined);
       await withTimeout(clock, requestTimeout / 2, known);
@@ -255,21 +255,21 @@ export class LeaseHolder implements RecordListener {
     await this.release();
   }
 
-  /** A newer record than any before was seen: it is lost if it is another's. */
+  /** Called for each newer record: the lock is lost if the record names another holder. */
   recordSeen(lease: StoredLease): void {
     if (this.isHeld) {
       this.checkRecord(lease);
     }
   }
 
-  /** A watch says that the Lease is gone, which may be old news: looks at once. */
+  /** Called when a watch reports a deletion, which may be outdated, so the record is read at once. */
   recordGone(): void {
     if (this.isHeld) {
       void this.inTurn(() => this.verify());
     }
   }
 
-  /** R8: false, and lost, unless the record is still the one that was acquired and names this holder. */
+  /** R8: true if the record is still the acquired one and names this holder; otherwise the lock is lost. */
   private checkRecord(lease: StoredLease | null): lease is StoredLease {
     if (lease === null || lease.metadata.uid !== this.uid) {
       this.lose('deleted');
@@ -302,7 +302,7 @@ export class LeaseHolder implements RecordListener {
       reason,
       held: this.context.clock.now() - this.acquiredAt,
     });
-    // As others may take the lock now, so may whoever waits for it in this process.
+    // The next waiter of this process may try to acquire the lock, as other pods may.
     this.local.leave();
   }
 
@@ -313,7 +313,7 @@ export class LeaseHolder implements RecordListener {
     this.cancelMaxHold?.();
   }
 
-  /** R8: lost at the deadline. A timer may fire late, in a process that was busy or paused: the clock decides. */
+  /** R8: loses the lock at the deadline. The clock decides, since a timer fires late in a busy or paused process. */
   private checkLimits(): void {
     const now = this.context.clock.now();
     if (now >= this.deadline) {
@@ -342,7 +342,7 @@ export class LeaseHolder implements RecordListener {
     }
   }
 
-  /** By its next renewal, or without renewals by a look, the holder learns that the lock was taken away. */
+  /** Schedules the next renewal, or without `autoRenew` the next read, by which the holder learns that the lock was taken. */
   private scheduleCheck(at = this.nextCheckAt): void {
     this.cancelCheck?.();
     if (this.isHeld) {
@@ -377,7 +377,7 @@ export class LeaseHolder implements RecordListener {
     }
   }
 
-  /** Looks whether it is held still, until a look has succeeded. */
+  /** Reads the record to check that the lock is still held; retries until a read succeeds. */
   private async verify(): Promise<void> {
     if (!this.isHeld) {
       return;
@@ -404,7 +404,7 @@ export class LeaseHolder implements RecordListener {
           retryAfterOf(error, Math.min(options.retryInterval, left)),
         );
         const at = clock.now() + delay;
-        // Of a lock that is renewed, the next renewal looks, at its time at the latest. One that is due is on its way.
+        // With autoRenew the next renewal reads the record, at its planned time at the latest.
         if (!options.autoRenew) {
           this.scheduleCheck(at);
         } else if (this.checkAt > clock.now()) {
@@ -442,7 +442,7 @@ export class LeaseHolder implements RecordListener {
     }
   }
 
-  /** Keeps trying until the deadline; whatever the failure was, only the record can say what is true. */
+  /** Schedules a retry until the deadline. The next attempt reads the record, unless the failed one had no effect. */
   private renewalFailed(error: unknown): void {
     this.mustRead ||= !isWithoutEffect(error);
     this.failures += 1;
@@ -452,7 +452,7 @@ export class LeaseHolder implements RecordListener {
     }
   }
 
-  /** Reports a write that failed, and returns after how many milliseconds to try again. */
+  /** Reports a failed write, and returns the pause before the next attempt. */
   private delayOfRetry(error: unknown, failures: number): number {
     if (isFirstConflict(error, failures)) {
       return 0;
@@ -467,14 +467,14 @@ export class LeaseHolder implements RecordListener {
     return Math.min(delay, left / 2);
   }
 
-  /** One request about the record after the other. */
+  /** Runs the requests about the record one after the other. */
   private inTurn(work: () => Promise<void>): Promise<void> {
     const done = this.renewing.then(work);
     this.renewing = done.catch(() => undefined);
     return done;
   }
 
-  /** Each request leaves time for another one before the deadline. */
+  /** Gives a request half of the time to the deadline, so that one more can follow. */
   private requestOptions(): RequestOptions {
     const { clock, requestTimeout } = this.context;
     const left = this.deadline - clock.now();
@@ -490,7 +490,7 @@ export class LeaseHolder implements RecordListener {
     const { context, local, options } = this;
     const { clock } = context;
     const stopWaitingAt = clock.now() + context.requestTimeout;
-    // The turn of a lock that was lost has ended with it: what the process shares is another caller's by now.
+    // A lost lock has already ended its turn, so the shared state belongs to another caller.
     const hasTurn = this.loss === undefined;
     this.stop();
     if (hasTurn) {
@@ -503,7 +503,7 @@ export class LeaseHolder implements RecordListener {
       held: clock.now() - this.acquiredAt,
     });
     await this.renewing;
-    // Work that was cut short, or never begun, is not kept from others.
+    // minHold does not apply to a fire that was interrupted or never began.
     const isDone = this.claimEnd === 'done';
     const takenUntil = this.acquiredAt + (isDone ? options.minHold : 0);
     const mustStayTaken = takenUntil > clock.now();
@@ -524,7 +524,7 @@ export class LeaseHolder implements RecordListener {
       local.queue.hasWaiters &&
       local.handovers < MOST_HANDOVERS
     ) {
-      // The waiter's acquiring write is this holder's release, too.
+      // The waiter's acquiring write also releases this holder.
       local.handovers += 1;
       local.endHandover = () => context.background(finish());
     } else {
@@ -548,7 +548,7 @@ export class LeaseHolder implements RecordListener {
   }
 }
 
-/** Whether a renewal was surely not applied, and says nothing against the record as it is known. */
+/** Whether a failed renewal was certainly not applied, and does not contradict the known record. */
 function isWithoutEffect(error: unknown): boolean {
   return (
     error instanceof LeaseStoreError &&

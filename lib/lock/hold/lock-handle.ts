@@ -1,4 +1,4 @@
-/** The handles of locks: one of several that share an acquisition, and one that stands for several locks. */
+/** The handles of locks: HeldLock, one of several that share an acquisition, and JoinedLock, which joins several locks. */
 import type { LeaseStore } from '../../kube/lease-store.js';
 import { LockLostError } from '../../lock.errors.js';
 import { anyOf } from '../abort-signals.js';
@@ -8,41 +8,41 @@ import { LeaseLock } from './lease-lock.js';
 
 /** The async context of work under a lock. */
 export interface LockScope {
-  /** Undefined once the lock was released: contexts live on in whatever was made in them. */
+  /** Undefined once the lock was released, since timers and promises keep their async context alive. */
   lock: LockHandle | undefined;
   outer: LockScope | undefined;
 }
 
-/** A lock as the package's own code passes it on. */
+/** The internal interface of a handle. */
 export abstract class LockHandle extends LeaseLock {
-  /** Those of the work under it. */
+  /** The scopes of the work under this handle. */
   abstract readonly scopes: Set<LockScope>;
   /** Whether this handle was released, or the closing application has released the lock. */
   abstract readonly isReleased: boolean;
 
-  /** The instant of the planned work that was claimed with it. */
+  /** The planned time of the fire that was claimed with the lock. */
   abstract readonly claimed: number | undefined;
 
-  /** Whether a call to the service with this store may share it. */
+  /** Whether a call to the service with this store may share the lock. */
   abstract isSharedWith(store: LeaseStore): boolean;
 
-  /** Another handle of the same lock: the lock is released when all its handles are. */
+  /** Makes another handle of the same lock, which is released when all its handles are. */
   abstract lend(): LockHandle;
 
   /** Calls back when this handle is released. */
   abstract onRelease(callback: () => void): void;
 
   /**
-   * Must come before the work that was claimed with the lock: see {@link LeaseHolder.begin}.
+   * Must be awaited before the work of a claimed fire: see {@link LeaseHolder.begin}.
    *
    * @throws LockLostError, LockBackendError
    */
   abstract begin(): Promise<void>;
 
-  /** Whether the record may say that the work which was claimed with the lock has begun. */
+  /** Whether the record may say that the claimed fire has begun. */
   abstract readonly mayHaveBegun: boolean;
 
-  /** What the release is to say of the work that was claimed with the lock; `done` unless told. */
+  /** Sets the end of the claimed fire for the release; `done` by default. */
   abstract endClaimAs(end: ClaimEnd): void;
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -59,7 +59,7 @@ export class HeldLock extends LockHandle {
   private readonly releaseListeners = new Set<() => void>();
   private released: Promise<void> | undefined;
 
-  /** @param isBorrowed whether another handle has begun the claimed work, and ends it */
+  /** @param isBorrowed whether another handle begins and ends the claimed fire */
   constructor(
     private readonly hold: LeaseHolder,
     private readonly isBorrowed = false,
@@ -147,7 +147,7 @@ export class HeldLock extends LockHandle {
   }
 }
 
-/** The last of several locks that a call has taken: it is held as long as each of them is. */
+/** The last of several locks of a call, which counts as held only while all of them are. */
 export class JoinedLock extends LockHandle {
   readonly name: string;
   readonly namespace: string;
@@ -181,7 +181,7 @@ export class JoinedLock extends LockHandle {
   }
 
   get signal(): AbortSignal {
-    // Each of them looks at the clock, and aborts what is made of it.
+    // Reading a signal checks its deadline, and aborts the joined signal if it has passed.
     this.locks.forEach(({ signal }) => signal);
     return this.anyOfThem;
   }
@@ -227,7 +227,7 @@ export class JoinedLock extends LockHandle {
   }
 }
 
-/** Releases locks under which nothing was done: what was claimed with them is open again. */
+/** Releases unused locks; their claimed fires are open again. */
 export async function giveBack(locks: readonly LockHandle[]): Promise<void> {
   for (const lock of locks) {
     lock.endClaimAs('open');

@@ -1,15 +1,15 @@
 /**
- * How a process leaves a lock to others that it has just had itself. They learn of a release later
- * than the process that made it, which could take the lock again and again before they even try.
+ * Yields the lock to other pods after own acquisitions. Other pods learn of a release later than the
+ * releasing process, which could acquire the lock again and again before they try.
  */
 import type { Clock } from '../clock.js';
 
-/** Milliseconds that are left to others who have wanted the lock lately: twice as many each time that they did not come. */
+/** Back-off before re-acquiring while other pods contend, in milliseconds; it doubles each time none of them took the lock. */
 const SHORTEST_TURN = 20;
 const LONGEST_TURN = 160;
-/** Milliseconds for which they are expected to want it still. */
+/** Milliseconds after the last sign of contention for which other pods count as contending. */
 const CONTENTION_LASTS = 5_000;
-/** After so many milliseconds of nothing but own acquisitions others get a turn of so many, should there be any. */
+/** After 500 ms of uninterrupted local acquisitions, pause 50 ms for other pods. */
 const LONGEST_STREAK = 500;
 const TURN_AFTER_STREAK = 50;
 
@@ -23,25 +23,25 @@ export class Fairness {
 
   constructor(private readonly clock: Clock) {}
 
-  /** A caller of this process has waited for others, who thereby had their turn. */
+  /** A caller of this process has waited for another holder, so other pods had their turn. */
   othersHadTurn(): void {
     this.releasedAt = -Infinity;
     this.contendedUntil = this.clock.now() + CONTENTION_LASTS;
     this.turnsInVain = 0;
   }
 
-  /** Whether others have wanted the lock lately. */
+  /** Whether other pods contend for the lock. */
   get isContended(): boolean {
     return this.clock.now() < this.contendedUntil;
   }
 
-  /** The lock leaves this process. `mustYield`: which had it for long. */
+  /** The lock was released by this process. `mustYield`: after the maximum of local handovers. */
   released(mustYield: boolean): void {
     this.mustYield = mustYield;
     this.releasedAt = this.clock.now();
   }
 
-  /** Milliseconds for which the next try is to be left to others. */
+  /** The pause before the next local attempt, in milliseconds. */
   takeDelay(): number {
     const now = this.clock.now();
     const wasGiven = now - this.releasedAt >= SHORTEST_TURN;

@@ -34,7 +34,7 @@ import {
 } from '../retry.js';
 import type { LocalLease } from './local-lease.js';
 
-/** How often a forced release meets a conflict before it fails with it. */
+/** The number of conflicts after which a forced release fails. */
 const MOST_FORCED_TRIES = 5;
 
 /** A record that was written. */
@@ -44,26 +44,26 @@ export interface WrittenLease {
   readonly sentAt: number;
 }
 
-/** How a holder ends. */
+/** The release of a holder. */
 export interface Ending {
-  /** Whose record: it is touched as long as it names this holder, and not a moment longer. */
+  /** The record is changed only while it names this holder. */
   readonly identity: string;
-  /** Monotonic time at which to give up: then the lease has expired by itself. */
+  /** Monotonic time at which attempts end, because the lease has expired. */
   readonly giveUpAt: number;
   /** Monotonic time until which the lock must stay taken (`minHold`). */
   readonly takenUntil?: number;
-  /** What became of the work that was claimed with the lock, if any. */
+  /** The end of the fire that was claimed with the lock, if any. */
   readonly claim: ClaimEnd;
-  /** Delete the Lease rather than mark it free, unless it remembers a fire, or would stay. */
+  /** Delete the Lease instead of marking it free, unless it stores a fire claim or has finalizers. */
   readonly remove: boolean;
 }
 
-/** An acquiring write that may have landed, or may still land. */
+/** An acquiring write that may have been applied, or may still be. */
 export interface AmbiguousWrite {
   readonly identity: string;
-  /** The resourceVersion that it was based on; undefined = it was to create the Lease. */
+  /** The resourceVersion on which the write was based; undefined = it was a creation. */
   readonly basedOn: string | undefined;
-  /** How long the record stays taken if it has landed and is not undone. */
+  /** How long the record stays taken if the write was applied and is not undone. */
   readonly leaseDuration: number;
 }
 
@@ -72,13 +72,13 @@ export class LeaseWriter {
     private readonly context: EngineContext,
     private readonly local: LocalLease,
     private readonly lock: LockReference,
-    /** The engine is closed: what is retried is given up. */
+    /** Aborts when the engine is closed, which ends all retries. */
     private readonly closed: AbortSignal,
   ) {}
 
   /**
-   * R1, R2: writes over the record as it is known in the very turn in which it is called: its caller has just
-   * judged that one. It is the release of a holder of this process, too, that is known to have ended.
+   * R1, R2: acquires by replacing the record as it is known when this is called, since the caller has just
+   * judged that record. The write also serves as the release of an ended holder of this process.
    *
    * @throws LeaseStoreError
    */
@@ -101,9 +101,9 @@ export class LeaseWriter {
   }
 
   /**
-   * R1, R3: moves the times of a record that was found to be the holder's.
+   * R1, R3: moves the times of a record that names the holder.
    *
-   * @param change what else becomes of it; called in the moment in which the request is sent
+   * @param change makes a further change of the record; called when the request is sent
    * @throws LeaseStoreError
    */
   renew(
@@ -120,8 +120,8 @@ export class LeaseWriter {
   }
 
   /**
-   * R6: releases the record, if it still names this holder, and touches no other. Failures are reported and
-   * retried until `giveUpAt`; never rejects.
+   * R6: releases the record if it still names this holder, and changes no other record. Failures are
+   * reported and retried until `giveUpAt`; never rejects.
    */
   async release(ending: Ending): Promise<void> {
     const { context, local, lock } = this;
@@ -145,7 +145,7 @@ export class LeaseWriter {
       failures: number,
     ): number | undefined => {
       if (remove && error.reason === 'forbidden') {
-        // Without the right to delete it, the Lease is marked free.
+        // Without the right to delete, the Lease is marked free instead.
         reportFailure(context, lock, 'release', error);
         remove = false;
         return 0;
@@ -158,9 +158,9 @@ export class LeaseWriter {
   }
 
   /**
-   * R6, R9: frees the record, keeps it taken for the rest of `minHold`, or deletes the Lease if that is asked for.
+   * R6, R9: frees the record, keeps it taken for the rest of `minHold`, or deletes the Lease if `remove` is set.
    *
-   * @returns false when the Lease that was deleted is still there
+   * @returns false if the deleted Lease still exists
    */
   private async writeEnd(
     found: StoredLease,
@@ -177,7 +177,7 @@ export class LeaseWriter {
       );
       return true;
     }
-    // A finalizer keeps a deleted Lease, which would go on naming its holder.
+    // A Lease with finalizers would stay after the deletion, and still name its holder.
     if (remove && readClaim(found) === undefined && !hasFinalizers(found)) {
       return local.delete(lease, this.requestOptions());
     }
@@ -186,8 +186,9 @@ export class LeaseWriter {
   }
 
   /**
-   * R7: undoes an acquiring write that nobody wants any more: looks for its identity, and frees the record if it
-   * has landed, or makes it fail. It may land up to half a minute later. Never rejects.
+   * R7: undoes an acquire whose result is unknown after its caller gave up. The API server may still apply it
+   * (up to 34 s later): this frees the record if the write was applied, and otherwise changes the record so
+   * that the write fails. Never rejects.
    */
   async undo({
     identity,
@@ -204,7 +205,7 @@ export class LeaseWriter {
         const freed = evict(endClaim(lease, 'open'));
         await local.replace(() => freed, options);
       } else if (lease?.metadata.resourceVersion !== basedOn) {
-        return; // somebody else wrote in between: it can't land any more
+        return; // another client wrote in between, so the write can't be applied any more
       } else if (lease === null) {
         await local.create(() => createFree(local.key), options);
       } else {
@@ -217,9 +218,9 @@ export class LeaseWriter {
   }
 
   /**
-   * R6: frees the record of the holder that it names at the first look, whoever that is.
+   * R6: evicts the holder that the first read shows.
    *
-   * @returns the record as it was; undefined when it was free, or changed hands meanwhile
+   * @returns the record before; undefined if it was free, or changed hands meanwhile
    * @throws LeaseStoreError, LockBackendError
    */
   async evict(): Promise<StoredLease | undefined> {
@@ -290,9 +291,9 @@ export class LeaseWriter {
 }
 
 /**
- * R7: a creation without an answer may land whenever the Lease does not exist, up to half a minute later,
- * and no comparison can stop it. It must not leave a lock taken that never expires: such a one is
- * created free, and the next write takes it.
+ * R7: a creation without an answer may still be applied while the Lease does not exist, up to 34 s later,
+ * and no comparison can prevent it. It must not leave behind a taken lock that never expires: such a lock
+ * is created free, and the next write takes it.
  */
 function newRecord(key: LeaseKey, newHolder: NewHolder, clock: Clock): Lease {
   return newHolder.leaseDuration === Infinity

@@ -1,4 +1,4 @@
-/** Everything that this process knows and does about one Lease, shared by all who want its lock. */
+/** The state that all callers of this process share for one Lease: observed record, queue, watch and holder. */
 import {
   LeaseStoreError,
   type Lease,
@@ -14,17 +14,17 @@ import { isStoredAs } from '../record/lease-record.js';
 import { Fairness } from './fairness.js';
 import { LocalQueue } from './local-queue.js';
 
-/** Milliseconds of the first window in which contenders spread their tries, and of the widest. */
+/** The contention window over which attempts are spread: initial and maximal, in milliseconds. */
 const FIRST_WINDOW = 4;
 const WIDEST_WINDOW = 1_000;
 
-/** Is told what was seen of the record, and what became of the turn. */
+/** Listens to observations of the record, and to the progress of the caller that has the turn. */
 export interface RecordListener {
   recordSeen(lease: StoredLease): void;
   recordGone(): void;
   /** The caller that has the turn has acquired the lock. */
   lockTaken?(): void;
-  /** The caller that has the turn does not get on. */
+  /** A request of the caller that has the turn failed. */
   turnFailed?(): void;
 }
 
@@ -32,15 +32,15 @@ export class LocalLease {
   readonly observed: ObservedLease;
   readonly queue = new LocalQueue();
   readonly fairness: Fairness;
-  /** Who holds the lock, of this process: it has the turn, is alive, and has not begun to give it back. */
+  /** The holder in this process, until its release begins or the lock is lost. */
   holder: string | undefined;
-  /** How often in a row the lock went from one caller of this process to the next. */
+  /** The number of consecutive handovers between callers of this process. */
   handovers = 0;
-  /** Releases the record of a holder that has handed over to a waiter, should that one give up. */
+  /** Releases the record of a holder that has handed over to a waiter, in case that waiter gives up. */
   endHandover: (() => void) | undefined;
-  /** Why the caller that has the turn does not get on, if that is the latest that is known of the lock. */
+  /** The last failure of the caller that has the turn, unless something newer is known of the lock. */
   failure: LeaseStoreError | undefined;
-  /** Whether the caller that has the turn waits for somebody who holds the lock. */
+  /** Whether the caller that has the turn waits for a holder of the lock. */
   hasMetHolder = false;
   private requests = 0;
   private readonly listeners = new Set<RecordListener>();
@@ -58,14 +58,14 @@ export class LocalLease {
     this.fairness = new Fairness(clock);
   }
 
-  /** Whether no caller uses this object; it may be forgotten without harm. */
+  /** Whether no caller uses this object, so that it can be dropped. */
   get isIdle(): boolean {
     return (
       !this.queue.isOccupied && this.watchers === 0 && this.listeners.size === 0
     );
   }
 
-  /** Whether a request about the record is under way. */
+  /** Whether a request about the record is in flight. */
   get isAsking(): boolean {
     return this.requests > 0;
   }
@@ -74,7 +74,7 @@ export class LocalLease {
     return this.watch !== undefined;
   }
 
-  /** Takes in a record that was read, written or reported by the watch. */
+  /** Records an observation from a read, a write or the watch. */
   see(
     lease: StoredLease,
     how: { live?: boolean; askedAt?: number } = {},
@@ -86,7 +86,7 @@ export class LocalLease {
     }
   }
 
-  /** Takes in that there is no record. */
+  /** Records that the Lease does not exist. */
   seeAbsent(how: { askedAt?: number } = {}): void {
     this.observed.seeAbsent(how);
     for (const listener of this.listeners) {
@@ -94,7 +94,7 @@ export class LocalLease {
     }
   }
 
-  /** Reads the record from the API server; null when there is none. */
+  /** Reads the record from the API server; null if there is none. */
   async read(options: RequestOptions): Promise<StoredLease | null> {
     const { newest } = this.observed;
     const askedAt = this.clock.now();
@@ -104,7 +104,7 @@ export class LocalLease {
       return null;
     }
     if (versionOf(lease) < newest) {
-      // A read is never behind what was known before it was sent: etcd was restored from a backup.
+      // A read can't be older than earlier observations, unless etcd was restored from a backup.
       this.observed.forget();
     }
     this.see(lease, { askedAt });
@@ -112,8 +112,8 @@ export class LocalLease {
   }
 
   /**
-   * R1: puts what `make` makes in the place of the record that it is made from. It is called in the moment in
-   * which the request is sent.
+   * R1: replaces the record by the result of `make`, which is derived from it. `make` is called when the
+   * request is sent.
    *
    * @throws LeaseStoreError
    */
@@ -133,7 +133,7 @@ export class LocalLease {
     );
   }
 
-  /** R9: deletes the record as it was seen, or throws. @returns whether it is gone */
+  /** R9: deletes the record if it is unchanged, or throws. @returns whether it is gone */
   async delete(lease: StoredLease, options: RequestOptions): Promise<boolean> {
     const { uid, resourceVersion } = lease.metadata;
     const isGone = await this.ask(
@@ -145,7 +145,7 @@ export class LocalLease {
     return isGone;
   }
 
-  /** An answer that shows something else than what was written says nothing of what the record is now. */
+  /** An answer that differs from the written record does not show the present record, so it counts as ambiguous. */
   private async write<T extends Lease>(
     make: () => T,
     send: (made: () => T) => Promise<StoredLease>,
@@ -155,7 +155,7 @@ export class LocalLease {
     if (sent === undefined || !isStoredAs(written, sent)) {
       throw new LeaseStoreError(
         'server',
-        `Can't write Lease ${this.key.namespace}/${this.key.name}: the API server answered with success, and with a record that is not the one that was written. Check the proxies between this process and the API server, and which admission webhooks change Leases.`,
+        `Can't write Lease ${this.key.namespace}/${this.key.name}: the API server answered with success, but with a record other than the written one. Check the proxies between this process and the API server, and which admission webhooks change Leases.`,
         { ambiguous: true },
       );
     }
@@ -172,19 +172,19 @@ export class LocalLease {
     }
   }
 
-  /** A caller has the turn: what is known is what those before it have learned. */
+  /** A caller gets the turn; the known state is that of the callers before it. */
   beginTurn(): void {
     this.failure = undefined;
     this.hasMetHolder = false;
   }
 
-  /** The caller that has the turn has found that somebody holds the lock. */
+  /** The caller that has the turn has found a holder of the lock. */
   metHolder(): void {
     this.failure = undefined;
     this.hasMetHolder = true;
   }
 
-  /** The caller that has the turn does not get on. */
+  /** A request of the caller that has the turn failed. */
   fail(error: LeaseStoreError): void {
     this.failure = error;
     for (const listener of this.listeners) {
@@ -192,13 +192,13 @@ export class LocalLease {
     }
   }
 
-  /** Returns what ends it. */
+  /** Adds a listener; returns a function that removes it. */
   listen(listener: RecordListener): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  /** Resolves when a record is seen, or after `delay`; rejects with the signal's reason. */
+  /** Resolves on the next observation, or after `delay`; rejects with the signal's reason. */
   changeOrTime(delay: number, signal: AbortSignal): Promise<void> {
     return waitUntil((done) => {
       const cancelTimer = this.clock.schedule(this.clock.now() + delay, done);
@@ -210,7 +210,7 @@ export class LocalLease {
     }, signal);
   }
 
-  /** Keeps the Lease watched until the returned function is called. */
+  /** Watches the Lease until the returned function is called. */
   keepWatched(): () => void {
     this.watchers += 1;
     this.watch ??= this.store.watch(this.key, {
@@ -240,7 +240,7 @@ export class LocalLease {
     }
   }
 
-  /** Ends the turn of whoever has it. */
+  /** Ends the present turn. */
   leave(): void {
     this.holder = undefined;
     if (!this.queue.hasWaiters) {
@@ -252,14 +252,13 @@ export class LocalLease {
   }
 
   /**
-   * A random moment within the window by which contenders keep out of each other's way: the sooner,
-   * the more often the caller has come too late.
+   * A random delay within the contention window; it gets shorter the more often the caller was too late.
    */
   spread(timesLate: number): number {
     return (this.clock.random() * this.window) / (1 + timesLate);
   }
 
-  /** Others wrote at the same moment: spread wider. */
+  /** Widens the contention window after a conflict. */
   widen(): void {
     this.window = Math.min(
       Math.max(this.window * 2, FIRST_WINDOW),
@@ -267,7 +266,7 @@ export class LocalLease {
     );
   }
 
-  /** A try got through: spread less. */
+  /** Narrows the contention window after a success. */
   narrow(): void {
     this.window = this.window < FIRST_WINDOW ? 0 : this.window / 2;
   }

@@ -1,12 +1,12 @@
-/** One FIFO queue per lock name and process: only its head speaks to the API server. */
+/** The FIFO queue of callers for one lock in this process; only its head sends requests. */
 import { waitUntil } from '../abort-signals.js';
 
 export class LocalQueue {
-  /** What admits each. */
+  /** The callbacks that admit waiters. */
   private readonly waiters = new Set<() => void>();
   private occupied = false;
 
-  /** Whether somebody of this process holds the lock or is about to. */
+  /** Whether a caller of this process holds the lock or is acquiring it. */
   get isOccupied(): boolean {
     return this.occupied;
   }
@@ -15,7 +15,7 @@ export class LocalQueue {
     return this.waiters.size > 0;
   }
 
-  /** Waits for its turn; rejects with the signal's reason when that aborts first. */
+  /** Waits for the turn; rejects with the signal's reason if it aborts first. */
   enter(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (!this.occupied) {
@@ -28,7 +28,7 @@ export class LocalQueue {
     }, signal);
   }
 
-  /** Ends a turn: the next waiter's begins at once. */
+  /** Ends the present turn and starts that of the next waiter. */
   leave(): void {
     const [next] = this.waiters;
     if (next === undefined) {

@@ -1,50 +1,50 @@
-/** Claims: which piece of planned work was begun last under a lock, as its record says, so that nobody does it twice. */
+/** Reads, judges and writes the fire claim in a record, by which each fire runs at most once. */
 import type { Lease, StoredLease } from '../../kube/lease-store.js';
 
-/** Survives releases and takeovers: it is about the work, and not about who holds the lock. */
+/** The annotation of the fire claim. It survives releases and takeovers, since it concerns the fire, not the holder. */
 export const CLAIM = 'nestjs-k8s-lock/fire';
 
 /**
- * A piece of work that was planned for an instant, to be claimed by the write that takes the lock. Of
- * the claims on one lock, a later one covers all before it.
+ * A fire to claim with the write that acquires the lock. A claim for a fire covers all earlier fires of
+ * the same lock.
  */
 export interface FireClaim {
-  /** Milliseconds since the epoch. All who plan the same work come to the same instant. */
+  /** The planned time of the fire in milliseconds since the epoch, which is the same in every pod. */
   readonly at: number;
-  /** A claim in the record that is later than this was made by a broken clock, and counts for nothing. */
+  /** A later claim in the record was made by a wrong clock, and is ignored. */
   readonly latest: number;
-  /** Whether work that its holder did not end is taken for not done. */
+  /** Whether to repeat a fire whose work did not end. */
   readonly retry: boolean;
-  /** The holder identities under which this very call may have claimed it, and has not begun it. */
+  /** The holder identities under which this call itself may have claimed the fire without beginning it. */
   readonly ownIdentities: Set<string>;
 }
 
 /**
- * What became of claimed work: `open` = it was not begun after all; `begun` = it is under way, or was
- * cut short; `done` = it has ended.
+ * The end of a fire claim: `open` = the work did not begin; `begun` = the work is running, or was
+ * interrupted; `done` = the work has ended.
  */
 export type ClaimEnd = 'open' | 'begun' | 'done';
 
 /**
- * What the record says of the work. The acquiring write only says `claimed`: its answer may be lost, and
- * its writer may take it back. The work starts once a second write has said `begun`, which nobody takes
- * back. So nobody leaves work out for good because it is `claimed`.
+ * The state of a fire claim in the record. The acquiring write sets `claimed`: its answer may be lost, and
+ * its writer may undo it. The work starts after a second write has set `begun`, which is never undone.
+ * Therefore a fire is never skipped for good because it is `claimed`.
  */
 export type ClaimState = 'claimed' | ClaimEnd;
 
-/** What a record says. */
+/** A fire claim as it is stored in the record. */
 interface RecordedClaim {
   readonly at: number;
   readonly state: ClaimState;
-  /** The holder identity of who claimed it. */
+  /** The holder identity that claimed the fire. */
   readonly by: string | undefined;
 }
 
 /**
- * What the record means for a claim: `free` = it may be made; `settled` = the work is none of the
- * caller's any more; `claimed` = the live holder `by` is about to begin it, or to give it back; `running` =
- * the live holder `by` is at work, and it is to be done again should that one fail; `own` = a write of
- * this call has said that the work begins, and it did not yet.
+ * The meaning of the record for a claim: `free` = the fire may be claimed; `settled` = the fire was run or
+ * begun elsewhere, and the call skips; `claimed` = the live holder `by` is about to begin the work or to
+ * undo its claim; `running` = the live holder `by` is working, and the fire is repeated if it fails; `own` =
+ * a write of this call has set `begun`, but the work has not started yet.
  */
 export type ClaimVerdict =
   | { readonly state: 'free' }
@@ -53,14 +53,14 @@ export type ClaimVerdict =
       readonly by?: string;
     };
 
-/** Ends an acquisition whose work somebody else has claimed. Never reaches a user. */
+/** Ends an acquisition whose fire another call has claimed. Never reaches a user. */
 export class FireClaimedError extends Error {
   constructor(readonly verdict: Exclude<ClaimVerdict, { state: 'free' }>) {
     super(`claimed by ${verdict.by ?? 'another caller'}`);
   }
 }
 
-/** Judges a claim. `holder` is who holds the lock, if that one is not known to be gone. */
+/** Judges a claim. `holder` is the holder of the lock, unless it is known to have ended. */
 export function judgeClaim(
   claim: FireClaim,
   lease: Lease | null | undefined,
@@ -90,7 +90,7 @@ export function judgeClaim(
   return isLive ? { state: 'running', by } : { state: 'free' };
 }
 
-/** What stands in the record; a time alone, as a person may write it, means that the work is done. */
+/** Reads the fire claim of a record. A time alone, as a person may write it, means `done`. */
 export function readClaim(lease: Lease): RecordedClaim | undefined {
   const [time = '', state, , by] =
     lease.metadata.annotations?.[CLAIM]?.split(' ') ?? [];
@@ -102,19 +102,19 @@ export function readClaim(lease: Lease): RecordedClaim | undefined {
 
 const UNFINISHED = ['claimed', 'open', 'begun'] as const;
 
-/** The annotation of work that `by` claims. */
+/** The value of the annotation for a fire that `by` claims. */
 export function writeClaim(at: number, by: string, state: ClaimState): string {
   return `${new Date(at).toISOString()} ${state} by ${by}`;
 }
 
-/** The record of a holder that begins the work which it has claimed. */
+/** The record of a holder that begins the work of its claimed fire. */
 export function beginClaim(lease: StoredLease): StoredLease {
   return changeClaim(lease, 'begun', ['claimed']);
 }
 
-/** The record as its holder leaves it: with what became of the work that this very holder has claimed. */
+/** The record with the end of the fire that its present holder has claimed. */
 export function endClaim(lease: StoredLease, end: ClaimEnd): StoredLease {
-  // What the record does not say to have begun can't begin any more, whatever was sent.
+  // If the record does not say `begun` by now, the work can't begin any more.
   return end === 'begun'
     ? changeClaim(lease, 'open', ['claimed'])
     : changeClaim(lease, end, ['claimed', 'begun']);

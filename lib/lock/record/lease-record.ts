@@ -1,7 +1,6 @@
 /**
- * The rules of the Lease record (R2, R3, R4, R6, R7, R10): how it is read, and what is written into
- * it. Pure functions; R1, the compare-and-swap, is that they keep the uid and the resourceVersion of
- * the record that they were given.
+ * The rules of the Lease record (R2, R3, R4, R6, R7, R10) as pure functions that read a record and make
+ * the next one. For R1, the compare-and-swap, they keep the uid and the resourceVersion of the record.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -17,42 +16,42 @@ import { CLAIM, writeClaim } from './fire-claim.js';
 import type { Clock } from '../clock.js';
 
 /**
- * The true time of acquisition, since acquireTime moves with every renewal (R3), and by whom: a peer
- * that takes the lock over leaves it standing, and then it tells nothing.
+ * The true time of acquisition, since acquireTime moves with every renewal (R3), and the holder. A peer
+ * that takes the lock over keeps the annotation, which then is not valid for the new holder.
  */
 export const ACQUIRED_AT = 'nestjs-k8s-lock/acquired-at';
-/** The lock's name as its user wrote it; that it is there tells that the Lease is a lock of this package. */
+/** The lock name as given by the user; its presence marks the Lease as a lock of this package. */
 export const LOCK_NAME = 'nestjs-k8s-lock/name';
-/** Whose work has ended, while the record stays taken for the rest of `minHold`. */
+/** The holder whose work has ended, while the record stays taken for the rest of `minHold`. */
 const PARKED_BY = 'nestjs-k8s-lock/parked-by';
-/** When that is over; for others the record stays taken in whole seconds. */
+/** The exact end of `minHold`; for other processes the record stays taken in whole seconds. */
 const PARKED_UNTIL = 'nestjs-k8s-lock/parked-until';
-/** The last holder identity that was not given up by itself: by force, or for a call that nobody waits for any more. */
+/** Identity of the last holder that was evicted (forceRelease, or an abandoned acquire). */
 export const EVICTED = 'nestjs-k8s-lock/withdrawn';
-/** On the Leases that this package created. */
+/** The label of Leases that this package created. */
 const MANAGED_BY = ['app.kubernetes.io/managed-by', 'nestjs-k8s-lock'] as const;
 
-/** leaseDurationSeconds of a lease that does not expire (R2): the greatest int32. */
+/** leaseDurationSeconds of a lease that does not expire (R2): the largest int32. */
 const INFINITE_SECONDS = 2_147_483_647;
-/** Characters of a name or an identity in an annotation. */
+/** The longest name or identity in an annotation, in characters. */
 const LONGEST_IN_ANNOTATION = 1_024;
 const GREATEST_TRANSITIONS = 2_147_483_647;
 
-/** What a record says, before any question of time. */
+/** The holder of a record, regardless of time. */
 export type HolderState =
   | { readonly held: false }
   | {
       readonly held: true;
       readonly holder: string;
-      /** Milliseconds after which the unchanged record counts as expired; undefined = never. */
+      /** Milliseconds after which an unchanged record has expired; undefined = never. */
       readonly duration: number | undefined;
     };
 
 const FREE: HolderState = { held: false };
 
 /**
- * R4: a holder that is absent or "" means free; a holder without a (sensible) duration holds until
- * it releases.
+ * R4: a record is free if its holder is absent or "". A holder without a valid duration holds the lock until
+ * it releases it.
  */
 export function readHolder(lease: Lease): HolderState {
   const spec = lease.spec ?? {};
@@ -79,7 +78,7 @@ export function isCoordinated(lease: Lease): boolean {
   return strategy !== undefined && strategy !== null && strategy !== '';
 }
 
-/** R10: throws when coordinated leader election owns the Lease. */
+/** R10: throws if coordinated leader election owns the Lease. */
 export function refuseCoordinated(
   lock: LockReference,
   lease: StoredLease | null | undefined,
@@ -87,12 +86,12 @@ export function refuseCoordinated(
   if (lease && isCoordinated(lease)) {
     throw new LockBackendError(lock, 'lease-refused', {
       message:
-        'the Lease belongs to coordinated leader election (spec.strategy is set), which gives it to whom it chooses. Use another lock name.',
+        'the Lease belongs to coordinated leader election (spec.strategy is set). Use another lock name.',
     });
   }
 }
 
-/** R5: what must stay the same for a holder to count as silent. Metadata is not in it. */
+/** R5: the fields that must stay unchanged for a lease to expire. Metadata is not among them. */
 export function fingerprint(lease: Lease): string {
   const spec = lease.spec ?? {};
   return JSON.stringify([
@@ -105,8 +104,8 @@ export function fingerprint(lease: Lease): string {
 }
 
 /**
- * Whether the answer to a write shows what was written, in all that holders build on. A webhook may add to
- * the rest; a cache, or a proxy, may answer with a record of before.
+ * Whether the answer to a write has the written values in all fields on which holders rely. A webhook may
+ * change other fields; a cache or a proxy may answer with an older record.
  */
 export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
   const { uid, resourceVersion } = sent.metadata;
@@ -120,7 +119,7 @@ export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
   );
 }
 
-/** R7: `<clientId>_<nonce>`, unique to the acquisition. */
+/** R7: `<clientId>_<nonce>`, unique per acquisition. */
 export function newHolderIdentity(clientId: string): string {
   return `${clientId}_${randomUUID()}`;
 }
@@ -133,24 +132,24 @@ export function isHeldBy(
   return lease?.spec?.holderIdentity === identity;
 }
 
-/** Grows with each acquisition of a lock, also when its Lease was deleted in between. */
+/** Increases with each acquisition of a lock, even if its Lease was deleted in between. */
 export function fencingTokenOf(acquired: StoredLease): bigint {
   return BigInt(acquired.metadata.resourceVersion);
 }
 
-/** What a holder writes. */
+/** The values that a new holder writes. */
 export interface NewHolder {
   /** See {@link newHolderIdentity}. */
   readonly identity: string;
-  /** Infinity: until it is released. */
+  /** Infinity: until release. */
   readonly leaseDuration: number;
-  /** The lock's name as its user wrote it. */
+  /** The lock name as given by the user. */
   readonly lockName: string;
-  /** The instant of the planned work that is claimed with the lock. */
+  /** The planned time of the fire that is claimed with the lock. */
   readonly claimed?: number;
 }
 
-/** R2, R3: the record with `newHolder` as its holder, taken over from whoever held it. */
+/** R2, R3: the record with `newHolder` in the place of its holder, if any. */
 export function take(
   lease: StoredLease,
   newHolder: NewHolder,
@@ -220,7 +219,7 @@ export function createFree(key: LeaseKey): Lease {
   };
 }
 
-/** R3: the record with its times moved: the holder is alive. */
+/** R3: the record with its times moved. */
 export function renew(
   lease: StoredLease,
   leaseDuration: number,
@@ -238,7 +237,7 @@ export function renew(
   };
 }
 
-/** The record of a holder whose work has ended, to stay taken for another `rest` milliseconds. */
+/** The record of a holder whose work has ended, which stays taken for another `rest` milliseconds. */
 export function retain(
   lease: StoredLease,
   rest: number,
@@ -260,8 +259,8 @@ export function retain(
 }
 
 /**
- * Until when the record stays taken although the work of its holder has ended well, in milliseconds
- * since the epoch by the clock of that one; undefined = the work goes on, or was cut short.
+ * The time until which the record stays taken although the work of its holder has ended, in milliseconds
+ * since the epoch by the holder's clock; undefined = the work is running, or was interrupted.
  */
 export function retainedUntil(lease: Lease): number | undefined {
   const { [PARKED_BY]: by, [PARKED_UNTIL]: until = '' } =
@@ -293,12 +292,12 @@ export function release(lease: StoredLease): StoredLease {
   };
 }
 
-/** R6: the record without the holder that it names, which does not release it itself. */
+/** R6: the record without its holder, which did not release it itself. */
 export function evict(lease: StoredLease): StoredLease {
   return release(invalidate(lease, withdrawalOf(lease.spec?.holderIdentity)));
 }
 
-/** Whether the record is free because somebody else has taken it from this holder. */
+/** Whether the record is free because this holder was evicted. */
 export function wasEvicted(lease: Lease, holder: string): boolean {
   return (
     !readHolder(lease).held &&
@@ -306,12 +305,12 @@ export function wasEvicted(lease: Lease, holder: string): boolean {
   );
 }
 
-/** An identity of a foreign holder may be longer than all annotations together may be. */
+/** The identity is cut, since that of a foreign holder may exceed the limit of annotations. */
 function withdrawalOf(holder: string | null = ''): string {
   return holder?.slice(0, LONGEST_IN_ANNOTATION) ?? '';
 }
 
-/** The record with nothing changed but its resourceVersion: writes based on the old one will fail. */
+/** A change that only moves the resourceVersion, so that writes based on the old one fail. */
 export function invalidate(lease: StoredLease, nonce: string): StoredLease {
   return {
     ...lease,
@@ -322,14 +321,14 @@ export function invalidate(lease: StoredLease, nonce: string): StoredLease {
   };
 }
 
-/** The true time of acquisition by the present holder, if that is one of this package. */
+/** The true time of acquisition by the present holder, if it is of this package. */
 export function acquiredAt(lease: Lease): string | undefined {
   const [time, holder] =
     lease.metadata.annotations?.[ACQUIRED_AT]?.split(' by ') ?? [];
   return holder === lease.spec?.holderIdentity ? time : undefined;
 }
 
-/** Whether this package has created the Lease, or has ever held it. */
+/** Whether this package created the Lease or ever held it. */
 export function isLock(lease: Lease): boolean {
   const { annotations, labels } = lease.metadata;
   return (
@@ -339,19 +338,19 @@ export function isLock(lease: Lease): boolean {
   );
 }
 
-/** Whether a Lease that is deleted stays until somebody else has done something. */
+/** Whether finalizers would keep the Lease after a deletion. */
 export function hasFinalizers({ metadata }: Lease): boolean {
   const { finalizers } = metadata;
   return Array.isArray(finalizers) && finalizers.length > 0;
 }
 
-/** Whether the Lease was deleted, and is gone as soon as the last of its finalizers is. */
+/** Whether the Lease was deleted, and is kept only by its finalizers. */
 export function isTerminating({ metadata }: Lease): boolean {
   const { deletionTimestamp } = metadata;
   return deletionTimestamp !== undefined && deletionTimestamp !== null;
 }
 
-/** Throws, until it is gone, when the Lease was deleted: it would take a lock with it that is held on it. */
+/** Throws if the Lease is terminating: a lock held on it would be lost when the last finalizer is removed. */
 export function refuseTerminating(
   { namespace, leaseName }: LockReference,
   lease: StoredLease | undefined,
@@ -359,12 +358,12 @@ export function refuseTerminating(
   if (lease && isTerminating(lease)) {
     throw new LeaseStoreError(
       'conflict',
-      `Lease ${namespace}/${leaseName} was deleted, and stays until its finalizers are removed: it can't be held. See who has put them there (metadata.finalizers).`,
+      `Lease ${namespace}/${leaseName} was deleted, but its finalizers keep it, so the lock can't be held. Find out who set them (metadata.finalizers), and remove them.`,
     );
   }
 }
 
-/** Throws when there is no Lease, and none may be created. */
+/** Throws if there is no Lease and none may be created. */
 export function refuseMissing(
   lock: LockReference,
   lease: StoredLease | null | undefined,
@@ -385,7 +384,7 @@ export function microTime(microseconds: number): string {
   return `${new Date(milliseconds).toISOString().slice(0, -1)}${rest}Z`;
 }
 
-/** A time that differs from the last one, even when the wall clock stands still: a renewal shows. */
+/** A time that differs from the last one, even if the wall clock has not moved, so that a renewal is visible. */
 function freshMicroTime(last: string | null | undefined, clock: Clock): string {
   const now = clock.wallMicroseconds();
   const time = microTime(now);
@@ -423,7 +422,7 @@ function transitionsOf(spec: LeaseSpec): number {
   return typeof spec.leaseTransitions === 'number' ? spec.leaseTransitions : 0;
 }
 
-/** The counter is an int32, and a peer that adds 1 to its greatest value could never write again. */
+/** The next leaseTransitions. It wraps, since a peer that adds 1 to the largest int32 could never write again. */
 function nextTransitions(transitions: number): number {
   return transitions >= GREATEST_TRANSITIONS - 1 ? 0 : transitions + 1;
 }

@@ -15,7 +15,7 @@ export interface FreeLockState extends LockReference {
 /** The record names a holder. Only watching the record shows whether that holder is alive. */
 export interface HeldLockState extends LockReference {
   state: 'held';
-  /** The holder identity, as it stands in the record. */
+  /** The holder identity in the record. */
   holder: string;
   /** When it was acquired, by the holder's clock; undefined if the record does not say. */
   since?: Date;
@@ -60,7 +60,7 @@ export function describeLock(
   };
 }
 
-/** When the present holder acquired the lock, by that one's clock, if the record tells. */
+/** When the present holder acquired the lock, by the holder's clock, if the record says so. */
 export function heldSince(
   lease: StoredLease | null | undefined,
 ): Date | undefined {
@@ -69,7 +69,7 @@ export function heldSince(
     : undefined;
 }
 
-/** Undefined for anything that is not a time: the record may have been written by anybody. */
+/** Undefined if the value is not a time, since any client may write the record. */
 function toDate(value: string | number | null | undefined): Date | undefined {
   const date = new Date(value ?? Number.NaN);
   return Number.isNaN(date.getTime()) ? undefined : date;

@@ -1,4 +1,4 @@
-/** R5: what this process has seen of one record, since when, and what follows from it. */
+/** R5: the last observed state of one record, since when it is unchanged, and whether the lock may be taken. */
 import type { StoredLease } from '../../kube/lease-store.js';
 import {
   endClaim,
@@ -16,26 +16,25 @@ import {
   type HolderState,
 } from './lease-record.js';
 
-/** What a record comes to, at a moment. */
+/** The judgement of a record at a moment. */
 export type Verdict = {
   /**
-   * Monotonic time after which the present spec was written, by a holder that was alive then; -Infinity
-   * = unknown. A watch may be late, and does not tell: it is when that look was sent which found it
-   * not yet written.
+   * Earliest time at which the current spec can have been written (monotonic), or -Infinity. Set from the
+   * previous read, not from watch events, which may be delayed.
    */
   readonly aliveAt: number;
 } & (
   | {
-      /** Nobody holds it: no holder or one that is known to have ended, or (`expired`) a silent one. */
+      /** The record has no holder, or its holder is known to have ended, or its lease has expired (`expired`). */
       readonly takeable: true;
       readonly expired: boolean;
     }
   | {
       readonly takeable: false;
       readonly holder: string;
-      /** Monotonic time at which it counts as expired if it does not change; undefined = never. */
+      /** Monotonic time at which the record expires if it does not change; undefined = never. */
       readonly expiresAt: number | undefined;
-      /** Whether its last write was seen, as it happened or within the duration after the record before. */
+      /** Whether the last write was observed live, or within the lease duration after the previous observation. */
       readonly wasSeenAlive: boolean;
       /** See {@link retainedUntil}. */
       readonly parkedUntil: number | undefined;
@@ -43,32 +42,32 @@ export type Verdict = {
 );
 
 /**
- * A record expires once its spec has been watched unchanged for its duration on this process's own
- * monotonic clock, counted from the moment at which the answer that showed it had ARRIVED: later
- * than the holder sent it, so that the count never runs ahead of the holder's own deadline. That it
- * is still unchanged is proved by the compare-and-swap of the write that follows.
+ * A record expires once its spec has been observed unchanged for its duration on this process's own
+ * monotonic clock. The time counts from the ARRIVAL of the answer that first showed the spec, which is
+ * later than the holder's write was sent, so that a lease never expires before the holder's own deadline.
+ * The compare-and-swap of the following write proves that the record is still unchanged.
  */
 export class ObservedLease {
-  /** The record as last seen; null = seen to be absent; undefined = never looked. */
+  /** The record as last observed; null = absent; undefined = never read. */
   lease: StoredLease | null | undefined;
   private holderState: HolderState = { held: false };
   private print = '';
-  /** The greatest resourceVersion seen. What a watch says too late is old news, also after a deletion. */
+  /** The largest observed resourceVersion. Older watch events are ignored, also after a deletion. */
   newest = 0n;
   private since = 0;
   private lastLook = -Infinity;
-  /** When the last look was sent that has shown the record as it is known. */
+  /** The time at which the last read was sent that returned the present state. */
   private askedAt = -Infinity;
   private aliveAt = -Infinity;
   private wasSeenAlive = false;
-  /** The holders that this process knows to have ended, its own from before, and what of their claims. */
+  /** Earlier holders of this process that have ended, with the end of their fire claims. */
   private readonly ended = new Map<string, ClaimEnd>();
 
   constructor(private readonly clock: Clock) {}
 
   /**
-   * Takes in a record and returns true; one that is older than what is known is ignored. `live` = a
-   * watch reported the change as it happened; `askedAt` = it is the answer to a look, sent then.
+   * Records an observation and returns true; an older record is ignored. `live` = a watch reported the
+   * change as it happened; `askedAt` = the record is the answer to a read that was sent at this time.
    */
   see(
     lease: StoredLease,
@@ -81,7 +80,7 @@ export class ObservedLease {
     this.newest = version;
     const now = this.clock.now();
     const print = fingerprint(lease);
-    // Another uid is another record: nothing that was known of the old one holds for it.
+    // A record with another uid is a new one, to which no earlier observation applies.
     const sameObject = this.lease?.metadata.uid === lease.metadata.uid;
     if (!sameObject || print !== this.print) {
       const standing = readHolder(lease);
@@ -93,7 +92,7 @@ export class ObservedLease {
         this.holderState.held && wasEvicted(lease, this.holderState.holder);
       this.aliveAt = isTakenAway ? -Infinity : this.askedAt;
       if (standing.held && !this.ended.has(standing.holder)) {
-        this.ended.clear(); // who held it before can't come back
+        this.ended.clear(); // an earlier holder can't come back
       }
       this.holderState = standing;
       this.print = print;
@@ -105,7 +104,7 @@ export class ObservedLease {
     return true;
   }
 
-  /** What was known counts for nothing any more. */
+  /** Discards all observations. */
   forget(): void {
     this.lease = undefined;
     this.newest = 0n;
@@ -116,7 +115,7 @@ export class ObservedLease {
     this.wasSeenAlive = false;
   }
 
-  /** Takes in that there is no record. */
+  /** Records that the Lease does not exist. */
   seeAbsent({ askedAt = this.askedAt } = {}): void {
     this.lease = null;
     this.holderState = { held: false };
@@ -128,20 +127,20 @@ export class ObservedLease {
   }
 
   /**
-   * A holder of this process has ended: its record is free to be taken over, even before its release
-   * has got through.
+   * Marks a holder of this process as ended: its record may be taken over even before its release is
+   * written.
    */
   markReleased(identity: string, claim: ClaimEnd): void {
     this.ended.set(identity, claim);
   }
 
-  /** The record, with what is known of the claim of a holder whose release has not got through yet. */
+  /** The record including the fire claim's end of an ended holder whose release is not written yet. */
   get effectiveLease(): StoredLease | null | undefined {
     const end = this.ended.get(this.lease?.spec?.holderIdentity ?? '');
     return this.lease && end ? endClaim(this.lease, end) : this.lease;
   }
 
-  /** What the record means now for a claim. */
+  /** Judges a fire claim against the present record. */
   judgeClaim(claim: FireClaim): ClaimVerdict {
     const verdict = this.judge();
     const holder = verdict.takeable ? undefined : verdict.holder;
@@ -179,7 +178,7 @@ export class ObservedLease {
   }
 }
 
-/** resourceVersions are comparable: documented as of Kubernetes 1.35, and never was otherwise. */
+/** resourceVersions are comparable: documented as of Kubernetes 1.35, and true before. */
 export function versionOf(lease: StoredLease): bigint {
   return BigInt(lease.metadata.resourceVersion);
 }
