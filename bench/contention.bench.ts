@@ -1,4 +1,4 @@
-/** 32 who want one lock all the time: how often they get it, what it costs, and whether it is fair. */
+/** 32 callers contend for one lock without pause: throughput, requests per lock, and fairness. */
 import { expect, it } from 'vitest';
 import { describeOnEachServer } from '../test/api-servers.js';
 import { TestProcess } from '../verification/processes/test-process.js';

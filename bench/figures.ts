@@ -1,4 +1,4 @@
-/** What a benchmark finds out, how it is computed from samples, and what is required of it. */
+/** The figures of a benchmark: computed from samples, and compared with required limits. */
 import type { TestContext } from 'vitest';
 
 export interface Figure {

@@ -1,4 +1,4 @@
-/** A process full of callers who all want the same lock, all the time. */
+/** A process whose callers contend for one lock without pause. */
 import type { LockService } from 'nestjs-k8s-lock';
 import { answer } from '../../verification/processes/programs/calls.js';
 import { openLocks } from '../../verification/processes/programs/locks.js';

@@ -1,4 +1,4 @@
-/** How a process takes samples of what it measures, and of the baseline for it. */
+/** Takes samples of a measurement and of its baseline in turns. */
 import { monotonic } from '../../verification/processes/programs/calls.js';
 
 /** Of what is measured and of its baseline, in milliseconds. */

@@ -1,4 +1,4 @@
-/** What a process can measure of a decorated method: what its lock costs beside the requests that it makes. */
+/** Measures a decorated method: the cost of its lock beyond its requests. */
 import { KubeConfig } from '@kubernetes/client-node';
 import { Injectable } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

@@ -1,4 +1,4 @@
-/** What `nestjs-k8s-lock/health` exports: health checks of locks, for @nestjs/terminus. */
+/** The exports of `nestjs-k8s-lock/health`: health checks of locks for @nestjs/terminus. */
 export {
   LockHealthIndicator,
   type LockHealth,

@@ -8,7 +8,7 @@ import { MOST_REQUESTS } from './request-queue.js';
 /** Certificates, keys and other TLS options that client-node sets in the options of a request. */
 export type TlsMaterial = Record<string, unknown>;
 
-/** Where connections go. */
+/** The target of connections. */
 export interface Endpoint {
   /** Scheme, host and port. */
   readonly origin: string;

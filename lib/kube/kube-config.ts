@@ -4,7 +4,7 @@ import type { KubeConfigLike } from '../k8s-lock.options.js';
 import { isError } from '../lock.errors.js';
 import { codeOf } from './http-request.js';
 
-/** How to find the configuration. */
+/** The sources of the configuration. */
 export interface KubeConfigSource {
   /** The configuration; if absent, it is searched for. */
   readonly kubeConfig?: KubeConfigLike;

@@ -21,15 +21,15 @@ export interface FireOptions {
    */
   oncePerFire?: boolean;
   /**
-   * What becomes of a fire whose run did not end (its pod died, lost the lock or was stopped): `'leave'`
+   * How to treat a fire whose run did not end (its pod died, lost the lock or was stopped): `'leave'`
    * it, or `'retry'` it in another pod. Needs `oncePerFire`.
    *
    * @defaultValue `'leave'`
    */
   onFailure?: OnFailure;
   /**
-   * When the application starts, run the latest fire if no pod ran it. Earlier fires are not made up
-   * for. For `@Cron` with a fixed lock name; needs `oncePerFire`.
+   * When the application starts, run the latest fire if no pod ran it. Earlier fires are not
+   * run. For `@Cron` with a fixed lock name; needs `oncePerFire`.
    *
    * @defaultValue `false`
    */
@@ -45,7 +45,7 @@ const RULES: Record<keyof FireOptions, Rule> = {
   catchUp: BOOLEAN,
 };
 
-/** What is wrong with each of them by itself. */
+/** The faults of each option by itself. */
 export function findFireOptionFaults(options: FireOptions): string[] {
   return findFaults(options, RULES);
 }

@@ -1,4 +1,4 @@
-/** What `nestjs-k8s-lock/testing` exports: the embedded Lease API server and its switches. */
+/** The exports of `nestjs-k8s-lock/testing`: the embedded Lease API server and its fault injection. */
 export type { Access } from './access.js';
 export type {
   Fault,

@@ -1,4 +1,4 @@
-/** What a watch from a version that the API server no longer knows comes to. */
+/** The tests of a watch from a resourceVersion that has expired, for each API server. */
 import { failure, HELD, type Json, type RawApi } from './raw-api.js';
 
 /** Two versions of a Lease, the first of which the history is to forget. */

@@ -107,7 +107,7 @@ describeOnServer('Access', (server) => {
     );
   });
 
-  it('is allowed to who may do everything', async () => {
+  it('is allowed for a user with all rights', async () => {
     const { code, body } = await askToUpdate(leases.api, server);
     expect(code).toBe(201);
     expect(body).toMatchObject({
@@ -117,7 +117,7 @@ describeOnServer('Access', (server) => {
     });
   });
 
-  it('is denied to who may do nothing', async (context) => {
+  it('is denied for a user without rights', async (context) => {
     const config = server.restrictedKubeConfigYaml;
     context.skip(config === undefined, 'this cluster has no such user');
     const restricted = new RawApi(config ?? '');

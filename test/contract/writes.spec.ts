@@ -1,4 +1,4 @@
-/** How Leases are created, replaced and deleted, and by whom not. */
+/** How Leases are created, replaced and deleted, and which requests are refused. */
 import { expect, it } from 'vitest';
 import { describeOnServer } from '../api-servers.js';
 import {
@@ -128,7 +128,7 @@ describeOnServer('Creating a Lease', (server) => {
 describeOnServer('Replacing a Lease', (server) => {
   const leases = new RawLeases(server);
 
-  it('is allowed to who knows its version', async () => {
+  it('is allowed with its present version', async () => {
     const created = await leases.create('cas');
     const { code, body } = await leases.put('cas', renewed(created));
     expect(code).toBe(200);
@@ -137,7 +137,7 @@ describeOnServer('Replacing a Lease', (server) => {
     expect(versionOf(body)).toBeGreaterThan(versionOf(created));
   });
 
-  it('is refused to who knows an older version', async () => {
+  it('is refused with an older version', async () => {
     const created = await leases.create('stale');
     const { body: current } = await leases.put('stale', renewed(created));
     const late = { ...created, spec: { ...HELD, holderIdentity: 'late' } };
@@ -426,7 +426,7 @@ describeOnServer('Deleting a Lease that has finalizers', (server) => {
     expect(versionOf(event!['object'])).toBeGreaterThan(versionOf(less));
   });
 
-  it('is no deletion while nobody deletes it, whatever becomes of the finalizers', async () => {
+  it('is not deleted by removing its finalizers alone', async () => {
     const created = await leases.create('stays', { metadata: { finalizers } });
     const { code, body } = await leases.put('stays', keeping(created, []));
     expect(code).toBe(200);

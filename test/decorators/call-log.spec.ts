@@ -135,7 +135,7 @@ const forbidden = (): Promise<LeaseApiServer> =>
   });
 
 describe('a route whose lock fails', () => {
-  it('for a missing right leaves one line with the mend, and its answer has none of it', async () => {
+  it('for a missing right logs one line with the advice, which the answer does not have', async () => {
     await using server = await forbidden();
     const { logger, fixture } = await start(server);
     await using _ = fixture;
@@ -166,7 +166,7 @@ describe('a route whose lock fails', () => {
   });
 });
 
-it('a fault of the configuration is told once, where it is, and not again by what called', async () => {
+it('a configuration fault is logged once, where it is, and not again by its callers', async () => {
   const { logger, fixture, jobs } = await start();
   await using _ = fixture;
   await expect(jobs.nested()).rejects.toThrow(LockConfigurationError);
@@ -249,7 +249,7 @@ describe('a line names the method once, and says truly whether it ran', () => {
   });
 });
 
-it('a failure that comes again is told once, and at the end how often it came', async () => {
+it('a repeated failure is logged once, and with its count at the end', async () => {
   await using server = await forbidden();
   const { logger, fixture, jobs } = await start(server);
   await using _ = fixture;
@@ -266,7 +266,7 @@ it('a failure that comes again is told once, and at the end how often it came', 
 });
 
 describe('at debug', () => {
-  it('tells who acquired which lock, and what became of the call', async () => {
+  it('names the caller, the lock and the outcome', async () => {
     const { logger, fixture, jobs } = await start();
     await using _ = fixture;
     await jobs.import();
@@ -286,7 +286,7 @@ describe('at debug', () => {
     expect(logger.at('error')).toEqual([]);
   });
 
-  it('tells why a call did not run, and who has the lock', async () => {
+  it('says why a call did not run, and who holds the lock', async () => {
     const { logger, fixture, jobs } = await start();
     await using _ = fixture;
     const FOREVER = { leaseDuration: 'infinite' } as const;

@@ -1,4 +1,4 @@
-/** Once per fire holds whatever stands between the scheduler and the lock: other people's decorators, other providers, super, and jobs that the application adds itself. */
+/** oncePerFire works with other decorators between the scheduler and the lock, with other providers, with super, and with jobs that the application adds. */
 import { Inject, Injectable, Logger, Module, type Type } from '@nestjs/common';
 import { Cron, Interval, Timeout } from '@nestjs/schedule';
 import { createRequire } from 'node:module';
@@ -130,7 +130,7 @@ describe.each(Object.entries(WRAPS))('a decorator that %s', (_, wrap) => {
   );
 });
 
-it('a decorator that hands the call on to a queue is told of', async () => {
+it('a decorator that passes the call on to a queue is warned of', async () => {
   const calls: (() => unknown)[] = [];
   // It was started before, and so goes on in a context of its own.
   const queue = setInterval(() => calls.shift()?.(), 5);
@@ -310,7 +310,7 @@ describe('a locked method that a scheduled one calls', () => {
     expect(warn).not.toHaveBeenCalled();
   });
 
-  it('by hand, or after the call of the scheduler has ended, runs and is told of once', async () => {
+  it('by hand, or after the call of the scheduler has ended, runs and is warned of once', async () => {
     using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
     await using pod = await CronPod.start(server, Jobs, Mailer);
     await pod.get(Mailer).send();
@@ -402,7 +402,7 @@ async function fireAdded(
 }
 
 describe('a job that the application adds for a method under @Cron', () => {
-  it('runs in each pod, and is told of once, while the own fire is run once', async () => {
+  it('runs in each pod, and is warned of once, while the fire of its own schedule is run once', async () => {
     class Jobs {
       @Cron(YEARLY, { ...UTC, name: 'job' })
       @WithLeaseLock('lock')
@@ -536,7 +536,7 @@ describe('a job with waitForCompletion', () => {
 });
 
 describe('a tick belongs to its job', () => {
-  it('and is none of another scheduled method that it calls', async () => {
+  it('and is not the fire of another scheduled method that it calls', async () => {
     class Jobs {
       @Cron(YEARLY, { ...UTC, name: 'job' })
       @WithLeaseLock('lock')

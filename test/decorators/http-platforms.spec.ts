@@ -1,4 +1,4 @@
-/** What locks and HTTP have to do with each other, on each platform of Nest: clients that go away, skipped routes, and Retry-After. */
+/** Locks on routes, on each platform of Nest: clients that go away, skipped routes, and Retry-After. */
 import type { EventEmitter } from 'node:events';
 import {
   Body,

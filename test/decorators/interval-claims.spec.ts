@@ -1,4 +1,4 @@
-/** The fires of an interval that is no whole number of milliseconds are found claimed. */
+/** The fires of an interval with a fraction of a millisecond can be claimed. */
 import { expect, it } from 'vitest';
 import { fireAt, planOfInterval } from '../../lib/schedule/planned-fires.js';
 import {

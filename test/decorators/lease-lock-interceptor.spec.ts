@@ -375,7 +375,7 @@ describe('for the whole application', () => {
 });
 
 describe('at startup', () => {
-  it('what is wrong is told, all of it, with the places where it is', async () => {
+  it('all faults are reported, with their places', async () => {
     const shared = LeaseLockInterceptor('shared', { renewInterval: 60_000 });
     @Controller('wrong')
     @UseInterceptors(make(7))

@@ -1,4 +1,4 @@
-/** What callers of message handlers, gateways, resolvers and routes learn of a lock, and what they do not. */
+/** The lock errors that callers of message handlers, gateways, resolvers and routes get, and the details that stay hidden. */
 import { Controller, Get, type ArgumentsHost } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';

@@ -1,4 +1,4 @@
-/** What the errors are beside their messages: when to come again, and how they look in a log. */
+/** The errors: their retryAfter, and how they are printed in a log. */
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import {

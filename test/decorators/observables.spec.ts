@@ -236,7 +236,7 @@ describe('an Observable that nobody subscribes to', () => {
     expect(await lastValueFrom(opened)).toBe(true);
   });
 
-  it("completes for a late subscriber who is skipped, and errors for one under 'throw'", async () => {
+  it("completes for a late subscriber that is skipped, and errors for one under 'throw'", async () => {
     const skipped = await feed.openOrSkip(of(1));
     const refused = await feed.openOrThrow(of(1));
     await using skipHeld = await fixture.others.acquire('feed-skip', LIVELY);

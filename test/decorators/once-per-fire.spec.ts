@@ -1,4 +1,4 @@
-/** Under @Cron each planned fire is run once in the cluster; calls by hand are for no fire; and what became of each call is told. */
+/** Under @Cron each planned fire runs once in the cluster, calls by hand claim no fire, and the outcome of each call is reported. */
 import { Injectable } from '@nestjs/common';
 import { Cron, Interval } from '@nestjs/schedule';
 import { createRequire } from 'node:module';
@@ -203,7 +203,7 @@ describe('a planned fire', () => {
     expect((await pods.two.tick('failing')).type).toBe('skipped');
   });
 
-  it('is skipped as held by a lock that somebody else has for other work', async () => {
+  it('is skipped with reason held if another call holds the lock for other work', async () => {
     await using pods = await startTwo();
     const lock = await pods.one.locks.acquire('report', {
       renewInterval: 20,

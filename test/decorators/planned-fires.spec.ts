@@ -1,4 +1,4 @@
-/** The planned fire of a call is the one that `cron` itself has planned: in every time zone, over changes of the clocks, early and late. */
+/** The planned fire of a call is the one that `cron` itself has planned: in every time zone, across DST changes, early and late. */
 import { createRequire } from 'node:module';
 import type { CronTime as CronTimeClass } from 'cron';
 import { assert, constantFrom, double, integer, property } from 'fast-check';

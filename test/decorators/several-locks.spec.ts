@@ -1,4 +1,4 @@
-/** Several @WithLeaseLock on one method: taken in one order everywhere, and all or none. */
+/** Several @WithLeaseLock on one method: acquired in one global order, and all or none. */
 import { Injectable, SetMetadata } from '@nestjs/common';
 import {
   Cron,
@@ -281,7 +281,7 @@ describe('several locks on one method', () => {
     expect(namesOf(events, 'released')).toEqual(['b', 'a']);
   });
 
-  it('are told of one by one when the method ends', async () => {
+  it('are reported one by one when the method ends', async () => {
     await transfers.back();
     expect(namesOf(events, 'executed').toSorted()).toEqual(['a', 'b']);
     events.length = 0;
@@ -303,7 +303,7 @@ describe('several locks on one method', () => {
   });
 });
 
-describe('when one of several locks is not to be had', () => {
+describe('when one of several locks can not be acquired', () => {
   it('the call is skipped, and what was taken is given back', async () => {
     expect(await transfers.skips()).toBe('ran');
     events.length = 0;

@@ -28,7 +28,7 @@ describe.each(pages)('$path', (page) => {
   });
 });
 
-it('every example and manifest has a name of its own, by which its test finds it', () => {
+it('every example and manifest has a unique name, by which its test finds it', () => {
   const ids = ['ts', 'yaml'].flatMap((language) =>
     findBlocks(language).map(({ id }) => id),
   );

@@ -266,7 +266,7 @@ describe('a watch goes on', () => {
     store.close();
   });
 
-  it('when nothing comes any more, though the connection stands', async () => {
+  it('when no bytes arrive any more, though the connection stays open', async () => {
     await using scripted = await ScriptedApi.start();
     const { store, seen } = observe(scripted.api, { silence: 500 });
     await scripted.watch(1);

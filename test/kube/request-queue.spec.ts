@@ -1,4 +1,4 @@
-/** Which request is sent next, of the many that want to be: those that keep locks held come first. */
+/** The request queue: which of many requests is sent next; renewals come first. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import type {
@@ -259,7 +259,7 @@ describe('requests beyond those that may be under way', () => {
     expect(requests.names.at(-1)).toBe('patient');
   });
 
-  it('are given up by their signal, and by the end of the store', async () => {
+  it('are aborted by their signal, and by the end of the store', async () => {
     const requests = new Requests();
     requests.fill();
     const abort = new AbortController();

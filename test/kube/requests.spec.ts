@@ -67,7 +67,7 @@ describe('connections', () => {
     await eventually(() => expect(server.connections.open).toBe(0));
   });
 
-  it('are limited, and none of them waits for a watch', async () => {
+  it('are limited, and never wait for a watch', async () => {
     await using api = await StubApi.start((response, { url }) => {
       if (url.searchParams.has('watch')) {
         response.writeHead(200).flushHeaders();
@@ -102,7 +102,7 @@ describe('connections', () => {
     expect(api.received.map(({ connection }) => connection)).toEqual([1, 2]);
   });
 
-  it('that are idle are given up when one of them turns out to be dead', async () => {
+  it('that are idle are closed when one of them turns out to be dead', async () => {
     let dead = false;
     await using api = await StubApi.start((response) => {
       if (!dead) {
@@ -138,7 +138,7 @@ describe('connections', () => {
     );
   });
 
-  it('are given up before the server does, when it says for how long it keeps them', async () => {
+  it('are closed before the server closes them, if it announces its keep-alive timeout', async () => {
     await using api = await StubApi.start((response) =>
       answer(response, 200, leaseNamed('a'), {
         connection: 'keep-alive',

@@ -1,4 +1,4 @@
-/** Signals of others: many calls may wait for one, without a warning, and nothing of ours stays with it. */
+/** Foreign abort signals: many calls may wait for one without a warning, and no listener is left behind. */
 import { getEventListeners } from 'node:events';
 import { Controller, Get, Injectable } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';

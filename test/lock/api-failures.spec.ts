@@ -1,4 +1,4 @@
-/** What the API server and the network do wrong, over HTTP: acquiring goes on as long as it makes sense, holding until the deadline. */
+/** Failures of the API server and the network, over HTTP: an acquire retries while there is time, a holder until its deadline. */
 import { describe, expect, it } from 'vitest';
 import { LockBackendError, LockLostError } from '../../lib/lock.errors.js';
 import type { Fault } from '../../lib/testing/index.js';

@@ -1,4 +1,4 @@
-/** What a call of LockService is given that no compiler has checked: refused in a sentence, before anything is acquired. */
+/** Arguments of LockService that no compiler has checked are refused with a clear message, before anything is acquired. */
 import { from, type Observable } from 'rxjs';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LockConfigurationError, LockService } from '../../lib/index.js';

@@ -1,4 +1,4 @@
-/** Calls that come by the thousand begin a few at a time, so that a process goes on with what it holds. */
+/** A burst of calls begins a few at a time, so that the process keeps renewing its locks. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { CallTurns } from '../../lib/lock/call-turns.js';

@@ -1,4 +1,4 @@
-/** Who waits for a lock may go at any moment, by signal or by waitTimeout: at once, and leaving nothing behind. */
+/** A wait for a lock can be cancelled at any moment, by signal or by waitTimeout: it ends at once and leaves nothing behind. */
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import {
@@ -167,7 +167,7 @@ describe('a waiter that goes', () => {
     await expect(pod.acquire()).resolves.toMatchObject({ isHeld: true });
   });
 
-  it('while it is in the queue: keeps nobody', async () => {
+  it('while it is in the queue: blocks no other call', async () => {
     const { pod, clock } = newWorld();
     const lock = await pod.acquire();
     const abort = new AbortController();
@@ -187,7 +187,7 @@ describe('a waiter that goes', () => {
     expect(clock.pending()).toBe(0);
   });
 
-  it('by waitTimeout in the queue: rejects with who holds the lock', async () => {
+  it('by waitTimeout in the queue: rejects with the holder of the lock', async () => {
     const { pod, clock } = newWorld();
     const lock = await pod.acquire();
     const waiter = outcomeOf(pod.acquire(JOB, { waitTimeout: 3_000 }));
@@ -203,7 +203,7 @@ describe('a waiter that goes', () => {
     });
   });
 
-  it('by waitTimeout while another process holds the lock: rejects with who that is', async () => {
+  it('by waitTimeout while another process holds the lock: rejects with that holder', async () => {
     const { cluster, pod, clock } = newWorld();
     cluster.writeSpec(foreignSpec());
     const waiter = outcomeOf(pod.acquire(JOB, { waitTimeout: 3_000 }));

@@ -1,4 +1,4 @@
-/** Claims: planned work is begun by one holder only, in whatever order processes come, die, lag or lose their answers. */
+/** Fire claims: each fire is begun by one holder only, in whatever order processes come, die, lag or lose answers. */
 import { describe, expect, it } from 'vitest';
 import {
   LockBackendError,
@@ -62,7 +62,7 @@ describe('a claim', () => {
     expect(b.store.requests).toEqual([]);
   });
 
-  it('costs somebody who does not watch one look', async () => {
+  it('costs a process that does not watch one read', async () => {
     const { cluster, a } = await observed();
     await (await fire(a, { minute: 1 })).release();
     const late = cluster.process('late');
@@ -108,7 +108,7 @@ describe('a claim', () => {
     ]);
   });
 
-  it('holds against somebody whose watch is behind', async () => {
+  it('holds against a process whose watch is behind', async () => {
     const { a, b } = await observed();
     b.store.watchesWork = false;
     await (await fire(a, { minute: 1 })).release();
@@ -151,7 +151,7 @@ describe('a claim', () => {
     expect(next.reason).toBeInstanceOf(LockNotAcquiredError);
   });
 
-  it('is found made by somebody else after a wait for the lock', async () => {
+  it('is found to be made by another process after a wait for the lock', async () => {
     const { cluster, a, b, c } = await observed();
     const other = await a.acquire();
     const calls = [b, c].map((pod) =>
@@ -198,7 +198,7 @@ describe('a claim', () => {
     expect(call.state).toBe('resolved');
   });
 
-  it('is withdrawn with a write that nobody wants any more', async () => {
+  it('is undone with a write whose caller has given up', async () => {
     const { cluster, a, b, annotation } = await observed();
     const abort = new AbortController();
     a.store.plan({ answeredAfter: Infinity }, ['update'], 1);
@@ -529,7 +529,7 @@ describe('work that has begun, as the record says', () => {
     expect(annotation()).toMatch(ended('open', 'a'));
   });
 
-  it('is not run again by the same call, be its lock lost', async () => {
+  it('is not run again by the same call, even if its lock is lost', async () => {
     const { cluster, a } = await observed();
     const claim = claimOf({ minute: 1 });
     await fire(a, { minute: 1 }, claim);
@@ -590,7 +590,7 @@ describe('the work of a holder that dies', () => {
     await fire(b, { minute: 2 });
   });
 
-  it('is taken over by one of those who follow it, where it is to be retried', async () => {
+  it('is taken over by one of the followers under onFailure retry', async () => {
     const { a, b, c, annotation, clock } = await observed();
     await fire(a, { minute: 1, retry: true });
     await settled();
@@ -645,7 +645,7 @@ describe('the work of a holder that dies', () => {
     },
   );
 
-  it('stays undone though somebody else has held the lock since, for other work', async () => {
+  it('is still repeated although another call has held the lock since, for other work', async () => {
     const { a, b, c, annotation, clock } = await observed();
     await fire(a, { minute: 1, retry: true });
     await settled();

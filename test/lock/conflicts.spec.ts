@@ -1,4 +1,4 @@
-/** A 409 that does not end must not make a release ask without a pause. */
+/** Endless 409 answers must not make a release retry without pauses. */
 import { expect, it } from 'vitest';
 import { useApi } from './lock-services.js';
 

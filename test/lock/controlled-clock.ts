@@ -1,4 +1,4 @@
-/** A Clock whose time moves only when a test moves it, and whose chance is what the test says. */
+/** A Clock whose time and random numbers a test controls. */
 import type { Clock } from '../../lib/lock/clock.js';
 
 interface Timer {

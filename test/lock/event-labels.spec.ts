@@ -1,4 +1,4 @@
-/** Events say in which method's call they happen, also when something else notices: a watch, a timer, another call. */
+/** Events name the method in whose call they happen, even if a watch, a timer or another call detects them. */
 import { describe, expect, it } from 'vitest';
 import { runInCall } from '../../lib/lock/acquire/request-scope.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
@@ -49,7 +49,7 @@ describe('the label of a call is on', () => {
     );
   });
 
-  it('renewals that were put off by what a watch told', async () => {
+  it('renewals that a watch event delayed', async () => {
     const { cluster, a, clock } = await watched();
     a.store.tellWatches(cluster.lease()!, true); // that it is gone: old news
     await clock.advance(6_000);
@@ -69,7 +69,7 @@ describe('the label of a call is on', () => {
     expect(labelsOf(a, 'released')).toEqual([undefined, 'Jobs.holder']);
   });
 
-  it('the failed release of a lock whose successor has given up', async () => {
+  it('the failed release of a lock whose waiter has given up', async () => {
     const { a, held, abort, clock } = await watched();
     a.store.plan({ breaks: 'unsent' }, ['get', 'update']);
     await held.release();

@@ -1,9 +1,9 @@
-/** Contention between processes: nobody keeps the lock to itself, and nobody comes too late for ever. */
+/** Contention between processes: no process monopolises the lock, and none starves. */
 import { describe, expect, it } from 'vitest';
 import { Cluster, outcomeOf, type LockProcess } from './processes.js';
 
 describe('a process that takes the lock again as soon as it has given it back', () => {
-  it('lets those have it first for whom it has waited before', async () => {
+  it('yields to the processes for which it has waited before', async () => {
     const { cluster, pods } = contenders(2);
     const [first, second] = [pods[0]!, pods[1]!];
     const held = await atOnce(cluster, second.acquire());
@@ -23,7 +23,7 @@ describe('a process that takes the lock again as soon as it has given it back', 
     expect(again.state).toBe('pending');
   });
 
-  it('does not keep those from it whom it never meets', async () => {
+  it('does not starve processes for which it has never waited', async () => {
     const { cluster, pods } = contenders(2);
     const [busy, other] = [pods[0]!, pods[1]!];
     countLocks(busy);
@@ -33,7 +33,7 @@ describe('a process that takes the lock again as soon as it has given it back', 
     expect(waited.state).toBe('resolved');
   });
 
-  it('loses little time when there is nobody else, and sends nothing for it', async () => {
+  it('loses little time without contenders, and sends no requests', async () => {
     const { cluster, pods } = contenders(1);
     const count = countLocks(pods[0]!);
     await cluster.clock.advance(11_000);

@@ -1,4 +1,4 @@
-/** Callers of one process: what those in line learn from the one that speaks to the API server, and what is said of a lock that nobody is known to hold. */
+/** The local queue: what waiters learn from the caller at its head, and the error for a lock without a known holder. */
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
@@ -40,7 +40,7 @@ describe.each(AWAY)('while the API server %s', (_, fate, reason) => {
     return world;
   }
 
-  it('all who wait hear of that, and not of a holder', async () => {
+  it('all waiters get that error, not a holder', async () => {
     const { clock, pod } = away();
     const waiting = Array.from({ length: 3 }, () =>
       outcomeOf(pod.acquire(JOB, { waitTimeout: 800 })),
@@ -52,7 +52,7 @@ describe.each(AWAY)('while the API server %s', (_, fate, reason) => {
     }
   });
 
-  it('all who try hear of that, within a time-out of a request', async () => {
+  it('all calls that try get that error, within requestTimeout', async () => {
     const { clock, pod } = away();
     const trying = Array.from({ length: 3 }, () => outcomeOf(pod.try()));
     const skipping = outcomeOf(pod.skip());
@@ -64,7 +64,7 @@ describe.each(AWAY)('while the API server %s', (_, fate, reason) => {
     expect(pod.eventTypes()).not.toContain('waiting');
   });
 
-  it('who tries behind a call that goes on waiting hears of that', async () => {
+  it('a call that tries behind a waiting call gets that error', async () => {
     const { clock, pod } = away();
     const waiting = outcomeOf(pod.acquire());
     const tried = outcomeOf(pod.try());
@@ -76,7 +76,7 @@ describe.each(AWAY)('while the API server %s', (_, fate, reason) => {
     expect(waiting.state).toBe('pending');
   });
 
-  it('a local holder is told all the same', async () => {
+  it('a local holder is still reported', async () => {
     const { clock, pod } = setUp();
     const lock = await pod.acquire();
     pod.store.plan(fate, ['get', 'create', 'update']);
@@ -87,7 +87,7 @@ describe.each(AWAY)('while the API server %s', (_, fate, reason) => {
     await expect(pod.try()).rejects.toMatchObject({ reason: 'held', holder });
   });
 
-  it('the next call that succeeds makes that old news', async () => {
+  it('the next call that succeeds clears that error', async () => {
     const { clock, cluster, pod } = away();
     await clock.advance(1);
     const failed = outcomeOf(pod.acquire(JOB, { waitTimeout: 100 }));
@@ -118,7 +118,7 @@ describe.each(['try', 'skip'] as const)(
       return { ...world, abort, first, second };
     }
 
-    it('is turned away when that one finds a holder', async () => {
+    it('gives up when the call before it finds a holder', async () => {
       const { clock, cluster, second } = asking(foreignSpec());
       await clock.advance(999);
       expect(second.state).toBe('pending');
@@ -134,7 +134,7 @@ describe.each(['try', 'skip'] as const)(
       });
     });
 
-    it('is turned away as soon as that one has the lock', async () => {
+    it('gives up as soon as the call before it has the lock', async () => {
       const { clock, first, second } = asking({});
       await clock.advance(1_000);
       expect(first.state).toBe('resolved');
@@ -142,7 +142,7 @@ describe.each(['try', 'skip'] as const)(
       expect(second.reason).toMatchObject({ reason: 'held', holder });
     });
 
-    it('gets the lock when that one goes without it', async () => {
+    it('gets the lock when the call before it ends without it', async () => {
       const { abort, clock, cluster, second } = asking({});
       await clock.advance(500);
       abort.abort();
@@ -151,7 +151,7 @@ describe.each(['try', 'skip'] as const)(
       expect(cluster.spec().holderIdentity).toBe(second.value!.holderIdentity);
     });
 
-    it('does not believe what was known before that one has asked', async () => {
+    it('ignores the state known before the call before it has read the record', async () => {
       const { clock, cluster, pod } = setUp();
       cluster.writeSpec({ holderIdentity: 'stranger' });
       await expect(pod.try()).rejects.toMatchObject({ reason: 'held' });
@@ -181,7 +181,7 @@ describe.each(['try', 'skip'] as const)(
 );
 
 describe('a fire behind a call that is asking for the lock', () => {
-  it('is left out as soon as that one has the lock', async () => {
+  it('is skipped as soon as the call before it has the lock', async () => {
     const { clock, pod } = setUp();
     pod.store.plan({ answeredAfter: 1_000 }, 'get', 1);
     const first = outcomeOf(pod.acquire());
@@ -383,7 +383,7 @@ describe('the signal of a caller', () => {
 });
 
 describe('createLease false', () => {
-  it('is not decided by what a watch says: it may be old news', async () => {
+  it('is not decided by a watch event, which may be delayed', async () => {
     const { cluster, clock, pod } = setUp();
     const lease = cluster.writeSpec(foreignSpec());
     const waiting = outcomeOf(pod.acquire(JOB, { createLease: false }));
@@ -421,7 +421,7 @@ describe('a holder that does not renew', () => {
     },
   );
 
-  it('tells of looks that fail, and looks on', async () => {
+  it('reports reads that fail, and retries', async () => {
     const { cluster, clock, pod } = setUp();
     const options = { leaseDuration: 'infinite', autoRenew: false } as const;
     const lock = await pod.acquire(JOB, options);

@@ -1,4 +1,4 @@
-/** A process knows the Leases that it has used lately, so that each costs one request; those in use it never forgets. */
+/** A process caches the Leases that it has used lately, so that an acquire costs one request; those in use are never dropped. */
 import { describe, expect, it, vi } from 'vitest';
 import { LocalLease } from '../../lib/lock/lease/local-lease.js';
 import { Cluster } from './processes.js';

@@ -181,7 +181,7 @@ describe('nesting', () => {
     expect(await later).toBeGreaterThan(token);
   });
 
-  it('acquire() always takes the lock anew: nobody else’s handle is lent', async () => {
+  it('acquire() always acquires the lock anew, and shares no handle', async () => {
     const name = newName();
     const service = await api.service();
     await service.withLock(name, async () => {
@@ -235,7 +235,7 @@ describe('the handle', () => {
 });
 
 describe('inspect, list and forceRelease', () => {
-  it('tell what is free, and who holds what', async () => {
+  it('list free and held locks, with their holders', async () => {
     const service = await api.service({ namespace: 'looked-at' });
     const free = newName();
     await expect(service.inspect(free)).resolves.toMatchObject({
@@ -277,7 +277,7 @@ describe('inspect, list and forceRelease', () => {
     expect(states).toHaveLength(3);
   });
 
-  it('go on listing a Lease of somebody else once it has been a lock', async () => {
+  it('keep listing a foreign Lease once it has been a lock', async () => {
     const service = await api.service({ namespace: 'of-others' });
     const [used, unused] = [newName(), newName()];
     const store = new KubernetesLeaseStore({
@@ -300,7 +300,7 @@ describe('inspect, list and forceRelease', () => {
     expect(await service.list()).toHaveLength(1);
   });
 
-  it('a forced release says who was thrown out, and tells that one', async () => {
+  it('a forced release returns the evicted holder, which learns of it', async () => {
     const name = newName();
     const holder = await api.service({ renewInterval: 20 });
     const lock = await holder.acquire(name);
@@ -316,7 +316,7 @@ describe('inspect, list and forceRelease', () => {
     await expect(admin.acquire(name)).resolves.toMatchObject({ isHeld: true });
   });
 
-  it('a forced release does not hit who came meanwhile', async () => {
+  it('a forced release does not evict a holder that came meanwhile', async () => {
     const name = newName();
     const service = await api.service();
     const victim = await service.acquire(name);

@@ -1,4 +1,4 @@
-/** What is tried again ends, leaves pauses, and is told: no API server, however strange, makes a call go round for ever. */
+/** Retries end, leave pauses, and are reported: no behaviour of an API server makes a call loop for ever. */
 import { describe, expect, it } from 'vitest';
 import { LockBackendError } from '../../lib/lock.errors.js';
 import {
@@ -128,7 +128,7 @@ describe.each(VAIN)('with %s', (_, fateIn, options, reason) => {
     expect(clock.pending()).toBe(0);
   });
 
-  it('a call that waits tells of it, leaves pauses, keeps nobody out, and ends with that reason', async () => {
+  it('a call that waits reports it, pauses between tries, leaves no lock taken, and ends with that reason', async () => {
     const world = setUp();
     const { clock, cluster, pod } = world;
     pod.store.plan(fateIn(world), 'update');
@@ -282,7 +282,7 @@ describe('conflicts without end', () => {
     expect(world.pod.store.verbs()).toBe('get update get');
   });
 
-  it('of a record that does not change are told, with pauses, until the waitTimeout', async () => {
+  it('of a record that does not change are reported, with pauses, until the waitTimeout', async () => {
     const world = setUp();
     const { clock, pod } = world;
     pod.store.plan(refused, 'update');
@@ -310,7 +310,7 @@ describe('conflicts without end', () => {
     expect(transitions).toBeLessThan(12);
   });
 
-  it('of renewals are told from the second on', async () => {
+  it('of renewals are reported from the second on', async () => {
     const world = setUp();
     const lock = await world.pod.acquire();
     world.pod.store.plan(refused, 'update', 4);
@@ -321,7 +321,7 @@ describe('conflicts without end', () => {
     );
   });
 
-  it('of a release are told from the second on', async () => {
+  it('of a release are reported from the second on', async () => {
     const world = setUp();
     const lock = await world.pod.acquire();
     world.pod.store.plan(refused, 'update', 4);
@@ -522,7 +522,7 @@ describe('the API server’s wish to be left alone (Retry-After)', () => {
     expect(acquired.state).toBe('resolved');
   });
 
-  it('lasts a minute at most for a lease that does not expire, be it renewed or released', async () => {
+  it('lasts a minute at most for a lease that does not expire, when renewing or releasing', async () => {
     const { clock, cluster, pod } = setUp();
     const lock = await pod.acquire(JOB, { leaseDuration: 'infinite' });
     pod.store.plan(wishing(86_400_000), 'update', 1);

@@ -1,4 +1,4 @@
-/** The options: the default of each, what is laid over what, and every fault that is told. */
+/** The options: defaults, precedence, and the message of every fault. */
 import { describe, expect, it } from 'vitest';
 import {
   LONGEST_LEASE_DURATION,

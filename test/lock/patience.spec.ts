@@ -1,4 +1,4 @@
-/** Planned work is left out for a holder that is alive, and not for one that may be dead. */
+/** A fire is skipped for a holder that is alive, and not for one that may be dead. */
 import { describe, expect, it } from 'vitest';
 import { LockBackendError } from '../../lib/lock.errors.js';
 import { FireClaimedError } from '../../lib/lock/record/fire-claim.js';
@@ -30,7 +30,7 @@ const wait = (waitTimeout: number) => ({
 });
 
 describe('a fire that meets a holder', () => {
-  it('is run when the lease of that one expires, if it has died', async () => {
+  it('is run when the lease of the holder expires, if it has died', async () => {
     const { a, b, clock } = await held();
     die(a);
     const call = outcomeOf(fire(b, { minute: 1 }));
@@ -41,7 +41,7 @@ describe('a fire that meets a holder', () => {
     expect(b.store.verbs()).toMatch(/update$/);
   });
 
-  it('is run by one of all who found it dead', async () => {
+  it('is run by one of all callers that found the holder dead', async () => {
     const { cluster, a, b, c, clock } = await held();
     die(a);
     const calls = [b, c, cluster.process('late')].map((pod) =>
@@ -61,7 +61,7 @@ describe('a fire that meets a holder', () => {
     ).toBe(true);
   });
 
-  it('is left out as soon as that one renews', async () => {
+  it('is skipped as soon as the holder renews', async () => {
     const { b, lock, clock } = await held();
     const call = outcomeOf(fire(b, { minute: 1 }));
     await clock.advance(2_999);
@@ -73,7 +73,7 @@ describe('a fire that meets a holder', () => {
     });
   });
 
-  it('is left out as soon as that one releases, since it came during a run', async () => {
+  it('is skipped as soon as the holder releases, since it was due during its run', async () => {
     const { cluster, b, lock, clock } = await held();
     const call = outcomeOf(fire(b, { minute: 1 }));
     await clock.advance(10);
@@ -184,7 +184,7 @@ describe('a fire that meets a holder', () => {
     expect(clock.pending()).toBeLessThan(3);
   });
 
-  it('is not left out for a call of its own process that gets nothing', async () => {
+  it('is not skipped for a call of the same process that does not get the lock', async () => {
     const { a, b, clock } = await held();
     die(a);
     b.store.plan({ answeredAfter: 100 }, ['get'], 1);
@@ -234,7 +234,7 @@ describe('a fire that meets a holder', () => {
     expect(first.state).toBe('pending');
   });
 
-  it('is left out for the one before, when that one is late because of it', async () => {
+  it('is skipped for the fire before it, which runs late', async () => {
     const { a, b, clock } = await held();
     die(a);
     const first = outcomeOf(fire(b, { minute: 1 }));
@@ -316,7 +316,7 @@ describe('a fire that waits', () => {
     expect(call.reason).toMatchObject({ reason: 'timeout' });
   });
 
-  it('gives up in time behind a call of its own process', async () => {
+  it('gives up in time behind a call of the same process', async () => {
     const { a, clock } = await held();
     const call = outcomeOf(fire(a, wait(3_000)));
     await clock.advance(3_000);
@@ -344,7 +344,7 @@ describe('a fire that meets the rest of minHold', () => {
     }
   });
 
-  it('is run at once if it was planned for later, by who has watched it', async () => {
+  it('is run at once if it was due after minHold, by a process that has watched the lock', async () => {
     const { b, clock } = await parked();
     await clock.advance(90_000);
     await expect(fire(b, { minute: 1.6 })).resolves.toMatchObject({
@@ -361,7 +361,7 @@ describe('a fire that meets the rest of minHold', () => {
     expect(call.state).toBe('resolved');
   });
 
-  it('is run late by who has not, when all who have are gone', async () => {
+  it('is run late by a process that has not, when those that have are gone', async () => {
     const { cluster, clock } = await parked();
     await clock.advance(40_000);
     const late = cluster.process('late');

@@ -1,4 +1,4 @@
-/** Calls for planned work, a fire a minute, and the processes that make them. */
+/** Calls for fires, one a minute, and the processes that make them. */
 import {
   resolveLockOptions,
   type LockOptions,

@@ -56,7 +56,7 @@ describe('the queue of a process', () => {
     expect(pod.store.openWatches).toBe(1);
   });
 
-  it('sends nothing for those who wait behind a holder of the same process', async () => {
+  it('sends nothing for waiters behind a holder of the same process', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
     await pod.acquire(JOB, { leaseDuration: 'infinite', renewInterval: 1e9 });
@@ -96,7 +96,7 @@ describe('the queue of a process', () => {
     ]);
   });
 
-  it('goes on when a holder loses its lock, before that one has released', async () => {
+  it('goes on when a holder loses its lock, before its release', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
     const lock = await pod.acquire(JOB, { autoRenew: false });
@@ -252,7 +252,7 @@ describe('an observed or waited-for lock that is freed by another process', () =
     expect(gaps).toEqual([8_000, 12_000, 10_000]);
   });
 
-  it('is left to whoever the watch shows as its new holder, without another conflict', async () => {
+  it('is left to the new holder that the watch shows, without another conflict', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
     cluster.writeSpec(foreignSpec());

@@ -1,4 +1,4 @@
-/** R1: every write is a compare-and-swap, so that nothing that somebody else wrote is ever overwritten. */
+/** R1: every write is a compare-and-swap, so that no foreign write is ever overwritten. */
 import { describe, expect, it } from 'vitest';
 import { Cluster, foreignSpec, JOB, keyOf, outcomeOf } from './processes.js';
 import { settled } from './controlled-clock.js';
@@ -61,7 +61,7 @@ describe('R1 every write is a compare-and-swap', () => {
     expect(cluster.holder()).toBe('a');
   });
 
-  it('does not take a lock that somebody took after it was last seen free', async () => {
+  it('does not take a lock that another client took after it was last seen free', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
     await (await pod.acquire()).release();
@@ -76,7 +76,7 @@ describe('R1 every write is a compare-and-swap', () => {
     expect(cluster.spec()).toEqual(foreignSpec());
   });
 
-  it('does not write over a record that it has not judged, whenever it comes to see it', async () => {
+  it('does not write over a record that it has not judged, at whatever moment it arrives', async () => {
     // Between the judgement and the write nothing may be seen: tried at every turn of the microtasks.
     for (let turns = 0; turns < 30; turns++) {
       const cluster = new Cluster();

@@ -1,4 +1,4 @@
-/** R10: what others keep in a Lease survives, and a Lease that coordinated leader election owns is refused. */
+/** R10: unknown fields, labels and annotations survive, and a Lease that coordinated leader election owns is refused. */
 import { describe, expect, it } from 'vitest';
 import type { StoredLease } from '../../lib/kube/lease-store.js';
 import { LockBackendError } from '../../lib/lock.errors.js';
@@ -148,7 +148,7 @@ describe('R10 a Lease of coordinated leader election', () => {
     },
   );
 
-  it('is refused to who waits for a lock that becomes one', async () => {
+  it('is refused to a waiter when the Lease becomes one', async () => {
     const cluster = new Cluster();
     cluster.writeSpec(foreignSpec());
     const pod = cluster.process('pod');

@@ -64,7 +64,7 @@ describe('R3 a renewal', () => {
     }
   });
 
-  it('shows in renewTime even while the wall clock stands still or goes back', async () => {
+  it('changes renewTime even while the wall clock stands still or goes back', async () => {
     const cluster = new Cluster();
     await cluster.process('pod').acquire();
     const seen = [cluster.spec().renewTime];

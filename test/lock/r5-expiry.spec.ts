@@ -1,4 +1,4 @@
-/** R5: a holder counts as dead once its spec was watched unchanged for its duration, on the own clock alone. */
+/** R5: a lease expires once its spec was observed unchanged for its duration, on the observer's own monotonic clock. */
 import { describe, expect, it } from 'vitest';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
 import { Cluster, foreignSpec, outcomeOf } from './processes.js';
@@ -153,7 +153,7 @@ describe('R5 expiry', () => {
     expect(acquired.state).toBe('resolved');
   });
 
-  it('counts on over several tries, none of which waits', async () => {
+  it('keeps counting over several tries that do not wait', async () => {
     const cluster = new Cluster();
     cluster.writeSpec(foreignSpec());
     const pod = cluster.process('pod');

@@ -1,4 +1,4 @@
-/** R6: a release leaves a record that every kind of peer takes for free, and touches nobody else's. */
+/** R6: a release leaves a record that every kind of peer takes for free, and changes no record of another holder. */
 import { describe, expect, it } from 'vitest';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 
@@ -115,7 +115,7 @@ describe('R6 a release after a loss', () => {
     );
   });
 
-  it('touches nothing that became another’s during a cut, without having been told', async () => {
+  it('does not change a record that another holder took during a partition', async () => {
     const { cluster, pod, lock, clock } = await holding();
     pod.store.plan({ breaks: 'unsent' }, ['get', 'update']);
     await clock.advance(20_000);
@@ -180,7 +180,7 @@ describe('R6 a release that fails', () => {
     expect(cluster.holder()).toBeUndefined();
   });
 
-  it('keeps its caller for requestTimeout at most, and then nobody of its own process from the lock', async () => {
+  it('blocks its caller for requestTimeout at most, and afterwards no waiter of the same process', async () => {
     const { cluster, pod, lock, clock } = await holding();
     pod.store.plan({ breaks: 'unsent' }, ['get', 'update']);
     const released = outcomeOf(lock.release());

@@ -1,4 +1,4 @@
-/** R7: each acquisition has an identity of its own, which settles what became of a write without an answer. */
+/** R7: each acquisition has a unique identity, which shows whether a write without an answer was applied. */
 import { describe, expect, it } from 'vitest';
 import { settled } from './controlled-clock.js';
 import type { Fate } from './memory-lease-store.js';
@@ -103,7 +103,7 @@ describe('R7 an acquiring write without an answer', () => {
     expect(cluster.holder()).toBeUndefined();
   });
 
-  it('leaves the lock to whoever was faster, if it did not land', async () => {
+  it('leaves the lock to the faster contender, if it was not applied', async () => {
     const { cluster, pod } = setUp();
     pod.store.plan({ breaks: 'before' }, 'update', 1);
 
@@ -131,7 +131,7 @@ describe('R7 an acquiring write without an answer', () => {
   );
 });
 
-describe('R7 an acquiring write without an answer, which nobody wants any more', () => {
+describe('R7 an acquiring write without an answer, whose caller has given up', () => {
   const gone = new Error('the user went away');
 
   /** Acquires with a write that meets `fate`, and cancels after 1 s. */
@@ -224,7 +224,7 @@ describe('R7 an acquiring write without an answer, which nobody wants any more',
     expect(cluster.holder()).toBeUndefined();
   });
 
-  it('is not withdrawn at the cost of whoever took the lock meanwhile', async () => {
+  it('is not undone at the cost of a holder that took the lock meanwhile', async () => {
     const world = setUp();
     world.pod.store.plan({ appliedAfter: Infinity }, 'update', 1);
     const abort = new AbortController();

@@ -1,4 +1,4 @@
-/** R8: a holder gives its lock up, and says so, before anybody else can have it. */
+/** R8: a holder loses its lock, and its signal aborts, before another process can acquire it. */
 import { describe, expect, it } from 'vitest';
 import { LockLostError } from '../../lib/lock.errors.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
@@ -84,7 +84,7 @@ describe('R8 the deadline', () => {
     expect(pod.store.verbs()).toBe('get create get update');
   });
 
-  it('leaves nothing behind when it passed before the answer and nobody wants the lock any more', async () => {
+  it('leaves nothing behind when it passed before the answer and the call has ended', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
     pod.store.plan({ answeredAfter: 1_500 }, 'create', 1);
@@ -223,7 +223,7 @@ describe('R8 the record is another’s', () => {
     expect(pod.eventTypes()).toBe('acquired lost');
   });
 
-  it('is lost at the next renewal when the record names nobody', async () => {
+  it('is lost at the next renewal when the record has no holder', async () => {
     const { cluster, lock, clock } = await holding();
     cluster.writeSpec({ holderIdentity: '', leaseTransitions: 0 });
     await clock.advance(5_000);
@@ -275,7 +275,7 @@ describe('R8 the record is another’s', () => {
     expect(pod.store.verbs()).toBe('get create get'); // not without a look
   });
 
-  it('is not lost for old news of a watch', async () => {
+  it('is not lost because of a delayed watch event', async () => {
     const { cluster, pod, lock } = await holding();
     pod.observe();
     await settled();

@@ -24,7 +24,7 @@ async function finalized() {
 }
 
 describe('R9 a Lease is not deleted', () => {
-  it('by whatever happens to a lock, when nobody asked for it', async () => {
+  it('by a lock that ends in any way, if the option is off', async () => {
     const { cluster, pod, lock, clock } = await holding();
     await lock.release();
     const lost = await pod.acquire(JOB, { autoRenew: false });
@@ -95,7 +95,7 @@ describe('R9 with deleteOnRelease', () => {
     expect(cluster.holder()).toBeUndefined();
   });
 
-  it('a Lease that is going is released, and held by nobody again', async () => {
+  it('a terminating Lease is released, and can not be acquired again', async () => {
     const { cluster, clock, pod, lock } = await finalized();
     cluster.delete();
     await clock.advance(20_000);

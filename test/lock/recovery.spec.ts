@@ -1,4 +1,4 @@
-/** Trouble that lasts: conflicts in a row, a restored backup, and limits that come while nobody looks. */
+/** Recovery: conflicts in a row, a restored backup, and limits that pass while the process is paused. */
 import { describe, expect, it } from 'vitest';
 import { settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';

@@ -1,4 +1,4 @@
-/** Re-entrancy: who shares a lock with its holder, until when, and who does not. */
+/** Re-entrancy: which calls share a lock with its holder, until when, and which do not. */
 import { clientOf } from '../../lib/lock.service.js';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

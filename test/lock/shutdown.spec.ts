@@ -122,7 +122,7 @@ describe('shutdown', () => {
     expect(clock.pending()).toBe(0);
   });
 
-  it('waits for what nobody waits for: the withdrawal of a write whose caller went', async () => {
+  it('waits for background work: undoing a write whose caller has gone', async () => {
     const cluster = new Cluster();
     cluster.writeSpec({});
     const pod = cluster.process('pod');

@@ -1,4 +1,4 @@
-/** Calls that do not wait: a try answers from what is known, a skip first makes sure that the holder is alive. */
+/** Calls that do not wait: a try answers from the known state, a skip first makes sure that the holder is alive. */
 import { describe, expect, it } from 'vitest';
 import { settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
@@ -78,7 +78,7 @@ describe('a skip on a record that was never seen', () => {
     expect(skipped.state).toBe('resolved');
   });
 
-  it('leaves work that has just ended to nobody, but not work whose minHold is long over', async () => {
+  it('skips during minHold, but not long after minHold is over', async () => {
     const { cluster, clock, pod } = setUp();
     const options = { minHold: 8_000 };
     await (await cluster.process('first').acquire(JOB, options)).release();

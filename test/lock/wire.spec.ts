@@ -1,4 +1,4 @@
-/** What it costs: the requests and connections of each step, counted at the API server. */
+/** The requests and connections of each operation, counted at the API server. */
 import { clientOf } from '../../lib/lock.service.js';
 import { describe, expect, it } from 'vitest';
 import { useApi } from './lock-services.js';

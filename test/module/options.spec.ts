@@ -223,7 +223,7 @@ describe('faults', () => {
     ]);
   });
 
-  it('of all decorators are told at once, each with its method', async () => {
+  it('of all decorators are reported at once, each with its method', async () => {
     class First {
       @WithLeaseLock('')
       async empty() {}

@@ -40,7 +40,7 @@ describe('LockService', () => {
     ).rejects.toThrow(LockNotAcquiredError);
   });
 
-  it('sends as many requests as are told', async () => {
+  it('sends the stated number of requests', async () => {
     await using fixture = await startLockApp({});
     const { server, locks, others } = fixture;
     const count = async (work: () => Promise<unknown>) => {

@@ -342,7 +342,7 @@ describe('shutdown', () => {
 describe('the log', () => {
   const FAST = { leaseDuration: 1_000, renewInterval: 30 };
 
-  it('tells of a lock that was lost', async () => {
+  it('reports a lost lock', async () => {
     const logger = new WarningLog();
     await using fixture = await startLockApp({}, { logger });
     const lock = await fixture.locks.acquire('job', FAST);
@@ -352,7 +352,7 @@ describe('the log', () => {
     expect(await logger.next('was lost')).toBe(lock.signal.reason.explanation);
   });
 
-  it('tells of an acquisition, a renewal and a release that fail, and of each once', async () => {
+  it('reports an acquisition, a renewal and a release that fail, each once', async () => {
     const logger = new WarningLog();
     await using fixture = await startLockApp({}, { logger });
     const failNext = (verb: 'create' | 'update') =>

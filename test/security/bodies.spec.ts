@@ -88,7 +88,7 @@ describe('an answer without an end', () => {
     expect(await poured[0]!).toBeLessThan(19 * MEBIBYTE);
   });
 
-  it('that drips is given up when the time of the request is over', async () => {
+  it('that drips is aborted at the timeout of the request', async () => {
     const at = await against((response) => {
       response.writeHead(200);
       const drip = setInterval(() => response.write('['), 10);
@@ -117,7 +117,7 @@ describe('a packed answer', () => {
     expect(api!.received[0]!.headers).not.toHaveProperty('accept-encoding');
   });
 
-  it('is not unpacked: what it would come to is never there', async () => {
+  it('is not unpacked, so it never fills the memory', async () => {
     // A gibibyte in a mebibyte: packed parts one after the other are packed as a whole.
     const part = gzipSync(Buffer.alloc(64 * MEBIBYTE), { level: 9 });
     const bomb = Buffer.concat(Array.from({ length: 16 }, () => part));

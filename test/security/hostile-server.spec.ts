@@ -150,7 +150,7 @@ async function useLock(
 }
 
 describe('against a server that answers anything', () => {
-  it('a lock is held only by who was told so, nothing is written over what another holds, and every call ends', async () => {
+  it('a lock is held only after an answer that says so, no other holder is overwritten, and every call ends', async () => {
     let acquired = 0;
     const unhandled: unknown[] = [];
     const note = (reason: unknown) => unhandled.push(reason);

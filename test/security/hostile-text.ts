@@ -1,4 +1,4 @@
-/** What somebody sends who means harm, and what is fit to be printed. */
+/** Hostile input, and checks that a text is fit to be printed. */
 
 const MEBIBYTE = 1024 * 1024;
 const character = (codePoint: number): string =>

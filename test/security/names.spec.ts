@@ -35,7 +35,7 @@ afterAll(() => fixture?.[Symbol.asyncDispose]());
 describe.each(Object.entries(HOSTILE_TEXTS))(
   'a lock named %s',
   (_what, name) => {
-    it('has one Lease of its own, and no other path is asked for', async () => {
+    it('has exactly one Lease, and no other path is requested', async () => {
       const { server, locks, others } = fixture;
       server.requests.clear();
       const lock = await locks.acquire(name);

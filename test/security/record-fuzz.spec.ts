@@ -1,4 +1,4 @@
-/** Any JSON at all, read as a record, comes to the right decision or to a typed error; and what it has of others comes back as it went. */
+/** Any JSON, read as a record, leads to the right decision or to a typed error, and foreign fields are written back unchanged. */
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {

@@ -1,4 +1,4 @@
-/** What a record states about its holder, by R4, said once more and in other words than in lib/: the oracle of the fuzz tests. */
+/** The holder of a record by R4, implemented independently of lib/: the oracle of the fuzz tests. */
 
 /** `unclear`: it is no record that anybody could judge, so that nobody may. */
 export type Stated =

@@ -1,4 +1,4 @@
-/** `events$` and `requests$`: what listeners get, in which order, and that none of them can do harm. */
+/** `events$` and `requests$`: what listeners get, in which order, and that their errors are isolated. */
 import { Logger } from '@nestjs/common';
 import {
   filter,
@@ -238,7 +238,7 @@ describe('a listener', () => {
     ]);
   });
 
-  it('that blocks the process for longer than the lease costs the lock, and nobody is told otherwise', async () => {
+  it('that blocks the process for longer than the lease loses the lock, and isHeld says so', async () => {
     await using fixture = await startLockApp({});
     const { locks } = fixture;
     locks.events$.pipe(take(1)).subscribe(() => {
@@ -296,7 +296,7 @@ describe('EventStream', () => {
 });
 
 describe('requests$', () => {
-  it('tells each request while somebody listens', async () => {
+  it('emits each request while there is a listener', async () => {
     await using fixture = await startLockApp({});
     const { locks, server } = fixture;
     const requests: ApiRequestEvent[] = [];
@@ -317,7 +317,7 @@ describe('requests$', () => {
     expect(requests).toHaveLength(3);
   });
 
-  it('costs nothing while nobody does: the very promise of the request is passed on', async () => {
+  it('costs nothing without a listener: the promise of the request itself is returned', async () => {
     const emit = vi.fn<(event: ApiRequestEvent) => void>();
     const clock = vi.spyOn(performance, 'now');
     const answer = Promise.resolve({ status: 200, headers: {}, body: '' });

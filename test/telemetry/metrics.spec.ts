@@ -92,7 +92,7 @@ describe('the metrics', () => {
     expect(taken.filter((name) => OWN.test(String(name)))).toEqual([]);
   });
 
-  it('count what is held and who waits, and come back to zero', async () => {
+  it('count held locks and waiting calls, and return to zero', async () => {
     await using fixture = await startTelemetryApp();
     const { locks } = fixture;
     const [first] = [await locks.acquire('a'), await locks.acquire('b')];

@@ -214,7 +214,7 @@ describe('Faults', () => {
     expect((await get()).code).toBe(200);
   });
 
-  it('tell whom they met', async () => {
+  it('name the holder that they met', async () => {
     const fault = server.faults.inject({ kind: 'delay', before: 1 });
     const second = fault.hit(2);
     await get();

@@ -1,7 +1,7 @@
 /**
- * Judges what a run has left behind, by the properties that the simulator checks, as far as they can
- * be seen from outside. What can't be known (the fate of a write that was never answered, where
- * between two times it was applied) is never held against anybody.
+ * Checks the evidence of a run for the properties that the simulator checks, as far as they can be seen
+ * from outside. Unknown facts (whether an unanswered write was applied, and exactly when) never count
+ * as a finding.
  */
 import type { Belief } from '../beliefs/belief-log.js';
 import {

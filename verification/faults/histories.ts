@@ -1,4 +1,4 @@
-/** What has become of each Lease, write by write, from what was seen of them. */
+/** Reconstructs the history of each Lease, write by write, from the observed requests. */
 import type { Belief } from '../beliefs/belief-log.js';
 import { KUBECTL, type LeaseRecord, type LeaseWrite } from './evidence.js';
 import { isApplied } from './lease-write.js';

@@ -1,4 +1,4 @@
-/** Where single peers meet ours: starts them, looks at the record between them, and ends them. */
+/** The set-up for single peers: starts them, reads the record between their turns, and ends them. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
 import { KubeClient, type KubeObject } from '../../test/kube-client.js';

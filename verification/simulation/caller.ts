@@ -1,4 +1,4 @@
-/** Somebody in a process who wants locks, works under them and gives them back; and what is due to him. */
+/** A caller in a simulated process, which acquires locks, works under them and releases them; and what it must be granted. */
 import { getEventListeners, setMaxListeners } from 'node:events';
 import { resolveLockOptions } from '../../lib/k8s-lock.options.js';
 import {

@@ -1,4 +1,4 @@
-/** Who takes part in a run: clients, peers and people, and what happens to them on the way. */
+/** The participants of a run (clients, peers, people) and the faults that hit them. */
 import { planOfInterval } from '../../lib/schedule/planned-fires.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { Backup } from './api-model.js';

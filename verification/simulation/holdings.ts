@@ -1,4 +1,4 @@
-/** Who believes to hold what, and whether that belief is to be excused. */
+/** Which process believes that it holds which lock, and whether an overlap is excused. */
 import { LockLostError } from '../../lib/lock.errors.js';
 import type { LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { Machine } from './machine.js';

@@ -1,4 +1,4 @@
-/** How often what happened: a simulation in which nothing happens proves nothing. */
+/** Counts the events of a run, since a simulation in which nothing happens proves nothing. */
 
 export const COUNTED = [
   'acquisitions',

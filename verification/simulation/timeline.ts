@@ -1,4 +1,4 @@
-/** What happened, for people: one line a thing, with names in place of random identities. */
+/** Prints the events of a run, one per line, with readable names instead of random identities. */
 import type { Scheduler } from './scheduler.js';
 
 const UUID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}';

@@ -1,4 +1,4 @@
-/** What a caller may want: a lock, and how. */
+/** A call that a simulated caller makes: the lock and its options. */
 import type { LockOptions } from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { AcquireMode } from '../../lib/lock/acquire/wait-policy.js';

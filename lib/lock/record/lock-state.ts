@@ -24,7 +24,7 @@ export interface HeldLockState extends LockReference {
   /** Milliseconds; undefined = until released. */
   leaseDuration?: number;
   /**
-   * When the lease expires unless it is renewed, by the holder's clock: as exact as the two clocks agree.
+   * When the lease expires unless it is renewed, by the holder's clock, so it is only as exact as the two clocks agree.
    * Undefined = never.
    */
   until?: Date;
