@@ -15,8 +15,9 @@ import type { LeaseApiServer } from 'nestjs-k8s-lock/testing';
 import { post, request } from './http-calls.js';
 
 function failIf(name: string): void {
-  if (name === 'lost') {
-    throw new LockLostError(currentLock()!, 'deadline');
+  const lock = currentLock();
+  if (name === 'lost' && lock !== undefined) {
+    throw new LockLostError(lock, 'deadline');
   }
 }
 
