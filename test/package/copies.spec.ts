@@ -48,7 +48,7 @@ it('two copies are warned of as the second is loaded, with both paths and how to
   expect(warn.mock.calls).toEqual([
     [
       expect.stringMatching(
-        /^nestjs-k8s-lock is loaded from more than one place, .*npm ls nestjs-k8s-lock .*npm dedupe/,
+        /^nestjs-k8s-lock is loaded from more than one place, .*npm ls nestjs-k8s-lock, .*npm dedupe/,
       ),
     ],
   ]);
