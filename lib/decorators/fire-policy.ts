@@ -77,7 +77,7 @@ function findFire(
 
 const logger = new Logger('K8sLockModule');
 /** The locks for which a call without a fire was already logged. */
-const told = new WeakSet<MethodLock>();
+const warned = new WeakSet<MethodLock>();
 
 /** Warns of a call without a fire; a call by hand of a scheduled method is normal. */
 function warnOfNoFire(
@@ -87,10 +87,10 @@ function warnOfNoFire(
 ): void {
   const isAdded = currentFireOfAdded() !== undefined;
   const isByHand = schedule && !isAdded && !isCallMissing(method);
-  if (isByHand || told.has(lock)) {
+  if (isByHand || warned.has(lock)) {
     return;
   }
-  told.add(lock);
+  warned.add(lock);
   const label = describeMethod(method.prototype, method.key);
   logger.warn(
     isAdded

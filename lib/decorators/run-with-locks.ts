@@ -99,10 +99,10 @@ export class LockedRun {
     const fire = this.claim && new Date(this.claim.at);
     for (const lock of locks) {
       // A second decorator or interceptor with the same lock does not count as a second call.
-      const tellers = this.call?.tellers ?? new Map<string, object>();
-      const teller = tellers.get(lock.holderIdentity) ?? this;
-      tellers.set(lock.holderIdentity, teller);
-      if (teller === this) {
+      const reporters = this.call?.reporters ?? new Map<string, object>();
+      const reporter = reporters.get(lock.holderIdentity) ?? this;
+      reporters.set(lock.holderIdentity, reporter);
+      if (reporter === this) {
         const isLowest = lock === locks.at(-1);
         this.client.reportRun(lock, isLowest ? { ...end, fire } : end);
       }

@@ -62,7 +62,7 @@ const MAX_PAGE_BYTES = 32 * 1024 * 1024;
 /** Leases per page. */
 const PAGE_SIZE = 500;
 /** A list fails after this many restarts, or pages without a new Lease, in a row. */
-const MOST_VAIN_PAGES = 10;
+const MAX_FRUITLESS_PAGES = 10;
 
 const NAMESPACE = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const NAME =
@@ -216,7 +216,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     const found = new Map<string, StoredLease>();
     let token: string | undefined;
     let limit = PAGE_SIZE;
-    for (let vain = 0; ;) {
+    for (let fruitless = 0; ;) {
       // oxlint-disable-next-line no-await-in-loop -- each page has the token of the next
       const answer = await this.listPage(namespace, { limit, token }, options);
       const operation = this.operation('list', { namespace }, options);
@@ -240,8 +240,8 @@ export class KubernetesLeaseStore implements LeaseStore {
           return Array.from(found.values());
         }
       }
-      vain = found.size > before ? 0 : vain + 1;
-      if (vain >= MOST_VAIN_PAGES) {
+      fruitless = found.size > before ? 0 : fruitless + 1;
+      if (fruitless >= MAX_FRUITLESS_PAGES) {
         throw failureOfList(operation, answer);
       }
     }

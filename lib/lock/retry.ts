@@ -29,15 +29,15 @@ export function backoff(
 }
 
 /** Upper limit of Retry-After, in milliseconds. */
-const LONGEST_WISH = 60_000;
+const MAX_RETRY_AFTER = 60_000;
 
 /**
  * The pause that the API server asked for (Retry-After) in milliseconds, at most half of the time that is
  * `left` for attempts.
  */
 export function retryAfterOf(error: unknown, left: number): number {
-  const wish = error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
-  return Math.min(wish, LONGEST_WISH, left / 2);
+  const asked = error instanceof LeaseStoreError ? (error.retryAfter ?? 0) : 0;
+  return Math.min(asked, MAX_RETRY_AFTER, left / 2);
 }
 
 /** Whether another client wrote in between. The first time this only needs another read, and is not a failure. */

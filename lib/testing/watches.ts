@@ -60,7 +60,7 @@ class Watch {
   private readonly late: { due: number; deliver: () => void }[] = [];
   private isOver = false;
   /** The latest version that was sent to the client. */
-  private told: bigint;
+  private sentVersion: bigint;
 
   constructor(
     readonly request: ReceivedRequest,
@@ -69,7 +69,7 @@ class Watch {
     private readonly storage: LeaseStorage,
     private readonly faults: Faults,
   ) {
-    this.told = options.since;
+    this.sentVersion = options.since;
   }
 
   start(): void {
@@ -169,7 +169,7 @@ class Watch {
 
   /** Sends a bookmark, unless the client has this version already. */
   private remind(): void {
-    if (this.storage.version > this.told) {
+    if (this.storage.version > this.sentVersion) {
       this.sendBookmark(false);
     }
   }
@@ -181,8 +181,8 @@ class Watch {
 
   private send(type: string, object: string, version: bigint): void {
     const line = `{"type":"${type}","object":${object}}\n`;
-    if (version > this.told) {
-      this.told = version;
+    if (version > this.sentVersion) {
+      this.sentVersion = version;
     }
     this.deliver(() => this.response.write(line));
   }

@@ -67,19 +67,19 @@ export async function outcomeOfCall(
   } catch (error) {
     const end = endOf(error, signal);
     trace?.ended(end);
-    const told = { ...lock, ...detailsOf(error) };
+    const details = { ...lock, ...detailsOf(error) };
     const waited = clock.now() - calledAt;
     const reason = skips.find((each) => each === end);
     if (reason !== undefined) {
       const fire = claim && { fire: new Date(claim.at) };
-      emit({ type: 'skipped', ...told, reason, ...fire, waited });
+      emit({ type: 'skipped', ...details, reason, ...fire, waited });
       return undefined;
     }
     if (error instanceof LockError) {
       currentRequestScope()?.refused(error);
     }
     if (end !== 'fire-claimed') {
-      emit({ type: 'not-acquired', ...told, reason: end, waited });
+      emit({ type: 'not-acquired', ...details, reason: end, waited });
     }
     throw error instanceof RequestAbortedError
       ? new LockNotAcquiredError(lock, 'cancelled')

@@ -40,7 +40,7 @@ export interface MethodCall {
   /** Whether the method itself has begun, below all of its decorators and interceptors. */
   hasBegun: boolean;
   /** The decorator or interceptor that reports the end of the call, by the holder identity of a lock. */
-  readonly tellers: Map<string, object>;
+  readonly reporters: Map<string, object>;
 }
 
 const calls = new AsyncLocalStorage<MethodCall>();
@@ -51,7 +51,7 @@ export function runInCall<T>(label: string, work: (call: MethodCall) => T): T {
   if (outer?.label === label && !outer.hasBegun) {
     return work(outer);
   }
-  const call = { label, hasBegun: false, tellers: new Map<string, object>() };
+  const call = { label, hasBegun: false, reporters: new Map<string, object>() };
   return calls.run(call, work, call);
 }
 

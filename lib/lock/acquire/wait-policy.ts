@@ -31,7 +31,7 @@ const LONGEST_LOOK = 3_600_000;
 const WIDEST_CLOCK_SKEW = 60_000;
 
 /** A call for a lock. */
-interface PatientCall {
+interface WaitingCall {
   readonly identity: string;
   readonly mode: AcquireMode;
   /** Milliseconds; undefined = without limit. */
@@ -53,8 +53,8 @@ export class WaitPolicy {
 
   constructor(
     private readonly clock: Clock,
-    private readonly observation: ObservedLease,
-    private readonly call: PatientCall,
+    private readonly observed: ObservedLease,
+    private readonly call: WaitingCall,
   ) {
     this.startedAt = clock.now();
     this.lookUntil = this.startedAt;
@@ -62,13 +62,13 @@ export class WaitPolicy {
 
   /** The present judgement of the record for this call. */
   get verdict(): Verdict {
-    return this.observation.judge(this.call.identity);
+    return this.observed.judge(this.call.identity);
   }
 
   /** The present judgement of the fire claim. */
   get claimVerdict(): ClaimVerdict | undefined {
     const { claim } = this.call;
-    return claim && this.observation.judgeClaim(claim);
+    return claim && this.observed.judgeClaim(claim);
   }
 
   get isForFire(): boolean {
@@ -131,8 +131,8 @@ export class WaitPolicy {
   /** Whether the call waits even for a live holder. */
   get waits(): boolean {
     const { mode, waitTimeout } = this.call;
-    const isPatient = mode === 'wait' && waitTimeout !== 0 && !this.isOver;
-    return isPatient || this.isFollowing;
+    const mayWait = mode === 'wait' && waitTimeout !== 0 && !this.isOver;
+    return mayWait || this.isFollowing;
   }
 
   /** Milliseconds that are left for retries after a failure. */

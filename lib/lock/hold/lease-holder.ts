@@ -164,11 +164,11 @@ export class LeaseHolder implements RecordListener {
    * @throws LockLostError, LockBackendError
    */
   begin(): Promise<void> {
-    this.beginning = this.tellBegin();
+    this.beginning = this.writeBegin();
     return this.beginning;
   }
 
-  private async tellBegin(): Promise<void> {
+  private async writeBegin(): Promise<void> {
     for (let failures = 1; ; failures += 1) {
       this.assertHeld();
       this.leaveToOthers();
@@ -275,12 +275,12 @@ export class LeaseHolder implements RecordListener {
       this.lose('deleted');
       return false;
     }
-    const standing = readHolder(lease);
-    if (!standing.held) {
+    const state = readHolder(lease);
+    if (!state.held) {
       this.lose('freed');
       return false;
     }
-    if (standing.holder !== this.holderIdentity) {
+    if (state.holder !== this.holderIdentity) {
       this.lose('taken');
       return false;
     }

@@ -15,7 +15,7 @@ const TURN_AFTER_STREAK = 50;
 
 export class Fairness {
   private mustYield = false;
-  private turnsInVain = 0;
+  private unusedTurns = 0;
   /** Monotonic times. */
   private contendedUntil = 0;
   private releasedAt = -Infinity;
@@ -27,7 +27,7 @@ export class Fairness {
   othersHadTurn(): void {
     this.releasedAt = -Infinity;
     this.contendedUntil = this.clock.now() + CONTENTION_LASTS;
-    this.turnsInVain = 0;
+    this.unusedTurns = 0;
   }
 
   /** Whether other pods contend for the lock. */
@@ -59,8 +59,8 @@ export class Fairness {
     if (!this.isContended) {
       return TURN_AFTER_STREAK;
     }
-    const turn = SHORTEST_TURN * 2 ** this.turnsInVain;
-    this.turnsInVain += 1;
+    const turn = SHORTEST_TURN * 2 ** this.unusedTurns;
+    this.unusedTurns += 1;
     return Math.min(turn, LONGEST_TURN);
   }
 }

@@ -225,15 +225,19 @@ export class LeaseWriter {
    */
   async evict(): Promise<StoredLease | undefined> {
     const { clock } = this.context;
-    let victim: string | undefined;
+    let evicted: string | undefined;
     const attempt = async (): Promise<StoredLease | undefined> => {
       const lease = await this.local.read(this.requestOptions());
       refuseCoordinated(this.lock, lease);
       const state = lease ? readHolder(lease) : undefined;
-      if (!lease || !state?.held || (victim ?? state.holder) !== state.holder) {
+      if (
+        !lease ||
+        !state?.held ||
+        (evicted ?? state.holder) !== state.holder
+      ) {
         return undefined;
       }
-      victim = state.holder;
+      evicted = state.holder;
       await this.local.replace(() => evict(lease), this.requestOptions());
       return lease;
     };

@@ -39,11 +39,11 @@ export function describeLock(
 ): LockState {
   const spec = lease?.spec ?? {};
   const transitions = spec.leaseTransitions ?? 0;
-  const standing = lease ? readHolder(lease) : undefined;
-  if (!lease || !standing?.held) {
+  const state = lease ? readHolder(lease) : undefined;
+  if (!lease || !state?.held) {
     return { ...lock, state: 'free', exists: lease !== null, transitions };
   }
-  const { holder, duration } = standing;
+  const { holder, duration } = state;
   const renewedAt = toDate(spec.renewTime ?? spec.acquireTime);
   return {
     ...lock,

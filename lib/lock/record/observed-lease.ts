@@ -83,18 +83,18 @@ export class ObservedLease {
     // A record with another uid is a new one, to which no earlier observation applies.
     const sameObject = this.lease?.metadata.uid === lease.metadata.uid;
     if (!sameObject || print !== this.print) {
-      const standing = readHolder(lease);
-      const { duration = Infinity } = standing.held ? standing : {};
+      const state = readHolder(lease);
+      const { duration = Infinity } = state.held ? state : {};
       const gap = now - this.lastLook;
       this.wasSeenAlive =
         live || (this.lastLook !== -Infinity && gap <= duration);
       const isTakenAway =
         this.holderState.held && wasEvicted(lease, this.holderState.holder);
       this.aliveAt = isTakenAway ? -Infinity : this.askedAt;
-      if (standing.held && !this.ended.has(standing.holder)) {
+      if (state.held && !this.ended.has(state.holder)) {
         this.ended.clear(); // an earlier holder can't come back
       }
-      this.holderState = standing;
+      this.holderState = state;
       this.print = print;
       this.since = now;
     }
@@ -152,24 +152,18 @@ export class ObservedLease {
    * `self`, after a write whose answer was lost), or it has been observed unchanged for its duration.
    */
   judge(self?: string): Verdict {
-    const { holderState: standing, aliveAt } = this;
-    if (
-      !standing.held ||
-      standing.holder === self ||
-      this.ended.has(standing.holder)
-    ) {
+    const { holderState: state, aliveAt } = this;
+    if (!state.held || state.holder === self || this.ended.has(state.holder)) {
       return { takeable: true, expired: false, aliveAt };
     }
     const expiresAt =
-      standing.duration === undefined
-        ? undefined
-        : this.since + standing.duration;
+      state.duration === undefined ? undefined : this.since + state.duration;
     if (expiresAt !== undefined && this.clock.now() >= expiresAt) {
       return { takeable: true, expired: true, aliveAt };
     }
     return {
       takeable: false,
-      holder: standing.holder,
+      holder: state.holder,
       expiresAt,
       aliveAt,
       wasSeenAlive: this.wasSeenAlive,
