@@ -5,10 +5,9 @@ import {
   type DynamicModule,
   type NestModule,
 } from '@nestjs/common';
-import { APP_GUARD, DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import { DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
 import { followExchanges } from './http/http-exchange.js';
 import { LockedMethodExplorer } from './decorators/lock.explorer.js';
-import { RouteGuard } from './http/route.guard.js';
 import { RESOLVED_OPTIONS } from './global-modules.js';
 import { K8sLockLifecycle } from './k8s-lock.lifecycle.js';
 import {
@@ -50,7 +49,6 @@ import { ShutdownModule } from './shutdown.module.js';
   providers: [
     LockedMethodExplorer,
     K8sLockLifecycle,
-    { provide: APP_GUARD, useClass: RouteGuard },
     {
       provide: RESOLVED_OPTIONS,
       useFactory: resolveGivenOptions,
@@ -73,13 +71,16 @@ export class K8sLockModule
 {
   constructor(
     @Inject(HttpAdapterHost) private readonly adapterHost: HttpAdapterHost,
+    @Inject(RESOLVED_OPTIONS) private readonly options: ResolvedModuleOptions,
   ) {
     super();
   }
 
   /** Called by Nest before it registers routes, if there is an HTTP server. */
   configure(): void {
-    followExchanges(this.adapterHost.httpAdapter);
+    if (this.options.http) {
+      followExchanges(this.adapterHost.httpAdapter);
+    }
   }
 
   static override forRoot(options: typeof OPTIONS_TYPE = {}): DynamicModule {

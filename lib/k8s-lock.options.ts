@@ -170,6 +170,14 @@ export interface K8sLockModuleOptions extends LockOptions {
    * @defaultValue `'warn'`
    */
   verifyAtStartup?: 'warn' | 'require' | false;
+  /**
+   * What routes on Express and Fastify do beyond their error answers: a skipped route answers 204, a locked route
+   * adds `Retry-After` to its error, and the wait of a client that goes away is cancelled. `false` leaves requests
+   * and answers alone.
+   *
+   * @defaultValue `true`
+   */
+  http?: boolean;
 }
 
 /** {@link LockOptions} with every default filled in. */
@@ -198,6 +206,7 @@ export interface ResolvedModuleOptions {
   readonly requestTimeout: number;
   readonly shutdownTimeout: number;
   readonly verifyAtStartup: 'warn' | 'require' | false;
+  readonly http: boolean;
   /** The defaults of locks as they were given, to be completed by {@link resolveLockOptions}. */
   readonly lock: LockOptions;
 }
@@ -294,6 +303,7 @@ const MODULE_RULES: Record<keyof K8sLockModuleOptions, Rule> = {
     "must be 'warn', 'require' or false",
     (value) => value === 'warn' || value === 'require' || value === false,
   ],
+  http: BOOLEAN,
 };
 
 /**
@@ -318,6 +328,7 @@ export function resolveModuleOptions(
     requestTimeout,
     shutdownTimeout,
     verifyAtStartup,
+    http,
     ...lock
   } = options;
   faults.push(...findContradictions(faults, lock));
@@ -330,6 +341,7 @@ export function resolveModuleOptions(
     requestTimeout: requestTimeout ?? 5_000,
     shutdownTimeout: shutdownTimeout ?? 10_000,
     verifyAtStartup: verifyAtStartup ?? 'warn',
+    http: http ?? true,
     lock,
   };
 }

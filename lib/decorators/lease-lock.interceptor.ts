@@ -100,16 +100,18 @@ export function LeaseLockInterceptor(
         hasBegun = true;
         return next.handle();
       };
-      const log = (error: unknown): never => {
+      const exchange = currentExchange();
+      const refuse = (error: unknown): never => {
         logConfigurationError(lock, label, error, hasBegun);
+        exchange?.answerIn(context)?.refuse(error);
         throw error;
       };
       try {
         return runInCall(handler, () =>
           this.handleLocked(context, handle, label),
-        ).pipe(catchError(log));
+        ).pipe(catchError(refuse));
       } catch (error) {
-        return log(error);
+        return refuse(error);
       }
     }
 
@@ -127,7 +129,7 @@ export function LeaseLockInterceptor(
         options: lockOptions,
       };
       const exchange = currentExchange();
-      const skipped = (): unknown => exchange?.skip();
+      const skipped = (): unknown => exchange?.answerIn(context)?.skip();
       const client = clientOf(this.locks);
       if (client === undefined) {
         const call = {

@@ -1,7 +1,8 @@
-/** `LockErrorFilter`: answers callers of message handlers and gateways with the errors of this package. */
+/** `LockErrorFilter`: answers callers of message handlers, gateways, resolvers and routes with the errors of this package. */
 import { Catch, type ArgumentsHost } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { throwError, type Observable } from 'rxjs';
+import { addRetryAfter } from '../http/retry-after.js';
 import { LockError } from '../lock.errors.js';
 
 /** The used part of a gateway's client, of socket.io or ws. */
@@ -15,8 +16,8 @@ interface SocketClient {
  * Answers for the errors of this package where Nest only says "Internal server error": callers of message
  * handlers and of gateways get the body of the HTTP answer (`statusCode`, `error`, `message`, `lock`) with
  * `status: 'error'`. For GraphQL, these are in the `extensions` of the error, with a `code`
- * (`LOCK_NOT_ACQUIRED`, `LOCK_LOST`, `LOCK_BACKEND`, `LOCK_CONFIGURATION`), the `reason` and `retryAfter`. It
- * does not change the answers of HTTP.
+ * (`LOCK_NOT_ACQUIRED`, `LOCK_LOST`, `LOCK_BACKEND`, `LOCK_CONFIGURATION`), the `reason` and `retryAfter`. To the
+ * answer of a route it adds `Retry-After`, which routes under a lock have without it.
  *
  * @example
  * @Module({ providers: [{ provide: APP_FILTER, useClass: LockErrorFilter }] })
@@ -43,10 +44,18 @@ export class LockErrorFilter extends BaseExceptionFilter<LockError> {
       case 'graphql':
         return toGraphQLError(error, body);
       case 'http':
+        this.answerRetryAfter(error, host);
         // oxlint-disable-next-line promise/valid-params -- the method of an exception filter, not of a promise
         return super.catch(error, host);
       default:
         return error;
+    }
+  }
+
+  private answerRetryAfter(error: LockError, host: ArgumentsHost): void {
+    const adapter = this.httpAdapterHost?.httpAdapter ?? this.applicationRef;
+    if (adapter !== undefined) {
+      addRetryAfter(adapter, host.getArgByIndex(1), error);
     }
   }
 }

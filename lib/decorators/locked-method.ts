@@ -33,6 +33,8 @@ interface LockPlan {
 /** The part of a call that depends only on the decorated method and the class of the instance. */
 interface MethodPlan {
   readonly label: string;
+  /** The prototype of the class, which may be a controller. */
+  readonly controller: object;
   readonly method: LockedMethod['method'];
   /** Outermost decorator first. */
   readonly locks: readonly LockPlan[];
@@ -55,6 +57,7 @@ function planOf(locked: LockedMethod, instance: object): MethodPlan {
     const lowest = locks.at(-1)!;
     plan = Object.freeze({
       label: describeMethod(lowest.prototype, lowest.key),
+      controller: prototype,
       method,
       locks: locks.map((lock) => ({
         lock,
@@ -86,13 +89,22 @@ export async function callUnderLocks(
       return await acquireAndCall(plan, instance, args, call);
     } catch (error) {
       logConfigurationError(lowest, label, error, call.hasBegun);
+      currentExchange()?.answerOf(plan.controller, lowest)?.refuse(error);
       throw error;
     }
   });
 }
 
 async function acquireAndCall(
-  { label, locks, method, lowest, hasInnermost, lockParameters }: MethodPlan,
+  {
+    label,
+    controller,
+    locks,
+    method,
+    lowest,
+    hasInnermost,
+    lockParameters,
+  }: MethodPlan,
   instance: object,
   args: readonly unknown[],
   methodCall: MethodCall,
@@ -103,8 +115,7 @@ async function acquireAndCall(
   }
   const requests = locks.map((lock) => makeRequest(lock, instance, args));
   const exchange = currentExchange();
-  const skipped = (): unknown =>
-    exchange?.isRoutedTo(lowest) ? exchange.skip(lowest.key) : undefined;
+  const skipped = (): unknown => exchange?.answerOf(controller, lowest)?.skip();
   const work = (held: unknown): unknown => {
     methodCall.hasBegun ||= hasInnermost;
     const filled = [...args];

@@ -16,7 +16,6 @@ import {
   throwError,
   type Subscriber,
 } from 'rxjs';
-import { LockError } from '../lock.errors.js';
 import type { LockClient, LockRequest } from '../lock.client.js';
 import { acquireAndBegin } from '../lock/acquire/begin-work.js';
 import {
@@ -92,10 +91,6 @@ export class LockedRun {
 
   /** Reports the end, before the locks are released. */
   ended(locks: readonly LockHandle[], end: RunEnd): void {
-    const error = end.failure?.error;
-    if (error instanceof LockError) {
-      this.caller?.refused(error);
-    }
     const fire = this.claim && new Date(this.claim.at);
     for (const lock of locks) {
       // A second decorator or interceptor with the same lock does not count as a second call.

@@ -1,42 +1,44 @@
-/** One HTTP request and its answer: whether the client still waits for it, and what it says of locks. */
+/** One HTTP request and its answer: whether the client still waits for it, and what it says about locks. */
 import { HttpStatus, type ExecutionContext } from '@nestjs/common';
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { EMPTY, type Observable } from 'rxjs';
-import type { LockError } from '../lock.errors.js';
+import { LockError } from '../lock.errors.js';
 import {
   RequestAbortedError,
   currentRequestScope,
   runInScope,
   type RequestScope,
 } from '../lock/acquire/request-scope.js';
+import { addRetryAfter } from './retry-after.js';
 import {
   answersByItself,
+  findHandlers,
+  findMethod,
   isEventStream,
-  isRoute,
-  isSameRoute,
+  type Method,
 } from './route.metadata.js';
 
-/** As much of Node's ServerResponse as is used. */
+/** The used part of Node's ServerResponse. */
 interface ServerResponse {
   readonly destroyed: boolean;
   readonly writableEnded: boolean;
-  hasHeader(name: string): boolean;
-  setHeader(name: string, value: string): unknown;
-  writeHead(status: number, ...rest: unknown[]): unknown;
   once(event: 'close', listener: () => void): unknown;
 }
 
-/** A method of a controller: the prototype that declares it, and its key there. */
-interface HandlerId {
-  readonly prototype: object;
-  readonly key: string | symbol;
+/** The used part of a request of Express or Fastify. */
+interface Request {
+  readonly method: string;
+  /** The route of Express. */
+  readonly route?: { readonly path?: unknown };
+  /** The route of Fastify. */
+  readonly routeOptions?: { readonly url?: unknown };
 }
 
-/** As much of Fastify's instance as is used. */
+/** The used part of Fastify's instance. */
 interface Fastify {
   addHook(
     name: 'preHandler',
-    hook: (request: unknown, reply: Reply, done: () => void) => void,
+    hook: (request: Request, reply: Reply, done: () => void) => void,
   ): void;
 }
 
@@ -44,16 +46,25 @@ interface Reply {
   readonly raw: ServerResponse;
 }
 
+/** The handler of a request, and its class. */
+interface Handler {
+  readonly controller: object;
+  /** Undefined if it is not known. */
+  readonly key: string | symbol | undefined;
+  readonly method: object;
+}
+
 /**
- * Has all that runs for a request of this server know its exchange, from before Nest's guards on: under
- * Express and Fastify. With another platform no wait is cancelled, and no answer is changed.
+ * Everything that runs for a request of this server, from before Nest's guards on, knows its exchange: by a
+ * middleware of Express, or a hook of Fastify. On another platform no wait is cancelled, and no answer changed.
  *
- * No interceptor does this: of a route under `@Sse()` that has one, Nest sends the head of the answer
- * before the handler has returned, so that no error of it would have a status any more. Nor does a
- * middleware under Fastify, where it runs before the body is read, and the async context of it ends.
+ * An interceptor can't do this: on a route under `@Sse()` that has one, Nest sends the head of the answer
+ * before the handler has returned, too late for the status of its error. Nor can a middleware under Fastify: it
+ * runs before the body is read, and its async context ends there.
  */
 export function followExchanges(adapter: AbstractHttpAdapter): void {
   const follow = (
+    request: Request,
     response: unknown,
     raw: ServerResponse,
     next: () => void,
@@ -62,18 +73,19 @@ export function followExchanges(adapter: AbstractHttpAdapter): void {
     if (currentExchange()?.response === response) {
       next();
     } else {
-      runInScope(new HttpExchange(adapter, response, raw), next);
+      runInScope(new HttpExchange(adapter, request, response, raw), next);
     }
   };
   const platform = adapter.getType();
   if (platform === 'fastify') {
     const fastify: Fastify = adapter.getInstance();
-    fastify.addHook('preHandler', (_, reply, done) =>
-      follow(reply, reply.raw, done),
+    fastify.addHook('preHandler', (request, reply, done) =>
+      follow(request, reply, reply.raw, done),
     );
   } else if (platform === 'express') {
-    adapter.use((_: unknown, response: ServerResponse, next: () => void) =>
-      follow(response, response, next),
+    adapter.use(
+      (request: Request, response: ServerResponse, next: () => void) =>
+        follow(request, response, response, next),
     );
   }
 }
@@ -85,14 +97,15 @@ export function currentExchange(): HttpExchange | undefined {
 }
 
 export class HttpExchange implements RequestScope {
-  /** The handler that Nest has chosen; undefined as long as it has not. */
-  private route: ExecutionContext | undefined;
-  private refusal: LockError | undefined;
   private goneSignal: AbortSignal | undefined;
 
-  /** @param response that of the framework */
+  /**
+   * @param request that of the framework
+   * @param response that of the framework
+   */
   constructor(
     private readonly adapter: AbstractHttpAdapter,
+    private readonly request: Request,
     readonly response: unknown,
     private readonly raw: ServerResponse,
   ) {}
@@ -107,64 +120,55 @@ export class HttpExchange implements RequestScope {
     return this.goneSignal;
   }
 
-  /** Nest is going to call the handler of this context. */
-  routeTo(context: ExecutionContext): void {
-    if (
-      context.getType() === 'http' &&
-      context.getArgByIndex(1) === this.response
-    ) {
-      this.route = context;
-    }
-  }
-
   /**
-   * Whether the handler is the method with this lock: known by its class and key, since tracers put
-   * another function in its place.
-   */
-  isRoutedTo({ prototype, key }: HandlerId): boolean {
-    const { route } = this;
-    if (route === undefined) {
-      return false;
-    }
-    const controller: object = route.getClass().prototype;
-    const declared = findMethod(controller, key);
-    if (declared?.prototype !== prototype) {
-      return false; // of another class, or overridden
-    }
-    const routed = findKey(controller, route.getHandler());
-    // A function without name and metadata in its place: then the first route of the class that is called.
-    return routed === undefined ? isRoute(declared.method) : routed === key;
-  }
-
-  /**
-   * The handler is not called: the answer is 204, without a body.
+   * The answer of this method, if it is the handler of the request: not if another handler calls it, and not if
+   * it is overridden.
    *
-   * @param key of the handler in its class, where it is known
-   * @returns what Nest is to get in place of the handler's result
+   * @param controller the prototype of the instance
    */
-  skip(key?: string | symbol): Observable<never> | undefined {
-    const { adapter, response, route } = this;
-    if (route === undefined) {
+  answerOf(
+    controller: object,
+    { prototype, key }: Method,
+  ): RouteAnswer | undefined {
+    const declared = findMethod(controller, key);
+    return declared?.prototype === prototype &&
+      this.findKeys(controller).includes(key)
+      ? new RouteAnswer(this.adapter, this.response, {
+          controller,
+          key,
+          method: declared.method,
+        })
+      : undefined;
+  }
+
+  /** The answer of the handler of this context, if it is that of the request. */
+  answerIn(context: ExecutionContext): RouteAnswer | undefined {
+    if (
+      context.getType() !== 'http' ||
+      context.getArgByIndex(1) !== this.response
+    ) {
       return undefined;
     }
-    const handler = route.getHandler();
-    if (!adapter.isHeadersSent(response)) {
-      adapter.status(response, HttpStatus.NO_CONTENT);
-      const controller = route.getClass();
-      const routed = key ?? findKey(controller.prototype, handler);
-      if (routed !== undefined && answersByItself(controller, routed)) {
-        adapter.reply(response, undefined, HttpStatus.NO_CONTENT);
-      }
-    }
-    return isEventStream(handler) ? EMPTY : undefined;
+    const controller: object = context.getClass().prototype;
+    const method = context.getHandler();
+    const keys = this.findKeys(controller);
+    const key =
+      keys.find((each) => findMethod(controller, each)?.method === method) ??
+      keys[0]; // a tracer has put another function in its place
+    return new RouteAnswer(this.adapter, this.response, {
+      controller,
+      key,
+      method,
+    });
   }
 
-  /** The answer with the status of this error is to have its `Retry-After`, whichever filter makes it. */
-  refused(error: LockError): void {
-    if (this.refusal === undefined) {
-      this.addRetryAfter();
-    }
-    this.refusal = error;
+  /** The framework knows the pattern of the route, which Nest has made of the paths of the class and the method. */
+  private findKeys(controller: object): readonly (string | symbol)[] {
+    const { method, route, routeOptions } = this.request;
+    const pattern = route?.path ?? routeOptions?.url;
+    return typeof pattern === 'string'
+      ? findHandlers(controller, method, pattern)
+      : [];
   }
 
   private followClient(): AbortSignal {
@@ -176,64 +180,37 @@ export class HttpExchange implements RequestScope {
     });
     return gone.signal;
   }
+}
 
-  /** The code that called for the lock may catch the error: whether it is the answer shows in the head. */
-  private addRetryAfter(): void {
-    const { raw } = this;
-    const writeHead = raw.writeHead.bind(raw);
-    raw.writeHead = (status, ...rest) => {
-      const { refusal } = this;
-      if (
-        refusal?.retryAfter !== undefined &&
-        refusal.getStatus() === status &&
-        !raw.hasHeader('Retry-After')
-      ) {
-        raw.setHeader('Retry-After', String(refusal.retryAfter));
+/** The answer of a handler that is under a lock. */
+export class RouteAnswer {
+  constructor(
+    private readonly adapter: AbstractHttpAdapter,
+    private readonly response: unknown,
+    private readonly handler: Handler,
+  ) {}
+
+  /**
+   * The handler is not called: the answer is 204, without a body.
+   *
+   * @returns what Nest is to get in place of the handler's result
+   */
+  skip(): Observable<never> | undefined {
+    const { adapter, response } = this;
+    const { controller, key, method } = this.handler;
+    if (!adapter.isHeadersSent(response)) {
+      adapter.status(response, HttpStatus.NO_CONTENT);
+      if (key !== undefined && answersByItself(controller, key)) {
+        adapter.reply(response, undefined, HttpStatus.NO_CONTENT);
       }
-      return writeHead(status, ...rest);
-    };
-  }
-}
-
-/** A method as a class has it, and the prototype that declares it. Calls no accessors. */
-function findMethod(
-  controller: object,
-  key: string | symbol,
-): { prototype: object; method: object } | undefined {
-  for (const prototype of chainOf(controller)) {
-    const descriptor = Object.getOwnPropertyDescriptor(prototype, key);
-    if (descriptor !== undefined) {
-      const method: unknown = descriptor.value;
-      return typeof method === 'function' ? { prototype, method } : undefined;
     }
+    return isEventStream(method) ? EMPTY : undefined;
   }
-  return undefined;
-}
 
-/** The key of a handler in its class: by the function itself, else by what a function in its place has of it: its path, or its name. */
-function findKey(
-  controller: object,
-  handler: Function,
-): string | symbol | undefined {
-  const methods = Array.from(chainOf(controller)).flatMap((prototype) =>
-    Reflect.ownKeys(prototype).flatMap((key) => {
-      const method = findMethod(prototype, key)?.method;
-      return method === undefined ? [] : [{ key, method }];
-    }),
-  );
-  const found =
-    methods.find(({ method }) => method === handler) ??
-    methods.find(({ method }) => isSameRoute(method, handler)) ??
-    methods.find(({ key }) => key === handler.name);
-  return found?.key;
-}
-
-function* chainOf(prototype: object): Iterable<object> {
-  for (
-    let each: object | null = prototype;
-    each !== null;
-    each = Reflect.getPrototypeOf(each)
-  ) {
-    yield each;
+  /** The handler rejects with this error: the answer has its `Retry-After`, whichever filter makes it. */
+  refuse(error: unknown): void {
+    if (error instanceof LockError) {
+      addRetryAfter(this.adapter, this.response, error);
+    }
   }
 }

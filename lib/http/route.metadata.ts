@@ -1,4 +1,5 @@
-/** What Nest's decorators leave on the handlers of routes, as far as an answer depends on it. Only names are known here: Nest exports none of them. */
+/** What Nest's decorators leave on controllers and the handlers of routes, as far as an answer depends on it. Only names are known here: Nest exports none of them. */
+import { RequestMethod } from '@nestjs/common';
 
 const PATH = 'path';
 const METHOD = 'method';
@@ -9,20 +10,57 @@ const SSE = '__sse__';
 /** The parameters under `@Res()` and `@Next()`, as the keys of {@link ROUTE_ARGUMENTS} begin. */
 const RESPONSE_OR_NEXT = /^[12]:/;
 
-/** Whether the method is a route. */
-export function isRoute(method: object): boolean {
-  return Reflect.hasMetadata(PATH, method);
+/** A method: the prototype that declares it, and its key there. */
+export interface Method {
+  readonly prototype: object;
+  readonly key: string | symbol;
 }
 
-/** Whether one of two functions has taken over what makes the other a route. */
-export function isSameRoute(one: object, other: object): boolean {
-  return (
-    isRoute(one) &&
-    [PATH, METHOD].every(
-      (key) =>
-        Reflect.getMetadata(key, one) === Reflect.getMetadata(key, other),
-    )
-  );
+/** A method as a class has it, and the prototype that declares it. Calls no accessors. */
+export function findMethod(
+  controller: object,
+  key: string | symbol,
+): { prototype: object; method: object } | undefined {
+  for (const prototype of chainOf(controller)) {
+    const descriptor = Object.getOwnPropertyDescriptor(prototype, key);
+    if (descriptor !== undefined) {
+      const method: unknown = descriptor.value;
+      return typeof method === 'function' ? { prototype, method } : undefined;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * The keys of the methods that may be the handler of a route. A prefix and a version may precede the paths of the
+ * class and the method: those with the longest path that fits. They are several only if they are versions of one
+ * route.
+ *
+ * @param controller the prototype of the class
+ * @param verb that of the request
+ * @param pattern the path of the route, as the web framework has it
+ */
+export function findHandlers(
+  controller: object,
+  verb: string,
+  pattern: string,
+): (string | symbol)[] {
+  const whole = `/${normalize(pattern)}`;
+  let longest = 0;
+  let found: (string | symbol)[] = [];
+  for (const key of keysOf(controller)) {
+    const method = findMethod(controller, key)?.method;
+    if (method === undefined || !answersTo(method, verb)) {
+      continue;
+    }
+    for (const path of pathsOf(controller.constructor, method)) {
+      if (path.length >= longest && whole.endsWith(path && `/${path}`)) {
+        found = path.length > longest ? [key] : [...found, key];
+        longest = path.length;
+      }
+    }
+  }
+  return found;
 }
 
 /** Whether it is a route under `@Sse()`. */
@@ -32,13 +70,57 @@ export function isEventStream(handler: object): boolean {
 
 /** Whether the handler sends the answer itself: it has `@Res()` or `@Next()`, and not `{ passthrough: true }`. */
 export function answersByItself(
-  controller: object,
+  { constructor }: object,
   key: string | symbol,
 ): boolean {
   const parameters: object =
-    Reflect.getMetadata(ROUTE_ARGUMENTS, controller, key) ?? {};
+    Reflect.getMetadata(ROUTE_ARGUMENTS, constructor, key) ?? {};
   return (
     Object.keys(parameters).some((each) => RESPONSE_OR_NEXT.test(each)) &&
-    Reflect.getMetadata(PASSTHROUGH, controller, key) !== true
+    Reflect.getMetadata(PASSTHROUGH, constructor, key) !== true
   );
+}
+
+function answersTo(method: object, verb: string): boolean {
+  const declared: unknown = Reflect.getMetadata(METHOD, method);
+  return (
+    typeof declared === 'number' &&
+    [verb, verb === 'HEAD' ? 'GET' : verb, 'ALL'].includes(
+      RequestMethod[declared] ?? '',
+    )
+  );
+}
+
+/** All paths of a method; none if it is no route. */
+function pathsOf(controller: object, method: object): string[] {
+  const [bases, paths] = [controller, method].map((each): unknown[] => {
+    const path: unknown = Reflect.getMetadata(PATH, each);
+    return path === undefined ? [] : [path].flat();
+  });
+  return bases!.flatMap((base) =>
+    paths!.map((path) => normalize(`${String(base)}/${String(path)}`)),
+  );
+}
+
+/** Without slashes at the ends; what matches anything is `*`, however Nest and the framework write it. */
+function normalize(path: string): string {
+  return path
+    .split('/')
+    .filter((part) => part !== '')
+    .map((part) => part.replace(/^(?:\(\.\*\)|\{?\*\w*\}?)$/, '*'))
+    .join('/');
+}
+
+function keysOf(controller: object): Set<string | symbol> {
+  return new Set([...chainOf(controller)].flatMap(Reflect.ownKeys));
+}
+
+function* chainOf(prototype: object): Iterable<object> {
+  for (
+    let each: object | null = prototype;
+    each !== null;
+    each = Reflect.getPrototypeOf(each)
+  ) {
+    yield each;
+  }
 }

@@ -30,6 +30,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   currentLock,
   LeaseLockInterceptor,
+  LockErrorFilter,
   LockLostError,
   LockService,
   WithLeaseLock,
@@ -93,6 +94,15 @@ class LockedGuard implements CanActivate {
 
   async canActivate(): Promise<boolean> {
     return (await this.orders.settle('guard')) === 'guard';
+  }
+}
+
+@Injectable()
+class RefusedGuard implements CanActivate {
+  constructor(private readonly orders: Orders) {}
+
+  async canActivate(): Promise<boolean> {
+    return (await this.orders.countOrThrow()) > 0;
   }
 }
 
@@ -190,6 +200,24 @@ class Routes {
 
   @Get('refused/provider')
   async provider() {
+    return this.orders.countOrThrow();
+  }
+
+  @Get('refused/guard')
+  @UseFilters(LockErrorFilter)
+  @UseGuards(RefusedGuard)
+  async refusedByGuard() {}
+
+  @Get('refused/provider-filtered')
+  @UseFilters(LockErrorFilter)
+  async filteredProvider() {
+    return this.orders.countOrThrow();
+  }
+
+  @Get('refused/provider-own-header')
+  @Header('Retry-After', '30')
+  @UseFilters(LockErrorFilter)
+  async ownHeaderOfProvider() {
     return this.orders.countOrThrow();
   }
 
@@ -409,7 +437,6 @@ describe.each(Object.entries(PLATFORMS))('on %s', (_platform, makeAdapter) => {
       ['throw', '3'],
       ['timeout', '1'],
       ['intercepted', '1'],
-      ['by-hand', '1'],
       ['events', '1'],
     ])('answers 423 with Retry-After: %s', async (route, retryAfter) => {
       expect(await ask(fixture, `refused/${route}`)).toEqual({
@@ -424,11 +451,30 @@ describe.each(Object.entries(PLATFORMS))('on %s', (_platform, makeAdapter) => {
       });
     });
 
-    it('does so when a provider is refused', async () => {
-      expect(await ask(fixture, 'refused/provider')).toMatchObject({
+    it.each([
+      ['a provider', 'provider-filtered', '1'],
+      ['a guard', 'guard', '1'],
+      [
+        'a provider of a route with its own header',
+        'provider-own-header',
+        '30',
+      ],
+    ])('does so for %s, by LockErrorFilter', async (_, route, retryAfter) => {
+      expect(await ask(fixture, `refused/${route}`)).toMatchObject({
         status: 423,
-        retryAfter: '1',
-        body: { lock: 'stock' },
+        retryAfter,
+        body: { error: 'LockNotAcquiredError', lock: 'stock' },
+      });
+    });
+
+    it.each([
+      ['a provider', 'provider', 'stock'],
+      ['LockService', 'by-hand', 'taken'],
+    ])('does so for %s without Retry-After', async (_, route, lock) => {
+      expect(await ask(fixture, `refused/${route}`)).toMatchObject({
+        status: 423,
+        retryAfter: null,
+        body: { lock },
       });
     });
 

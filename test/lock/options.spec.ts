@@ -48,6 +48,7 @@ describe('the defaults', () => {
       requestTimeout: 5_000,
       shutdownTimeout: 10_000,
       verifyAtStartup: 'warn',
+      http: true,
       lock: {},
     });
   });
@@ -138,6 +139,7 @@ describe('a fault names the option, its value and the rule', () => {
     shutdownTimeout: [-1, Number.NaN, Infinity, '5', null],
     verifyAtStartup: [true, 'yes', null],
     inCluster: notBoolean,
+    http: notBoolean,
     kubeConfig: ['~/.kube/config', {}, null],
   };
   const cases = Object.entries(wrong).flatMap(([name, values]) =>

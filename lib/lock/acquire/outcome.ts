@@ -1,7 +1,6 @@
 /** Turns the outcome of an acquire call into a lock, a skip or an error, with its trace and event. */
 import {
   LockBackendError,
-  LockError,
   LockNotAcquiredError,
   type LockReference,
 } from '../../lock.errors.js';
@@ -13,7 +12,7 @@ import type { EngineContext } from '../engine-context.js';
 import { surround } from '../hold/current-lock.js';
 import type { LockHandle } from '../hold/lock-handle.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
-import { currentRequestScope, RequestAbortedError } from './request-scope.js';
+import { RequestAbortedError } from './request-scope.js';
 
 /** Why a call ended without the lock. */
 export type CallEnd = LockNotAcquiredEventReason | 'fire-claimed';
@@ -74,9 +73,6 @@ export async function outcomeOfCall(
       const fire = claim && { fire: new Date(claim.at) };
       emit({ type: 'skipped', ...details, reason, ...fire, waited });
       return undefined;
-    }
-    if (error instanceof LockError) {
-      currentRequestScope()?.refused(error);
     }
     if (end !== 'fire-claimed') {
       emit({ type: 'not-acquired', ...details, reason: end, waited });

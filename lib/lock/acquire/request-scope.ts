@@ -1,6 +1,5 @@
-/** The request on whose behalf code runs: its cancellation signal, and where lock errors are reported. */
+/** The request on whose behalf code runs, and its cancellation signal. */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { LockError } from '../../lock.errors.js';
 
 /** The request that waits for an answer of the running code. */
 export interface RequestScope {
@@ -8,8 +7,6 @@ export interface RequestScope {
   readonly aborted: AbortSignal;
   /** Whether the answer was given, or the client is gone; code that still runs is no longer part of the request. */
   readonly isOver: boolean;
-  /** Called when a lock was refused; the answer may be this error. */
-  refused(error: LockError): void;
 }
 
 /** Cancels a wait whose client has gone away. Never reaches a user. */
