@@ -1,4 +1,4 @@
-/** One HTTP request and its answer: whether the client still waits for it, and what it says about locks. */
+/** Tracks one HTTP request and its answer: the disconnection of the client, 204 for a skipped route, and `Retry-After`. */
 import { HttpStatus, type ExecutionContext } from '@nestjs/common';
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { EMPTY, type Observable } from 'rxjs';
@@ -49,18 +49,18 @@ interface Reply {
 /** The handler of a request, and its class. */
 interface Handler {
   readonly controller: object;
-  /** Undefined if it is not known. */
+  /** Undefined if unknown. */
   readonly key: string | symbol | undefined;
   readonly method: object;
 }
 
 /**
- * Everything that runs for a request of this server, from before Nest's guards on, knows its exchange: by a
- * middleware of Express, or a hook of Fastify. On another platform no wait is cancelled, and no answer changed.
+ * Sets the exchange in the async context of each request of this server, before Nest's guards run: by a
+ * middleware of Express or a hook of Fastify. On other platforms these features are unavailable.
  *
- * An interceptor can't do this: on a route under `@Sse()` that has one, Nest sends the head of the answer
- * before the handler has returned, too late for the status of its error. Nor can a middleware under Fastify: it
- * runs before the body is read, and its async context ends there.
+ * An interceptor can't do this: on a route under `@Sse()` with an interceptor, Nest sends the head of the
+ * answer before the handler has returned, too early for the status of its error. Nor can a middleware under
+ * Fastify: it runs before the body is read, and its async context ends there.
  */
 export function followExchanges(adapter: AbstractHttpAdapter): void {
   const follow = (
@@ -69,7 +69,7 @@ export function followExchanges(adapter: AbstractHttpAdapter): void {
     raw: ServerResponse,
     next: () => void,
   ): void => {
-    // Of an application with two LockServices, the first one has done it.
+    // In an application with two LockServices, the first one has set the exchange.
     if (currentExchange()?.response === response) {
       next();
     } else {
@@ -90,7 +90,7 @@ export function followExchanges(adapter: AbstractHttpAdapter): void {
   }
 }
 
-/** Undefined outside of HTTP requests, and for what goes on after the answer. */
+/** Undefined outside of HTTP requests, and after the answer. */
 export function currentExchange(): HttpExchange | undefined {
   const caller = currentRequestScope();
   return caller instanceof HttpExchange ? caller : undefined;
@@ -100,8 +100,8 @@ export class HttpExchange implements RequestScope {
   private goneSignal: AbortSignal | undefined;
 
   /**
-   * @param request that of the framework
-   * @param response that of the framework
+   * @param request the framework's request
+   * @param response the framework's response
    */
   constructor(
     private readonly adapter: AbstractHttpAdapter,
@@ -114,15 +114,15 @@ export class HttpExchange implements RequestScope {
     return this.raw.writableEnded || this.raw.destroyed;
   }
 
-  /** Most requests ask for no lock: only one that does listens to its client. */
+  /** Listens to the client only when first read, since most requests need no lock. */
   get aborted(): AbortSignal {
     this.goneSignal ??= this.followClient();
     return this.goneSignal;
   }
 
   /**
-   * The answer of this method, if it is the handler of the request: not if another handler calls it, and not if
-   * it is overridden.
+   * The answer of a method if it is the handler of the request: undefined if another handler calls it, or if it
+   * is overridden.
    *
    * @param controller the prototype of the instance
    */
@@ -141,7 +141,7 @@ export class HttpExchange implements RequestScope {
       : undefined;
   }
 
-  /** The answer of the handler of this context, if it is that of the request. */
+  /** The answer of the handler of a context, if the context is that of this request. */
   answerIn(context: ExecutionContext): RouteAnswer | undefined {
     if (
       context.getType() !== 'http' ||
@@ -154,7 +154,7 @@ export class HttpExchange implements RequestScope {
     const keys = this.findKeys(controller);
     const key =
       keys.find((each) => findMethod(controller, each)?.method === method) ??
-      keys[0]; // a tracer has put another function in its place
+      keys[0]; // a tracer has replaced the function
     return new RouteAnswer(this.adapter, this.response, {
       controller,
       key,
@@ -162,7 +162,7 @@ export class HttpExchange implements RequestScope {
     });
   }
 
-  /** The framework knows the pattern of the route, which Nest has made of the paths of the class and the method. */
+  /** Finds handlers by the framework's route pattern, which Nest makes from the paths of the class and the method. */
   private findKeys(controller: object): readonly (string | symbol)[] {
     const { method, route, routeOptions } = this.request;
     const pattern = route?.path ?? routeOptions?.url;
@@ -182,7 +182,7 @@ export class HttpExchange implements RequestScope {
   }
 }
 
-/** The answer of a handler that is under a lock. */
+/** The answer of a handler under a lock. */
 export class RouteAnswer {
   constructor(
     private readonly adapter: AbstractHttpAdapter,
@@ -191,9 +191,9 @@ export class RouteAnswer {
   ) {}
 
   /**
-   * The handler is not called: the answer is 204, without a body.
+   * Answers 204 without a body, for a handler that is skipped.
    *
-   * @returns what Nest is to get in place of the handler's result
+   * @returns the value to return to Nest instead of the handler's result
    */
   skip(): Observable<never> | undefined {
     const { adapter, response } = this;
@@ -207,7 +207,7 @@ export class RouteAnswer {
     return isEventStream(method) ? EMPTY : undefined;
   }
 
-  /** The handler rejects with this error: the answer has its `Retry-After`, whichever filter makes it. */
+  /** Sets the `Retry-After` of an error with which the handler rejects, for any exception filter. */
   refuse(error: unknown): void {
     if (error instanceof LockError) {
       addRetryAfter(this.adapter, this.response, error);

@@ -1,17 +1,17 @@
-/** The header `Retry-After` of an answer that is an error of this package. */
+/** Sets the header `Retry-After` of an answer that is an error of this package. */
 import type { LockError } from '../lock.errors.js';
 
-/** As much of Nest's HTTP adapter as is used. */
+/** The used part of Nest's HTTP adapter. */
 interface HttpAdapter {
   isHeadersSent(response: unknown): boolean;
-  /** Every adapter has it, and the type of an exception filter's adapter has not. */
+  /** Every adapter has this method, but the type of an exception filter's adapter lacks it. */
   getHeader?(response: unknown, name: string): unknown;
   setHeader(response: unknown, name: string, value: string): unknown;
 }
 
 const NAME = 'Retry-After';
 
-/** A header that the answer has already stays. An error that time does not mend has none. */
+/** Keeps a header that is already set. Sets none for an error without `retryAfter`, for which a retry can't succeed. */
 export function addRetryAfter(
   adapter: HttpAdapter,
   response: unknown,

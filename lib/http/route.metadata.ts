@@ -1,4 +1,4 @@
-/** What Nest's decorators leave on controllers and the handlers of routes, as far as an answer depends on it. Only names are known here: Nest exports none of them. */
+/** Reads the metadata of Nest's route decorators on controllers and handlers, by names that Nest does not export. */
 import { RequestMethod } from '@nestjs/common';
 
 const PATH = 'path';
@@ -7,16 +7,16 @@ const ROUTE_ARGUMENTS = '__routeArguments__';
 const PASSTHROUGH = '__responsePassthrough__';
 const SSE = '__sse__';
 
-/** The parameters under `@Res()` and `@Next()`, as the keys of {@link ROUTE_ARGUMENTS} begin. */
+/** Matches the keys of {@link ROUTE_ARGUMENTS} for parameters under `@Res()` and `@Next()`. */
 const RESPONSE_OR_NEXT = /^[12]:/;
 
-/** A method: the prototype that declares it, and its key there. */
+/** A method, by the prototype that declares it and its key. */
 export interface Method {
   readonly prototype: object;
   readonly key: string | symbol;
 }
 
-/** A method as a class has it, and the prototype that declares it. Calls no accessors. */
+/** Finds a method of a class and the prototype that declares it. Reads no accessors. */
 export function findMethod(
   controller: object,
   key: string | symbol,
@@ -32,13 +32,13 @@ export function findMethod(
 }
 
 /**
- * The keys of the methods that may be the handler of a route. A prefix and a version may precede the paths of the
- * class and the method: those with the longest path that fits. They are several only if they are versions of one
- * route.
+ * The keys of the methods that may be the handler of a route: those with the longest matching path, since a
+ * prefix and a version may precede the paths of the class and the method. There are several only for the
+ * versions of one route.
  *
  * @param controller the prototype of the class
- * @param verb that of the request
- * @param pattern the path of the route, as the web framework has it
+ * @param verb the verb of the request
+ * @param pattern the web framework's path of the route
  */
 export function findHandlers(
   controller: object,
@@ -63,12 +63,12 @@ export function findHandlers(
   return found;
 }
 
-/** Whether it is a route under `@Sse()`. */
+/** Whether a handler is a route under `@Sse()`. */
 export function isEventStream(handler: object): boolean {
   return Reflect.getMetadata(SSE, handler) === true;
 }
 
-/** Whether the handler sends the answer itself: it has `@Res()` or `@Next()`, and not `{ passthrough: true }`. */
+/** Whether the handler sends the answer itself: it has `@Res()` or `@Next()` without `{ passthrough: true }`. */
 export function answersByItself(
   { constructor }: object,
   key: string | symbol,
@@ -91,7 +91,7 @@ function answersTo(method: object, verb: string): boolean {
   );
 }
 
-/** All paths of a method; none if it is no route. */
+/** All paths of a method; none if it is not a route. */
 function pathsOf(controller: object, method: object): string[] {
   const [bases, paths] = [controller, method].map((each): unknown[] => {
     const path: unknown = Reflect.getMetadata(PATH, each);
@@ -102,7 +102,7 @@ function pathsOf(controller: object, method: object): string[] {
   );
 }
 
-/** Without slashes at the ends; what matches anything is `*`, however Nest and the framework write it. */
+/** Removes slashes at the ends, and writes every form of a wildcard as `*`. */
 function normalize(path: string): string {
   return path
     .split('/')
