@@ -1,6 +1,7 @@
-/** Describes an application that imports K8sLockModule as global more than once. */
+/** Finds how an application imports K8sLockModule: as global more than once, or by LazyModuleLoader. */
 import type { ModulesContainer } from '@nestjs/core';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
+import { ShutdownModule } from './shutdown.module.js';
 
 type Module =
   ReturnType<ModulesContainer['values']> extends Iterable<infer T> ? T : never;
@@ -33,6 +34,23 @@ export function describeGlobalModules(
     return `by ${importers.join(', ') || 'an unknown module'} (namespace: ${namespace})`;
   });
   return `K8sLockModule is imported as global ${globals.length} times, ${described.join(' and ')}. It is undefined which LockService another module gets: set isGlobal: false in all but one`;
+}
+
+/**
+ * Whether LazyModuleLoader loads the module with these options. Nest then appends the global modules before
+ * the module's own imports.
+ */
+export function isLoadedLazily(
+  modules: ModulesContainer,
+  options: ResolvedModuleOptions,
+): boolean {
+  const module = Array.from(modules.values()).find(
+    (each) => optionsOf(each) === options,
+  );
+  const imported = Array.from(module?.imports ?? []).find(
+    ({ metatype }) => metatype === ShutdownModule,
+  );
+  return module && imported ? !isImporter(module, imported) : false;
 }
 
 /** Nest appends global modules to the imports of all modules, after the modules' own imports. */

@@ -47,6 +47,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
 
   /** Runs before onApplicationBootstrap, in which schedulers start. */
   async onModuleInit(): Promise<void> {
+    this.client?.start();
     const { lock: defaults } = this.options;
     const explored = await this.explorer.explore(this.locks, defaults);
     const found = explored.locks;

@@ -5,10 +5,14 @@ import {
   type DynamicModule,
   type NestModule,
 } from '@nestjs/common';
-import { DiscoveryModule, HttpAdapterHost } from '@nestjs/core';
+import {
+  DiscoveryModule,
+  HttpAdapterHost,
+  ModulesContainer,
+} from '@nestjs/core';
 import { followExchanges } from './http/http-exchange.js';
 import { LockedMethodExplorer } from './decorators/lock.explorer.js';
-import { RESOLVED_OPTIONS } from './global-modules.js';
+import { isLoadedLazily, RESOLVED_OPTIONS } from './global-modules.js';
 import { K8sLockLifecycle } from './k8s-lock.lifecycle.js';
 import {
   ConfigurableModuleClass,
@@ -27,7 +31,7 @@ import {
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
 import { LockConfigurationError } from './lock.errors.js';
-import { LockService } from './lock.service.js';
+import { clientOf, LockService } from './lock.service.js';
 import { ShutdownModule } from './shutdown.module.js';
 
 /**
@@ -59,8 +63,8 @@ import { ShutdownModule } from './shutdown.module.js';
     },
     {
       provide: LockService,
-      useFactory: (options: ResolvedModuleOptions) => new LockService(options),
-      inject: [RESOLVED_OPTIONS],
+      useFactory: makeService,
+      inject: [RESOLVED_OPTIONS, ModulesContainer],
     },
   ],
   exports: [LockService],
@@ -165,4 +169,17 @@ function resolveGivenOptions(
     findObjectFaults('the result of the factory of forRootAsync()', options),
   );
   return resolveModuleOptions(options);
+}
+
+function makeService(
+  options: ResolvedModuleOptions,
+  modules: ModulesContainer,
+): LockService {
+  const service = new LockService(options);
+  if (isLoadedLazily(modules, options)) {
+    clientOf(service)!.waitForStart(
+      'K8sLockModule was loaded by LazyModuleLoader. Nest does not call the lifecycle hooks of such a module, so locks would not be released at shutdown: import K8sLockModule.forRoot() in the root module. The modules that are loaded lazily can then use LockService and the decorators without importing it again',
+    );
+  }
+  return service;
 }

@@ -57,6 +57,8 @@ export class LockClient {
   readonly engine: LockEngine;
   /** The fixed names of decorated methods and interceptors, known before the first call. */
   readonly fixedNames = new Set<string>();
+  /** Why every call is refused until the application starts the module. */
+  private notStarted: string | undefined;
   private readonly store: KubernetesLeaseStore;
   private readonly turns = new CallTurns();
   /** The resolved lock of the last call, by the options of a decorator or an interceptor. */
@@ -80,6 +82,16 @@ export class LockClient {
       emit: (event: LockEvent) => this.events.emit(event),
     };
     this.engine = new LockEngine(context, clientId);
+  }
+
+  /** Refuses every call with `fault`, until {@link start}. */
+  waitForStart(fault: string): void {
+    this.notStarted = fault;
+  }
+
+  /** The application has called the lifecycle hooks of the module, and will call those of shutdown. */
+  start(): void {
+    this.notStarted = undefined;
   }
 
   readonly leaseNameOf = (name: string): string =>
@@ -322,6 +334,9 @@ export class LockClient {
     name: string,
     options: ResolvedLockOptions,
   ): Promise<ResolvedLock> {
+    if (this.notStarted !== undefined) {
+      throw new LockConfigurationError([this.notStarted]);
+    }
     // Resolved even if not needed, so that without a configuration every call fails in the same way.
     const fallback = await this.defaultNamespace();
     await this.turns.begin();

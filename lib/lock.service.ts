@@ -8,10 +8,11 @@ import {
 } from './k8s-lock.options.js';
 import { noteCopy } from './copies.js';
 import { LockClient } from './lock.client.js';
-import { LockConfigurationError, quote } from './lock.errors.js';
+import { quote } from './lock.errors.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import { runUnderLock } from './lock/hold/current-lock.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
+import { isGenerator, refuseLazyResult } from './lock/lazy-result.js';
 import type { LockState } from './lock/record/lock-state.js';
 
 /** How a lock is acquired by a call. */
@@ -217,19 +218,13 @@ export class LockService {
 /** @throws LockConfigurationError for a lazy result, whose work would run after the release */
 async function refuseLazy<T>(name: string, result: T | Promise<T>): Promise<T> {
   const value = await result;
-  const kind = isObservable(value) ? 'an Observable' : findGenerator(value);
-  if (kind !== undefined) {
-    throw new LockConfigurationError([
-      `the function of withLock(${quote(name)}) returned ${kind}, whose work would run after the lock has been released: await it inside the function`,
-    ]);
+  const isStream = isObservable(value);
+  if (isStream || isGenerator(value)) {
+    refuseLazyResult(
+      `the function of withLock(${quote(name)})`,
+      isStream ? 'an Observable' : 'a generator',
+      'await it inside the function',
+    );
   }
   return value;
-}
-
-function findGenerator(value: unknown): string | undefined {
-  return /^\[object (Async)?Generator\]$/.test(
-    Object.prototype.toString.call(value),
-  )
-    ? 'a generator'
-    : undefined;
 }

@@ -13,6 +13,7 @@ import {
   of,
   Subject,
   takeUntil,
+  tap,
   throwError,
   type Subscriber,
 } from 'rxjs';
@@ -24,6 +25,7 @@ import {
 } from '../lock/acquire/request-scope.js';
 import type { FireClaim } from '../lock/record/fire-claim.js';
 import { anyOf } from '../lock/abort-signals.js';
+import { isGenerator, refuseLazyResult } from '../lock/lazy-result.js';
 import { giveBack, type LockHandle } from '../lock/hold/lock-handle.js';
 import { acquireAll, releaseAll, runUnderAll } from './lock-set.js';
 
@@ -84,6 +86,17 @@ export class LockedRun {
     return lock && [lock];
   }
 
+  /** @throws LockConfigurationError for a generator, whose body would run after the release */
+  refuseGenerator(result: unknown): void {
+    if (isGenerator(result)) {
+      refuseLazyResult(
+        this.call?.label ?? 'the work',
+        'a generator',
+        'return a Promise of its values, or an Observable',
+      );
+    }
+  }
+
   /** The fire claim of the lowest lock. */
   private get claim(): FireClaim | undefined {
     return this.requests.at(-1)?.claim;
@@ -131,6 +144,7 @@ export async function runWithLocks(
   let result: unknown;
   try {
     result = await runUnderAll(locks, work);
+    run.refuseGenerator(result);
   } catch (error) {
     end({ error });
     await releaseAll(locks);
@@ -156,7 +170,7 @@ export function observeLocked(
   isStream: boolean,
 ): Observable<unknown> {
   const scope = new AsyncResource('nestjs-k8s-lock');
-  const source = defer(work);
+  const source = defer(work).pipe(tap((value) => run.refuseGenerator(value)));
   const skipped = defer(() => {
     const result = run.skipped();
     return isObservable(result) ? result : of(result);

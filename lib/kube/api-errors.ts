@@ -22,6 +22,9 @@ export interface Operation {
   readonly timeout: number;
 }
 
+/** The reason of a 409 that refuses a creation since the object exists. */
+const ALREADY_EXISTS = 'AlreadyExists';
+
 const UNDER_WAY: Record<Phase, string> = {
   credentials:
     'the credentials were still being obtained; check the exec plugin or auth provider of the Kubernetes configuration',
@@ -44,6 +47,7 @@ export function failureOfAnswer(
       status: answer.status,
       retryAfter: retryAfterOf(answer.headers, status),
       ambiguous: isWrite(operation) && mayHaveBeenApplied(answer.status),
+      alreadyExists: answer.status === 409 && status.reason === ALREADY_EXISTS,
     },
   );
 }
@@ -179,7 +183,7 @@ function adviceFor(
         ? `The namespace ${namespace} does not exist: create it, or configure another one.`
         : 'There is no such API at this address: check the address of the cluster.';
     case 409:
-      return status.reason === 'AlreadyExists'
+      return status.reason === ALREADY_EXISTS
         ? 'The Lease exists already.'
         : 'Another client changed the Lease first.';
     case 429:

@@ -103,6 +103,8 @@ export class LeaseStoreError extends Error {
   readonly retryAfter?: number;
   /** For a write: it was sent without a conclusive answer, so it may have been applied or still be. */
   readonly ambiguous: boolean;
+  /** For a creation: the API server says that the Lease existed then. */
+  readonly alreadyExists: boolean;
 
   constructor(
     readonly reason: LeaseStoreFailure,
@@ -111,12 +113,14 @@ export class LeaseStoreError extends Error {
       status?: number;
       retryAfter?: number;
       ambiguous?: boolean;
+      alreadyExists?: boolean;
     } = {},
   ) {
     super(message);
     this.status = details.status;
     this.retryAfter = details.retryAfter;
     this.ambiguous = details.ambiguous ?? false;
+    this.alreadyExists = details.alreadyExists ?? false;
   }
 }
 

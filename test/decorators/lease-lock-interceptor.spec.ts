@@ -128,6 +128,15 @@ class Routes {
     throw new Error('own error');
   }
 
+  @Get('generator')
+  @UseInterceptors(LeaseLockInterceptor('generator'))
+  async generator() {
+    return (function* () {
+      begun.resolve();
+      yield currentLock()?.name;
+    })();
+  }
+
   @Get('impatient')
   @UseInterceptors(Impatient, LeaseLockInterceptor('impatient'))
   async impatient() {
@@ -235,6 +244,15 @@ describe('the handler', () => {
     expect(await bodyOf('both')).toBe('both-1');
     expect(namesOf('acquired')).toEqual(['both-2', 'both-1']);
     expect(namesOf('released')).toEqual(['both-1', 'both-2']);
+  });
+
+  it('may not return a generator, whose body would run after the release', async () => {
+    expect(await ask(fixture, 'generator')).toMatchObject({
+      status: 500,
+      body: { error: 'LockConfigurationError' },
+    });
+    expect(namesOf('failed')).toEqual(['generator']);
+    expect(namesOf('released')).toEqual(['generator']);
   });
 
   it('has its own error, after the release', async () => {

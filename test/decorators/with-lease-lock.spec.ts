@@ -1,5 +1,6 @@
 /** What a call of a method under @WithLeaseLock does, and what the decorator refuses. */
 import { applyDecorators, Injectable } from '@nestjs/common';
+import { filter, firstValueFrom } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   currentLock,
@@ -9,7 +10,13 @@ import {
   WithLeaseLock,
   type LeaseLock,
 } from '../../lib/index.js';
-import { defer, LIVELY, startLockApp, type LockApp } from './lock-app.js';
+import {
+  decorateMethod,
+  defer,
+  LIVELY,
+  startLockApp,
+  type LockApp,
+} from './lock-app.js';
 import { aborted } from '../support/aborted.js';
 
 class OutOfStock extends Error {}
@@ -317,6 +324,78 @@ describe('the wrapper', () => {
       String,
       Object,
     ]);
+  });
+});
+
+/** A decorator that hides the kind of the method. */
+const passOn: MethodDecorator = (_target, _key, descriptor) => {
+  const inner: Function = Reflect.get(Object(descriptor), 'value');
+  Reflect.set(
+    descriptor,
+    'value',
+    function (this: unknown, ...args: unknown[]) {
+      return Reflect.apply(inner, this, args);
+    },
+  );
+};
+
+describe('a method that returns a generator, whose body would run after the release', () => {
+  let begun = 0;
+  async function* body(): AsyncGenerator<number> {
+    begun += 1;
+    yield begun;
+  }
+
+  @Injectable()
+  class Lists {
+    @WithLeaseLock('lists-returned')
+    async returned() {
+      return body();
+    }
+
+    async *wrapped() {
+      yield* body();
+    }
+
+    @WithLeaseLock('lists-values')
+    async values() {
+      return [1, 2].values();
+    }
+  }
+  decorateMethod(Lists.prototype, 'wrapped', [
+    applyDecorators(WithLeaseLock('lists-wrapped')),
+    passOn,
+  ]);
+
+  let app: LockApp;
+  beforeAll(async () => {
+    app = await startLockApp({ providers: [Lists] });
+  });
+  afterAll(() => app[Symbol.asyncDispose]());
+
+  it.each(['returned', 'wrapped'] as const)('is refused: %s', async (key) => {
+    const failed = firstValueFrom(
+      app.locks.events$.pipe(filter(({ type }) => type === 'failed')),
+    );
+    const call: Promise<unknown> = Reflect.apply(
+      Lists.prototype[key],
+      app.app.get(Lists),
+      [],
+    );
+    const error: unknown = await call.catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(LockConfigurationError);
+    expect(error).toMatchObject({
+      faults: [
+        `Lists.${key} returned a generator, whose work would run after the lock has been released: return a Promise of its values, or an Observable`,
+      ],
+    });
+    expect(await failed).toMatchObject({ name: `lists-${key}`, error });
+    expect(begun).toBe(0);
+    expect((await app.locks.inspect(`lists-${key}`)).state).toBe('free');
+  });
+
+  it('is not one that returns an iterator of a collection', async () => {
+    expect([...(await app.app.get(Lists).values())]).toEqual([1, 2]);
   });
 });
 

@@ -69,6 +69,7 @@ describeOnServer('KubernetesLeaseStore', (server) => {
       reason: 'conflict',
       status: 409,
       ambiguous: false,
+      alreadyExists: true,
       message: expect.stringContaining('exists already') as unknown,
     });
   });

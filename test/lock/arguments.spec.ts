@@ -22,6 +22,16 @@ async function faultsOf(work: Promise<unknown>): Promise<readonly string[]> {
   return error instanceof LockConfigurationError ? error.faults : [];
 }
 
+/** As TypeScript and Babel make one where the target has no generators: without a tag. */
+const oldGenerator = (): object => ({
+  next: () => ({ done: true, value: undefined }),
+  return: () => ({ done: true, value: undefined }),
+  throw: () => ({ done: true, value: undefined }),
+  [Symbol.asyncIterator]() {
+    return this;
+  },
+});
+
 const nothing = async (): Promise<void> => undefined;
 
 describe('options', () => {
@@ -163,6 +173,7 @@ describe('the work of withLock()', () => {
         yield 1;
       },
     ],
+    ['a generator that is compiled for an old target', () => oldGenerator()],
   ])('may not come to %s, which would run unlocked', async (_, work) => {
     const locks = await api.service();
     const [fault] = await faultsOf(call(locks, 'withLock', 'job', work));

@@ -8,7 +8,7 @@ import {
 import { settled } from './controlled-clock.js';
 import type { Fate } from './memory-lease-store.js';
 import { fire } from './planned-work.js';
-import { Cluster, JOB, outcomeOf } from './processes.js';
+import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 
 function setUp() {
   const cluster = new Cluster();
@@ -334,6 +334,27 @@ describe('conflicts without end', () => {
   });
 });
 
+/** Another process always acquires the lock just before the pod's creation, and deletes the Lease just after. */
+function setUpQuickOther(times = Infinity) {
+  const cluster = new Cluster();
+  const pod = cluster.process('pod');
+  const send = pod.store.create.bind(pod.store);
+  let met = 0;
+  pod.store.create = async (...request) => {
+    met += 1;
+    if (met > times) {
+      return send(...request);
+    }
+    cluster.writeSpec(foreignSpec());
+    try {
+      return await send(...request);
+    } finally {
+      cluster.delete();
+    }
+  };
+  return { cluster, clock: cluster.clock, pod, met: () => met };
+}
+
 describe('a creation that meets a Lease', () => {
   const exists: Fate = { refused: { reason: 'conflict', status: 409 } };
 
@@ -347,13 +368,41 @@ describe('a creation that meets a Lease', () => {
     expect(pod.eventTypes()).toBe('acquired');
   });
 
-  it('fails when that goes on', async () => {
+  it('fails when that goes on, and nothing says that a Lease existed', async () => {
     const { clock, process: start } = setUpWithoutLease();
     const pod = start('pod');
     pod.store.plan(exists, 'create');
     const tried = outcomeOf(pod.try());
     await clock.advance(60_000);
     expect(tried.reason).toBeInstanceOf(LockBackendError);
+  });
+
+  it('of others that delete it each time ends a try as held', async () => {
+    const { clock, pod, met } = setUpQuickOther();
+    const tried = outcomeOf(pod.try());
+    await clock.advance(60_000);
+    expect(tried.reason).toMatchObject({ reason: 'held' });
+    expect(met()).toBe(9);
+    expect(pod.eventTypes()).not.toContain('backend-error');
+  });
+
+  it('of others that delete it eight times lets a try acquire the lock', async () => {
+    const { clock, pod } = setUpQuickOther(8);
+    const tried = outcomeOf(pod.try());
+    await clock.advance(4_000);
+    expect(tried.state).toBe('resolved');
+    expect(pod.eventTypes()).toBe('acquired');
+  });
+
+  it('of others that delete it each time is no failure for a call that waits, which keeps pauses', async () => {
+    const { clock, pod, met } = setUpQuickOther();
+    const waiting = outcomeOf(pod.acquire(JOB, { waitTimeout: 60_000 }));
+    await clock.advance(60_000);
+    expect(waiting.reason).toMatchObject({ reason: 'timeout' });
+    expect(waiting.reason).not.toBeInstanceOf(LockBackendError);
+    expect(pod.eventTypes()).not.toContain('backend-error');
+    expect(met()).toBeGreaterThan(8);
+    expect(met()).toBeLessThan(400);
   });
 });
 

@@ -37,6 +37,7 @@ export interface Fate {
     status?: number;
     retryAfter?: number;
     ambiguous?: boolean;
+    alreadyExists?: boolean;
   };
 }
 
@@ -378,7 +379,10 @@ function refusal(verb: Verb, error: unknown): unknown {
     ? new LeaseStoreError(
         REASONS[error.code] ?? 'server',
         `${verb}: the API server answered ${error.code}`,
-        { status: error.code },
+        {
+          status: error.code,
+          alreadyExists: verb === 'create' && error.code === 409,
+        },
       )
     : error;
 }

@@ -244,9 +244,11 @@ export class Acquirer implements LinedUpCall {
     this.conflict = undefined;
     const version = lease?.metadata.resourceVersion;
     const isOurs = lease?.spec?.holderIdentity === newHolder.identity;
-    // After a conflict of a creation the Lease may have been deleted again, though not every time.
+    // After a conflict of a creation the Lease may have been deleted again. Without the word of the API
+    // server that it existed, not every time: a 409 also comes from a quota or an admission webhook.
     const isExplained =
-      version === undefined && this.conflicts < MOST_CONFLICTS;
+      version === undefined &&
+      (conflict?.error.alreadyExists || this.conflicts < MOST_CONFLICTS);
     const isUnchanged = version === conflict?.basedOn && !isExplained;
     if (conflict && (isOurs || isUnchanged)) {
       if (isOurs) {
