@@ -47,7 +47,8 @@ export async function findMissedFire({
       const lease = await read();
       return fire && isMissed(fire, retry, lease) ? fire : undefined;
     } catch (error) {
-      if (!isTransient(error) || closing.aborted || wallTime() >= lastTry) {
+      closing.throwIfAborted();
+      if (!isTransient(error) || wallTime() >= lastTry) {
         throw error;
       }
       onRetry(error);

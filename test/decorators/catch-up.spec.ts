@@ -1,7 +1,10 @@
 /** `catchUp`: a fire that was missed because no pod ran is made up for at startup, once, and no other is. */
 import { Logger, type Type } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
-import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  setImmediate as nextTurn,
+  setTimeout as sleep,
+} from 'node:timers/promises';
 import { filter, firstValueFrom } from 'rxjs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { WithLeaseLock, type WithLeaseLockOptions } from '../../lib/index.js';
@@ -173,6 +176,20 @@ it.each<[string, Type]>([
 ])('looks for nothing %s', async (_, job) => {
   await runOnNewYear();
   expect(await runBriefly(job)).toEqual(NO_LOOK);
+});
+
+it('says nothing of a look that the end of the application cuts short', async () => {
+  await runOnNewYear();
+  using held = server.faults.inject(
+    { kind: 'hold', when: 'before' },
+    { verb: 'get', name: 'job' },
+  );
+  using error = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
+  const pod = await CronPod.start(server, jobs(HOURLY, { catchUp: true }));
+  await held.hit(1);
+  await pod[Symbol.asyncDispose]();
+  await nextTurn();
+  expect(error).not.toHaveBeenCalled();
 });
 
 it('runs nothing for a job that has never run', async () => {
