@@ -109,7 +109,10 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     const methods =
       registries.length > 0 ? this.explorer.findScheduledMethods() : [];
     for (const registry of registries) {
-      const known = new ScheduledMethods(methods);
+      const known = new ScheduledMethods(
+        methods,
+        this.explorer.findOrchestrator(registry),
+      );
       followScheduler(registry, known, ({ method, plan, cronTime }) => {
         const all = scheduled.filter((lock) => isMethod(lock, method));
         for (const warning of all.flatMap(

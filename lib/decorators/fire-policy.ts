@@ -9,7 +9,11 @@ import {
   isInnermost,
   type MethodLock,
 } from './lock.metadata.js';
-import { findSchedule, type Schedule } from '../schedule/schedule.metadata.js';
+import {
+  findClassPrototype,
+  findSchedule,
+  type Schedule,
+} from '../schedule/schedule.metadata.js';
 import type { Fire } from '../schedule/planned-fires.js';
 import type { InstanceMethod } from '../schedule/scheduled-methods.js';
 import {
@@ -54,7 +58,7 @@ export function findClaim(
   policy: FirePolicy,
   instance: object,
 ): FireClaim | undefined {
-  const prototype: object = Reflect.getPrototypeOf(instance) ?? instance;
+  const prototype = findClassPrototype(instance, lock.key);
   const method = { instance, prototype, key: lock.key };
   const fire = findFire(lock, method, policy);
   if (fire === undefined) {

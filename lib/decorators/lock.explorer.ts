@@ -41,8 +41,9 @@ import {
 } from '../schedule/schedule.metadata.js';
 import type { ScheduledMethod } from '../schedule/scheduled-methods.js';
 import {
+  isClassOf,
+  isSchedulerOrchestrator,
   isSchedulerRegistry,
-  isSchedulerRegistryClass,
   type SchedulerRegistry,
 } from '../schedule/scheduler-ticks.js';
 
@@ -221,13 +222,24 @@ export class LockedMethodExplorer {
 
   /** The registries of @nestjs/schedule: one for each of its modules that the application imports. */
   findSchedulers(): SchedulerRegistry[] {
+    return this.findInstancesOf(isSchedulerRegistry);
+  }
+
+  /** What registers the methods in this registry; undefined in an unknown version of @nestjs/schedule. */
+  findOrchestrator(registry: SchedulerRegistry): object | undefined {
+    return this.findInstancesOf(isSchedulerOrchestrator).find(
+      (each) => Reflect.get(each, 'schedulerRegistry') === registry,
+    );
+  }
+
+  private findInstancesOf<T>(isInstance: (value: unknown) => value is T): T[] {
     return this.discovery
       .getProviders()
       .filter(({ token, metatype }) =>
-        [token, metatype].some(isSchedulerRegistryClass),
+        [token, metatype].some((each) => isClassOf(each, isInstance)),
       )
       .map(({ instance }): unknown => instance)
-      .filter(isSchedulerRegistry);
+      .filter(isInstance);
   }
 
   /**
@@ -354,9 +366,13 @@ export class LockedMethodExplorer {
 }
 
 function findInstances(wrapper: InstanceWrapper): object[] {
-  const instances: unknown[] = wrapper.isTransient
-    ? wrapper.getStaticTransientInstances().map((host) => host?.instance)
-    : [wrapper.instance];
+  // The one on which the scheduler calls a method of a transient class: no constructor has run on it.
+  const instances: unknown[] = [wrapper.instance];
+  if (wrapper.isTransient) {
+    instances.push(
+      ...wrapper.getStaticTransientInstances().map((host) => host?.instance),
+    );
+  }
   return instances.filter(
     (instance): instance is object =>
       typeof instance === 'object' && instance !== null,

@@ -178,7 +178,7 @@ async function requireLateService(
       ? '. Or the decorator and the module come from different copies of the package: the log names the copies'
       : '';
     refuseCall(
-      `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()${copies}`,
+      `${describeMethod(instance, key)} has no LockService, so it did not run: its instance was made with new, or as a copy, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()${copies}`,
     );
   }
   return service;

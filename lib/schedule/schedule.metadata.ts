@@ -54,10 +54,41 @@ export function findSchedule(
   key: string | symbol,
 ): Schedule | undefined {
   return (
-    noted.get(target)?.get(key) ??
-    noted.get(Reflect.getPrototypeOf(target) ?? target)?.get(key) ??
+    noted.get(findClassPrototype(target, key))?.get(key) ??
     readSchedule(Reflect.get(target, key))
   );
+}
+
+/**
+ * The prototype of the class of a target. A decorator may call the method with an object that inherits
+ * from the instance, so it is not always the next one.
+ *
+ * @param target an instance, or the prototype of its class
+ */
+export function findClassPrototype(
+  target: object,
+  key: string | symbol,
+): object {
+  for (
+    let each: object | null = target;
+    each !== null && each !== Object.prototype;
+    each = Reflect.getPrototypeOf(each)
+  ) {
+    // A prototype that was written as an object literal has no constructor.
+    if (noted.get(each)?.has(key) || isClassPrototype(each)) {
+      return each;
+    }
+  }
+  return Reflect.getPrototypeOf(target) ?? target;
+}
+
+function isClassPrototype(value: object): boolean {
+  try {
+    const own = Reflect.getOwnPropertyDescriptor(value, 'constructor');
+    return own?.value?.prototype === value;
+  } catch {
+    return false; // a Proxy that throws
+  }
 }
 
 /** The schedule in the metadata of a function. */

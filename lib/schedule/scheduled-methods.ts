@@ -28,14 +28,22 @@ export function isMethod(
 /** The name that @nestjs/schedule gives to a job without one. */
 const MADE_UP = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/;
 
+/** The properties of the SchedulerOrchestrator whose keys are the names of the jobs of methods. */
+const JOBS = { cron: 'cronJobs', interval: 'intervals' } as const;
+
 /** Finds the methods of the jobs of one scheduler. */
 export class ScheduledMethods {
-  private readonly methods: ScheduledMethod[];
+  /** The methods without a name, by the type of their job and the name that the scheduler gave to it. */
+  private readonly unnamed = new Map<string, ScheduledMethod>();
 
-  /** @param methods in the order in which the scheduler registers them */
-  constructor(methods: readonly ScheduledMethod[]) {
-    this.methods = [...methods];
-  }
+  /**
+   * @param methods in the order in which the scheduler registers them
+   * @param orchestrator the SchedulerOrchestrator of @nestjs/schedule, which registers them
+   */
+  constructor(
+    private readonly methods: readonly ScheduledMethod[],
+    private readonly orchestrator: object | undefined,
+  ) {}
 
   /** Undefined for a job that the application has added to the registry. */
   ofCronJob(name: string, time: CronTime): ScheduledMethod | undefined {
@@ -66,16 +74,34 @@ export class ScheduledMethods {
     const isOfType = ({ schedule }: ScheduledMethod): boolean =>
       schedule.type === type;
     // A job that was deleted and added again with other times keeps its name.
-    const named = this.methods.findLast(
-      (method) => isOfType(method) && nameOf(method) === name,
-    );
-    if (named !== undefined || !MADE_UP.test(name)) {
+    const named =
+      this.methods.findLast(
+        (method) => isOfType(method) && nameOf(method) === name,
+      ) ?? this.unnamed.get(`${type} ${name}`);
+    if (named !== undefined || !this.isMadeUp(type, name)) {
       return named;
     }
-    const index = this.methods.findIndex(
-      (method) => isOfType(method) && !nameOf(method) && fits(method),
+    const taken = new Set(this.unnamed.values());
+    const next = this.methods.find(
+      (method) =>
+        isOfType(method) &&
+        !nameOf(method) &&
+        !taken.has(method) &&
+        fits(method),
     );
-    return index < 0 ? undefined : this.methods.splice(index, 1)[0];
+    if (next !== undefined) {
+      this.unnamed.set(`${type} ${name}`, next);
+    }
+    return next;
+  }
+
+  /** Whether the scheduler has made up this name. The application may name its jobs by UUIDs as well. */
+  private isMadeUp(type: 'cron' | 'interval', name: string): boolean {
+    const jobs: unknown =
+      this.orchestrator && Reflect.get(this.orchestrator, JOBS[type]);
+    return typeof jobs === 'object' && jobs !== null
+      ? Object.hasOwn(jobs, name)
+      : MADE_UP.test(name); // a version of @nestjs/schedule without this property
   }
 }
 

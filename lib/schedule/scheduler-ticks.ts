@@ -78,12 +78,27 @@ interface MethodState {
 /** States by the instance and the key. */
 const states = new WeakMap<object, Map<string | symbol, MethodState>>();
 
-function stateOf({ instance, key }: InstanceMethod): MethodState {
+function stateOf({ instance, key }: ScheduledMethod): MethodState {
   const all = states.get(instance) ?? new Map<string | symbol, MethodState>();
   states.set(instance, all);
   const state = all.get(key) ?? {};
   all.set(key, state);
   return state;
+}
+
+/** The state for a call whose `this` is the instance, or inherits from it. */
+function findState({ instance, key }: InstanceMethod): MethodState | undefined {
+  for (
+    let each: object | null = instance;
+    each !== null;
+    each = Reflect.getPrototypeOf(each)
+  ) {
+    const state = states.get(each)?.get(key);
+    if (state !== undefined) {
+      return state;
+    }
+  }
+  return undefined;
 }
 
 const REGISTRY_METHODS = [
@@ -92,11 +107,15 @@ const REGISTRY_METHODS = [
   'addInterval',
   'addTimeout',
 ];
+const ORCHESTRATOR_METHODS = ['addCron', 'addInterval', 'addTimeout'];
 
-/** Whether a value is the class of the registry; it is checked before any instance is read. */
-export function isSchedulerRegistryClass(value: unknown): boolean {
+/** Whether a value is a class whose instances a check finds; it is asked before any instance is read. */
+export function isClassOf(
+  value: unknown,
+  isInstance: (value: unknown) => boolean,
+): boolean {
   try {
-    return typeof value === 'function' && isSchedulerRegistry(value.prototype);
+    return typeof value === 'function' && isInstance(value.prototype);
   } catch {
     return false; // a Proxy that throws
   }
@@ -106,13 +125,20 @@ export function isSchedulerRegistryClass(value: unknown): boolean {
 export function isSchedulerRegistry(
   value: unknown,
 ): value is SchedulerRegistry {
+  return hasMethods(value, REGISTRY_METHODS);
+}
+
+/** Whether a value is the SchedulerOrchestrator of @nestjs/schedule, which adds the jobs of methods to the registry. */
+export function isSchedulerOrchestrator(value: unknown): value is object {
+  return hasMethods(value, ORCHESTRATOR_METHODS);
+}
+
+function hasMethods(value: unknown, names: readonly string[]): boolean {
   try {
     return (
       typeof value === 'object' &&
       value !== null &&
-      REGISTRY_METHODS.every(
-        (name) => typeof Reflect.get(value, name) === 'function',
-      )
+      names.every((name) => typeof Reflect.get(value, name) === 'function')
     );
   } catch {
     return false; // a Proxy that throws
@@ -274,7 +300,7 @@ export function currentFireOf(method: InstanceMethod): Fire | undefined {
     tick.isReached = true;
     return isInTime ? tick.fire() : undefined;
   }
-  const { unfollowed } = stateOf(method);
+  const unfollowed = findState(method)?.unfollowed;
   return unfollowed?.setInterval === setInterval
     ? fireAt(unfollowed.plan, Date.now())
     : undefined;
@@ -285,7 +311,7 @@ export function currentFireOf(method: InstanceMethod): Fire | undefined {
  * call: a call without the context may be the missing one.
  */
 export function isCallMissing(method: InstanceMethod): boolean {
-  const { tick } = stateOf(method);
+  const tick = findState(method)?.tick;
   return tick !== undefined && !tick.isReached;
 }
 

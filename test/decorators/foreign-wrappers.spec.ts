@@ -1,6 +1,7 @@
 /** oncePerFire works with other decorators between the scheduler and the lock, with other providers, with super, and with jobs that the application adds. */
 import { Inject, Injectable, Logger, Module, type Type } from '@nestjs/common';
-import { Cron, Interval, Timeout } from '@nestjs/schedule';
+import { Cron, Interval, SchedulerRegistry, Timeout } from '@nestjs/schedule';
+import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -9,6 +10,7 @@ import {
   WithLeaseLock,
   type K8sLockModuleOptions,
 } from '../../lib/index.js';
+import { ScheduledMethods } from '../../lib/schedule/scheduled-methods.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { claimOf, CronPod, UTC, YEARLY, type CallEnd } from './cron-pods.js';
 import {
@@ -24,6 +26,9 @@ const { CronJob } = createRequire(
   createRequire(import.meta.url).resolve('@nestjs/schedule'),
 )('cron');
 
+/** The period of an interval, nearly the longest that a timer can have: every tick of a test is for the same fire. */
+const LONG = 2_000_000_000;
+
 const work = vi.fn<() => unknown>();
 
 let server: LeaseApiServer;
@@ -37,15 +42,19 @@ afterEach(async () => {
 
 type Wrap = (call: () => unknown) => unknown;
 
-/** A decorator that replaces the method, as those of other packages do. */
-function wrapping(wrap: Wrap, copiesMetadata: boolean): MethodDecorator {
+/** A decorator that replaces the method, as those of other packages do. `changeThis` makes the object on which it calls it. */
+function wrapping(
+  wrap: Wrap,
+  copiesMetadata: boolean,
+  changeThis = (instance: object): object => instance,
+): MethodDecorator {
   return (_target, _key, descriptor) => {
     const original: unknown = descriptor.value;
     if (typeof original !== 'function') {
       throw new Error('not a method');
     }
-    const wrapper = function (this: unknown, ...args: unknown[]): unknown {
-      return wrap(() => Reflect.apply(original, this, args));
+    const wrapper = function (this: object, ...args: unknown[]): unknown {
+      return wrap(() => Reflect.apply(original, changeThis(this), args));
     };
     if (copiesMetadata) {
       for (const key of Reflect.getMetadataKeys(original)) {
@@ -154,6 +163,127 @@ it('a decorator that passes the call on to a queue is warned of', async () => {
   expect((await pod.tick('job')).type).toBe('executed');
   expect(warnings()).toHaveLength(1);
   clearInterval(queue);
+});
+
+const OTHER_THIS: Record<string, (instance: object) => object> = {
+  'inherits from the instance': (instance) =>
+    Object.create(instance, { tenant: { value: 'a' } }),
+  'inherits from it twice': (instance) =>
+    Object.create(Object.create(instance)),
+  'is a Proxy around an object that inherits from it': (instance) =>
+    new Proxy(Object.create(instance), {}),
+  'is a Proxy that throws when its own properties are read': (instance) =>
+    new Proxy(Object.create(instance), {
+      getOwnPropertyDescriptor: () => {
+        throw new Error('strict');
+      },
+    }),
+};
+
+describe.each(Object.entries(OTHER_THIS))(
+  'a decorator that calls the method on an object that %s',
+  (_, changeThis) => {
+    const onOther = (wrap: Wrap): MethodDecorator =>
+      wrapping(wrap, true, changeThis);
+    const cron = Cron(YEARLY, { ...UTC, name: 'job' });
+
+    it.each([{}, { oncePerFire: true }])(
+      'runs each fire once with %j',
+      async (options) => {
+        class Jobs {
+          @cron
+          @onOther((call) => call())
+          @WithLeaseLock('lock', options)
+          async run() {
+            work();
+          }
+        }
+        expect(await fireInAll([Jobs])).toEqual(ONCE);
+        expect(work).toHaveBeenCalledOnce();
+      },
+    );
+
+    it('runs each fire of a prototype without a constructor once', async () => {
+      class Jobs {
+        @cron
+        @onOther((call) => call())
+        @WithLeaseLock('lock')
+        async run() {
+          work();
+        }
+      }
+      Reflect.deleteProperty(Jobs.prototype, 'constructor');
+      expect(await fireInAll([Jobs])).toEqual(ONCE);
+    });
+
+    it('runs each fire of an interval with a fake timer once', async () => {
+      class Jobs {
+        @Interval('job', LONG)
+        @onOther((call) => call())
+        @WithLeaseLock('lock')
+        async run() {
+          work();
+        }
+      }
+      vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+      try {
+        await using pod = await CronPod.start(server, Jobs);
+        const end = pod.next();
+        vi.advanceTimersByTime(LONG);
+        expect(await end).toMatchObject({ fire: expect.any(Date) });
+      } finally {
+        vi.useRealTimers();
+      }
+    });
+
+    it('is warned of if it has lost the async context', async () => {
+      const calls: (() => unknown)[] = [];
+      class Jobs {
+        @cron
+        @onOther((call) => void calls.push(call))
+        @WithLeaseLock('lock')
+        async run() {
+          work();
+        }
+      }
+      using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+      await using pod = await CronPod.start(server, Jobs);
+      const end = pod.tick('job');
+      calls.shift()!();
+      expect(await end).not.toHaveProperty('fire');
+      expect(warn.mock.calls.flat().join()).toContain(
+        'Jobs.run was called outside of the async context',
+      );
+    });
+  },
+);
+
+it('an override without a schedule has not that of the method which it overrides', async () => {
+  @Injectable()
+  class Base {
+    @Cron(YEARLY, { ...UTC, name: 'base' })
+    @WithLeaseLock('base')
+    async run() {
+      work();
+    }
+  }
+  @Injectable()
+  class Derived extends Base {
+    @WithLeaseLock('derived', { oncePerFire: true })
+    override async run() {
+      work();
+    }
+  }
+  @Injectable()
+  class Jobs {
+    constructor(@Inject(Derived) private readonly derived: Derived) {}
+
+    @Cron(YEARLY, { ...UTC, name: 'job' })
+    async run() {
+      await this.derived.run();
+    }
+  }
+  expect(await fireInAll([Base, Derived, Jobs])).toEqual(ONCE);
 });
 
 describe('behind a decorator that copies nothing', () => {
@@ -425,6 +555,128 @@ describe('a job that the application adds for a method under @Cron', () => {
     expect(await fireAdded(Jobs)).toEqual([]);
     expect(work).toHaveBeenCalledTimes(2);
   });
+});
+
+describe.each(['constructor', 'onModuleInit'])(
+  'a job that the application adds under a UUID in its %s',
+  (hook) => {
+    const OWN = '0 0 0 1 1 *';
+    const UUIDS: Record<'cron' | 'interval', string> = {
+      cron: randomUUID(),
+      interval: randomUUID(),
+    };
+    const ADDED = 1_700_000_000;
+
+    @Injectable()
+    class Mailer {
+      @WithLeaseLock('added', { oncePerFire: true, onLocked: 'skip' })
+      async send() {}
+    }
+    @Injectable()
+    class Jobs {
+      @Cron(OWN, UTC)
+      @WithLeaseLock('own-cron')
+      async cron() {}
+
+      @Interval(LONG)
+      @WithLeaseLock('own-interval')
+      async interval() {}
+    }
+    @Injectable()
+    class Adder {
+      constructor(
+        @Inject(SchedulerRegistry) private readonly registry: SchedulerRegistry,
+        @Inject(Mailer) private readonly mailer: Mailer,
+      ) {
+        if (hook === 'constructor') {
+          this.add();
+        }
+      }
+
+      onModuleInit(): void {
+        if (hook === 'onModuleInit') {
+          this.add();
+        }
+      }
+
+      private add(): void {
+        const send = (): void => void this.mailer.send();
+        const job = new CronJob(OWN, send, null, false, 'UTC');
+        this.registry.addCronJob(UUIDS.cron, job);
+        this.registry.addInterval(UUIDS.interval, setInterval(send, ADDED));
+      }
+    }
+
+    it('is not taken for that of a method without a name, whose fires run once', async () => {
+      using warn = vi.spyOn(Logger.prototype, 'warn').mockReturnValue();
+      const ends: string[] = [];
+      for (const _ of [1, 2]) {
+        // oxlint-disable no-await-in-loop -- one pod after the other
+        await using pod = await CronPod.start(server, Mailer, Jobs, Adder);
+        const other = (names: Iterable<string>): string =>
+          [...names].find((name) => !Object.values(UUIDS).includes(name))!;
+        const cron = await pod.tick(other(pod.registry.getCronJobs().keys()));
+        const end = pod.next();
+        void pod.tickInterval(other(pod.registry.getIntervals()));
+        const interval = await end;
+        ends.push(`${cron.name} ${cron.type}`);
+        ends.push(`${interval.name} ${interval.type}`);
+        await eventually(() => expect(isFree()).toBe(true));
+        // oxlint-enable no-await-in-loop
+      }
+      expect(ends).toEqual([
+        'own-cron executed',
+        'own-interval executed',
+        'own-cron skipped',
+        'own-interval skipped',
+      ]);
+      expect(warn).not.toHaveBeenCalled();
+    });
+
+    it('has fires of its own', async () => {
+      await using pod = await CronPod.start(server, Mailer, Jobs, Adder);
+      const byInterval = pod.next();
+      void pod.tickInterval(UUIDS.interval);
+      const end = await byInterval;
+      expect('fire' in end && end.fire && end.fire.getTime() % ADDED).toBe(0);
+      await eventually(() => expect(isFree()).toBe(true));
+      // An earlier fire, which is claimed by that.
+      expect(await pod.tick(UUIDS.cron)).toMatchObject({
+        type: 'skipped',
+        name: 'added',
+      });
+    });
+  },
+);
+
+it('a job of a method without a name keeps its method when it was deleted and added again', async () => {
+  class Jobs {
+    @Cron(YEARLY, UTC)
+    @WithLeaseLock('first')
+    async first() {}
+
+    @Cron(YEARLY, { ...UTC, timeZone: 'Europe/Berlin' })
+    @WithLeaseLock('second')
+    async second() {}
+  }
+  await using pod = await CronPod.start(server, Jobs);
+  const [name = ''] = pod.registry.getCronJobs().keys();
+  pod.registry.deleteCronJob(name);
+  const job = new CronJob(YEARLY, () => pod.get(Jobs).first());
+  pod.registry.addCronJob(name, job);
+  expect(await pod.tick(name)).toMatchObject({ fire: expect.any(Date) });
+});
+
+it('without the SchedulerOrchestrator, a job under a UUID is taken for that of the method with its times', () => {
+  const schedule = { type: 'cron', options: { cronTime: YEARLY } } as const;
+  const method = { instance: {}, prototype: {}, key: 'run', schedule };
+  for (const orchestrator of [undefined, {}]) {
+    const methods = new ScheduledMethods([method], orchestrator);
+    const { cronTime } = new CronJob(YEARLY, () => undefined);
+    expect(methods.ofCronJob('mine', cronTime)).toBeUndefined();
+    expect(methods.ofCronJob(randomUUID(), cronTime)).toBe(method);
+    expect(methods.ofCronJob(randomUUID(), cronTime)).toBeUndefined();
+  }
 });
 
 describe('an interval whose timer is a fake one', () => {

@@ -14,11 +14,11 @@ import {
   ModuleRef,
   ModulesContainer,
 } from '@nestjs/core';
-import { ScheduleModule } from '@nestjs/schedule';
+import { Cron, ScheduleModule, SchedulerRegistry } from '@nestjs/schedule';
 import { describe, expect, it } from 'vitest';
 import { currentLock, WithLeaseLock } from '../../lib/index.js';
 import { LockedMethodExplorer } from '../../lib/decorators/lock.explorer.js';
-import { startLockApp } from './lock-app.js';
+import { defer, startLockApp } from './lock-app.js';
 
 class Job {
   ran = false;
@@ -174,6 +174,24 @@ describe('a provider made by', () => {
       expect([await first.run(), await second.run()]).toEqual(['job', 'job']);
     },
   );
+
+  it('a transient class under @Cron runs locked on what the scheduler calls', async () => {
+    const ran = defer<string | undefined>();
+    @Injectable({ scope: Scope.TRANSIENT })
+    class Jobs {
+      @Cron('0 0 0 1 1 *', { name: 'job' })
+      @WithLeaseLock('transient')
+      async run() {
+        ran.resolve(currentLock()?.name);
+      }
+    }
+    await using fixture = await startLockApp({
+      imports: [ScheduleModule.forRoot()],
+      providers: [Jobs],
+    });
+    void fixture.app.get(SchedulerRegistry).getCronJob('job').fireOnTick();
+    expect(await ran.promise).toBe('transient');
+  });
 
   it('a transient useFactory, injected, runs locked', async () => {
     @Injectable()

@@ -42,7 +42,7 @@ async function refusalOf(job: Job): Promise<string> {
 describe('an instance without a LockService', () => {
   it('made with new does not run, and says what to do', async () => {
     expect(await refusalOf(new DerivedJob())).toContain(
-      'DerivedJob.run has no LockService, so it did not run: its instance was made with new, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()',
+      'DerivedJob.run has no LockService, so it did not run: its instance was made with new, or as a copy, or by a useFactory with a scope, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()',
     );
   });
 
