@@ -2,7 +2,7 @@ import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module.js';
 
 const app = await NestFactory.create(AppModule);
-// On SIGTERM no new run starts, the present one ends, and its lock is released.
+// On SIGTERM no new run starts. The signal of the present one aborts, and its lock is released when it has ended.
 app.enableShutdownHooks();
 await app.listen(process.env.PORT ?? 3000);
 console.log(`Application is running on: ${await app.getUrl()}`);

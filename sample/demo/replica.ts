@@ -5,11 +5,10 @@
 // oxlint-disable-next-line import/no-unassigned-import -- for its effect
 import './shifted-clock.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { once } from 'node:events';
 import type { INestApplication, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { SchedulerRegistry } from '@nestjs/schedule';
-import { currentLock, LockService } from 'nestjs-k8s-lock';
+import { currentLock, LockService, type LockLostError } from 'nestjs-k8s-lock';
 import { AppModule as CronJobs } from '../01-cron-jobs/app.module.js';
 import { InvoiceService } from '../01-cron-jobs/invoice.service.js';
 import { AppModule as Http } from '../02-http/app.module.js';
@@ -90,18 +89,35 @@ function observeWork(provider: Record<string, Method>, name: string): void {
   };
 }
 
-/** Rejects as the work of a real service does when its lock is lost. */
-async function untilGoOn(id: number, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const [message]: GoOn[] = await once(process, 'message', { signal }).catch(
-      () => {
-        throw signal.reason;
-      },
-    );
-    if (message?.goOn === id) {
-      return;
+/**
+ * Rejects as the work of a real service does when its lock is lost. Work that is under way while the application
+ * closes goes on.
+ */
+function untilGoOn(id: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => {
+      process.off('message', hear);
+      signal.removeEventListener('abort', lose);
+    };
+    const hear = ({ goOn }: GoOn): void => {
+      if (goOn === id) {
+        end();
+        resolve();
+      }
+    };
+    const lose = (): void => {
+      const lost: LockLostError = signal.reason;
+      if (lost.reason !== 'shutdown') {
+        end();
+        reject(lost);
+      }
+    };
+    process.on('message', hear);
+    signal.addEventListener('abort', lose);
+    if (signal.aborted) {
+      lose();
     }
-  }
+  });
 }
 
 function reportLocks(app: INestApplication): void {
