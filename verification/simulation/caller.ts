@@ -332,10 +332,12 @@ export class Caller {
     }
     signal.addEventListener('abort', onAbort, { once: true });
     const closing = this.engine['closing'].signal;
-    // What was acquired in that very moment is given back first, which takes requests.
+    // What was acquired in that very moment is given back first, for as long as the shutdown waits for that.
     const onClosing = (): void =>
       mustEndBy(machine.now + AT_ONCE, 'the shutdown was to end', () =>
-        this.isGivingBack ? 1_000 : 0,
+        this.isGivingBack
+          ? this.untilShutdownEnds() / machine.rate + TIMER_LATENESS
+          : 0,
       );
     closing.addEventListener('abort', onClosing, { once: true });
     return () => {
@@ -348,6 +350,13 @@ export class Caller {
   /** The application closes. */
   private get isClosing(): boolean {
     return this.engine['closing'].signal.aborted;
+  }
+
+  /** Milliseconds of this process's clock until the shutdown waits for no request any more. */
+  private untilShutdownEnds(): number {
+    const { engine, machine } = this;
+    const { requestTimeout } = engine['context'];
+    return engine['giveUpAt'] + requestTimeout - machine.localTime();
   }
 
   /** The engine holds a lock that nobody was given: it was acquired in the very turn of the shutdown. */

@@ -59,7 +59,9 @@ async function main(): Promise<void> {
   });
   if (values.seed !== undefined) {
     catchUnhandledRejections();
-    print(await simulate(Number(values.seed), { withTimeline: true }));
+    const outcome = await simulate(Number(values.seed), { withTimeline: true });
+    print(outcome);
+    process.exitCode = outcome.findings.length > 0 ? 1 : 0;
     return;
   }
   const startedAt = performance.now();
