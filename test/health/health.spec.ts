@@ -27,7 +27,7 @@ class HealthController {
   @HealthCheck()
   ready() {
     return this.health.check([
-      () => this.locks.isHealthy('locks', { timeout: 200 }),
+      () => this.locks.isHealthy('locks', { timeout: 1_000 }),
     ]);
   }
 

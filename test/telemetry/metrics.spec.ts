@@ -152,10 +152,7 @@ describe('the metrics', () => {
     await using fixture = await startTelemetryApp();
     const { locks, others } = fixture;
     await (await locks.acquire('a')).release();
-    const lock = await locks.acquire('a', {
-      leaseDuration: 1_000,
-      renewInterval: 10,
-    });
+    const lock = await locks.acquire('a', { renewInterval: 250 });
     await others.forceRelease('a');
     await aborted(lock.signal);
     await lock.release();

@@ -1,0 +1,5 @@
+/** The entry for `import`: as that of the package, for what this one needs of Nest. */
+// oxlint-disable import/no-unassigned-import -- it is only to be loaded
+import '@nestjs/common';
+
+export * from './index.js';
