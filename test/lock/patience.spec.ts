@@ -61,6 +61,21 @@ describe('a fire that meets a holder', () => {
     ).toBe(true);
   });
 
+  it('is not given up for a waitTimeout that is over while another of its process asks for the lock of a dead holder', async () => {
+    const { a, b, clock } = await held();
+    die(a);
+    const first = outcomeOf(fire(b, wait(60_000)));
+    await clock.advance(12_000);
+    b.store.plan({ appliedAfter: 500 }, 'update', 1);
+    const second = outcomeOf(fire(b, { ...wait(1_200), minute: 2 }));
+    await clock.advance(1_400);
+    expect(second.state).toBe('pending');
+    await clock.advance(200);
+    // Now a holder that is alive is known.
+    const { holderIdentity } = first.value!;
+    expect(second.reason).toMatchObject({ holder: holderIdentity });
+  });
+
   it('is skipped as soon as the holder renews', async () => {
     const { b, lock, clock } = await held();
     const call = outcomeOf(fire(b, { minute: 1 }));

@@ -195,6 +195,9 @@ export class WaitPolicy {
     if (!this.isForFire) {
       return false;
     }
+    if (verdict.takeable) {
+      this.lookUntil = this.clock.now(); // the time for its turn counts from here
+    }
     return verdict.takeable || this.goOnFor(verdict);
   }
 
