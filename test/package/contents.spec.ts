@@ -46,8 +46,8 @@ describe('the packed package', () => {
       .flatMap((path) =>
         ['js', 'd.ts'].map((end) => `dist/${path.replace(/ts$/, end)}`),
       );
-    const forImport = ['', 'health/', 'telemetry/', 'testing/'].flatMap((folder) =>
-      ['mjs', 'd.mts'].map((end) => `dist/${folder}index.${end}`),
+    const forImport = ['', 'health/', 'telemetry/', 'testing/'].flatMap(
+      (folder) => ['mjs', 'd.mts'].map((end) => `dist/${folder}index.${end}`),
     );
     const manifests = ['any-lock', 'named-locks', 'one-lock'].map(
       (name) => `deploy/${name}.yaml`,
