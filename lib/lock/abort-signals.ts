@@ -84,11 +84,11 @@ export function waitUntil(
     }
     const finish = (settle: () => void): void => {
       end();
-      signal?.removeEventListener('abort', abort);
+      stopListening?.();
       settle();
     };
-    const abort = (): void => finish(() => reject(signal?.reason));
     const end = begin(() => finish(resolve));
-    signal?.addEventListener('abort', abort, { once: true });
+    const stopListening =
+      signal && onAbort(signal, () => finish(() => reject(signal.reason)));
   });
 }

@@ -4,6 +4,8 @@ import { Controller, Get, Injectable } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';
 import { WithLeaseLock } from '../../lib/index.js';
 import { anyOf, onAbort } from '../../lib/lock/abort-signals.js';
+import { systemClock } from '../../lib/lock/clock.js';
+import { pause } from '../../lib/lock/retry.js';
 import { startLockApp } from '../decorators/lock-app.js';
 import { useApi } from './lock-services.js';
 
@@ -170,4 +172,14 @@ it('a request may call twenty locked methods at once', async () => {
     expect(await (await fixture.request('many')).text()).toBe('20');
   });
   expect(warnings).toEqual([]);
+});
+
+it('many pauses on one signal have one listener there', async () => {
+  const { signal } = new AbortController();
+  const pauses = Array.from({ length: 20 }, () =>
+    pause(systemClock, 1, signal),
+  );
+  expect(listenersOf(signal)).toBe(1);
+  await Promise.all(pauses);
+  expect(listenersOf(signal)).toBe(0);
 });
