@@ -23,7 +23,7 @@ import { currentCall } from './lock/acquire/request-scope.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';
 import { CallTurns } from './lock/call-turns.js';
 import { systemClock } from './lock/clock.js';
-import { toBackendError } from './lock/engine-context.js';
+import { reportFailure, toBackendError } from './lock/engine-context.js';
 import { lendEnclosingLocks } from './lock/hold/current-lock.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
 import type { LockHandle } from './lock/hold/lock-handle.js';
@@ -208,12 +208,8 @@ export class LockClient {
   /** Reports a failed request that will be retried. */
   reportRetry(error: LockBackendError): void {
     if (error.lock !== undefined) {
-      this.emit({
-        type: 'backend-error',
-        ...error.lock,
-        operation: 'acquire',
-        error,
-      });
+      const emit = (event: LockEvent): void => this.emit(event);
+      reportFailure({ emit }, error.lock, 'acquire', error);
     }
   }
 

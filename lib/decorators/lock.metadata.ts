@@ -125,18 +125,6 @@ export function isInnermost(lock: MethodLock): boolean {
   return findMethodLocks(lock.prototype, lock.key).at(-1) === lock;
 }
 
-/** The method after all decorators. */
-export function findFinalMethod({
-  prototype,
-  key,
-}: MethodLock): object | undefined {
-  const method: unknown = Object.getOwnPropertyDescriptor(
-    prototype,
-    key,
-  )?.value;
-  return typeof method === 'function' ? method : undefined;
-}
-
 /** The class name for messages. For the prototype of an instance it need not be the class that declares the method. */
 export function describeClass(prototype: object): string {
   const { constructor } = prototype;

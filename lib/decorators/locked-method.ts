@@ -145,10 +145,7 @@ function makeRequest(
       ? Reflect.apply(lock.name, instance, args)
       : lock.name;
   return {
-    name:
-      typeof name === 'string' && name !== ''
-        ? name
-        : checkName(name, () => describeMethod(lock.prototype, lock.key)),
+    name: checkName(name, () => describeMethod(lock.prototype, lock.key)),
     onLocked,
     options: lock.options,
     claim: fire && findClaim(lock, fire, instance),

@@ -59,13 +59,11 @@ export class LockedRun {
   ): Promise<readonly LockHandle[] | undefined> {
     const until = anyOf(signal, this.caller?.aborted);
     try {
-      return this.claim === undefined
-        ? await this.acquire(undefined, until.signal)
-        : await acquireAndBegin(
-            this.client.engine,
-            this.claim,
-            ({ waitTimeout }) => this.acquire(waitTimeout, until.signal),
-          );
+      return await acquireAndBegin(
+        this.client.engine,
+        this.claim,
+        ({ waitTimeout }) => this.acquire(waitTimeout, until.signal),
+      );
     } finally {
       until.end();
     }

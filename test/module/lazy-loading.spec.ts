@@ -68,6 +68,18 @@ async function load(
   return loaded.get(Jobs);
 }
 
+/** Closes the application while it holds a lock, whose signal aborts. */
+async function isHeldAfterClose(
+  app: Awaited<ReturnType<typeof makeApp>>,
+  { locks }: Jobs,
+): Promise<boolean> {
+  const lock = await locks.acquire('job');
+  const closing = aborted(lock.signal);
+  await app.close();
+  await closing;
+  return lock.isHeld;
+}
+
 const REFUSAL =
   /loaded by LazyModuleLoader.*import K8sLockModule\.forRoot\(\) in the root module/;
 
@@ -130,11 +142,7 @@ describe('K8sLockModule that is loaded lazily', () => {
     expect(server.requests.count()).toBe(0);
     await app.init();
     expect(await jobs.run()).toBe('ran');
-    const lock = await jobs.locks.acquire('job');
-    const closing = aborted(lock.signal);
-    await app.close();
-    await closing;
-    expect(lock.isHeld).toBe(false);
+    expect(await isHeldAfterClose(app, jobs)).toBe(false);
   });
 });
 
@@ -152,11 +160,7 @@ describe('a module that is loaded lazily', () => {
       }[imported];
       const jobs = await load(app, lazyModule(...imports));
       expect(await jobs.run()).toBe('ran');
-      const lock = await jobs.locks.acquire('job');
-      const closing = aborted(lock.signal);
-      await app.close();
-      await closing;
-      expect(lock.isHeld).toBe(false);
+      expect(await isHeldAfterClose(app, jobs)).toBe(false);
     },
   );
 });
