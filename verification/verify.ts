@@ -6,9 +6,16 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { obtainPackages } from '../test/package/installed-packages.js';
 import { obtainRedis } from './combinations/redis-server.js';
@@ -29,6 +36,19 @@ interface Suite {
   readonly specs?: readonly string[];
   /** A program, with its arguments, to be run after the specs. */
   readonly program?: readonly string[];
+}
+
+/** The parts of Vitest's JSON report that are used here. */
+interface VitestReport {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
 }
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -196,6 +216,8 @@ async function runSuite(
     return `SKIPPED: ${message.split('\n', 1)[0]}`;
   }
   const steps: string[][] = [];
+  const folder = mkdtempSync(join(tmpdir(), 'verify-'));
+  const report = join(folder, 'report.json');
   if (specs && !(program && options.length > 0)) {
     const vitest = join(
       dirname(createRequire(import.meta.url).resolve('vitest/package.json')),
@@ -203,38 +225,68 @@ async function runSuite(
     );
     const config = ['--config', 'verification/vitest.config.mts'];
     const more = program ? [] : options;
-    steps.push([vitest, 'run', ...config, ...specs, ...more]);
+    const reports = [
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+    ];
+    steps.push([vitest, 'run', ...config, ...reports, ...specs, ...more]);
   }
   if (program) {
     steps.push(['verification/run.mjs', ...program, ...options]);
   }
   const hasServer = needs.includes(kubeApiserver);
-  for (const step of steps) {
-    const running = spawn(process.execPath, step, {
-      cwd: root,
-      stdio: 'inherit',
-      env: { ...process.env, ...(!hasServer && { KUBE_APISERVER: 'none' }) },
-    });
-    // oxlint-disable-next-line no-await-in-loop -- one after the other
-    const [code, signal] = await once(running, 'close');
-    if (code !== 0) {
-      return `FAILED (${code ?? signal}): ${step.slice(0, 5).join(' ')}`;
+  try {
+    for (const step of steps) {
+      const running = spawn(process.execPath, step, {
+        cwd: root,
+        stdio: 'inherit',
+        env: { ...process.env, ...(!hasServer && { KUBE_APISERVER: 'none' }) },
+      });
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const [code, signal] = await once(running, 'close');
+      if (code !== 0) {
+        const command = step[0]!.endsWith('vitest.mjs') ? 'its specs' : step[1];
+        return [
+          `FAILED (${code ?? signal}): ${command}`,
+          ...failuresIn(report),
+        ].join('\n');
+      }
     }
+  } finally {
+    rmSync(folder, { recursive: true });
   }
   return 'passed';
 }
 
-/** The specs of `npm test` that run on whatever API server they are given. */
-function specsOnServer(): string[] {
-  return specsIn('test').filter((path) =>
-    /describeOnServer\(|inject\('kubeApiserver'\)/.test(
-      readFileSync(join(root, path), 'utf8'),
-    ),
-  );
+/** What failed, so that the end of the output tells it: a log may keep no more. */
+function failuresIn(report: string): string[] {
+  if (!existsSync(report)) {
+    return [];
+  }
+  const { testResults } = JSON.parse(
+    readFileSync(report, 'utf8'),
+  ) as VitestReport;
+  return testResults.flatMap(({ name, message, assertionResults }) => {
+    const failed = assertionResults.filter(({ status }) => status === 'failed');
+    const file = relative(root, name);
+    return failed.length > 0
+      ? failed.map(
+          ({ fullName, failureMessages }) =>
+            `  ${file}: ${fullName}\n${indented(failureMessages.join('\n'))}`,
+        )
+      : message
+        ? [`  ${file}\n${indented(message)}`]
+        : [];
+  });
 }
 
-function specsIn(folder: string): string[] {
-  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.spec.ts'))
-    .map((path) => join(folder, path));
+/** The message and its place, without the frames of the test runner. */
+function indented(text: string): string {
+  return text
+    .split('\n')
+    .filter((line) => !line.includes('node_modules'))
+    .slice(0, 12)
+    .map((line) => `    ${line}`)
+    .join('\n');
 }
