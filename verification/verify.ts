@@ -290,3 +290,18 @@ function indented(text: string): string {
     .map((line) => `    ${line}`)
     .join('\n');
 }
+
+/** The specs of `npm test` that run on whatever API server they are given. */
+function specsOnServer(): string[] {
+  return specsIn('test').filter((path) =>
+    /describeOnServer\(|inject\('kubeApiserver'\)/.test(
+      readFileSync(join(root, path), 'utf8'),
+    ),
+  );
+}
+
+function specsIn(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.spec.ts'))
+    .map((path) => join(folder, path));
+}
