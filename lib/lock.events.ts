@@ -145,7 +145,15 @@ export type LockEvent =
 /** One request to the API server has ended. */
 export interface ApiRequestEvent {
   /** A verb of Kubernetes RBAC, or `review` for the access review of this process. */
-  verb: 'get' | 'list' | 'watch' | 'create' | 'update' | 'delete' | 'review';
+  verb:
+    | 'get'
+    | 'list'
+    | 'watch'
+    | 'create'
+    | 'update'
+    | 'patch'
+    | 'delete'
+    | 'review';
   namespace: string;
   /** Milliseconds to the end of the answer, including obtaining credentials; of a watch, to the answer's head. */
   duration: number;

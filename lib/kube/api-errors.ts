@@ -2,6 +2,7 @@
 import {
   isMissingLease,
   isNamespaceTerminating,
+  isUnmetCondition,
   retryAfterOf,
   statusOf,
   UnreadableAnswer,
@@ -39,10 +40,14 @@ export function failureOfAnswer(
   answer: Answer,
   status: ApiStatus = statusOf(answer.body),
 ): LeaseStoreError {
+  const reason =
+    operation.verb === 'patch' && isUnmetCondition(status)
+      ? 'conflict'
+      : reasonOf(answer.status);
   const said = `${answer.status}${status.reason ? ` ${status.reason}` : ''}`;
   return new LeaseStoreError(
-    reasonOf(answer.status),
-    `${could(operation)}: the API server answered ${said}. ${adviceFor(operation, answer.status, status)}`,
+    reason,
+    `${could(operation)}: the API server answered ${said}. ${reason === 'conflict' ? conflictOf(status) : adviceFor(operation, answer.status, status)}`,
     {
       status: answer.status,
       retryAfter: retryAfterOf(answer.headers, status),
@@ -153,7 +158,12 @@ function mayHaveBeenApplied(status: number): boolean {
 }
 
 function isWrite({ verb }: Operation): boolean {
-  return verb === 'create' || verb === 'update' || verb === 'delete';
+  return (
+    verb === 'create' ||
+    verb === 'update' ||
+    verb === 'patch' ||
+    verb === 'delete'
+  );
 }
 
 function adviceFor(
@@ -182,10 +192,6 @@ function adviceFor(
       return operation.verb === 'create' && status.kind === 'namespaces'
         ? `The namespace ${namespace} does not exist: create it, or configure another one.`
         : 'There is no such API at this address: check the address of the cluster.';
-    case 409:
-      return status.reason === ALREADY_EXISTS
-        ? 'The Lease exists already.'
-        : 'Another client changed the Lease first.';
     case 429:
       return 'It limits the rate of requests.';
     default:
@@ -193,6 +199,12 @@ function adviceFor(
         ? `It rejected the request; retrying won't help.${status.objection ? ` ${objectionOf(status)}` : ''}`
         : 'The API server, or a proxy in front of it, failed.';
   }
+}
+
+function conflictOf({ reason }: ApiStatus): string {
+  return reason === ALREADY_EXISTS
+    ? 'The Lease exists already.'
+    : 'Another client changed the Lease first.';
 }
 
 /** Why the API server rejects a request whose rights are granted. */

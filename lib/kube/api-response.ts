@@ -9,7 +9,10 @@ export interface ApiStatus {
   readonly code?: number;
   /** The resource that the failure is about, such as `leases`. */
   readonly kind?: string;
-  readonly causes: readonly string[];
+  readonly causes: readonly {
+    readonly reason?: string;
+    readonly field?: string;
+  }[];
   readonly retryAfterSeconds?: number;
   /** Whether the API server names a missing right. */
   readonly isMissingRight?: boolean;
@@ -143,9 +146,10 @@ export function toStatus(value: unknown): ApiStatus {
     reason: wordOf(value.reason),
     code: numberOf(value.code),
     kind: wordOf(details.kind),
-    causes: causes
-      .map((cause) => (isFields(cause) ? wordOf(cause.reason) : undefined))
-      .filter((reason) => reason !== undefined),
+    causes: causes.filter(isFields).map(({ reason, field }) => ({
+      reason: wordOf(reason),
+      field: typeof field === 'string' ? field : undefined,
+    })),
     retryAfterSeconds: numberOf(details.retryAfterSeconds),
     ...readMessage(value.message),
   };
@@ -214,7 +218,20 @@ export function isMissingLease(status: ApiStatus): boolean {
 
 /** Whether a 403 means that the namespace is terminating, not that a right is missing. */
 export function isNamespaceTerminating(status: ApiStatus): boolean {
-  return status.causes.includes('NamespaceTerminating');
+  return status.causes.some(({ reason }) => reason === 'NamespaceTerminating');
+}
+
+/**
+ * Whether a PATCH is refused since the Lease is not as the patch expects: an operation does not apply (of
+ * which the API server names no object and no cause, unlike a refused validation), or the uid is another's.
+ */
+export function isUnmetCondition(status: ApiStatus): boolean {
+  const { reason, kind, causes, objection } = status;
+  return (
+    reason === 'Invalid' &&
+    (causes.some(({ field }) => field === 'metadata.uid') ||
+      (causes.length === 0 && kind === undefined && objection === undefined))
+  );
 }
 
 function checkSpec(value: unknown): void {

@@ -6,10 +6,12 @@ import { TLSSocket } from 'node:tls';
 import { isError } from '../lock.errors.js';
 
 export interface Call {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Relative to the root of the API, with the query. */
   readonly path: string;
   readonly body?: string;
+  /** Default `application/json`. */
+  readonly contentType?: string;
   /** Milliseconds for credentials, connection and answer together. */
   readonly timeout: number;
   readonly signal?: AbortSignal;
@@ -210,7 +212,7 @@ function open(call: Call, target: Target): ClientRequest {
   const { protocol, hostname, port, agent } = target;
   const headers = { ...target.headers };
   if (call.body !== undefined) {
-    headers['Content-Type'] = 'application/json';
+    headers['Content-Type'] = call.contentType ?? 'application/json';
     headers['Content-Length'] = Buffer.byteLength(call.body);
   }
   return (protocol === 'https:' ? https : http).request({

@@ -36,6 +36,7 @@ import {
   type Lease,
   type LeaseKey,
   type LeaseObserver,
+  type LeasePatch,
   type LeaseStore,
   type LeaseVerb,
   type Made,
@@ -175,6 +176,24 @@ export class KubernetesLeaseStore implements LeaseStore {
         checkPrecondition(operation, made.metadata);
         return { method: 'PUT', path: pathOf(key), body: bodyOf(key, made) };
       },
+      options,
+    );
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
+  }
+
+  async patch(
+    key: LeaseKey,
+    patch: Made<LeasePatch>,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    const operation = this.operation('patch', key, options);
+    const answer = await this.send(
+      operation,
+      () => ({
+        method: 'PATCH',
+        path: pathOf(key),
+        ...contentOf(make(patch)),
+      }),
       options,
     );
     return this.read(operation, answer, (value) => toStoredLease(value, key));
@@ -357,7 +376,7 @@ export class KubernetesLeaseStore implements LeaseStore {
   private async send(
     operation: Operation,
     /** Called at the moment the request is sent. */
-    makeCall: () => Pick<Call, 'method' | 'path' | 'body'>,
+    makeCall: () => Pick<Call, 'method' | 'path' | 'body' | 'contentType'>,
     { signal, within, priority = 'look' }: RequestOptions = {},
     maxBytes = MAX_LEASE_BYTES,
   ): Promise<Answer> {
@@ -422,4 +441,15 @@ function bodyOf({ namespace, name }: LeaseKey, lease: Lease): string {
     kind: 'Lease',
     metadata: { ...lease.metadata, name, namespace },
   });
+}
+
+/** The body of a PATCH, and its content type, by which the API server knows how to apply it. */
+export function contentOf(patch: LeasePatch): {
+  body: string;
+  contentType: string;
+} {
+  return {
+    body: JSON.stringify(patch.type === 'json' ? patch.operations : patch.body),
+    contentType: `application/${patch.type}-patch+json`,
+  };
 }

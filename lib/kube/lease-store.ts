@@ -63,6 +63,41 @@ export interface RequestOptions {
 export type RequestPriority = 'renew' | 'release' | 'acquire' | 'look';
 
 /**
+ * A change to a part of a Lease. The API server applies it to the Lease as it is then, so an application
+ * must name in it all that the change depends on: nothing else is compared.
+ */
+export type LeasePatch =
+  | { readonly type: 'merge'; readonly body: LeasePatchBody }
+  | {
+      readonly type: 'json';
+      readonly operations: readonly JsonPatchOperation[];
+    };
+
+/** A JSON Merge Patch (RFC 7396): null removes a field. A uid is compared, and so is a resourceVersion. */
+export interface LeasePatchBody {
+  readonly metadata?: {
+    readonly uid?: string;
+    readonly resourceVersion?: string;
+    readonly annotations?: Readonly<Record<string, string | null>>;
+    readonly labels?: Readonly<Record<string, string | null>>;
+  };
+  readonly spec?: Readonly<LeaseSpec>;
+}
+
+/**
+ * An operation of a JSON Patch (RFC 6902). On the API server `test` with the value null is true of an
+ * absent field too, `replace` adds an absent field, and below an absent field no operation applies.
+ */
+export type JsonPatchOperation =
+  | {
+      readonly op: 'test' | 'add' | 'replace';
+      /** A JSON Pointer: in a key `~` is written `~0`, and `/` is written `~1`. */
+      readonly path: string;
+      readonly value: unknown;
+    }
+  | { readonly op: 'remove'; readonly path: string };
+
+/**
  * The object of a write, or a function that makes it when the request is sent. The request may have
  * waited in the queue, and the times in the record must not be older than the request.
  */
@@ -126,7 +161,7 @@ export class LeaseStoreError extends Error {
 
 /** The verbs on Leases for which rights are checked. */
 export type LeaseVerb =
-  'get' | 'create' | 'update' | 'delete' | 'watch' | 'list';
+  'get' | 'create' | 'update' | 'patch' | 'delete' | 'watch' | 'list';
 
 /**
  * Stores Leases. Each call sends exactly one request (a list: one per page) without retries. It rejects
@@ -156,6 +191,17 @@ export interface LeaseStore {
   replace(
     key: LeaseKey,
     lease: Made<StoredLease>,
+    options?: RequestOptions,
+  ): Promise<StoredLease>;
+
+  /**
+   * Changes a part of a Lease (PATCH), if its operations apply to the Lease as it is then. Another
+   * client's write in between does no harm. `conflict` if a `test` fails, a path does not exist, or the
+   * uid or resourceVersion is another; `not-found` if there is no Lease.
+   */
+  patch(
+    key: LeaseKey,
+    patch: Made<LeasePatch>,
     options?: RequestOptions,
   ): Promise<StoredLease>;
 

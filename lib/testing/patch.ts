@@ -1,4 +1,5 @@
 /** Applies JSON Merge Patch (RFC 7396), and JSON Patch (RFC 6902) without the operations copy and move. */
+import { isDeepStrictEqual } from 'node:util';
 import { isObject } from './lease-codec.js';
 
 /** An operation does not apply; the API server does not report which, nor why. */
@@ -26,7 +27,11 @@ const isContainer = (value: unknown): value is Container =>
   typeof value === 'object' && value !== null;
 
 const valueAt = (parent: Container, key: string): unknown =>
-  Array.isArray(parent) ? parent[Number(key)] : parent[key];
+  Array.isArray(parent)
+    ? parent[Number(key)]
+    : Object.hasOwn(parent, key)
+      ? parent[key]
+      : undefined;
 
 /** The target of a pointer: its container and its key. */
 function locate(document: Container, pointer: string): [Container, string] {
@@ -52,17 +57,21 @@ function apply(document: Container, operation: unknown): void {
   }
   const { op, path, value } = operation;
   const [parent, key] = locate(document, path);
-  const present = valueAt(parent, key);
-  if ((op === 'test' || op === 'remove') && present === undefined) {
+  if (Array.isArray(parent) && !hasPlace(parent, key, op === 'add')) {
     throw new PatchError();
   }
+  const present = valueAt(parent, key);
   switch (op) {
     case 'test':
-      if (JSON.stringify(present) !== JSON.stringify(value)) {
+      // The API server takes an absent member for null.
+      if (!isDeepStrictEqual(present ?? null, value ?? null)) {
         throw new PatchError();
       }
       return;
     case 'remove':
+      if (present === undefined) {
+        throw new PatchError();
+      }
       change(parent, key, 1);
       return;
     case 'add':
@@ -75,6 +84,12 @@ function apply(document: Container, operation: unknown): void {
     default:
       throw new PatchError();
   }
+}
+
+/** Whether a list has an element of this index; one is added at its end too. */
+function hasPlace(list: unknown[], key: string, isNew: boolean): boolean {
+  const places = list.length + (isNew ? 1 : 0);
+  return (isNew && key === '-') || (/^\d+$/.test(key) && Number(key) < places);
 }
 
 /** Takes `removed` elements out of a list and puts the value there; of an object it sets or removes the field. */

@@ -5,6 +5,7 @@ import { aboutLease, failure, HELD, RawLeases, versionOf } from './raw-api.js';
 
 describeOnServer('Patching a Lease', (server) => {
   const leases = new RawLeases(server);
+  let refused = 0;
 
   it('merges objects, and null removes', async () => {
     const created = await leases.create('merged', {
@@ -48,25 +49,87 @@ describeOnServer('Patching a Lease', (server) => {
     expect(body['metadata'].annotations).toEqual({ 'example.com/a': '1' });
   });
 
+  it('takes an absent field for null, and adds it where it replaces', async () => {
+    await leases.create('absent', { metadata: { annotations: { a: '1' } } });
+    const { code, body } = await leases.patch('absent', 'json-patch', [
+      { op: 'test', path: '/metadata/labels', value: null },
+      { op: 'test', path: '/metadata/annotations/b', value: null },
+      { op: 'replace', path: '/metadata/annotations/b', value: '2' },
+      { op: 'replace', path: '/metadata/labels', value: { app: 'x' } },
+    ]);
+    expect(code).toBe(200);
+    expect(body['metadata']).toMatchObject({
+      annotations: { a: '1', b: '2' },
+      labels: { app: 'x' },
+    });
+  });
+
+  it('compares objects by their content, whatever the order of their fields', async () => {
+    await leases.create('compared');
+    const spec = Object.fromEntries(Object.entries(HELD).toReversed());
+    const { code } = await leases.patch('compared', 'json-patch', [
+      { op: 'test', path: '/spec', value: spec },
+    ]);
+    expect(code).toBe(200);
+  });
+
+  it('counts the elements of a list from 0, and adds at its end', async () => {
+    const finalizers = ['example.com/a', 'example.com/b'];
+    await leases.create('listed', { metadata: { finalizers } });
+    const path = '/metadata/finalizers';
+    const { code, body } = await leases.patch('listed', 'json-patch', [
+      { op: 'test', path: `${path}/1`, value: 'example.com/b' },
+      { op: 'add', path: `${path}/2`, value: 'example.com/c' },
+      { op: 'add', path: `${path}/-`, value: 'example.com/d' },
+      { op: 'remove', path: `${path}/0` },
+    ]);
+    expect(code).toBe(200);
+    expect(body['metadata'].finalizers).toEqual([
+      'example.com/b',
+      'example.com/c',
+      'example.com/d',
+    ]);
+  });
+
   it.each([
     [{ op: 'test', path: '/spec/leaseTransitions', value: 7 }],
+    [{ op: 'test', path: '/spec/leaseTransitions', value: '3' }],
+    [{ op: 'test', path: '/spec/leaseTransitions', value: null }],
+    [{ op: 'test', path: '/spec', value: { leaseTransitions: 3 } }],
     [{ op: 'test', path: '/metadata/resourceVersion', value: '1' }],
+    [{ op: 'test', path: '/metadata/annotations/a', value: '1' }],
+    [{ op: 'test', path: '/metadata/annotations/a', value: null }],
+    [{ op: 'test', path: '/metadata/finalizers/1', value: null }],
+    [{ op: 'test', path: '/metadata/finalizers/-', value: null }],
     [{ op: 'remove', path: '/spec/strategy' }],
+    [{ op: 'remove', path: '/metadata/annotations' }],
+    [{ op: 'remove', path: '/metadata/annotations/a' }],
+    [{ op: 'remove', path: '/spec/constructor' }],
+    [{ op: 'remove', path: '/metadata/finalizers/-' }],
     [{ op: 'add', path: '/metadata/annotations/a', value: '1' }],
+    [{ op: 'add', path: '/metadata/finalizers/2', value: 'example.com/b' }],
+    [{ op: 'add', path: '/metadata/finalizers/b', value: 'example.com/b' }],
+    [{ op: 'replace', path: '/metadata/annotations/a', value: '1' }],
+    [{ op: 'replace', path: '/metadata/finalizers/1', value: 'example.com/b' }],
     [{ op: 'jump', path: '/spec/renewTime' }],
   ])('is refused when an operation does not apply: %j', async (operation) => {
-    const name = `refused-${operation.op}${operation.path.toLowerCase().replaceAll('/', '-')}`;
-    const created = await leases.create(name);
-    expect(await leases.patch(name, 'json-patch', [operation])).toMatchObject(
-      failure(422, 'Invalid'),
-    );
+    const name = `refused-${refused++}`;
+    const finalizers = ['example.com/a'];
+    const created = await leases.create(name, { metadata: { finalizers } });
+    const answer = await leases.patch(name, 'json-patch', [
+      { op: 'add', path: '/spec/leaseTransitions', value: 9 },
+      operation,
+    ]);
+    expect(answer).toMatchObject(failure(422, 'Invalid'));
+    // Unlike what is refused for its content, it names no object and no cause.
+    expect(answer.body['details']).toEqual({});
     expect((await leases.get(name)).body).toEqual(created);
   });
 
   it('heeds a version and a uid where it names them', async () => {
     await leases.create('named');
-    const patch = (metadata: object) =>
-      leases.patch('named', 'merge-patch', {
+    const patch = (metadata: object, name = 'named') =>
+      leases.patch(name, 'merge-patch', {
         metadata,
         spec: { leaseTransitions: 5 },
       });
@@ -80,14 +143,27 @@ describeOnServer('Patching a Lease', (server) => {
         causes: [expect.objectContaining({ field: 'metadata.uid' })],
       }),
     );
+    expect(await patch({ name: 'other' })).toMatchObject(
+      failure(400, 'BadRequest'),
+    );
+    expect(await patch({ uid: 'any' }, 'missing')).toMatchObject(
+      failure(404, 'NotFound', aboutLease('missing')),
+    );
   });
 
-  it('must leave a Lease', async () => {
-    await leases.create('broken');
-    const patch = { spec: { renewTime: 'yesterday' } };
-    expect(await leases.patch('broken', 'merge-patch', patch)).toMatchObject(
+  it.each([
+    ['patch', { spec: { renewTime: 'yesterday' } }],
+    ['patch', { spec: { leaseTransitions: 'many' } }],
+    ['spec.leaseDurationSeconds', { spec: { leaseDurationSeconds: 0 } }],
+    ['metadata.annotations', { metadata: { annotations: { '!': '' } } }],
+  ])('must leave a valid Lease: %s of %j', async (field, patch) => {
+    const name = `broken-${refused++}`;
+    await leases.create(name);
+    expect(await leases.patch(name, 'merge-patch', patch)).toMatchObject(
       failure(422, 'Invalid', {
-        causes: [expect.objectContaining({ field: 'patch' })],
+        causes: expect.arrayContaining([
+          expect.objectContaining({ field }),
+        ]) as unknown,
       }),
     );
   });
@@ -99,8 +175,11 @@ describeOnServer('Patching a Lease', (server) => {
     );
   });
 
-  it('does not create', async () => {
-    expect(await leases.patch('none', 'merge-patch', {})).toMatchObject(
+  it.each([
+    ['merge-patch', {}],
+    ['json-patch', [{ op: 'add', path: '/spec', value: HELD }]],
+  ])('does not create: %s', async (type, patch) => {
+    expect(await leases.patch('none', type, patch)).toMatchObject(
       failure(404, 'NotFound', aboutLease('none')),
     );
   });

@@ -46,15 +46,22 @@ async function failureOf(call: Promise<unknown>): Promise<LeaseStoreError> {
   throw new Error(`expected a LeaseStoreError, not ${inspect(error)}`);
 }
 
-/** What a PUT fails with, where the server does this. */
-async function failureBy(handle: Handler): Promise<LeaseStoreError> {
+const byPut = (store: KubernetesLeaseStore) => store.replace(key, lease);
+const byPatch = (store: KubernetesLeaseStore) =>
+  store.patch(key, { type: 'json', operations: [] });
+
+/** What a write fails with, where the server does this. */
+async function failureBy(
+  handle: Handler,
+  write: (store: KubernetesLeaseStore) => Promise<unknown> = byPut,
+): Promise<LeaseStoreError> {
   await using api = await StubApi.start(handle);
   const store = new KubernetesLeaseStore({
     kubeConfig: api.kubeConfig({ token: SECRET }),
     requestTimeout: 5_000,
   });
   try {
-    return await failureOf(store.replace(key, lease));
+    return await failureOf(write(store));
   } finally {
     store.close();
   }
@@ -188,6 +195,47 @@ describe('a write that is answered', () => {
   });
 });
 
+describe('a patch that is answered with 422', () => {
+  const about = { name: 'a', group: 'coordination.k8s.io', kind: 'leases' };
+  const policy =
+    'leases.coordination.k8s.io "a" is forbidden: ValidatingAdmissionPolicy \'p\' denied request: no more';
+  it.each([
+    ['no object and no cause', {}, '', 'conflict'],
+    [
+      'the uid',
+      { ...about, causes: [{ field: 'spec' }, { field: 'metadata.uid' }] },
+      '',
+      'conflict',
+    ],
+    [
+      'a field',
+      { ...about, causes: [{ field: 'spec.renewTime' }] },
+      '',
+      'invalid',
+    ],
+    ['the object alone', about, '', 'invalid'],
+    ['an objection', {}, policy, 'invalid'],
+  ])('and names %s', async (_, details, message, reason) => {
+    const handle: Handler = (response) =>
+      answer(response, 422, statusObject(422, 'Invalid', details, message));
+    expect(await failureBy(handle, byPatch)).toMatchObject({
+      reason,
+      ambiguous: false,
+      status: 422,
+    });
+    // A PUT has no conditions that the API server answers so.
+    expect(await failureBy(handle)).toMatchObject({ reason: 'invalid' });
+  });
+
+  it('by a proxy is no conflict', async () => {
+    const error = await failureBy(
+      (response) => answer(response, 422, '<html></html>'),
+      byPatch,
+    );
+    expect(error).toMatchObject({ reason: 'invalid', ambiguous: false });
+  });
+});
+
 describe('an answer that is too long', () => {
   const MEBIBYTE = 1024 * 1024;
 
@@ -274,6 +322,13 @@ describe('a write that is not answered', () => {
       });
     },
   );
+
+  it('of a part may have been applied too', async () => {
+    expect(await failureBy(breakOff, byPatch)).toMatchObject({
+      reason: 'network',
+      ambiguous: true,
+    });
+  });
 
   it('in HTTP may have been applied', async () => {
     const error = await failureBy((response) => {

@@ -2,7 +2,7 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
-import type { LeaseKey } from '../../lib/kube/lease-store.js';
+import type { LeaseKey, LeasePatch } from '../../lib/kube/lease-store.js';
 import { describeOnServer } from '../api-servers.js';
 
 describeOnServer('KubernetesLeaseStore', (server) => {
@@ -115,6 +115,94 @@ describeOnServer('KubernetesLeaseStore', (server) => {
     expect(await store.get(key)).toEqual(second);
   });
 
+  it('changes a part, whatever became of the rest', async () => {
+    const first = await create();
+    await store.replace(key, {
+      ...first,
+      spec: { ...spec, leaseTransitions: 7 },
+    });
+    const merged = await store.patch(key, {
+      type: 'merge',
+      body: {
+        metadata: {
+          uid: first.metadata.uid,
+          annotations: { 'example.com/a': '1' },
+        },
+      },
+    });
+    expect(merged.spec).toEqual({ ...spec, leaseTransitions: 7 });
+    // Made when it is sent.
+    const patched = await store.patch(key, () => ({
+      type: 'json',
+      operations: [
+        { op: 'test', path: '/metadata/uid', value: first.metadata.uid },
+        { op: 'test', path: '/spec/holderIdentity', value: 'me' },
+        { op: 'replace', path: '/spec/holderIdentity', value: 'you' },
+        { op: 'remove', path: '/metadata/annotations/example.com~1a' },
+      ],
+    }));
+    expect(patched.spec?.holderIdentity).toBe('you');
+    expect(patched.metadata.annotations).toBeUndefined();
+    expect(await store.get(key)).toEqual(patched);
+  });
+
+  const absent = '/metadata/annotations/absent';
+  const otherUid = '00000000-0000-4000-8000-000000000000';
+  it.each<[string, LeasePatch]>([
+    [
+      'a test fails',
+      {
+        type: 'json',
+        operations: [
+          { op: 'test', path: '/spec/holderIdentity', value: 'you' },
+          { op: 'replace', path: '/spec/holderIdentity', value: 'you' },
+        ],
+      },
+    ],
+    [
+      'a path is absent',
+      { type: 'json', operations: [{ op: 'remove', path: absent }] },
+    ],
+    [
+      'a parent is absent',
+      { type: 'json', operations: [{ op: 'add', path: absent, value: '1' }] },
+    ],
+    [
+      'the uid is another',
+      { type: 'merge', body: { metadata: { uid: otherUid } } },
+    ],
+    [
+      'the version is another',
+      { type: 'merge', body: { metadata: { resourceVersion: '1' } } },
+    ],
+  ])('changes nothing if %s', async (_, patch) => {
+    const created = await create();
+    await expect(store.patch(key, patch)).rejects.toMatchObject({
+      reason: 'conflict',
+      ambiguous: false,
+      message: expect.stringContaining('changed the Lease first') as unknown,
+    });
+    expect(await store.get(key)).toEqual(created);
+  });
+
+  it('changes no Lease that is missing, and none to what is invalid', async () => {
+    const patch: LeasePatch = {
+      type: 'merge',
+      body: { spec: { leaseDurationSeconds: 0 } },
+    };
+    await expect(store.patch(key, patch)).rejects.toMatchObject({
+      reason: 'not-found',
+      ambiguous: false,
+      message: expect.stringContaining('does not exist') as unknown,
+    });
+    const created = await create();
+    await expect(store.patch(key, patch)).rejects.toMatchObject({
+      reason: 'invalid',
+      ambiguous: false,
+    });
+    expect(await store.get(key)).toEqual(created);
+  });
+
   it('deletes the version it was given, and no other', async () => {
     const first = await create();
     const second = await store.replace(key, { ...first, spec: {} });
@@ -186,6 +274,11 @@ describeOnServer('KubernetesLeaseStore', (server) => {
     expect(await outsider.mayI('list', { namespace: key.namespace })).toBe(
       false,
     );
+    const nothing: LeasePatch = { type: 'merge', body: {} };
+    await expect(outsider.patch(key, nothing)).rejects.toMatchObject({
+      reason: 'forbidden',
+      message: expect.stringContaining('the verb "patch"') as unknown,
+    });
     await expect(outsider.get(key)).rejects.toMatchObject({
       reason: 'forbidden',
       message: expect.stringContaining('the verb "get"') as unknown,

@@ -6,6 +6,7 @@ import type {
   Lease,
   LeaseKey,
   LeaseObserver,
+  LeasePatch,
   LeaseStore,
   LeaseStoreFailure,
   RequestOptions,
@@ -16,6 +17,8 @@ import {
   make,
   type Made,
 } from '../../lib/kube/lease-store.js';
+import { failureOfAnswer } from '../../lib/kube/api-errors.js';
+import { contentOf } from '../../lib/kube/kubernetes-lease-store.js';
 import type { Clock } from '../../lib/lock/clock.js';
 import { ApiError } from '../../lib/testing/api-status.js';
 import { LeaseApi, type ApiRequest } from '../../lib/testing/lease-api.js';
@@ -41,13 +44,14 @@ export interface Fate {
   };
 }
 
-export type Verb = 'get' | 'list' | 'create' | 'update' | 'delete';
+export type Verb = 'get' | 'list' | 'create' | 'update' | 'patch' | 'delete';
 
 export interface SentRequest {
   readonly verb: Verb;
   readonly name: string;
   /** What a write carries. */
   readonly lease?: Lease;
+  readonly patch?: LeasePatch;
   readonly precondition?: { uid: string; resourceVersion: string };
   /** Milliseconds after which the client gives up. */
   readonly timeout: number;
@@ -60,13 +64,6 @@ interface Planned {
   readonly verbs: readonly Verb[];
   times: number;
 }
-
-const REASONS: Record<number, LeaseStoreFailure> = {
-  404: 'not-found',
-  409: 'conflict',
-  400: 'invalid',
-  422: 'invalid',
-};
 
 export class MemoryLeaseStore implements LeaseStore {
   /** Every request that was sent, in order. */
@@ -192,6 +189,20 @@ export class MemoryLeaseStore implements LeaseStore {
       { verb: 'update', name: key.name, lease: sent },
       options,
       () => this.api.update(request),
+    );
+  }
+
+  patch(
+    key: LeaseKey,
+    patch: Made<LeasePatch>,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    const made = make(patch);
+    const { body, contentType } = contentOf(made);
+    return this.send(
+      { verb: 'patch', name: key.name, patch: structuredClone(made) },
+      options,
+      () => this.api.patch({ ...requestOf(key, body), contentType }),
     );
   }
 
@@ -321,7 +332,7 @@ export class MemoryLeaseStore implements LeaseStore {
           const shown: T = instead ? instead(value) : value;
           answer = () => resolve(shown);
         } catch (error) {
-          answer = () => reject(refusal(what.verb, error));
+          answer = () => reject(refusal(what, error));
         }
         if (breaks === 'after') {
           return fail(broken);
@@ -374,14 +385,17 @@ function writeOf(
 }
 
 /** What the API server answers, as the KubernetesLeaseStore words it. */
-function refusal(verb: Verb, error: unknown): unknown {
+function refusal(
+  { verb, name }: Pick<SentRequest, 'verb' | 'name'>,
+  error: unknown,
+): unknown {
   return error instanceof ApiError
-    ? new LeaseStoreError(
-        REASONS[error.code] ?? 'server',
-        `${verb}: the API server answered ${error.code}`,
+    ? failureOfAnswer(
+        { verb, namespace: 'default', name, timeout: 0 },
         {
           status: error.code,
-          alreadyExists: verb === 'create' && error.code === 409,
+          headers: {},
+          body: JSON.stringify(error.status),
         },
       )
     : error;

@@ -1,10 +1,13 @@
 /** The API server: the storage of the embedded one, asked without HTTP, and who wrote what. */
+import { contentOf } from '../../lib/kube/kubernetes-lease-store.js';
 import type {
   Lease,
   LeaseKey,
+  LeasePatch,
   StoredLease,
 } from '../../lib/kube/lease-store.js';
 import { badRequest } from '../../lib/testing/api-status.js';
+import { LeaseApi } from '../../lib/testing/lease-api.js';
 import {
   DecodeError,
   readLease,
@@ -33,7 +36,7 @@ export interface Backup {
 /** A change of what is stored, at the moment at which it is applied. */
 export interface AppliedWrite {
   readonly author: Author;
-  readonly verb: 'create' | 'update' | 'delete';
+  readonly verb: 'create' | 'update' | 'patch' | 'delete';
   readonly key: LeaseKey;
   readonly before: StoredLease | undefined;
   /** Undefined: deleted. */
@@ -94,6 +97,16 @@ export class ApiModel {
       this.storage.requireUid(key, uid);
     }
     return this.storage.update(key, decoded).entry.lease;
+  }
+
+  patch(author: Author, key: LeaseKey, patch: LeasePatch): StoredLease {
+    this.request = { author, verb: 'patch', key };
+    const answer = new LeaseApi(this.storage, undefined).patch({
+      ...key,
+      ...contentOf(patch),
+      query: new URLSearchParams(),
+    });
+    return JSON.parse(answer.body);
   }
 
   delete(

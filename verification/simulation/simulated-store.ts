@@ -11,6 +11,7 @@ import {
   type Lease,
   type LeaseKey,
   type LeaseObserver,
+  type LeasePatch,
   type LeaseStore,
   type Made,
   type RequestOptions,
@@ -112,6 +113,17 @@ export class SimulatedStore implements LeaseStore {
     }
     return this.send('update', key, options, () =>
       this.surroundings.api.update(this.author, key, made),
+    );
+  }
+
+  async patch(
+    key: LeaseKey,
+    patch: Made<LeasePatch>,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    const made = make(patch);
+    return this.send('patch', key, options, () =>
+      this.surroundings.api.patch(this.author, key, made),
     );
   }
 
