@@ -17,6 +17,7 @@ import { describeShortPeriod } from './schedule/schedule-warnings.js';
 import { isMethod, ScheduledMethods } from './schedule/scheduled-methods.js';
 import { followScheduler } from './schedule/scheduler-ticks.js';
 import { ModulesContainer } from '@nestjs/core';
+import { describeRights } from './kube/access-review.js';
 import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockLog } from './lock-log.js';
@@ -26,7 +27,7 @@ import { clientOf, LockService } from './lock.service.js';
 import { ShutdownHook } from './shutdown.module.js';
 
 const ROLE_RULE =
-  '{ apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, update] }';
+  '{ apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, update, patch] }';
 
 @Injectable()
 export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
@@ -159,9 +160,14 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     client: LockClient,
     found: readonly StaticLock[],
   ): Promise<void> {
+    const warn = (warning: string): void => {
+      if (!this.closing.signal.aborted) {
+        this.logger.warn(warning);
+      }
+    };
     switch (this.options.verifyAtStartup) {
       case 'require':
-        return requireRights(client, found).catch((error: unknown) => {
+        return requireRights(client, found, warn).catch((error: unknown) => {
           // Logged here because Nest may print only the message, which lacks the details.
           if (
             error instanceof LockError &&
@@ -173,26 +179,28 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
         });
       case 'warn':
         // Not awaited: an API server that does not answer must not delay the start.
-        requireRights(client, found).catch((error: Error) => {
-          if (!this.closing.signal.aborted) {
-            this.logger.warn(
-              error instanceof LockError ? error.explanation : error.message,
-            );
-          }
-        });
+        requireRights(client, found, warn).catch((error: Error) =>
+          warn(error instanceof LockError ? error.explanation : error.message),
+        );
     }
   }
 }
 
+/** @param warn is told if nothing is missing but the right to wait in line, without which locks work too */
 async function requireRights(
   client: LockClient,
   found: readonly StaticLock[],
+  warn: (warning: string) => void,
 ): Promise<void> {
   const missing = await client.findMissingRights(found);
   const faults = await client.findNamespaceFaults(found);
-  if (missing.length > 0) {
+  if (missing.some(({ verb }) => verb !== 'patch')) {
     faults.push(
-      `the Kubernetes API server does not grant the rights that locks need: this process ${missing.join(', ')}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
+      `the Kubernetes API server does not grant the rights that locks need: this process ${describeRights(missing)}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
+    );
+  } else if (missing.length > 0) {
+    warn(
+      `this process ${describeRights(missing)}, so it can't wait in line: its waits for locks take longer, and some pods get a lock more often than others. Add to its Role: ${ROLE_RULE}`,
     );
   }
   if (faults.length > 0) {

@@ -7,7 +7,11 @@ import {
   type ResolvedLockOptions,
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
-import { describeMissingRights, type LockNeeds } from './kube/access-review.js';
+import {
+  findMissingRights,
+  type LockNeeds,
+  type MissingRight,
+} from './kube/access-review.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
 import type { StoredLease } from './kube/lease-store.js';
@@ -262,14 +266,13 @@ export class LockClient {
   }
 
   /**
-   * Checks with the API server the rights that locks need, by name for known names. Returns one sentence
-   * for each missing right.
+   * Checks with the API server the rights that locks need, by name for known names.
    *
    * @throws LockBackendError, LockConfigurationError
    */
   async findMissingRights(
     known: readonly { name: string; options: LockOptions }[],
-  ): Promise<string[]> {
+  ): Promise<MissingRight[]> {
     const { options: any } = await this.resolve('any');
     const needs: LockNeeds[] = [{ ...any, leaseNames: [] }];
     for (const { name, options } of known) {
@@ -278,7 +281,7 @@ export class LockClient {
       needs.push({ ...own, leaseNames: [lock.leaseName] });
     }
     try {
-      return await describeMissingRights(
+      return await findMissingRights(
         this.store,
         needs,
         this.#options.requestTimeout,

@@ -11,16 +11,32 @@ export interface LockNeeds {
   readonly deleteOnRelease: boolean;
 }
 
+/** A right that the API server does not grant. */
+export interface MissingRight {
+  readonly verb: LeaseVerb;
+  readonly namespace: string;
+}
+
+/** As in: this process may not … */
+export function describeRights(rights: readonly MissingRight[]): string {
+  return rights
+    .map(
+      ({ verb, namespace }) =>
+        `may not ${verb} leases.coordination.k8s.io in namespace ${quote(namespace)}`,
+    )
+    .join(', ');
+}
+
 /**
- * One sentence for each right that is missing, by namespace.
+ * The rights that are missing, by namespace.
  *
  * @throws LeaseStoreError
  */
-export async function describeMissingRights(
+export async function findMissingRights(
   store: LeaseStore,
   needs: readonly LockNeeds[],
   timeout: number,
-): Promise<string[]> {
+): Promise<MissingRight[]> {
   const byNamespace = new Map<string, LockNeeds>();
   for (const need of needs) {
     const others = byNamespace.get(need.namespace);
@@ -34,10 +50,7 @@ export async function describeMissingRights(
   const missing = await Promise.all(
     Array.from(byNamespace.values(), async (need) => {
       const verbs = await findMissingVerbs(store, need, timeout);
-      return verbs.map(
-        (verb) =>
-          `may not ${verb} leases.coordination.k8s.io in namespace ${quote(need.namespace)}`,
-      );
+      return verbs.map((verb) => ({ verb, namespace: need.namespace }));
     }),
   );
   return missing.flat();
@@ -80,6 +93,7 @@ function verbsOf({ createLease, deleteOnRelease }: LockNeeds): LeaseVerb[] {
   return [
     'get',
     'update',
+    'patch',
     'list',
     'watch',
     ...(createLease ? (['create'] as const) : []),

@@ -262,14 +262,36 @@ describe(`on the ${inject('kubeApiserver') ? 'real' : 'embedded'} API server`, (
       expect(warnings).toEqual([]);
     });
 
-    it.each(rows)('need %s', async (verb) => {
-      const options = { deleteOnRelease: verb === 'delete' };
-      await using cluster = await apply(without(anyLock, [verb]));
-      await expect(cluster.startPod(options)).rejects.toThrow(
-        `may not ${verb} leases.coordination.k8s.io in namespace`,
-      );
-      await WITHOUT[verb]!();
+    it('do without patch, and say what that costs', async () => {
+      await using cluster = await apply(without(anyLock, ['patch']));
+      const one = await cluster.startPod();
+      const two = await cluster.startPod();
+      const lock = await one.locks.acquire('import', LIVELY);
+      const isWaiting = nextEvent(two.locks, 'waiting');
+      const next = two.locks.acquire('import', LIVELY);
+      await isWaiting;
+      await lock.release();
+      await (await next).release();
+      for (const { warnings } of [one, two]) {
+        expect(warnings).toEqual([
+          expect.stringContaining(
+            `may not patch leases.coordination.k8s.io in namespace "${cluster.namespace}", so it can't wait in line`,
+          ),
+        ]);
+      }
     });
+
+    it.each(rows.filter((verb) => verb !== 'patch'))(
+      'need %s',
+      async (verb) => {
+        const options = { deleteOnRelease: verb === 'delete' };
+        await using cluster = await apply(without(anyLock, [verb]));
+        await expect(cluster.startPod(options)).rejects.toThrow(
+          `may not ${verb} leases.coordination.k8s.io in namespace`,
+        );
+        await WITHOUT[verb]!();
+      },
+    );
   });
 
   describe('the rights to named locks', () => {

@@ -43,6 +43,14 @@ class Jobs {
   async dynamic() {}
 }
 
+@Injectable()
+class Unscheduled {
+  @WithLeaseLock('unscheduled')
+  async run() {
+    return 'ran';
+  }
+}
+
 describe('observation', () => {
   it('begins at startup for the static names of methods that skip, or run once per fire', async () => {
     await using server = await LeaseApiServer.start();
@@ -88,6 +96,38 @@ describe('the first check', () => {
     expect(warning).not.toContain('may not get');
     expect(warning).toMatch(/Add to its Role: .*leases.*watch.*update/);
     expect(logger.warnings).toHaveLength(1);
+  });
+
+  it.each(['warn', 'require'] as const)(
+    "under '%s' starts without the right to patch, and warns once of what that costs",
+    async (verifyAtStartup) => {
+      await using server = await LeaseApiServer.start({
+        allow: ({ verb }) => verb !== 'patch',
+      });
+      const logger = new WarningLog();
+      await using fixture = await startLockApp(
+        { providers: [Unscheduled] },
+        { server, logger, lock: { verifyAtStartup } },
+      );
+      const warning = await logger.next("can't wait in line");
+      expect(warning).toContain('may not patch leases.coordination.k8s.io');
+      expect(warning).toMatch(/Add to its Role: .*leases.*patch/);
+      expect(await fixture.app.get(Unscheduled).run()).toBe('ran');
+      expect(logger.warnings).toHaveLength(1);
+    },
+  );
+
+  it('names the right to patch among others in one message', async () => {
+    await using server = await LeaseApiServer.start({
+      allow: ({ verb }) => verb !== 'patch' && verb !== 'update',
+    });
+    const logger = new WarningLog();
+    const start = startLockApp(
+      {},
+      { server, logger, lock: { verifyAtStartup: 'require' } },
+    );
+    await expect(start).rejects.toThrow(/may not update .*may not patch/);
+    expect(logger.warnings).toEqual([]);
   });
 
   it('warns when the API server can not be reached', async () => {
