@@ -1,63 +1,143 @@
-/** A process whose callers contend for one lock without pause. */
-import type { LockService } from 'nestjs-k8s-lock';
-import { answer } from '../../verification/processes/programs/calls.js';
+/** A process with pods whose callers contend for one lock without pause. */
+import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Belief } from '../../verification/beliefs/belief-log.js';
+import {
+  answer,
+  monotonic,
+  report,
+} from '../../verification/processes/programs/calls.js';
 import { openLocks } from '../../verification/processes/programs/locks.js';
 import { traffic } from '../../verification/processes/programs/wire.js';
+import { NaiveLocks, type NaiveLock } from './naive-lock.js';
+import { RawLease } from './raw-leases.js';
 
-export interface Crowd {
-  /** Each is to the others what another pod is. */
-  services: number;
-  callersPerService: number;
+/** What is needed of a lock service, ours or another. */
+interface Locks {
+  acquire(
+    name: string,
+    options: { signal: AbortSignal },
+  ): Promise<NaiveLock & { readonly signal?: AbortSignal }>;
 }
 
-let callers: LockService[] = [];
+/** What the pods of one process have done. */
+export interface Part {
+  readonly beliefs: Belief[];
+  /** Requests in the window. */
+  readonly requests: number;
+  /** What failed, except for waits that the end of the window ended. */
+  readonly errors: string[];
+}
 
-async function contend(
-  locks: LockService,
-  name: string,
+/** From and to, on the clock of {@link monotonic}. */
+export type Window = readonly [from: number, to: number];
+
+let pods: Locks[] = [];
+let raw: RawLease;
+
+const until = (at: number): Promise<void> =>
+  sleep(Math.max(0, at - monotonic()));
+
+async function takeTurn(
+  locks: Locks,
+  lock: string,
+  section: number,
   signal: AbortSignal,
-): Promise<number> {
-  let acquired = 0;
-  while (!signal.aborted) {
-    // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
-    const lock = await locks.acquire(name, { signal }).catch(() => undefined);
-    if (lock) {
-      acquired += 1;
-      // oxlint-disable-next-line no-await-in-loop -- as above
-      await lock.release();
-    }
+): Promise<Omit<Belief, 'process'>> {
+  const asked = monotonic();
+  const held = await locks.acquire(lock, { signal });
+  const from = monotonic();
+  let lostAt: number | undefined;
+  held.signal?.addEventListener('abort', () => (lostAt = monotonic()));
+  if (section > 0) {
+    await sleep(section);
   }
-  return acquired;
+  const belief = {
+    lock,
+    holding: held.holderIdentity,
+    token: held.fencingToken,
+    asked,
+    from,
+    to: lostAt ?? monotonic(),
+    how: lostAt === undefined ? 'released' : 'lost',
+  } as const;
+  await held.release();
+  return belief;
+}
+
+async function countRequests([from, to]: Window): Promise<number> {
+  await until(from);
+  const before = traffic().requests;
+  await until(to);
+  return traffic().requests - before;
 }
 
 const calls = {
-  async open(kubeConfigYaml: string, crowd: Crowd): Promise<void> {
-    const services = await Promise.all(
-      Array.from({ length: crowd.services }, () =>
-        openLocks({ kubeConfigYaml }),
+  async open(
+    kubeConfigYaml: string,
+    kind: 'ours' | 'naive',
+    count: number,
+  ): Promise<void> {
+    pods = await Promise.all(
+      Array.from({ length: count }, async (): Promise<Locks> =>
+        kind === 'ours'
+          ? openLocks({ kubeConfigYaml })
+          : new NaiveLocks(kubeConfigYaml),
       ),
     );
-    callers = services.flatMap((service) =>
-      Array.from({ length: crowd.callersPerService }, () => service),
-    );
+    raw = await RawLease.open(kubeConfigYaml, 'raw');
   },
 
   /**
-   * @param crowd how many of the callers take part; all of them if it is not given
-   * @returns how often each of them got the lock within the time, and how many requests that took
+   * All callers take the lock again and again, from now to the end of the window.
+   *
+   * @param section how long each keeps it, in milliseconds
    */
   async contend(
-    name: string,
-    milliseconds: number,
-    crowd = callers.length,
-  ): Promise<{ acquired: number[]; requests: number }> {
-    const before = traffic().requests;
-    const signal = AbortSignal.timeout(milliseconds);
-    const acquired = await Promise.all(
-      callers.slice(0, crowd).map((locks) => contend(locks, name, signal)),
+    lock: string,
+    window: Window,
+    section: number,
+    callersPerPod: number,
+  ): Promise<Part> {
+    const counted = countRequests(window);
+    const signal = AbortSignal.timeout(Math.round(window[1] - monotonic()));
+    setMaxListeners(0, signal);
+    const beliefs: Belief[] = [];
+    const errors: string[] = [];
+    const contend = async (locks: Locks, name: string): Promise<void> => {
+      while (!signal.aborted) {
+        try {
+          // oxlint-disable-next-line no-await-in-loop -- one turn after the other
+          const belief = await takeTurn(locks, lock, section, signal);
+          beliefs.push({ process: name, ...belief });
+        } catch (error) {
+          if (!signal.aborted) {
+            errors.push(String(error));
+          }
+        }
+      }
+    };
+    await Promise.all(
+      pods.flatMap((locks, pod) =>
+        Array.from({ length: callersPerPod }, (_, caller) =>
+          contend(locks, `${process.pid}-${pod}-${caller}`),
+        ),
+      ),
     );
-    return { acquired, requests: traffic().requests - before };
+    return { beliefs, requests: await counted, errors };
   },
+
+  createRaw: () => raw.create(),
+
+  /** @returns when it began */
+  async putRaw(): Promise<number> {
+    const startedAt = monotonic();
+    await raw.put();
+    return startedAt;
+  },
+
+  /** Reports `raw-event` for each event of the raw Lease. */
+  watchRaw: () => raw.watch(() => report('raw-event')),
 };
 
 export type ContenderCalls = typeof calls;

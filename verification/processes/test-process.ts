@@ -53,9 +53,13 @@ export class TestProcess<C extends Calls> implements AsyncDisposable {
    * Starts a program and waits until it answers calls.
    *
    * @param path of its source without the extension, from the root: `verification/processes/programs/locker`
+   * @param build what `buildForProcesses` has built
    */
-  static async start<C extends Calls>(path: string): Promise<TestProcess<C>> {
-    const started = new TestProcess<C>(join(buildFolder(), `${path}.js`));
+  static async start<C extends Calls>(
+    path: string,
+    build = buildFolder(),
+  ): Promise<TestProcess<C>> {
+    const started = new TestProcess<C>(join(build, `${path}.js`));
     await started.event('ready');
     return started;
   }

@@ -7,6 +7,9 @@
 // Its options are a line of JSON on stdin. What it believes goes to stdout, one line of JSON for each
 // event, as verification/beliefs/belief-log.ts has them. It ends in order when its stdin ends: so it does not
 // outlive whoever started it. Whatever is wrong is on stderr.
+//
+// For the benchmarks it is several contenders, each with a connection of its own as a pod has, and
+// counts their requests for a while.
 package main
 
 import (
@@ -17,7 +20,10 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -45,6 +51,10 @@ type options struct {
 	Long *span `json:"long"`
 	// Rest is the time between two turns.
 	Rest span `json:"rest"`
+	// Pods is how many contenders there are, if not one.
+	Pods int `json:"pods"`
+	// Window is when requests are counted, on the clock of beliefs. The process ends after it, if it is set.
+	Window *[2]float64 `json:"window"`
 
 	ClientGo clientGoOptions `json:"clientGo"`
 	K8slock  k8slockOptions  `json:"k8slock"`
@@ -84,11 +94,35 @@ func run(kind string) error {
 		stop()
 	}()
 
+	if options.Window != nil {
+		go countRequests(*options.Window, stop)
+	}
+	if options.Pods == 0 {
+		return contend(ctx, kind, options)
+	}
+	ended := make(chan error, options.Pods)
+	for number := range options.Pods {
+		pod := options
+		pod.Name = fmt.Sprintf("%s-%d", options.Name, number)
+		go func() { ended <- contend(ctx, kind, pod) }()
+	}
+	for range options.Pods {
+		if err := <-ended; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func contend(ctx context.Context, kind string, options options) error {
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(options.KubeConfig))
 	if err != nil {
 		return err
 	}
 	config.QPS = -1 // as often as they are told to: the sharpest competition
+	// client-go shares the connections of clients that are configured alike; one that dials by itself is not.
+	config.Dial = (&net.Dialer{}).DialContext
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return counting{next} })
 	client, err := coordination.NewForConfig(config)
 	if err != nil {
 		return err
@@ -101,6 +135,29 @@ func run(kind string) error {
 	default:
 		return fmt.Errorf("there is no peer %q", kind)
 	}
+}
+
+// requests is how many all contenders have sent.
+var requests atomic.Int64
+
+type counting struct{ next http.RoundTripper }
+
+func (c counting) RoundTrip(request *http.Request) (*http.Response, error) {
+	requests.Add(1)
+	return c.next.RoundTrip(request)
+}
+
+// countRequests writes down how many requests there were between two moments, and ends the process in order.
+func countRequests(window [2]float64, stop func()) {
+	sleepUntil(window[0])
+	before := requests.Load()
+	sleepUntil(window[1])
+	write(map[string]any{"event": "requests", "count": requests.Load() - before})
+	stop()
+}
+
+func sleepUntil(at float64) {
+	time.Sleep(time.Duration((at - monotonic()) * float64(time.Millisecond)))
 }
 
 func milliseconds(n int64) time.Duration {

@@ -36,6 +36,10 @@ export interface PeerOptions extends Turns {
   readonly lock: string;
   readonly clientGo?: ClientGoOptions;
   readonly k8slock?: K8slockOptions;
+  /** How many contenders it is, if not one. */
+  readonly pods?: number;
+  /** When requests are counted, on the clock of beliefs. The process ends after it, if it is set. */
+  readonly window?: readonly [from: number, to: number];
 }
 
 /** Of client-go's leader election, in milliseconds. */

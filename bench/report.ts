@@ -1,0 +1,91 @@
+/** What a benchmark comes to: tables of figures, targets that are met or not, and faults. */
+
+export interface Report {
+  readonly tables: readonly Table[];
+  readonly targets: readonly Target[];
+  /** What must not be, as an overlap: it fails the run. */
+  readonly faults: readonly string[];
+}
+
+/** One row a line; the keys of the rows are the columns, in the order of the first row. */
+export interface Table {
+  readonly title: string;
+  readonly rows: readonly Row[];
+}
+
+export type Row = Readonly<Record<string, string | number>>;
+
+export interface Target {
+  readonly what: string;
+  readonly value: number;
+  readonly least?: number;
+  readonly most?: number;
+}
+
+export function isMet({
+  value,
+  least = -Infinity,
+  most = Infinity,
+}: Target): boolean {
+  return value >= least && value <= most;
+}
+
+/** A table in Markdown, aligned for the terminal. */
+export function inMarkdown({ title, rows }: Table): string {
+  const columns = Object.keys(rows[0] ?? {});
+  const cells = [
+    columns,
+    ...rows.map((row) => columns.map((column) => show(row[column] ?? ''))),
+  ];
+  const widths = columns.map((_, column) =>
+    Math.max(3, ...cells.map((row) => row[column]!.length)),
+  );
+  const lines = cells.map(
+    (row) =>
+      `| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`,
+  );
+  lines.splice(1, 0, `| ${widths.map((n) => '-'.repeat(n)).join(' | ')} |`);
+  return `${title}:\n\n${lines.join('\n')}`;
+}
+
+export function targetsTable(targets: readonly Target[]): Table {
+  return {
+    title: 'Targets',
+    rows: targets.map((target) => ({
+      target: target.what,
+      required: [
+        target.least === undefined ? [] : `at least ${target.least}`,
+        target.most === undefined ? [] : `at most ${target.most}`,
+      ]
+        .flat()
+        .join(', '),
+      measured: target.value,
+      verdict: isMet(target) ? 'met' : '**not met**',
+    })),
+  };
+}
+
+/** Three digits that count. */
+function show(cell: string | number): string {
+  if (typeof cell === 'string' || Number.isInteger(cell)) {
+    return String(cell);
+  }
+  const size = Math.abs(cell);
+  return cell.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
+}
+
+/** The least sample that is no smaller than this share of all. */
+export function percentile(samples: readonly number[], share: number): number {
+  const sorted = samples.toSorted((a, b) => a - b);
+  return (
+    sorted[Math.max(Math.ceil(sorted.length * share) - 1, 0)] ?? Number.NaN
+  );
+}
+
+export function median(samples: readonly number[]): number {
+  return percentile(samples, 0.5);
+}
+
+export function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
