@@ -11,7 +11,7 @@ import { monotonic } from '../verification/processes/programs/calls.js';
 import type { PeerOptions } from '../verification/interop/programs/options.js';
 import type { TestProcess } from '../verification/processes/test-process.js';
 import type { ContenderCalls, Part, Window } from './programs/contender.js';
-import { percentile, sum } from './report.js';
+import { median, percentile, sum } from './report.js';
 import type { Setting } from './setting.js';
 
 /** How many contend, and how. */
@@ -187,10 +187,18 @@ function faultsAmong(beliefs: readonly Belief[]): string[] {
   ];
 }
 
-/** p50 and p99 of waits, for a table. */
-export function waitsOf(waits: readonly number[]): {
-  p50: number;
-  p99: number;
-} {
-  return { p50: percentile(waits, 0.5), p99: percentile(waits, 0.99) };
+/** The medians of several contests, and of all waits in them, as the columns of a table. */
+export function summarize(contests: readonly Contest[]) {
+  const middle = (figure: (contest: Contest) => number): number =>
+    median(contests.map(figure));
+  const waits = contests.flatMap((each) => each.waits);
+  const handovers = contests.flatMap((each) => each.handovers);
+  return {
+    'locks/s': middle((each) => each.locksPerSecond),
+    'requests a lock': middle((each) => each.requestsPerLock),
+    'least/most': middle((each) => each.share),
+    'wait p50 ms': percentile(waits, 0.5),
+    'wait p99 ms': percentile(waits, 0.99),
+    'handover p50 ms': percentile(handovers, 0.5),
+  };
 }

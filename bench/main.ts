@@ -9,11 +9,28 @@ import { parseArgs } from 'node:util';
 import { buildForProcesses, removeBuild } from '../test/build.js';
 import { buildPeers } from '../verification/interop/peers.js';
 import { startKubeApiserver } from '../verification/kube-apiserver/kube-apiserver.js';
+import { callers } from './benches/callers.js';
 import { contention } from './benches/contention.js';
+import { deadWaiter, takeover } from './benches/deaths.js';
+import { handover } from './benches/handover.js';
+import { held, leaks, names } from './benches/many-locks.js';
+import { cycle, imports, overhead } from './benches/one-process.js';
 import { inMarkdown, targetsTable, type Report } from './report.js';
 import { Setting, type Bench } from './setting.js';
 
-const BENCHES: Readonly<Record<string, Bench>> = { contention };
+const BENCHES: Readonly<Record<string, Bench>> = {
+  contention,
+  callers,
+  handover,
+  takeover,
+  'dead-waiter': deadWaiter,
+  held,
+  names,
+  leaks,
+  cycle,
+  overhead,
+  import: imports,
+};
 
 const { values, positionals } = parseArgs({
   options: {
@@ -32,13 +49,13 @@ if (unknown.length > 0) {
   await runAll(positionals.length > 0 ? positionals : Object.keys(BENCHES));
 }
 
-async function runAll(names: readonly string[]): Promise<void> {
+async function runAll(chosen: readonly string[]): Promise<void> {
   const peers = await buildPeers();
   await using server = await startKubeApiserver();
   const reports: Record<string, Report> = {};
   try {
     const build = await buildForProcesses();
-    for (const name of names) {
+    for (const name of chosen) {
       // oxlint-disable no-await-in-loop -- one after the other: each has the machine for itself
       console.log(`\n== ${name}: ${BENCHES[name]!.about}\n`);
       await using setting = await Setting.prepare(

@@ -3,6 +3,7 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { KubeClient } from '../test/kube-client.js';
 import { TestProcess } from '../verification/processes/test-process.js';
 import type { Calls } from '../verification/processes/programs/calls.js';
+import type { LockerCalls } from '../verification/processes/programs/locker.js';
 import type { Report } from './report.js';
 
 export interface Bench {
@@ -16,6 +17,13 @@ export interface BenchOptions {
   readonly quick: boolean;
   /** Numbers of pods that contend for a lock. */
   readonly crowds: readonly number[];
+}
+
+/** How a process renews its locks. */
+export interface RenewalMode {
+  readonly renewal: 'lock' | 'session';
+  /** Of the module. */
+  readonly options: object;
 }
 
 export class Setting {
@@ -55,4 +63,42 @@ export class Setting {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.started.map((each) => each[Symbol.asyncDispose]()));
   }
+}
+
+/** The ways to renew that the package has; what it has not is told, and skipped. */
+export async function renewalModes(setting: Setting): Promise<RenewalMode[]> {
+  const { kubeConfigYaml } = setting;
+  const byLock: RenewalMode = { renewal: 'lock', options: {} };
+  const bySession: RenewalMode = {
+    renewal: 'session',
+    options: { renewal: 'session' },
+  };
+  const [locker] = await openLockers(setting, 1);
+  try {
+    await locker!.call('open', { kubeConfigYaml, ...bySession.options });
+    return [byLock, bySession];
+  } catch (error) {
+    console.log(`renewal: 'session' is skipped: ${String(error)}\n`);
+    return [byLock];
+  }
+}
+
+export type Locker = TestProcess<LockerCalls>;
+
+/** Processes that acquire and release locks when they are told to. */
+export function openLockers(
+  setting: Setting,
+  count: number,
+  options: object = {},
+): Promise<Locker[]> {
+  const { kubeConfigYaml } = setting;
+  return Promise.all(
+    Array.from({ length: count }, async () => {
+      const locker = await setting.start<LockerCalls>(
+        'verification/processes/programs/locker',
+      );
+      await locker.call('open', { kubeConfigYaml, ...options });
+      return locker;
+    }),
+  );
 }

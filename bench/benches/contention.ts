@@ -2,12 +2,12 @@
 import {
   goPeers,
   openPods,
-  waitsOf,
+  summarize,
   type Contender,
   type Contest,
   type Crowd,
 } from '../crowds.js';
-import { median, type Row, type Target } from '../report.js';
+import type { Row, Target } from '../report.js';
 import type { Bench, Setting } from '../setting.js';
 
 const OURS = 'nestjs-k8s-lock';
@@ -22,7 +22,6 @@ const LEAST: Readonly<
   32: { fair: 4, fast: 1.2, share: 0.9 },
 };
 const MOST_REQUESTS = 1.5;
-const LEAST_SHARE_OF_CALLERS = 0.8;
 
 export const contention: Bench = {
   about:
@@ -53,14 +52,9 @@ export const contention: Bench = {
       await contenders.close();
       // oxlint-enable no-await-in-loop
     }
-    const callers = await runCallers(setting, rounds, duration);
-    faults.push(...callers.faults);
     return {
-      tables: [
-        { title: 'One caller in each pod', rows },
-        { title: '8 pods of 4 callers, empty section', rows: [callers.row] },
-      ],
-      targets: [...targets, callers.target],
+      tables: [{ title: 'One caller in each pod', rows }],
+      targets,
       faults,
     };
   },
@@ -115,19 +109,6 @@ async function inTurns(
   return contests;
 }
 
-function summarize(contests: readonly Contest[]) {
-  const middle = (figure: (contest: Contest) => number): number =>
-    median(contests.map(figure));
-  const { p50, p99 } = waitsOf(contests.flatMap(({ waits }) => waits));
-  return {
-    'locks/s': middle((each) => each.locksPerSecond),
-    'requests a lock': middle((each) => each.requestsPerLock),
-    'least/most': middle((each) => each.share),
-    'wait p50 ms': p50,
-    'wait p99 ms': p99,
-  };
-}
-
 function targetsOf(
   { pods, section }: Crowd,
   figures: ReadonlyMap<string, Figure>,
@@ -164,19 +145,4 @@ function targetsOf(
     );
   }
   return targets;
-}
-
-async function runCallers(setting: Setting, rounds: number, duration: number) {
-  const crowd: Crowd = { pods: 8, callersPerPod: 4, section: 0 };
-  const { contend } = await openPods(setting, 'ours', crowd.pods);
-  const contests = (
-    await inTurns(new Map([[OURS, contend]]), crowd, rounds, duration)
-  ).get(OURS)!;
-  const row = summarize(contests);
-  const target: Target = {
-    what: '8 pods of 4 callers: least/most share of callers',
-    value: row['least/most'],
-    least: LEAST_SHARE_OF_CALLERS,
-  };
-  return { row, target, faults: contests.flatMap(({ faults }) => faults) };
 }

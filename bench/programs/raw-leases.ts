@@ -49,6 +49,11 @@ export class RawLease {
     );
   }
 
+  /** Another Lease, over the same connections. */
+  named(name: string): RawLease {
+    return new RawLease(this.transport, this.url, this.options, name);
+  }
+
   async create(): Promise<void> {
     const now = microTime();
     await this.write('POST', this.url, {

@@ -2,11 +2,17 @@
 import type { LeaseLock, LockService } from 'nestjs-k8s-lock';
 import { answer } from '../../verification/processes/programs/calls.js';
 import { openLocks } from '../../verification/processes/programs/locks.js';
+import { traffic } from '../../verification/processes/programs/wire.js';
 import { inTurns, timeOf, type Samples } from './in-turns.js';
 import { RawLease } from './raw-leases.js';
 
 let locks: LockService;
 let raw: RawLease;
+
+async function cycle(): Promise<void> {
+  const lock = await locks.acquire('cycled');
+  await lock.release();
+}
 
 const calls = {
   async open(kubeConfigYaml: string): Promise<void> {
@@ -15,15 +21,20 @@ const calls = {
     await raw.create();
   },
 
+  /** @returns how many requests a lock and unlock take */
+  async requestsOfCycle(): Promise<number> {
+    await cycle(); // creates its Lease
+    await cycle(); // learns of it
+    const before = traffic().requests;
+    await cycle();
+    return traffic().requests - before;
+  },
+
   /** Lock and unlock against two raw PUTs. */
   cycle(rounds: number): Promise<Samples> {
     return inTurns(
       rounds,
-      () =>
-        timeOf(async () => {
-          const lock = await locks.acquire('cycled');
-          await lock.release();
-        }),
+      () => timeOf(cycle),
       () =>
         timeOf(async () => {
           await raw.put();

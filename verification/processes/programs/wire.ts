@@ -7,6 +7,8 @@ const lastGoodPut = new Map<string, number>();
 const sockets = new WeakSet<Socket>();
 let requests = 0;
 let connections = 0;
+let inFlight = 0;
+let mostInFlight = 0;
 const openWatches = new Set<string>();
 const watchesAwaited = new Map<string, () => void>();
 
@@ -19,6 +21,11 @@ ClientRequest.prototype.end = function observedEnd(
 ): ClientRequest {
   const sentAt = monotonic();
   requests += 1;
+  if (!/[?&]watch=/.test(this.path)) {
+    inFlight += 1;
+    mostInFlight = Math.max(mostInFlight, inFlight);
+    this.once('close', () => (inFlight -= 1));
+  }
   this.once('response', (response: IncomingMessage) => {
     const { statusCode, socket } = response;
     if (!sockets.has(socket)) {
@@ -38,9 +45,13 @@ ClientRequest.prototype.end = function observedEnd(
   return Reflect.apply(end, this, parameters);
 };
 
-/** How many requests were sent, and over how many connections answers came. */
-export function traffic(): { requests: number; connections: number } {
-  return { requests, connections };
+/** How many requests were sent, over how many connections answers came, and the most that were under way beside watches. */
+export function traffic(): {
+  requests: number;
+  connections: number;
+  mostInFlight: number;
+} {
+  return { requests, connections, mostInFlight };
 }
 
 /** When the last PUT to this Lease that was answered with 200 was sent. */

@@ -1,0 +1,202 @@
+/** One process holds many locks, or waits for many, or takes them again and again. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { HolderCalls } from '../programs/holder.js';
+import type { Row, Target } from '../report.js';
+import { renewalModes, type Bench, type Setting } from '../setting.js';
+import type { TestProcess } from '../../verification/processes/test-process.js';
+
+type Holder = TestProcess<HolderCalls>;
+
+/** Milliseconds after which what is not taken counts as waiting. */
+const TAKE_TIMEOUT = 120_000;
+
+async function openHolder(setting: Setting, options = {}): Promise<Holder> {
+  const holder = await setting.start<HolderCalls>('bench/programs/holder');
+  const { kubeConfigYaml } = setting;
+  await holder.call('open', { kubeConfigYaml, ...options });
+  return holder;
+}
+
+export const held: Bench = {
+  about:
+    'A process takes many locks at once, and holds them for a while, in both modes of renewal.',
+
+  async run(setting) {
+    const { quick } = setting.options;
+    const rows: Row[] = [];
+    const targets: Target[] = [];
+    for (const mode of await renewalModes(setting)) {
+      for (const count of quick ? [10, 1_000] : [10, 100, 1_000, 10_000]) {
+        // oxlint-disable-next-line no-await-in-loop -- one after the other: each has the machine for itself
+        const row = await hold(setting, mode, count, quick ? 10_000 : 60_000);
+        rows.push({ renewal: mode.renewal, locks: count, ...row });
+        if (count === (quick ? 1_000 : 10_000)) {
+          targets.push(...targetsOf(mode.renewal, count, row));
+        }
+      }
+    }
+    return {
+      tables: [{ title: 'Many locks held by one process', rows }],
+      targets,
+      faults: [],
+    };
+  },
+};
+
+type HeldRow = Awaited<ReturnType<typeof hold>>;
+
+async function hold(
+  setting: Setting,
+  { renewal, options }: { renewal: string; options: object },
+  count: number,
+  duration: number,
+) {
+  await using holder = await openHolder(setting, options);
+  const empty = await holder.call('look');
+  const prefix = `held-${renewal}-${count}`;
+  const taken = await holder.call('take', prefix, count, TAKE_TIMEOUT);
+  const before = await holder.call('look');
+  await sleep(duration);
+  const after = await holder.call('look');
+  const requests = after.requests - before.requests;
+  await holder.call('release');
+  // Its Leases are known by now, as those of names that come again.
+  const again = await holder.call('take', prefix, count, TAKE_TIMEOUT);
+  const inFlight = after.mostInFlight;
+  await holder.call('release');
+  await using raw = await openHolder(setting);
+  const puts = await raw.call('putRaw', count, inFlight);
+  return {
+    taken: taken.held,
+    lost: after.lost,
+    'requests/s': (requests / (after.at - before.at)) * 1_000,
+    'MB over an empty process': after.rss - empty.rss,
+    'taken in ms': taken.milliseconds,
+    'requests to take one': (before.requests - empty.requests) / count,
+    'again in ms': again.milliseconds,
+    'raw PUTs in ms': puts,
+    'in flight': inFlight,
+  };
+}
+
+function targetsOf(renewal: string, count: number, row: HeldRow): Target[] {
+  const what = `${count} locks, renewal '${renewal}'`;
+  const throughput = (milliseconds: number): number =>
+    row['raw PUTs in ms'] / milliseconds;
+  return [
+    { what: `${what}: lost`, value: row.lost, most: 0 },
+    ...(renewal === 'session'
+      ? [
+          { what: `${what}: requests/s`, value: row['requests/s'], most: 5 },
+          {
+            what: `${what}: MB over an empty process`,
+            value: row['MB over an empty process'],
+            most: 150,
+          },
+          {
+            what: `${what}: new names taken, of raw PUT throughput`,
+            value: throughput(row['taken in ms']),
+            least: 0.8,
+          },
+          {
+            what: `${what}: known names taken, of raw PUT throughput`,
+            value: throughput(row['again in ms']),
+            least: 0.8,
+          },
+        ]
+      : []),
+  ];
+}
+
+const NAMES = 1_000;
+
+export const names: Bench = {
+  about: `A process waits for ${NAMES} locks of another.`,
+
+  async run(setting) {
+    const holder = await openHolder(setting);
+    const waiter = await openHolder(setting);
+    await holder.call('take', 'awaited', NAMES, TAKE_TIMEOUT);
+    const empty = await waiter.call('look');
+    const taken = waiter.call('take', 'awaited', NAMES, TAKE_TIMEOUT);
+    await untilWaiting(waiter, NAMES);
+    const before = await waiter.call('look');
+    await sleep(10_000);
+    const after = await waiter.call('look');
+    const { lost } = await holder.call('look');
+    await holder.call('release');
+    const releasedAt = performance.now();
+    await taken;
+    const row = {
+      names: NAMES,
+      connections: after.connections - empty.connections,
+      'MB over an empty process': after.rss - empty.rss,
+      'MB more after 10 s': after.rss - before.rss,
+      'requests/s while waiting':
+        ((after.requests - before.requests) / (after.at - before.at)) * 1_000,
+      'lost by the holder': lost,
+      'all taken, ms after their release': performance.now() - releasedAt,
+    };
+    return {
+      tables: [{ title: 'Many names waited for by one process', rows: [row] }],
+      targets: [],
+      faults: [],
+    };
+  },
+};
+
+async function untilWaiting(holder: Holder, count: number): Promise<void> {
+  while ((await holder.call('look')).waiting < count) {
+    // oxlint-disable-next-line no-await-in-loop -- one look after the other
+    await sleep(100);
+  }
+  await sleep(2_000); // for the watches to open
+}
+
+/** Milliseconds after which nothing lingers, as idle connections and what is known of Leases. */
+const SETTLING = 75_000;
+/** The compiler and its caches are never quite done. */
+const MOST_GROWTH = 4;
+
+export const leaks: Bench = {
+  about:
+    'A process takes and releases locks on and on: each tenth of a new name, whose Lease is deleted.',
+
+  async run(setting) {
+    const { quick } = setting.options;
+    const cycles = quick ? 3_000 : 100_000;
+    const settling = quick ? 2_000 : SETTLING;
+    const holder = await openHolder(setting);
+    const rows: Row[] = [];
+    const heaps: number[] = [];
+    let done = 0;
+    for (const share of [0.1, 0.5, 1]) {
+      // oxlint-disable no-await-in-loop -- one after the other
+      const startedAt = performance.now();
+      await holder.call('cycle', cycles * share - done);
+      const rate = (cycles * share - done) / (performance.now() - startedAt);
+      done = cycles * share;
+      await sleep(settling);
+      const { heap, rss } = await holder.call('look');
+      // oxlint-enable no-await-in-loop
+      heaps.push(heap);
+      rows.push({
+        cycles: done,
+        'heap MB': heap,
+        'resident MB': rss,
+        'cycles/s': rate * 1_000,
+      });
+    }
+    return {
+      tables: [{ title: 'Locks taken and released on and on', rows }],
+      targets: [
+        {
+          what: `heap MB that ${done - cycles / 10} cycles add`,
+          value: heaps.at(-1)! - heaps[0]!,
+          most: MOST_GROWTH,
+        },
+      ],
+      faults: [],
+    };
+  },
+};
