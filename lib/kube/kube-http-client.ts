@@ -16,6 +16,7 @@ import {
   type Exchange,
   type Target,
 } from './http-request.js';
+import { CLIENT_NAME } from './lease-store.js';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
 
 type Access = Omit<Target, 'agent'> & { readonly pools: Pools };
@@ -171,7 +172,7 @@ function headersOf(
 ): OutgoingHttpHeaders {
   const sent: OutgoingHttpHeaders = {
     Accept: 'application/json',
-    'User-Agent': 'nestjs-k8s-lock',
+    'User-Agent': CLIENT_NAME,
   };
   for (const [name, value] of Object.entries(headers ?? {})) {
     // A token file may end with a line feed, which is not allowed in a header.

@@ -1,6 +1,9 @@
 /** The seam between the lock engine and the Kubernetes API: what a store of Leases must be able to do. */
 import type { LockBackendReason } from '../lock.errors.js';
 
+/** The name that this client gives to the API server, which notes it as the manager of what it writes. */
+export const CLIENT_NAME = 'nestjs-k8s-lock';
+
 /** A Lease (`coordination.k8s.io/v1`) as JSON. Fields that are not listed here are kept unchanged. */
 export interface Lease {
   apiVersion?: string;

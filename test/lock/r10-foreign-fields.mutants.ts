@@ -1,15 +1,29 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf('R10', {
-  'annotations of others dropped': {
-    take:
-      (original) =>
-      (lease, ...rest) => {
-        const metadata = { ...lease.metadata, annotations: {} };
-        return original({ ...lease, metadata }, ...rest);
+export const mutants = [
+  ...mutantsOf('R10', {
+    'annotations of others dropped': {
+      take:
+        (original) =>
+        (lease, ...rest) => {
+          const metadata = { ...lease.metadata, annotations: {} };
+          return original({ ...lease, metadata }, ...rest);
+        },
+    },
+    'Lease of coordinated leader election taken': {
+      isCoordinated: () => () => false,
+    },
+  }),
+  ...mutantsOf(
+    'R10',
+    {
+      'notes of what somebody applied removed': {
+        isNoteOfOurs: () => () => true,
       },
-  },
-  'Lease of coordinated leader election taken': {
-    isCoordinated: () => () => false,
-  },
-});
+      'notes removed from the Lease of somebody else': {
+        isLabelled: () => () => true,
+      },
+    },
+    'spec',
+  ),
+];

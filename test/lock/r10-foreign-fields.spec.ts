@@ -7,6 +7,7 @@ import {
   release,
   renew,
   take,
+  withoutManagedFields,
   type NewHolder,
 } from '../../lib/lock/record/lease-record.js';
 import { ControlledClock, settled } from './controlled-clock.js';
@@ -124,6 +125,63 @@ describe('R10 what others keep in a Lease', () => {
     cluster.writeSpec({});
     await cluster.process('pod').acquire();
     expect(cluster.lease()!.metadata.labels ?? {}).toEqual({});
+  });
+});
+
+const created = { 'app.kubernetes.io/managed-by': 'nestjs-k8s-lock' };
+const ours = {
+  manager: 'nestjs-k8s-lock',
+  operation: 'Update',
+  fieldsV1: { 'f:spec': { 'f:renewTime': {} } },
+};
+
+const withNotes = (
+  managedFields: unknown,
+  labels = {},
+  lease = FUTURE,
+): StoredLease => ({
+  ...lease,
+  metadata: { ...lease.metadata, labels, managedFields },
+});
+
+describe('R10 the notes of who wrote which field', () => {
+  it('are removed from a Lease that this package alone has written', () => {
+    const lease = withNotes([ours, ours], created);
+    expect(withoutManagedFields(lease)).toEqual(withNotes([{}], created));
+    expect(lease).toEqual(withNotes([ours, ours], created));
+  });
+
+  it.each<[string, unknown, object?]>([
+    ['of a Lease that somebody else created', [ours], {}],
+    ['of kubectl edit', [ours, { ...ours, manager: 'kubectl-edit' }]],
+    ['of kubectl apply', [{ ...ours, manager: 'kubectl' }, ours]],
+    ['of an applied Lease, whoever applied', [{ ...ours, operation: 'Apply' }]],
+    ['that name nobody', [{}]],
+    ['that are none', []],
+    ['that are null', null],
+    ['that are no list', { 0: ours, length: 1 }],
+    ['that hold no objects', [ours, null]],
+  ])('stay as they are: %s', (_, managedFields, labels = created) => {
+    const lease = withNotes(managedFields, labels);
+    expect(withoutManagedFields(lease)).toBe(lease);
+  });
+
+  it('are removed by the first replacing write', async () => {
+    const cluster = new Cluster();
+    const pod = cluster.process('pod');
+    pod.store.plan(
+      { instead: (lease) => withNotes([ours], created, lease) },
+      'create',
+      1,
+    );
+    const lock = await pod.acquire();
+    await cluster.clock.advance(5_000);
+    await lock.release();
+
+    expect(pod.store.verbs()).toBe('get create update update');
+    expect(
+      pod.store.requests.map(({ lease }) => lease?.metadata['managedFields']),
+    ).toEqual([undefined, undefined, [{}], undefined]);
   });
 });
 

@@ -10,7 +10,7 @@ import {
 import { waitUntil } from '../abort-signals.js';
 import type { Clock } from '../clock.js';
 import { ObservedLease, versionOf } from '../record/observed-lease.js';
-import { isStoredAs } from '../record/lease-record.js';
+import { isStoredAs, withoutManagedFields } from '../record/lease-record.js';
 import { Fairness } from './fairness.js';
 import { LocalQueue } from './local-queue.js';
 
@@ -121,8 +121,9 @@ export class LocalLease {
     make: () => StoredLease,
     options: RequestOptions,
   ): Promise<StoredLease> {
-    return this.write(make, (made) =>
-      this.store.replace(this.key, made, options),
+    return this.write(
+      () => withoutManagedFields(make()),
+      (made) => this.store.replace(this.key, made, options),
     );
   }
 

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import {
+  CLIENT_NAME,
   LeaseStoreError,
   type Lease,
   type LeaseKey,
@@ -321,6 +322,32 @@ export function invalidate(lease: StoredLease, nonce: string): StoredLease {
   };
 }
 
+/**
+ * The record without the API server's notes of who wrote which of its fields, if this package alone has
+ * written any. Each write of it is then about a sixth faster. One empty note removes them all, and there
+ * are no new ones until somebody applies the Lease (server-side). Notes of others stay (R10).
+ */
+export function withoutManagedFields(lease: StoredLease): StoredLease {
+  const { managedFields } = lease.metadata;
+  const isOurs =
+    isLabelled(lease) &&
+    Array.isArray(managedFields) &&
+    managedFields.length > 0 &&
+    managedFields.every(isNoteOfOurs);
+  return isOurs
+    ? { ...lease, metadata: { ...lease.metadata, managedFields: [{}] } }
+    : lease;
+}
+
+/** Whether an entry of managedFields is of a create or update by this package. */
+function isNoteOfOurs(entry: unknown): boolean {
+  const { manager, operation } = (entry ?? {}) as {
+    manager?: unknown;
+    operation?: unknown;
+  };
+  return manager === CLIENT_NAME && operation === 'Update';
+}
+
 /** The true time of acquisition by the present holder, if it is of this package. */
 export function acquiredAt(lease: Lease): string | undefined {
   const [time, holder] =
@@ -330,12 +357,16 @@ export function acquiredAt(lease: Lease): string | undefined {
 
 /** Whether this package created the Lease or ever held it. */
 export function isLock(lease: Lease): boolean {
-  const { annotations, labels } = lease.metadata;
+  const { annotations } = lease.metadata;
   return (
-    labels?.[MANAGED_BY[0]] === MANAGED_BY[1] ||
+    isLabelled(lease) ||
     annotations?.[ACQUIRED_AT] !== undefined ||
     annotations?.[LOCK_NAME] !== undefined
   );
+}
+
+function isLabelled({ metadata }: Lease): boolean {
+  return metadata.labels?.[MANAGED_BY[0]] === MANAGED_BY[1];
 }
 
 /** Whether finalizers would keep the Lease after a deletion. */
