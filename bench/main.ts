@@ -2,11 +2,12 @@
  * `npm run bench -- [--quick] [--pods 8,32] [NAME ...]`: measures locks on a real API server, beside its floor
  * and its peers. `--pods` is for `contention`, which else has crowds of 2 to 128.
  * Exits with 1 if something was wrong, as two holders at once; a target that is not met is a figure and no fault.
+ * A run of all, without options, writes docs/performance.md; another one writes the same into `.build`.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildForProcesses, removeBuild } from '../test/build.js';
+import { KubeClient } from '../test/kube-client.js';
 import { buildPeers } from '../verification/interop/peers.js';
 import { startKubeApiserver } from '../verification/kube-apiserver/kube-apiserver.js';
 import { callers } from './benches/callers.js';
@@ -15,7 +16,8 @@ import { deadWaiter, takeover } from './benches/deaths.js';
 import { handover } from './benches/handover.js';
 import { held, leaks, names } from './benches/many-locks.js';
 import { cycle, imports, overhead } from './benches/one-process.js';
-import { inMarkdown, targetsTable, type Report } from './report.js';
+import { describeMachine, publish, type BenchResult } from './page.js';
+import { inMarkdown, judge, type Report } from './report.js';
 import { Setting, type Bench } from './setting.js';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
@@ -39,6 +41,7 @@ const { values, positionals } = parseArgs({
   },
   allowPositionals: true,
 });
+const root = fileURLToPath(new URL('..', import.meta.url));
 const unknown = positionals.filter((name) => BENCHES[name] === undefined);
 if (unknown.length > 0) {
   console.error(
@@ -46,41 +49,54 @@ if (unknown.length > 0) {
   );
   process.exitCode = 2;
 } else {
-  await runAll(positionals.length > 0 ? positionals : Object.keys(BENCHES));
+  const all = Object.keys(BENCHES);
+  const isWhole = positionals.length === 0 && !values.quick;
+  await runAll(
+    positionals.length > 0 ? positionals : all,
+    isWhole
+      ? [`${root}docs`, `${root}bench`]
+      : [`${root}.build`, `${root}.build`],
+  );
 }
 
-async function runAll(chosen: readonly string[]): Promise<void> {
+async function runAll(
+  chosen: readonly string[],
+  [docs, json]: readonly [docs: string, json: string],
+): Promise<void> {
   const peers = await buildPeers();
   await using server = await startKubeApiserver();
-  const reports: Record<string, Report> = {};
+  const admin = new KubeClient(server.kubeConfig());
+  const version = await admin.request<{ gitVersion: string }>(
+    'GET',
+    '/version',
+  );
+  const benches: Record<string, BenchResult> = {};
   try {
     const build = await buildForProcesses();
     for (const name of chosen) {
+      const bench = BENCHES[name]!;
+      console.log(`\n== ${name}: ${bench.about}\n`);
       // oxlint-disable no-await-in-loop -- one after the other: each has the machine for itself
-      console.log(`\n== ${name}: ${BENCHES[name]!.about}\n`);
       await using setting = await Setting.prepare(
         server.kubeConfig(),
         build,
         peers,
         { quick: values.quick, crowds: values.pods.split(',').map(Number) },
       );
-      const report = await BENCHES[name]!.run(setting).catch(failed);
-      reports[name] = report;
-      print(report);
+      const report = await bench.run(setting).catch(failed);
       // oxlint-enable no-await-in-loop
+      print(report);
+      benches[name] = { about: bench.about, ...report };
     }
   } finally {
     await removeBuild();
   }
-  if (Object.values(reports).some(({ faults }) => faults.length > 0)) {
+  const machine = describeMachine(version.body.gitVersion);
+  await publish({ machine, benches }, docs, json);
+  const all = Object.values(benches);
+  if (all.some(({ faults }) => faults.length > 0)) {
     process.exitCode = 1;
   }
-  const folder = fileURLToPath(new URL('../.build', import.meta.url));
-  await mkdir(folder, { recursive: true });
-  await writeFile(
-    `${folder}/performance.json`,
-    JSON.stringify(reports, undefined, 2),
-  );
 }
 
 function failed(error: unknown): Report {
@@ -89,9 +105,11 @@ function failed(error: unknown): Report {
 }
 
 function print({ tables, targets, faults }: Report): void {
-  const judged = targets.length > 0 ? [targetsTable(targets)] : [];
-  for (const table of [...tables, ...judged]) {
-    console.log(`${inMarkdown(table)}\n`);
+  for (const { title, rows } of tables) {
+    console.log(`${title}:\n\n${inMarkdown(rows)}\n`);
+  }
+  if (targets.length > 0) {
+    console.log(`${inMarkdown(judge(targets))}\n`);
   }
   for (const fault of faults.slice(0, 20)) {
     console.log(`FAULT: ${fault}`);

@@ -7,7 +7,6 @@ export interface Report {
   readonly faults: readonly string[];
 }
 
-/** One row a line; the keys of the rows are the columns, in the order of the first row. */
 export interface Table {
   readonly title: string;
   readonly rows: readonly Row[];
@@ -15,6 +14,7 @@ export interface Table {
 
 export type Row = Readonly<Record<string, string | number>>;
 
+/** What a figure has to be, at least or at most. */
 export interface Target {
   readonly what: string;
   readonly value: number;
@@ -22,16 +22,12 @@ export interface Target {
   readonly most?: number;
 }
 
-export function isMet({
-  value,
-  least = -Infinity,
-  most = Infinity,
-}: Target): boolean {
+function isMet({ value, least = -Infinity, most = Infinity }: Target): boolean {
   return value >= least && value <= most;
 }
 
-/** A table in Markdown, aligned for the terminal. */
-export function inMarkdown({ title, rows }: Table): string {
+/** A table in Markdown, aligned for the terminal. The keys of the rows are the columns. */
+export function inMarkdown(rows: readonly Row[]): string {
   const columns = Object.keys(rows[0] ?? {});
   const cells = [
     columns,
@@ -45,28 +41,27 @@ export function inMarkdown({ title, rows }: Table): string {
       `| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`,
   );
   lines.splice(1, 0, `| ${widths.map((n) => '-'.repeat(n)).join(' | ')} |`);
-  return `${title}:\n\n${lines.join('\n')}`;
+  return lines.join('\n');
 }
 
-export function targetsTable(targets: readonly Target[]): Table {
-  return {
-    title: 'Targets',
-    rows: targets.map((target) => ({
-      target: target.what,
-      required: [
-        target.least === undefined ? [] : `at least ${target.least}`,
-        target.most === undefined ? [] : `at most ${target.most}`,
-      ]
-        .flat()
-        .join(', '),
-      measured: target.value,
-      verdict: isMet(target) ? 'met' : '**not met**',
-    })),
-  };
+/** The targets beside what was measured. */
+export function judge(targets: readonly Target[]): Row[] {
+  return targets.map((target) => ({
+    target: target.what,
+    required:
+      target.least === undefined
+        ? `at most ${target.most}`
+        : `at least ${target.least}`,
+    measured: target.value,
+    verdict: isMet(target) ? 'met' : '**not met**',
+  }));
 }
 
-/** Three digits that count. */
+/** Three digits that count; a dash where there is nothing to count. */
 function show(cell: string | number): string {
+  if (Number.isNaN(cell)) {
+    return '–';
+  }
   if (typeof cell === 'string' || Number.isInteger(cell)) {
     return String(cell);
   }

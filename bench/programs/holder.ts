@@ -88,10 +88,10 @@ const calls = {
    * @returns milliseconds
    */
   async putRaw(count: number, inFlight: number): Promise<number> {
-    const first = await RawLease.open(kubeConfigYaml, 'raw-0');
+    const first = await RawLease.open(kubeConfigYaml, `${process.pid}-0`);
     const all = [first];
     for (let number = 1; number < inFlight; number += 1) {
-      all.push(first.named(`raw-${number}`));
+      all.push(first.named(`${process.pid}-${number}`));
     }
     await Promise.all(all.map((raw) => raw.create()));
     const startedAt = monotonic();
