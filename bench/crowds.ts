@@ -40,7 +40,9 @@ export interface Contest {
   readonly waits: readonly number[];
   /** Milliseconds from the end of a turn to the next one, of another pod. */
   readonly handovers: readonly number[];
-  /** Overlaps, tokens that fall, losses, errors. */
+  /** How often two held the lock at once, or a fencing token did not rise. */
+  readonly overlaps: number;
+  /** These, losses and errors, in words. */
   readonly faults: readonly string[];
 }
 
@@ -153,6 +155,7 @@ function judge(
     shares.set(process, (shares.get(process) ?? 0) + 1);
   }
   const counts = [...shares.values()];
+  const overlaps = overlapsAmong(all);
   const least = shares.size < pods * callersPerPod ? 0 : Math.min(...counts);
   return {
     locksPerSecond: (counted.length / (to - from)) * 1_000,
@@ -161,7 +164,14 @@ function judge(
     share: least / Math.max(1, ...counts),
     waits: counted.map((belief) => belief.from - belief.asked!),
     handovers: handoversAmong(counted),
-    faults: [...faultsAmong(all), ...parts.flatMap(({ errors }) => errors)],
+    overlaps: overlaps.length,
+    faults: [
+      ...overlaps,
+      ...all
+        .filter(({ how }) => how === 'lost')
+        .map(({ holding, lock }) => `${holding} lost ${lock}`),
+      ...parts.flatMap(({ errors }) => errors),
+    ],
   };
 }
 
@@ -172,7 +182,8 @@ function handoversAmong(beliefs: readonly Belief[]): number[] {
   });
 }
 
-function faultsAmong(beliefs: readonly Belief[]): string[] {
+/** Two that hold the lock at once, and fencing tokens that have not risen. */
+function overlapsAmong(beliefs: readonly Belief[]): string[] {
   return [
     ...findOverlaps(beliefs).map(
       ({ earlier, later, duration }) =>
@@ -181,9 +192,6 @@ function faultsAmong(beliefs: readonly Belief[]): string[] {
     ...findStaleTokens(beliefs).map(
       ({ holding, lock }) => `the token of ${holding} in ${lock} has not risen`,
     ),
-    ...beliefs
-      .filter(({ how }) => how === 'lost')
-      .map(({ holding, lock }) => `${holding} lost ${lock}`),
   ];
 }
 
@@ -200,5 +208,6 @@ export function summarize(contests: readonly Contest[]) {
     'wait p50 ms': percentile(waits, 0.5),
     'wait p99 ms': percentile(waits, 0.99),
     'handover p50 ms': percentile(handovers, 0.5),
+    overlaps: sum(contests.map((each) => each.overlaps)),
   };
 }

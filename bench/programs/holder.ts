@@ -19,6 +19,7 @@ const CYCLERS = 16;
 let kubeConfigYaml: string;
 let locks: LockService;
 let waits = new AbortController();
+let taking: Promise<unknown> = Promise.resolve();
 let waiting = 0;
 let lost = 0;
 const held: LeaseLock[] = [];
@@ -52,19 +53,19 @@ const calls = {
     timeout: number,
   ): Promise<{ milliseconds: number; held: number }> {
     const startedAt = monotonic();
-    const all = Promise.allSettled(
+    taking = Promise.allSettled(
       Array.from({ length: count }, (_, index) => take(`${prefix}-${index}`)),
     );
-    await Promise.race([all, sleep(timeout, undefined, { ref: false })]);
+    await Promise.race([taking, sleep(timeout, undefined, { ref: false })]);
     return { milliseconds: monotonic() - startedAt, held: held.length };
   },
 
   /** Gives back all that it holds, and waits no more. */
   async release(): Promise<void> {
     waits.abort();
+    await taking;
     waits = new AbortController();
-    const all = held.splice(0);
-    await Promise.all(all.map((lock) => lock.release()));
+    await Promise.all(held.splice(0).map((lock) => lock.release()));
     lost = 0;
   },
 
