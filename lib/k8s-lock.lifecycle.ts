@@ -196,7 +196,7 @@ async function requireRights(
   const faults = await client.findNamespaceFaults(found);
   if (missing.some(({ verb }) => verb !== 'patch')) {
     faults.push(
-      `the Kubernetes API server does not grant the rights that locks need: this process ${describeRights(missing)}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease)`,
+      `the Kubernetes API server does not grant the rights that locks need: this process ${describeRights(missing)}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease and renewal: 'session')`,
     );
   } else if (missing.length > 0) {
     warn(

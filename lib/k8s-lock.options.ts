@@ -150,6 +150,15 @@ export interface K8sLockModuleOptions extends LockOptions {
    */
   namePrefix?: string;
   /**
+   * What keeps held locks alive. `'lock'`: a renewal of each. `'session'`: one Lease of this process in each
+   * namespace, which is renewed for all of its locks, for processes that hold hundreds of locks or more. If that
+   * session is lost, all of them are. A lock is renewed by itself if its `leaseDuration`, `renewInterval` or
+   * `safetyMargin` is not that of the module, or with `autoRenew: false`.
+   *
+   * @defaultValue `'lock'`
+   */
+  renewal?: 'lock' | 'session';
+  /**
    * How long one request to the API server may take once it is sent; at least `100`. A queued request
    * fails if no other gets an answer for that long. For a held lock it is cut to the time left to the
    * deadline.
@@ -203,6 +212,7 @@ export interface ResolvedModuleOptions {
   readonly inCluster: boolean | undefined;
   readonly clientId: string;
   readonly namePrefix: string;
+  readonly renewal: 'lock' | 'session';
   readonly requestTimeout: number;
   readonly shutdownTimeout: number;
   readonly verifyAtStartup: 'warn' | 'require' | false;
@@ -297,6 +307,10 @@ const MODULE_RULES: Record<keyof K8sLockModuleOptions, Rule> = {
     (value) =>
       typeof value === 'string' && /^([a-z0-9][-.a-z0-9]{0,199})?$/.test(value),
   ],
+  renewal: [
+    "must be 'lock' or 'session'",
+    (value) => value === 'lock' || value === 'session',
+  ],
   requestTimeout: atLeast(SHORTEST_REQUEST_TIMEOUT),
   shutdownTimeout: NOT_NEGATIVE,
   verifyAtStartup: [
@@ -325,6 +339,7 @@ export function resolveModuleOptions(
     inCluster,
     clientId,
     namePrefix,
+    renewal,
     requestTimeout,
     shutdownTimeout,
     verifyAtStartup,
@@ -332,12 +347,16 @@ export function resolveModuleOptions(
     ...lock
   } = options;
   faults.push(...findContradictions(faults, lock));
+  if (renewal === 'session') {
+    faults.push(...findSessionFaults(lock));
+  }
   throwFaults(faults);
   return {
     kubeConfig,
     inCluster,
     clientId: clientId ?? `${hostname()}_${randomUUID()}`,
     namePrefix: namePrefix ?? '',
+    renewal: renewal ?? 'lock',
     requestTimeout: requestTimeout ?? 5_000,
     shutdownTimeout: shutdownTimeout ?? 10_000,
     verifyAtStartup: verifyAtStartup ?? 'warn',
@@ -389,6 +408,7 @@ const PLACES = new Map([
     'isGlobal',
     'it goes beside useFactory, useClass or useExisting in forRootAsync()',
   ],
+  ['renewal', 'it is for forRoot(), since all locks share one session'],
   ['onLocked', 'it is for @WithLeaseLock() and LeaseLockInterceptor()'],
   ['oncePerFire', 'it is for @WithLeaseLock()'],
   ['onFailure', 'it is for @WithLeaseLock()'],
@@ -519,6 +539,25 @@ function findContradictions(
     );
   }
   return found;
+}
+
+/** Options of the module with which no lock could be held under a session. */
+function findSessionFaults({
+  leaseDuration,
+  autoRenew,
+}: LockOptions): string[] {
+  return [
+    ...(leaseDuration === 'infinite'
+      ? [
+          'leaseDuration must be a number of milliseconds under renewal: \'session\', not "infinite": it is that of the session, which ends when the process dies',
+        ]
+      : []),
+    ...(autoRenew === false
+      ? [
+          "autoRenew must be true under renewal: 'session', not false: the session is what is renewed",
+        ]
+      : []),
+  ];
 }
 
 /** @throws LockConfigurationError if there are any */

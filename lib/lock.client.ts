@@ -85,7 +85,11 @@ export class LockClient {
       requestTimeout,
       emit: (event: LockEvent) => this.events.emit(event),
     };
-    this.engine = new LockEngine(context, clientId);
+    const session =
+      options.renewal === 'session'
+        ? resolveLockOptions({}, options.lock)
+        : undefined;
+    this.engine = new LockEngine(context, clientId, session);
   }
 
   /** Refuses every call with `fault`, until {@link start}. */
@@ -274,11 +278,12 @@ export class LockClient {
     known: readonly { name: string; options: LockOptions }[],
   ): Promise<MissingRight[]> {
     const { options: any } = await this.resolve('any');
-    const needs: LockNeeds[] = [{ ...any, leaseNames: [] }];
+    const hasSessions = this.#options.renewal === 'session';
+    const needs: LockNeeds[] = [{ ...any, leaseNames: [], hasSessions }];
     for (const { name, options } of known) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other will do
       const { lock, options: own } = await this.resolve(name, options);
-      needs.push({ ...own, leaseNames: [lock.leaseName] });
+      needs.push({ ...own, leaseNames: [lock.leaseName], hasSessions });
     }
     try {
       return await findMissingRights(

@@ -211,6 +211,8 @@ export type LockLossReason =
   | 'deleted'
   /** The lock was held for all of `maxHold`. */
   | 'max-hold'
+  /** Under `renewal: 'session'`: the session of this process, under which all its locks are held, was ended or deleted. */
+  | 'session'
   /** The application is closing. */
   | 'shutdown'
   /** The holder has released the lock (only from `assertHeld()`). */
@@ -223,6 +225,8 @@ const LOSS: Record<LockLossReason, string> = {
   freed: 'its Lease no longer names a holder: its release was forced',
   deleted: 'its Lease was deleted',
   'max-hold': 'it was held for all of maxHold',
+  session:
+    'the session of this process, under which its locks are held, was ended or deleted',
   shutdown: 'the application is shutting down',
   released: 'it was released',
 };

@@ -7,6 +7,8 @@ export interface LockNeeds {
   readonly namespace: string;
   /** The Lease names that are known at startup; calls may add others. */
   readonly leaseNames: readonly string[];
+  /** R12: whether locks are held under sessions, whose names are not known before. */
+  readonly hasSessions: boolean;
   readonly createLease: boolean;
   readonly deleteOnRelease: boolean;
 }
@@ -43,6 +45,7 @@ export async function findMissingRights(
     byNamespace.set(need.namespace, {
       namespace: need.namespace,
       leaseNames: [...(others?.leaseNames ?? []), ...need.leaseNames],
+      hasSessions: need.hasSessions,
       createLease: need.createLease || others?.createLease === true,
       deleteOnRelease: need.deleteOnRelease || others?.deleteOnRelease === true,
     });
@@ -67,13 +70,13 @@ async function findMissingVerbs(
   needs: LockNeeds,
   timeout: number,
 ): Promise<LeaseVerb[]> {
-  const { namespace, leaseNames } = needs;
+  const { namespace, leaseNames, hasSessions } = needs;
   const isGranted = async (verb: LeaseVerb): Promise<boolean> => {
     if (await store.mayI(verb, { namespace }, { timeout })) {
       return true;
     }
     // resourceNames cannot restrict `create`: the request has no object name.
-    if (verb === 'create' || leaseNames.length === 0) {
+    if (verb === 'create' || leaseNames.length === 0 || hasSessions) {
       return false;
     }
     const answers = await Promise.all(
@@ -89,14 +92,18 @@ async function findMissingVerbs(
   return answers.flat();
 }
 
-function verbsOf({ createLease, deleteOnRelease }: LockNeeds): LeaseVerb[] {
+function verbsOf({
+  hasSessions,
+  createLease,
+  deleteOnRelease,
+}: LockNeeds): LeaseVerb[] {
   return [
     'get',
     'update',
     'patch',
     'list',
     'watch',
-    ...(createLease ? (['create'] as const) : []),
-    ...(deleteOnRelease ? (['delete'] as const) : []),
+    ...(createLease || hasSessions ? (['create'] as const) : []),
+    ...(deleteOnRelease || hasSessions ? (['delete'] as const) : []),
   ];
 }

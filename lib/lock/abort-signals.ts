@@ -92,3 +92,17 @@ export function waitUntil(
       signal && onAbort(signal, () => finish(() => reject(signal.reason)));
   });
 }
+
+/** Settles as `work` does, or rejects with the signal's reason if it aborts first; the work continues. */
+export function untilAborted<T>(
+  work: Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stopListening = onAbort(signal, () => reject(signal.reason));
+    void work.then(resolve, reject).finally(stopListening);
+    if (signal.aborted) {
+      reject(signal.reason);
+    }
+  });
+}

@@ -25,6 +25,7 @@ import { withTimeout } from './retry.js';
 import { describeLock, type LockState } from './record/lock-state.js';
 import type { AcquireMode } from './acquire/wait-policy.js';
 import { isLock, LOCK_NAME } from './record/lease-record.js';
+import { Sessions } from './session/sessions.js';
 
 /** The number of unused Leases whose state is kept, so that acquiring takes one request. */
 const MOST_IDLE_CELLS = 1_000;
@@ -43,6 +44,7 @@ export class LockEngine {
   private readonly acquirers = new Set<Acquirer>();
   private readonly background = new Set<Promise<void>>();
   private readonly context: EngineContext;
+  private readonly sessions: Sessions;
   private readonly observed = new Map<string, () => void>();
   private readonly closing = new AbortController();
   private readonly closed = new AbortController();
@@ -54,6 +56,8 @@ export class LockEngine {
   constructor(
     context: Omit<EngineContext, 'background'>,
     private readonly clientId: string,
+    /** R12: the options of the session under which locks are held; undefined = each lock is renewed. */
+    session?: ResolvedLockOptions,
   ) {
     // These signals have many listeners.
     setMaxListeners(0, this.closing.signal, this.closed.signal);
@@ -64,6 +68,8 @@ export class LockEngine {
         void work.then(() => this.background.delete(work));
       },
     };
+    const engine = { clientId, closed: this.closed.signal };
+    this.sessions = new Sessions(this.context, engine, session);
   }
 
   get clock(): Clock {
@@ -125,7 +131,11 @@ export class LockEngine {
       lock,
       options,
       mode,
-      { clientId: this.clientId, closed: this.closed.signal },
+      {
+        clientId: this.clientId,
+        closed: this.closed.signal,
+        sessions: this.sessions.openerFor(lock.namespace, options),
+      },
       claim,
     );
     this.acquirers.add(attempt);
@@ -233,6 +243,7 @@ export class LockEngine {
     for (const hold of this.holders) {
       hold.askToStop();
     }
+    this.sessions.beginClosing();
     this.giveUpAt = this.context.clock.now() + timeout;
     this.allReleased = this.releaseAll(timeout);
   }
@@ -256,20 +267,17 @@ export class LockEngine {
 
   private async close(): Promise<void> {
     await this.allReleased;
-    await this.allWritten();
+    await this.allWritten(Promise.all(this.background));
+    await this.allWritten(this.sessions.close());
     this.closed.abort();
     this.context.store.close();
   }
 
-  /** Waits for background writes. Undoing an interrupted acquiring write takes a request even if the timeout is 0. */
-  private allWritten(): Promise<void> {
+  /** Waits for last writes. Undoing an interrupted acquiring write takes a request even if the timeout is 0. */
+  private allWritten(writes: Promise<unknown>): Promise<void> {
     const { clock, requestTimeout } = this.context;
     const closeAt = this.giveUpAt + requestTimeout;
-    return withTimeout(
-      clock,
-      closeAt - clock.now(),
-      Promise.all(this.background),
-    );
+    return withTimeout(clock, closeAt - clock.now(), writes);
   }
 
   /** The condition of each lock that is held, or that was lost while its work still runs. */
@@ -334,8 +342,12 @@ export class LockEngine {
     const { store, clock } = this.context;
     const local =
       this.locals.get(id) ??
-      new LocalLease(key, store, clock, (error) =>
-        reportFailure(this.context, lock, 'watch', error),
+      new LocalLease(
+        key,
+        store,
+        clock,
+        (error) => reportFailure(this.context, lock, 'watch', error),
+        (session) => this.sessions.find(key.namespace, session),
       );
     // The Map is ordered by last use.
     this.locals.delete(id);

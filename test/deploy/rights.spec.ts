@@ -40,6 +40,7 @@ class OneJob {
 const anyLock = readManifests('any-lock');
 const namedLocks = readManifests('named-locks');
 const oneLock = readManifests('one-lock');
+const sessions = readManifests('sessions');
 const lease = oneLock.filter(({ kind }) => kind === 'Lease');
 
 /** Renewed at once, and not lost on a machine that is busy for seconds. */
@@ -186,14 +187,55 @@ it('has no manifest on the page that is not in deploy/', () => {
   expect(inBlock('role-for-names')).toEqual(
     namedLocks.filter(({ kind }) => kind === 'Role'),
   );
+  expect(inBlock('role-for-sessions')).toEqual(
+    sessions.filter(({ kind }) => kind === 'Role'),
+  );
   expect(inBlock('lease')).toEqual(lease);
-  expect(findBlocks('yaml')).toHaveLength(3);
+  expect(findBlocks('yaml')).toHaveLength(4);
 });
 
 describe(`on the ${inject('kubeApiserver') ? 'real' : 'embedded'} API server`, () => {
   const rows = findTable('## Rights (RBAC)').flatMap(([verb = '']) =>
     findCode(verb),
   );
+
+  describe('the rights to hold locks under sessions', () => {
+    const options = {
+      renewal: 'session',
+      verifyAtStartup: 'require',
+      leaseDuration: 2_000,
+    } as const;
+
+    it('are enough, for pods of either kind', async () => {
+      await using cluster = await apply(sessions);
+      const one = await cluster.startPod(options);
+      const two = await cluster.startPod({ ...options, renewal: 'lock' });
+      const lock = await one.locks.acquire('import');
+      const isWaiting = nextEvent(two.locks, 'waiting');
+      const next = two.locks.acquire('import');
+      await isWaiting;
+      await lock.release();
+      await (await next).release();
+      expect([one, two].flatMap(({ warnings }) => warnings)).toEqual([]);
+    });
+
+    it.each(['create', 'delete', 'update'])(
+      'need the verb %s, of any Lease',
+      async (verb) => {
+        await using cluster = await apply([...without(sessions, [verb])]);
+        await expect(
+          cluster.startPod({ ...options, createLease: false }),
+        ).rejects.toMatchObject(explained(`may not ${verb}`));
+      },
+    );
+
+    it('can’t be granted by names', async () => {
+      await using cluster = await apply(namedLocks);
+      await expect(
+        cluster.startPod(options, { providers: [Jobs] }),
+      ).rejects.toMatchObject(explained('may not get'));
+    });
+  });
 
   describe('the rights to any lock', () => {
     it('are enough for locks of any name', async () => {

@@ -45,6 +45,7 @@ describe('the defaults', () => {
       inCluster: undefined,
       clientId: expect.stringMatching(/^.+_[-0-9a-f]{36}$/),
       namePrefix: '',
+      renewal: 'lock',
       requestTimeout: 5_000,
       shutdownTimeout: 10_000,
       verifyAtStartup: 'warn',
@@ -140,6 +141,7 @@ describe('a fault names the option, its value and the rule', () => {
     verifyAtStartup: [true, 'yes', null],
     inCluster: notBoolean,
     http: notBoolean,
+    renewal: ['sessions', true, null],
     kubeConfig: ['~/.kube/config', {}, null],
   };
   const cases = Object.entries(wrong).flatMap(([name, values]) =>
@@ -175,6 +177,7 @@ describe('a fault names the option, its value and the rule', () => {
     ['a long namespace', { namespace: 'a'.repeat(63) }],
     ['no check at startup', { verifyAtStartup: false }],
     ['undefined', { leaseDuration: undefined, clientId: undefined }],
+    ['a session', { renewal: 'session', leaseDuration: 1_000, maxHold: 100 }],
     // It would not be renewed anyway.
     ['a late renewal that is off', { autoRenew: false, renewInterval: 60_000 }],
   ])('there is none in %s', (_, options) => {
@@ -216,6 +219,27 @@ describe('a fault names the option, its value and the rule', () => {
     expect(faultsOf({ kubeConfig, inCluster: true })).toEqual([
       'inCluster cannot be used together with kubeConfig, which names the cluster: remove one of the two',
     ]);
+  });
+
+  it('a lease that does not end with the process, or is not renewed, under a session', () => {
+    const renewal = 'session';
+    expect(faultsOf({ renewal, leaseDuration: 'infinite' })).toEqual([
+      expect.stringMatching(
+        /^leaseDuration must be a number of milliseconds under renewal: 'session', not "infinite"/,
+      ),
+    ]);
+    expect(faultsOf({ renewal, autoRenew: false })).toEqual([
+      expect.stringMatching(
+        /^autoRenew must be true under renewal: 'session', not false/,
+      ),
+    ]);
+  });
+
+  it('renewal, of a single lock', () => {
+    const options: object = { renewal: 'session' };
+    expect(() => resolveLockOptions({ ...options })).toThrow(
+      '"renewal" is not an option here: it is for forRoot(), since all locks share one session',
+    );
   });
 
   it('for a call that contradicts the module', () => {

@@ -16,6 +16,7 @@ import type { AcquireMode } from '../../lib/lock/acquire/wait-policy.js';
 import type { Clock } from '../../lib/lock/clock.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';
+import { isSession } from '../../lib/lock/record/session.js';
 import { LeaseApi } from '../../lib/testing/lease-api.js';
 import { LeaseStorage } from '../../lib/testing/lease-storage.js';
 import { ControlledClock } from './controlled-clock.js';
@@ -43,7 +44,10 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
     readonly store: S,
     readonly clock: Clock,
     readonly clientId: string,
-    { requestTimeout = 5_000 } = {},
+    {
+      requestTimeout = 5_000,
+      session,
+    }: { requestTimeout?: number; session?: LockOptions } = {},
   ) {
     this.engine = new LockEngine(
       {
@@ -53,6 +57,7 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
         emit: (event) => this.events.push(event),
       },
       clientId,
+      session && resolveLockOptions(session),
     );
   }
 
@@ -135,9 +140,18 @@ export class Cluster {
   process(
     clientId: string,
     clock: Clock = this.clock,
+    options: { session?: LockOptions } = {},
   ): LockProcess<MemoryLeaseStore> {
     const store = new MemoryLeaseStore(this.storage, clock, this.clock);
-    return new LockProcess(store, clock, clientId);
+    return new LockProcess(store, clock, clientId, options);
+  }
+
+  /** The Leases of sessions. */
+  sessions(): StoredLease[] {
+    return this.storage
+      .list('default')
+      .map(({ lease }) => structuredClone(lease))
+      .filter(isSession);
   }
 
   lease(name = JOB): StoredLease | undefined {

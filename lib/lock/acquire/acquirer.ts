@@ -5,7 +5,7 @@
  * 2. Read the record, unless the cached copy is current: written by this process, or watched.
  * 3. Refuse a record that coordinated leader election owns (R10), and a fire that another call has
  *    claimed.
- * 4. Judge the record (R4, R5). If it is held: give up, or wait for a change, its expiry or the next poll,
+ * 4. Judge the record (R4, R5), and end the session of its holder if that has expired (R12). If it is held: give up, or wait for a change, its expiry or the next poll,
  *    then repeat step 4.
  * 5. If it is free, expired or missing: after a short random delay that separates contenders, write the
  *    identity of this acquisition (R7) and its fire claim by compare-and-swap (R1).
@@ -26,9 +26,10 @@ import {
 } from '../../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
-import { onAbort, waitUntil } from '../abort-signals.js';
+import { onAbort, untilAborted, waitUntil } from '../abort-signals.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
 import { deadlineOf } from '../hold/deadline.js';
+import type { HeldSession, SessionOpener } from '../hold/held-session.js';
 import type { AcquiredLease } from '../hold/lease-holder.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import {
@@ -86,7 +87,14 @@ export class Acquirer implements LinedUpCall {
     private readonly lock: LockReference,
     private readonly options: ResolvedLockOptions,
     private readonly mode: AcquireMode,
-    engine: { clientId: string; closed: AbortSignal },
+    private readonly engine: {
+      clientId: string;
+      closed: AbortSignal;
+      /** R12: the session under which the lock is to be held; undefined = the lock is renewed itself. */
+      sessions?: SessionOpener;
+      /** Whether the Lease is itself a session. */
+      isSession?: boolean;
+    },
     claim?: FireClaim,
   ) {
     const { waitTimeout, leaseDuration } = options;
@@ -96,6 +104,7 @@ export class Acquirer implements LinedUpCall {
       leaseDuration,
       lockName: lock.name,
       claimed: claim?.at,
+      isSession: engine.isSession,
     };
     claim?.ownIdentities.add(identity);
     this.writer = new LeaseWriter(context, local, lock, engine.closed);
@@ -174,7 +183,9 @@ export class Acquirer implements LinedUpCall {
         policy.refuseClaimed();
         const { verdict } = policy;
         if (!verdict.takeable) {
-          await this.waitForChange(verdict);
+          if (!(await this.settleSession(verdict))) {
+            await this.waitForChange(verdict);
+          }
           continue;
         }
         const holder = policy.giveUpFor(verdict);
@@ -182,7 +193,7 @@ export class Acquirer implements LinedUpCall {
           throw this.notAcquired(holder);
         }
         if (await this.isStillTakeable()) {
-          const acquisition = await this.write();
+          const acquisition = await this.write(await this.openSession());
           if (acquisition !== undefined) {
             return acquisition;
           }
@@ -309,9 +320,30 @@ export class Acquirer implements LinedUpCall {
     return takeable;
   }
 
+  /** Step 4. @returns whether the record is to be judged again */
+  private settleSession({
+    session,
+  }: Verdict & { takeable: false }): Promise<boolean> | undefined {
+    return session?.settle(this.policy.startedAt, this.cancel.signal);
+  }
+
+  private openSession(): Promise<HeldSession | undefined> | undefined {
+    const { sessions } = this.engine;
+    return sessions && untilAborted(sessions.open(), this.cancel.signal);
+  }
+
   /** Steps 5 to 8. Undefined: read again. */
-  private async write(): Promise<AcquiredLease | undefined> {
-    const { local, newHolder } = this;
+  private async write(
+    session: HeldSession | undefined,
+  ): Promise<AcquiredLease | undefined> {
+    const { local } = this;
+    const newHolder = session
+      ? {
+          ...this.newHolder,
+          leaseDuration: Infinity,
+          session: session.reference,
+        }
+      : this.newHolder;
     // The record may have changed since it was judged, and the write must compare with the judged record.
     // So it is judged again here: the write below takes the same record synchronously, even if it is sent later.
     if (!local.observed.judge(newHolder.identity).takeable) {
@@ -326,7 +358,7 @@ export class Acquirer implements LinedUpCall {
         newHolder,
         this.requestOptions('acquire'),
       );
-      this.refuseLate(written.sentAt);
+      this.refuseLate(written.sentAt, session);
     } catch (error) {
       if (!(error instanceof LeaseStoreError)) {
         throw error;
@@ -364,12 +396,26 @@ export class Acquirer implements LinedUpCall {
       ...written,
       mayBeCreatedLate: this.mayBeCreatedLate,
       claimed: newHolder.claimed,
+      session,
     };
   }
 
-  /** R8: refuses an answer that came after the deadline, which counts from the request. @throws LeaseStoreError */
-  private refuseLate(sentAt: number): void {
+  /**
+   * R8: refuses an answer that came after the deadline, which counts from the request; R12: or after the loss of the
+   * session. @throws LeaseStoreError
+   */
+  private refuseLate(sentAt: number, session: HeldSession | undefined): void {
     const now = this.context.clock.now();
+    if (session) {
+      if (!session.isHeld) {
+        throw new LeaseStoreError(
+          'timeout',
+          `The lock can't be held: the session of this process, Lease ${session.reference.name}, was lost before the API server answered.`,
+          { ambiguous: true },
+        );
+      }
+      return;
+    }
     const deadline = deadlineOf(sentAt, this.options);
     if (now >= deadline) {
       throw new LeaseStoreError(
@@ -433,7 +479,9 @@ export class Acquirer implements LinedUpCall {
     const withdrawn = this.writer.undo({
       identity: this.newHolder.identity,
       basedOn: ambiguous.basedOn,
-      leaseDuration: this.options.leaseDuration,
+      leaseDuration: this.engine.sessions
+        ? Infinity
+        : this.options.leaseDuration,
     });
     this.context.background(withdrawn);
     return withdrawn;

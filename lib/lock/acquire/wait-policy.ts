@@ -125,7 +125,9 @@ export class WaitPolicy {
 
   /** While following a running fire, don't poll. If the watch is broken, the lease appears expired and the compare-and-swap decides. */
   get isQuiet(): boolean {
-    return this.isFollowing && this.expiresSoon;
+    const { verdict } = this;
+    const isOfSession = !verdict.takeable && verdict.session !== undefined;
+    return this.isFollowing && this.expiresSoon && !isOfSession;
   }
 
   /** Whether the call waits even for a live holder. */

@@ -35,6 +35,7 @@ import {
 } from '../retry.js';
 import { fencingTokenOf, readHolder } from '../record/lease-record.js';
 import { deadlineOf } from './deadline.js';
+import type { HeldSession } from './held-session.js';
 
 /** The number of consecutive handovers between callers of one process before other pods get a turn. */
 const MOST_HANDOVERS = 32;
@@ -49,6 +50,8 @@ export interface AcquiredLease extends WrittenLease {
   readonly mayBeCreatedLate: boolean;
   /** The planned time of the fire that is claimed in the record, and not yet begun. */
   readonly claimed: number | undefined;
+  /** R12: the session under which the lock is held; undefined = the lock is renewed itself. */
+  readonly session?: HeldSession;
 }
 
 export class LeaseHolder implements RecordListener {
@@ -68,7 +71,10 @@ export class LeaseHolder implements RecordListener {
   private workingSince: number;
   private readonly stopListening: () => void;
   /** Monotonic time at which the last successful write was sent. */
-  lastSentAt: number;
+  private sentAt: number;
+  private readonly session: HeldSession | undefined;
+  private readonly leaveSession: (() => void) | undefined;
+  private readonly stopListeningToSession: (() => void) | undefined;
   private loss: LockLossReason | undefined;
   private released: Promise<void> | undefined;
   /** The number of handles that are not released. */
@@ -108,11 +114,21 @@ export class LeaseHolder implements RecordListener {
     this.acquiredAt = context.clock.now();
     this.workingSince =
       acquisition.claimed === undefined ? this.acquiredAt : Infinity;
-    this.lastSentAt = acquisition.sentAt;
+    this.sentAt = acquisition.sentAt;
+    this.session = acquisition.session;
     this.stopListening = local.listen(this);
     this.armDeadline();
     this.scheduleCheck();
     this.armMaxHold();
+    this.leaveSession = this.session?.join();
+    this.stopListeningToSession = this.session?.onLoss((reason) =>
+      this.lose(reason),
+    );
+  }
+
+  /** Monotonic time at which the last successful write was sent from which the deadline counts. */
+  get lastSentAt(): number {
+    return this.session?.lastSentAt ?? this.sentAt;
   }
 
   get signal(): AbortSignal {
@@ -302,21 +318,32 @@ export class LeaseHolder implements RecordListener {
       reason,
       held: this.context.clock.now() - this.acquiredAt,
     });
+    if (reason === 'max-hold' && this.session?.isHeld) {
+      const { holderIdentity, options } = this;
+      const left = this.writer.leaveSession(
+        holderIdentity,
+        options.leaseDuration,
+      );
+      this.context.background(left);
+    }
     // The next waiter of this process may try to acquire the lock, as other pods may.
     this.local.leave();
   }
 
   private stop(): void {
     this.stopListening();
+    this.stopListeningToSession?.();
     this.cancelCheck?.();
     this.cancelDeadline?.();
     this.cancelMaxHold?.();
   }
 
-  /** R8: loses the lock at the deadline. The clock decides, since a timer fires late in a busy or paused process. */
+  /** R8: loses the lock at the deadline; R12: with its session. The clock decides, since a timer fires late in a busy or paused process. */
   private checkLimits(): void {
     const now = this.context.clock.now();
-    if (now >= this.deadline) {
+    if (this.session?.isHeld === false) {
+      this.lose('session'); // unless it has just told why
+    } else if (now >= this.deadline) {
       this.lose('deadline');
     } else if (now >= this.endOfMaxHold) {
       this.lose('max-hold');
@@ -337,7 +364,7 @@ export class LeaseHolder implements RecordListener {
 
   private armDeadline(): void {
     this.cancelDeadline?.();
-    if (this.deadline !== Infinity) {
+    if (this.session === undefined && this.deadline !== Infinity) {
       this.cancelDeadline = this.later(this.deadline, () => this.checkLimits());
     }
   }
@@ -345,19 +372,27 @@ export class LeaseHolder implements RecordListener {
   /** Schedules the next renewal, or without `autoRenew` the next read, by which the holder learns that the lock was taken. */
   private scheduleCheck(at = this.nextCheckAt): void {
     this.cancelCheck?.();
-    if (this.isHeld) {
+    if (this.isHeld && at !== Infinity) {
       this.checkAt = at;
-      const check = this.options.autoRenew
+      const check = this.isRenewed
         ? () => this.renewOnce()
         : () => this.verify();
       this.cancelCheck = this.later(at, () => void this.inTurn(check));
     }
   }
 
+  /** Whether this lock is renewed itself. */
+  private get isRenewed(): boolean {
+    return this.options.autoRenew && this.session === undefined;
+  }
+
   private get nextCheckAt(): number {
-    const { autoRenew, renewInterval, retryInterval } = this.options;
+    const { renewInterval, retryInterval } = this.options;
     const { clock } = this.context;
-    return autoRenew
+    if (this.session !== undefined) {
+      return Infinity;
+    }
+    return this.isRenewed
       ? this.lastSentAt + renewInterval
       : clock.now() + retryInterval * (0.8 + clock.random() * 0.2);
   }
@@ -384,11 +419,11 @@ export class LeaseHolder implements RecordListener {
     }
     const { context, options } = this;
     try {
-      const priority = options.autoRenew ? 'renew' : 'look';
+      const priority = this.isRenewed ? 'renew' : 'look';
       const request = { ...this.requestOptions(), priority } as const;
       this.checkRecord(await this.local.read(request));
       this.mustRead = false;
-      if (!options.autoRenew) {
+      if (!this.isRenewed) {
         this.failures = 0;
         this.scheduleCheck();
       }
@@ -404,8 +439,8 @@ export class LeaseHolder implements RecordListener {
           retryAfterOf(error, Math.min(options.retryInterval, left)),
         );
         const at = clock.now() + delay;
-        // With autoRenew the next renewal reads the record, at its planned time at the latest.
-        if (!options.autoRenew) {
+        // The next renewal reads the record, at its planned time at the latest.
+        if (!this.isRenewed) {
           this.scheduleCheck(at);
         } else if (this.checkAt > clock.now()) {
           this.scheduleCheck(Math.min(at, this.checkAt));
@@ -427,12 +462,12 @@ export class LeaseHolder implements RecordListener {
     }
     const { sentAt } = await this.writer.renew(
       lease,
-      this.options.leaseDuration,
+      this.session ? Infinity : this.options.leaseDuration,
       change,
       this.requestOptions(),
     );
     if (this.isHeld) {
-      this.lastSentAt = sentAt;
+      this.sentAt = sentAt;
       this.armDeadline();
       this.context.emit({
         type: 'renewed',
@@ -487,7 +522,7 @@ export class LeaseHolder implements RecordListener {
   }
 
   private async end(): Promise<void> {
-    const { context, local, options } = this;
+    const { context, local, options, session } = this;
     const { clock } = context;
     const stopWaitingAt = clock.now() + context.requestTimeout;
     // A lost lock has already ended its turn, so the shared state belongs to another caller.
@@ -507,9 +542,13 @@ export class LeaseHolder implements RecordListener {
     const isDone = this.claimEnd === 'done';
     const takenUntil = this.acquiredAt + (isDone ? options.minHold : 0);
     const mustStayTaken = takenUntil > clock.now();
+    const expiresAt = clock.now() + options.leaseDuration;
     const ending: Ending = {
       identity: this.holderIdentity,
-      giveUpAt: clock.now() + options.leaseDuration,
+      // R12: under a session that lives on, the record does not expire.
+      get giveUpAt() {
+        return session?.isHeld ? Infinity : expiresAt;
+      },
       takenUntil,
       claim: this.claimEnd,
       remove: options.deleteOnRelease && !this.mayBeCreatedLate,
@@ -527,12 +566,13 @@ export class LeaseHolder implements RecordListener {
       // The waiter's acquiring write also releases this holder.
       local.handovers += 1;
       local.endHandover = () => context.background(finish());
+      this.leaveSession?.();
     } else {
       if (hasTurn) {
         local.fairness.released(local.handovers >= MOST_HANDOVERS);
         local.handovers = 0;
       }
-      const finished = finish();
+      const finished = finish().then(() => this.leaveSession?.());
       context.background(finished);
       await withTimeout(clock, stopWaitingAt - clock.now(), finished);
     }

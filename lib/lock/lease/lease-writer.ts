@@ -17,6 +17,7 @@ import {
   hasFinalizers,
   invalidate,
   isHeldBy,
+  leaveSession,
   readHolder,
   refuseCoordinated,
   release,
@@ -25,6 +26,7 @@ import {
   take,
   type NewHolder,
 } from '../record/lease-record.js';
+import { sessionOf } from '../record/session.js';
 import {
   backoff,
   delayOfRetry,
@@ -125,7 +127,7 @@ export class LeaseWriter {
    */
   async release(ending: Ending): Promise<void> {
     const { context, local, lock } = this;
-    const { identity, giveUpAt } = ending;
+    const { identity } = ending;
     let { remove } = ending;
     const attempt = async (mustLook: boolean): Promise<void> => {
       let lease = local.observed.lease;
@@ -150,7 +152,7 @@ export class LeaseWriter {
         remove = false;
         return 0;
       }
-      return this.delayUntil(giveUpAt, error, failures);
+      return this.delayUntil(ending.giveUpAt, error, failures);
     };
     await this.retry((failures) => attempt(failures > 0), delayAfter).catch(
       () => undefined,
@@ -183,6 +185,27 @@ export class LeaseWriter {
     }
     await local.replace(() => release(lease), this.requestOptions());
     return true;
+  }
+
+  /**
+   * R12: lets the record of this holder expire by itself, although its session goes on: the lock was lost while
+   * its work still runs. Never rejects.
+   */
+  async leaveSession(identity: string, leaseDuration: number): Promise<void> {
+    const { local } = this;
+    const { clock } = this.context;
+    const attempt = async (): Promise<void> => {
+      const lease = await local.read(this.requestOptions());
+      if (isHeldBy(lease, identity) && sessionOf(lease)) {
+        await local.replace(
+          () => leaveSession(lease, leaseDuration, clock),
+          this.requestOptions(),
+        );
+      }
+    };
+    await this.retry(attempt, (error, failures) =>
+      this.delayUntil(Infinity, error, failures),
+    ).catch(() => undefined);
   }
 
   /**

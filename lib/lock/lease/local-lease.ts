@@ -11,6 +11,7 @@ import { waitUntil } from '../abort-signals.js';
 import type { Clock } from '../clock.js';
 import { ObservedLease, versionOf } from '../record/observed-lease.js';
 import { isStoredAs, withoutManagedFields } from '../record/lease-record.js';
+import type { ObservableSession, SessionReference } from '../record/session.js';
 import { Fairness } from './fairness.js';
 import { LocalQueue } from './local-queue.js';
 
@@ -46,6 +47,8 @@ export class LocalLease {
   private readonly listeners = new Set<RecordListener>();
   private watch: { close(): void } | undefined;
   private watchers = 0;
+  /** R12: the session of the holder, while that is another process and the Lease is watched. */
+  private followed: { session: ObservableSession; end: () => void } | undefined;
   private window = 0;
 
   constructor(
@@ -53,8 +56,9 @@ export class LocalLease {
     private readonly store: LeaseStore,
     private readonly clock: Clock,
     private readonly onWatchFailure: (error: Error) => void,
+    findSession?: (session: SessionReference) => ObservableSession,
   ) {
-    this.observed = new ObservedLease(clock);
+    this.observed = new ObservedLease(clock, findSession);
     this.fairness = new Fairness(clock);
   }
 
@@ -80,6 +84,7 @@ export class LocalLease {
     how: { live?: boolean; askedAt?: number } = {},
   ): void {
     if (this.observed.see(lease, how)) {
+      this.followSession();
       for (const listener of this.listeners) {
         listener.recordSeen(lease);
       }
@@ -89,6 +94,7 @@ export class LocalLease {
   /** Records that the Lease does not exist. */
   seeAbsent(how: { askedAt?: number } = {}): void {
     this.observed.seeAbsent(how);
+    this.followSession();
     for (const listener of this.listeners) {
       listener.recordGone();
     }
@@ -219,6 +225,7 @@ export class LocalLease {
       deleted: () => this.seeAbsent(),
       failed: this.onWatchFailure,
     });
+    this.followSession();
     let kept = true;
     return () => {
       if (kept) {
@@ -227,9 +234,31 @@ export class LocalLease {
         if (this.watchers === 0) {
           this.watch?.close();
           this.watch = undefined;
+          this.followSession();
         }
       }
     };
+  }
+
+  /** R12: a watched Lease whose holder has a session needs to know of that session, too. */
+  private followSession(): void {
+    const session = this.watchers > 0 ? this.observed.session : undefined;
+    if (session !== this.followed?.session) {
+      this.followed?.end();
+      this.followed = session && {
+        session,
+        end: session.follow(() => this.sessionSeen()),
+      };
+    }
+  }
+
+  private sessionSeen(): void {
+    const { lease } = this.observed;
+    if (lease) {
+      for (const listener of this.listeners) {
+        listener.recordSeen(lease);
+      }
+    }
   }
 
   /** The caller that has the turn has acquired the lock. */

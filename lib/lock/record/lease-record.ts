@@ -14,6 +14,14 @@ import {
 } from '../../kube/lease-store.js';
 import { LockBackendError, type LockReference } from '../../lock.errors.js';
 import { CLAIM, writeClaim } from './fire-claim.js';
+import {
+  IS_SESSION,
+  isSession,
+  SESSION,
+  sessionOf,
+  withSession,
+  type SessionReference,
+} from './session.js';
 import type { Clock } from '../clock.js';
 
 /**
@@ -46,6 +54,8 @@ export type HolderState =
       readonly holder: string;
       /** Milliseconds after which an unchanged record has expired; undefined = never. */
       readonly duration: number | undefined;
+      /** R12: the session under which a record that does not expire is held. */
+      readonly session?: SessionReference;
     };
 
 const FREE: HolderState = { held: false };
@@ -70,6 +80,7 @@ export function readHolder(lease: Lease): HolderState {
     held: true,
     holder,
     duration: expires ? seconds * 1_000 : undefined,
+    session: expires ? undefined : sessionOf(lease),
   };
 }
 
@@ -114,6 +125,8 @@ export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
     fingerprint(answer) === fingerprint(sent) &&
     answer.metadata.annotations?.[CLAIM] ===
       sent.metadata.annotations?.[CLAIM] &&
+    answer.metadata.annotations?.[SESSION] ===
+      sent.metadata.annotations?.[SESSION] &&
     (uid === undefined || uid === answer.metadata.uid) &&
     (resourceVersion === undefined ||
       BigInt(resourceVersion) < BigInt(answer.metadata.resourceVersion))
@@ -148,6 +161,10 @@ export interface NewHolder {
   readonly lockName: string;
   /** The planned time of the fire that is claimed with the lock. */
   readonly claimed?: number;
+  /** R12: the session under which the lock is held, with a leaseDuration of Infinity. */
+  readonly session?: SessionReference;
+  /** Whether the Lease is itself a session. */
+  readonly isSession?: boolean;
 }
 
 /** R2, R3: the record with `newHolder` in the place of its holder, if any. */
@@ -163,11 +180,14 @@ export function take(
     ...lease,
     metadata: {
       ...lease.metadata,
-      annotations: {
-        ...(isOurs
+      ...labelsOf(lease.metadata, newHolder),
+      annotations: withSession(
+        isOurs
           ? lease.metadata.annotations
-          : withTenure(lease.metadata, newHolder, now)),
-      },
+          : withTenure(lease.metadata, newHolder, now),
+        newHolder.identity,
+        newHolder.session,
+      ),
     },
     spec: {
       ...spec,
@@ -194,6 +214,7 @@ export function createTaken(
     ...lease,
     metadata: {
       ...lease.metadata,
+      ...labelsOf(lease.metadata, newHolder),
       annotations: withTenure(lease.metadata, newHolder, now),
     },
     spec: {
@@ -238,13 +259,24 @@ export function renew(
   };
 }
 
+/** R12: the record that its holder holds under no session any more, so that it expires by itself. */
+export function leaveSession(
+  lease: StoredLease,
+  leaseDuration: number,
+  clock: Clock,
+): StoredLease {
+  const { metadata, ...renewed } = renew(lease, leaseDuration, clock);
+  const annotations = withSession(metadata.annotations, '', undefined);
+  return { ...renewed, metadata: { ...metadata, annotations } };
+}
+
 /** The record of a holder whose work has ended, which stays taken for another `rest` milliseconds. */
 export function retain(
   lease: StoredLease,
   rest: number,
   clock: Clock,
 ): StoredLease {
-  const parked = renew(lease, rest, clock);
+  const parked = leaveSession(lease, rest, clock);
   const until = clock.wallMicroseconds() + Math.round(rest * 1_000);
   return {
     ...parked,
@@ -284,6 +316,7 @@ export function release(lease: StoredLease): StoredLease {
     [ACQUIRED_AT]: _at,
     [PARKED_BY]: _by,
     [PARKED_UNTIL]: _until,
+    [SESSION]: _session,
     ...annotations
   } = lease.metadata.annotations ?? {};
   return {
@@ -355,9 +388,12 @@ export function acquiredAt(lease: Lease): string | undefined {
   return holder === lease.spec?.holderIdentity ? time : undefined;
 }
 
-/** Whether this package created the Lease or ever held it. */
+/** Whether this package created the Lease or ever held it as a lock. */
 export function isLock(lease: Lease): boolean {
   const { annotations } = lease.metadata;
+  if (isSession(lease)) {
+    return false;
+  }
   return (
     isLabelled(lease) ||
     annotations?.[ACQUIRED_AT] !== undefined ||
@@ -443,6 +479,13 @@ function withTenure(
           [CLAIM]: writeClaim(newHolder.claimed, newHolder.identity, 'claimed'),
         }),
   };
+}
+
+function labelsOf(
+  { labels }: LeaseMetadata,
+  newHolder: NewHolder,
+): Pick<LeaseMetadata, 'labels'> {
+  return newHolder.isSession ? { labels: { ...labels, [IS_SESSION]: '' } } : {};
 }
 
 function durationSeconds(leaseDuration: number): number {

@@ -28,6 +28,8 @@ export interface HeldLockState extends LockReference {
    * Undefined = never.
    */
   until?: Date;
+  /** The name of the Lease of the session under which the lock is held (`renewal: 'session'`): the lock ends with it. */
+  session?: string;
   transitions: number;
 }
 
@@ -43,7 +45,7 @@ export function describeLock(
   if (!lease || !state?.held) {
     return { ...lock, state: 'free', exists: lease !== null, transitions };
   }
-  const { holder, duration } = state;
+  const { holder, duration, session } = state;
   const renewedAt = toDate(spec.renewTime ?? spec.acquireTime);
   return {
     ...lock,
@@ -56,6 +58,7 @@ export function describeLock(
       renewedAt && duration !== undefined
         ? toDate(renewedAt.getTime() + duration)
         : undefined,
+    ...(session && { session: session.name }),
     transitions,
   };
 }

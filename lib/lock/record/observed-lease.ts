@@ -15,6 +15,7 @@ import {
   wasEvicted,
   type HolderState,
 } from './lease-record.js';
+import type { ObservableSession, SessionReference } from './session.js';
 
 /** The judgement of a record at a moment. */
 export type Verdict = {
@@ -38,6 +39,8 @@ export type Verdict = {
       readonly wasSeenAlive: boolean;
       /** See {@link retainedUntil}. */
       readonly parkedUntil: number | undefined;
+      /** R12: the session that must have ended before the lock may be taken. */
+      readonly session?: ObservableSession;
     }
 );
 
@@ -62,8 +65,15 @@ export class ObservedLease {
   private wasSeenAlive = false;
   /** Earlier holders of this process that have ended, with the end of their fire claims. */
   private readonly ended = new Map<string, ClaimEnd>();
+  /** R12: the session under which the present holder holds the lock. */
+  session: ObservableSession | undefined;
 
-  constructor(private readonly clock: Clock) {}
+  constructor(
+    private readonly clock: Clock,
+    private readonly findSession?: (
+      session: SessionReference,
+    ) => ObservableSession,
+  ) {}
 
   /**
    * Records an observation and returns true; an older record is ignored. `live` = a watch reported the
@@ -84,7 +94,10 @@ export class ObservedLease {
     const sameObject = this.lease?.metadata.uid === lease.metadata.uid;
     if (!sameObject || print !== this.print) {
       const state = readHolder(lease);
-      const { duration = Infinity } = state.held ? state : {};
+      const session = state.held ? state.session : undefined;
+      const { duration = session?.duration ?? Infinity } = state.held
+        ? state
+        : {};
       const gap = now - this.lastLook;
       this.wasSeenAlive =
         live || (this.lastLook !== -Infinity && gap <= duration);
@@ -95,6 +108,7 @@ export class ObservedLease {
         this.ended.clear(); // an earlier holder can't come back
       }
       this.holderState = state;
+      this.session = session && this.findSession?.(session);
       this.print = print;
       this.since = now;
     }
@@ -119,6 +133,7 @@ export class ObservedLease {
   seeAbsent({ askedAt = this.askedAt } = {}): void {
     this.lease = null;
     this.holderState = { held: false };
+    this.session = undefined;
     this.print = '';
     this.aliveAt = -Infinity;
     this.wasSeenAlive = false;
@@ -156,6 +171,9 @@ export class ObservedLease {
     if (!state.held || state.holder === self || this.ended.has(state.holder)) {
       return { takeable: true, expired: false, aliveAt };
     }
+    if (this.session !== undefined) {
+      return this.judgeUnder(this.session, state.holder);
+    }
     const expiresAt =
       state.duration === undefined ? undefined : this.since + state.duration;
     if (expiresAt !== undefined && this.clock.now() >= expiresAt) {
@@ -168,6 +186,24 @@ export class ObservedLease {
       aliveAt,
       wasSeenAlive: this.wasSeenAlive,
       parkedUntil: retainedUntil(this.lease!),
+    };
+  }
+
+  /** R12: a lock that is held under a session may be taken once that session has ended. */
+  private judgeUnder(session: ObservableSession, holder: string): Verdict {
+    const verdict = session.judge();
+    const aliveAt = Math.max(this.aliveAt, verdict.aliveAt);
+    if (verdict.hasEnded) {
+      return { takeable: true, expired: true, aliveAt };
+    }
+    return {
+      takeable: false,
+      holder,
+      expiresAt: verdict.expiresAt,
+      aliveAt,
+      wasSeenAlive: this.wasSeenAlive || verdict.wasSeenAlive,
+      parkedUntil: undefined,
+      session,
     };
   }
 }

@@ -69,6 +69,24 @@ export const setUp: Record<string, SnippetTest> = {
     await pod.close();
   },
 
+  sessions: async (load) => {
+    await using cluster = await startCluster();
+    const { AppModule } = await load<{ AppModule: Type }>();
+    const pod = await startPod(AppModule);
+    const locks = pod.get(LockService);
+    const held = [await locks.acquire('one'), await locks.acquire('two')];
+    expect(held.map(({ isHeld }) => isHeld)).toEqual([true, true]);
+    const session = expect.stringMatching(/^session-/);
+    expect(await locks.list()).toMatchObject([
+      { name: 'one', state: 'held', session },
+      { name: 'two', state: 'held', session },
+    ]);
+    expect(cluster.server.leases('jobs')).toHaveLength(3);
+    await Promise.all(held.map((lock) => lock.release()));
+    await pod.close();
+    expect(cluster.server.leases('jobs')).toHaveLength(2);
+  },
+
   'without-cluster': async (load) => {
     await using cluster = await startCluster({ NODE_ENV: 'development' });
     const start = vi.spyOn(LeaseApiServer, 'start');
