@@ -1,8 +1,9 @@
 /**
- * `npm run bench -- [--quick] [--pods 8,32] [NAME ...]`: measures locks on a real API server, beside its floor
- * and its peers. `--pods` is for `contention`, which else has crowds of 2 to 128.
+ * `npm run bench -- [--quick] [--publish] [--pods 8,32] [NAME ...]`: measures locks on a real API server,
+ * beside its floor and its peers. `--pods` is for `contention`, which else has crowds of 2 to 128.
  * Exits with 1 if something was wrong, as two holders at once; a target that is not met is a figure and no fault.
- * A run of all, without options, writes docs/performance.md; another one writes the same into `.build`.
+ * A run of all, without options, writes docs/performance.md, and so does `--publish` for the benchmarks that are
+ * named; other runs write the same into `.build`.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -16,7 +17,7 @@ import { deadWaiter, takeover } from './benches/deaths.js';
 import { handover } from './benches/handover.js';
 import { held, leaks, names } from './benches/many-locks.js';
 import { cycle, imports, overhead } from './benches/one-process.js';
-import { describeMachine, publish, type BenchResult } from './page.js';
+import { describeMachine, publish, type Folders } from './page.js';
 import { inMarkdown, judge, type Report } from './report.js';
 import { Setting, type Bench } from './setting.js';
 
@@ -37,6 +38,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
 const { values, positionals } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
+    publish: { type: 'boolean', default: false },
     pods: { type: 'string', default: '2,8,32,128' },
   },
   allowPositionals: true,
@@ -49,20 +51,15 @@ if (unknown.length > 0) {
   );
   process.exitCode = 2;
 } else {
-  const all = Object.keys(BENCHES);
   const isWhole = positionals.length === 0 && !values.quick;
   await runAll(
-    positionals.length > 0 ? positionals : all,
-    isWhole
-      ? [`${root}docs`, `${root}bench`]
-      : [`${root}.build`, `${root}.build`],
+    isWhole || values.publish
+      ? { docs: `${root}docs`, json: `${root}bench` }
+      : { docs: `${root}.build`, json: `${root}.build` },
   );
 }
 
-async function runAll(
-  chosen: readonly string[],
-  [docs, json]: readonly [docs: string, json: string],
-): Promise<void> {
+async function runAll(folders: Folders): Promise<void> {
   const peers = await buildPeers();
   await using server = await startKubeApiserver();
   const admin = new KubeClient(server.kubeConfig());
@@ -70,10 +67,11 @@ async function runAll(
     'GET',
     '/version',
   );
-  const benches: Record<string, BenchResult> = {};
+  const machine = describeMachine(version.body.gitVersion);
+  const all = Object.keys(BENCHES);
   try {
     const build = await buildForProcesses();
-    for (const name of chosen) {
+    for (const name of positionals.length > 0 ? positionals : all) {
       const bench = BENCHES[name]!;
       console.log(`\n== ${name}: ${bench.about}\n`);
       // oxlint-disable no-await-in-loop -- one after the other: each has the machine for itself
@@ -84,18 +82,15 @@ async function runAll(
         { quick: values.quick, crowds: values.pods.split(',').map(Number) },
       );
       const report = await bench.run(setting).catch(failed);
-      // oxlint-enable no-await-in-loop
       print(report);
-      benches[name] = { about: bench.about, ...report };
+      await publish(name, { about: bench.about, machine, ...report }, folders);
+      // oxlint-enable no-await-in-loop
+      if (report.faults.length > 0) {
+        process.exitCode = 1;
+      }
     }
   } finally {
     await removeBuild();
-  }
-  const machine = describeMachine(version.body.gitVersion);
-  await publish({ machine, benches }, docs, json);
-  const all = Object.values(benches);
-  if (all.some(({ faults }) => faults.length > 0)) {
-    process.exitCode = 1;
   }
 }
 

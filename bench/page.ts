@@ -1,18 +1,25 @@
 /** Writes what the benchmarks have found out: a page of the manual with a plot, and the same as JSON. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { arch, cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { plotContention } from './plot.js';
 import { inMarkdown, judge, type Report } from './report.js';
 
-export interface Results {
-  readonly machine: Readonly<Record<string, string>>;
-  readonly benches: Readonly<Record<string, BenchResult>>;
-}
-
 export interface BenchResult extends Report {
   readonly about: string;
+  readonly machine: Readonly<Record<string, string>>;
+}
+
+/** The last result of each benchmark, by its name. */
+type Results = Record<string, BenchResult>;
+
+export interface Folders {
+  /** Of `performance.md` and its plot. */
+  readonly docs: string;
+  /** Of `performance.json`. */
+  readonly json: string;
 }
 
 /** @param apiServer its version */
@@ -27,36 +34,37 @@ export function describeMachine(apiServer: string): Record<string, string> {
   };
 }
 
-/** Writes `performance.md` with its plot into one folder, and `performance.json` into another. */
+/** Puts a result in the place of the last one of that benchmark, and writes the page anew. */
 export async function publish(
-  results: Results,
-  docs: string,
-  json: string,
+  name: string,
+  result: BenchResult,
+  { docs, json }: Folders,
 ): Promise<void> {
-  const { tables = [] } = results.benches.contention ?? {};
-  const files: [path: string, text: string][] = [
-    [join(docs, 'performance.md'), makePage(results, tables.length > 0)],
-    [join(json, 'performance.json'), JSON.stringify(results)],
-  ];
-  await mkdir(docs, { recursive: true });
-  for (const [filepath, text] of files) {
-    // oxlint-disable-next-line no-await-in-loop -- two files
-    const config = await resolveConfig(filepath);
-    // oxlint-disable-next-line no-await-in-loop -- as above
-    await writeFile(filepath, await format(text, { ...config, filepath }));
-  }
-  if (tables[0]) {
-    const plot = plotContention(tables[0].rows);
-    await writeFile(join(docs, 'performance.svg'), plot);
+  const data = join(json, 'performance.json');
+  const results: Results = existsSync(data)
+    ? JSON.parse(await readFile(data, 'utf8'))
+    : {};
+  results[name] = result;
+  await write(data, JSON.stringify(results));
+  await write(join(docs, 'performance.md'), makePage(results));
+  const rows = results.contention?.tables[0]?.rows;
+  if (rows) {
+    await writeFile(join(docs, 'performance.svg'), plotContention(rows));
   }
 }
 
-function makePage({ machine, benches }: Results, hasPlot: boolean): string {
-  const targets = Object.values(benches).flatMap((bench) => bench.targets);
+async function write(filepath: string, text: string): Promise<void> {
+  const config = await resolveConfig(filepath);
+  await writeFile(filepath, await format(text, { ...config, filepath }));
+}
+
+function makePage(results: Results): string {
+  const benches = Object.entries(results);
+  const { machine } = benches.at(-1)![1];
   return [
     '# Performance',
     'What locks cost, beside raw requests and beside other locks. `npm run bench` writes this page.',
-    `All of it was measured in one run. The API server is a real one, on the same machine as everything
+    `Each section was measured in one run. The API server is a real one, on the same machine as everything
 else, with an etcd that does not flush to disk. Each pod has a client identity and connections of its
 own; up to 32 pods share a process. Peers take turns with this package, and medians of the rounds are
 shown. Times depend on the machine: compare within a table. A contention in which two hold the lock at
@@ -67,12 +75,14 @@ once, or in which a fencing token does not rise, fails the run.`,
         value,
       })),
     ),
-    ...(hasPlot ? ['![Locks a second under contention](performance.svg)'] : []),
+    ...(results.contention
+      ? ['![Locks a second under contention](performance.svg)']
+      : []),
     '## Targets',
-    inMarkdown(judge(targets)),
-    ...Object.entries(benches).flatMap(([name, bench]) => [
+    inMarkdown(benches.flatMap(([, bench]) => judge(bench.targets))),
+    ...benches.flatMap(([name, bench]) => [
       `## ${name}`,
-      bench.about,
+      `${bench.about} Measured on ${bench.machine.date}.`,
       ...bench.tables.flatMap(({ title, rows }) => [
         `${title}:`,
         inMarkdown(rows),

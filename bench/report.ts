@@ -31,7 +31,9 @@ export function inMarkdown(rows: readonly Row[]): string {
   const columns = Object.keys(rows[0] ?? {});
   const cells = [
     columns,
-    ...rows.map((row) => columns.map((column) => show(row[column] ?? ''))),
+    ...rows.map((row) =>
+      columns.map((column) => show(row[column] ?? Number.NaN)),
+    ),
   ];
   const widths = columns.map((_, column) =>
     Math.max(3, ...cells.map((row) => row[column]!.length)),

@@ -153,8 +153,8 @@ async function untilWaiting(holder: Holder, count: number): Promise<void> {
   await sleep(2_000); // for the watches to open
 }
 
-/** Milliseconds after which nothing lingers, as idle connections and what is known of Leases. */
-const SETTLING = 75_000;
+/** Milliseconds after which little lingers of what has been done. */
+const SETTLING = 20_000;
 /** The compiler and its caches are never quite done. */
 const MOST_GROWTH = 4;
 
