@@ -135,6 +135,22 @@ function tokenIn({ continue: token }: Fields): string | undefined {
   return typeof token === 'string' && token !== '' ? token : undefined;
 }
 
+/** The resourceVersion of an object or of a list; undefined if it has none. */
+export function versionOf(object: unknown): string | undefined {
+  return metadataTextOf(object, 'resourceVersion');
+}
+
+/** The name of an object; undefined if it has none. */
+export function nameOf(object: unknown): string | undefined {
+  return metadataTextOf(object, 'name');
+}
+
+function metadataTextOf(object: unknown, field: string): string | undefined {
+  const { metadata } = isFields(object) ? object : {};
+  const value = isFields(metadata) ? metadata[field] : undefined;
+  return typeof value === 'string' ? value : undefined;
+}
+
 /** Reads a Status; the result is empty if the value is not one. */
 export function toStatus(value: unknown): ApiStatus {
   if (!isFields(value) || value.kind !== 'Status') {

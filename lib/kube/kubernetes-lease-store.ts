@@ -43,7 +43,8 @@ import {
   type RequestOptions,
   type StoredLease,
 } from './lease-store.js';
-import { LeaseWatch, type WatchTiming } from './lease-watch.js';
+import type { WatchTiming } from './lease-watch.js';
+import { NamespaceWatches } from './namespace-watches.js';
 import { RequestQueue } from './request-queue.js';
 import { reportRequest, type RequestSink } from './request-events.js';
 
@@ -74,7 +75,7 @@ export class KubernetesLeaseStore implements LeaseStore {
   readonly #options: KubernetesLeaseStoreOptions;
   private readonly transport: KubeTransport;
   private readonly queue = new RequestQueue();
-  private readonly watches = new Set<LeaseWatch>();
+  private readonly watches = new Map<string, NamespaceWatches>();
   private closed = false;
 
   constructor(options: KubernetesLeaseStoreOptions) {
@@ -289,26 +290,22 @@ export class KubernetesLeaseStore implements LeaseStore {
   /** Throws LeaseStoreError `invalid` at once if the key is not valid. */
   watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
     this.operation('watch', key);
-    const watch = new LeaseWatch(
-      this.transport,
-      { ...key },
-      pathOf({ namespace: key.namespace }),
-      observer,
-      {
-        requestTimeout: this.#options.requestTimeout,
-        timing: this.#options.watch,
-        requests: this.#options.requests,
-        onFailure: (error) => observer.failed?.(error),
-        onClose: () => this.watches.delete(watch),
-      },
-    );
-    this.watches.add(watch);
+    const { namespace, name } = key;
     if (this.closed) {
-      watch.close();
-    } else {
-      watch.open();
+      return { close: () => {} };
     }
-    return watch;
+    let watches = this.watches.get(namespace);
+    if (!watches) {
+      const { requestTimeout, requests, watch: timing } = this.#options;
+      watches = new NamespaceWatches(
+        this.transport,
+        namespace,
+        pathOf({ namespace }),
+        { requestTimeout, timing, requests },
+      );
+      this.watches.set(namespace, watches);
+    }
+    return watches.watch(name, observer);
   }
 
   async mayI(
@@ -350,8 +347,8 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   close(): void {
     this.closed = true;
-    for (const watch of this.watches) {
-      watch.close();
+    for (const watches of this.watches.values()) {
+      watches.close();
     }
     this.queue.close();
     this.transport.close();

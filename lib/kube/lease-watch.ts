@@ -1,12 +1,12 @@
-/** Watches one Lease: lists it to read its state, watches for changes, and restarts after every end or failure. */
+/** Watches one Lease, or all of a namespace: lists, watches for changes, and restarts after every end or failure. */
 import type { IncomingMessage } from 'node:http';
 import { isError } from '../lock.errors.js';
 import {
   parseObject,
   toLeaseList,
   toStatus,
-  toStoredLease,
   UnreadableAnswer,
+  versionOf,
   type ApiStatus,
 } from './api-response.js';
 import { ExchangeError, type Answer, type Call } from './http-request.js';
@@ -18,12 +18,7 @@ import {
   type Operation,
 } from './api-errors.js';
 import type { KubeTransport } from './kube-http-client.js';
-import {
-  LeaseStoreError,
-  type LeaseKey,
-  type LeaseObserver,
-  type StoredLease,
-} from './lease-store.js';
+import { LeaseStoreError, type StoredLease } from './lease-store.js';
 import { reportRequest, type RequestSink } from './request-events.js';
 import { readWatchStream } from './line-reader.js';
 
@@ -41,22 +36,48 @@ export interface WatchTiming {
   /** The pause after a failure: it starts at the first value, doubles up to the second, and is half random. */
   readonly backoff: number;
   readonly backoffLimit: number;
+  /** A watch of the whole namespace goes on for this long after most of its names were closed. */
+  readonly linger: number;
 }
 
 export interface LeaseWatchOptions {
   readonly requestTimeout: number;
   readonly timing?: Partial<WatchTiming>;
   readonly requests?: RequestSink;
-  readonly onFailure: (error: Error) => void;
-  readonly onClose: () => void;
 }
 
-const DEFAULT_TIMING: WatchTiming = {
+/** Of one Lease, or, without a name, of all of the namespace. */
+export interface WatchTarget {
+  readonly namespace: string;
+  readonly name?: string;
+}
+
+/** The state that a list returned. */
+export interface ListedState {
+  readonly resourceVersion: string;
+  /** undefined: it does not exist. A list of the namespace is only made for its version, and has none. */
+  readonly lease: StoredLease | undefined;
+}
+
+export type ChangeType = 'ADDED' | 'MODIFIED' | 'DELETED';
+
+/** May close the watch at any call. */
+export interface WatchListener {
+  listed?(state: ListedState): void;
+  /** The watch has opened. `listed`: it starts from a new list, so that changes may have been missed before. */
+  opened?(listed: boolean): void;
+  /** If it throws, the watch restarts before this change. */
+  changed?(type: ChangeType, object: unknown): void;
+  failed(error: Error): void;
+}
+
+export const DEFAULT_TIMING: WatchTiming = {
   silence: 90_000,
   lifetime: [240_000, 480_000],
   shortLife: 1_000,
   backoff: 800,
   backoffLimit: 30_000,
+  linger: 30_000,
 };
 
 /** A line or a list holds at most one Lease. */
@@ -71,8 +92,8 @@ interface Next {
 export class LeaseWatch {
   private readonly abort = new AbortController();
   private readonly timing: WatchTiming;
-  /** The resourceVersion from which to watch; undefined: list first. */
-  private version?: string;
+  /** Whether the next watch starts from a list. */
+  private isListed = false;
   private failures = 0;
   /** Changes received by watches. */
   private changes = 0;
@@ -81,12 +102,19 @@ export class LeaseWatch {
 
   constructor(
     private readonly transport: KubeTransport,
-    private readonly key: LeaseKey,
+    private readonly target: WatchTarget,
     private readonly path: string,
-    private readonly observer: LeaseObserver,
+    private readonly listener: WatchListener,
     private readonly options: LeaseWatchOptions,
+    /** The resourceVersion from which to watch; undefined: list first. */
+    private version?: string,
   ) {
     this.timing = { ...DEFAULT_TIMING, ...options.timing };
+  }
+
+  /** All changes up to this resourceVersion were reported; undefined: not known. */
+  get position(): string | undefined {
+    return this.version;
   }
 
   open(): void {
@@ -94,13 +122,9 @@ export class LeaseWatch {
   }
 
   close(): void {
-    if (this.closed) {
-      return;
-    }
     this.abort.abort();
     this.#response?.destroy();
     this.endPause?.();
-    this.options.onClose();
   }
 
   private get closed(): boolean {
@@ -140,29 +164,44 @@ export class LeaseWatch {
 
   private async list(): Promise<void> {
     const operation = this.operation('list');
+    // Of a whole namespace only the version is needed.
+    const call = this.call(
+      this.target.name === undefined ? { limit: '1' } : {},
+    );
     const answer = await this.send(operation, () =>
-      this.transport.exchange(this.call({}), MAX_BYTES, 'watches'),
+      this.transport.exchange(call, MAX_BYTES, 'watches'),
     );
     if (answer.status !== 200) {
       throw failureOfAnswer(operation, answer);
     }
+    let state: ListedState;
     try {
-      const list = toLeaseList(parseObject(answer.body), this.key.namespace);
-      this.version = list.resourceVersion;
-      const lease = list.leases.find(
-        ({ metadata }) => metadata.name === this.key.name,
-      );
-      if (lease) {
-        this.tell(() => this.observer.changed(lease, false));
-      } else {
-        this.tell(() => this.observer.deleted());
-      }
+      state = this.stateIn(parseObject(answer.body));
     } catch (error) {
       if (!(error instanceof UnreadableAnswer)) {
         throw error;
       }
       throw failureOfContent(operation, answer, error);
     }
+    this.version = state.resourceVersion;
+    this.isListed = true;
+    if (!this.closed) {
+      this.listener.listed?.(state);
+    }
+  }
+
+  private stateIn(list: Record<string, unknown>): ListedState {
+    const { namespace, name } = this.target;
+    if (name === undefined) {
+      const resourceVersion = versionOf(list);
+      if (resourceVersion === undefined) {
+        throw new UnreadableAnswer('metadata.resourceVersion is not a string');
+      }
+      return { resourceVersion, lease: undefined };
+    }
+    const { resourceVersion, leases } = toLeaseList(list, namespace);
+    const lease = leases.find(({ metadata }) => metadata.name === name);
+    return { resourceVersion, lease };
   }
 
   private async follow(): Promise<Next> {
@@ -193,6 +232,9 @@ export class LeaseWatch {
       }
       throw failureOfAnswer(operation, answer, { causes: [], isUnread: true });
     }
+    const isListed = this.isListed;
+    this.isListed = false;
+    this.listener.opened?.(isListed);
     return this.read(operation, response);
   }
 
@@ -252,10 +294,9 @@ export class LeaseWatch {
       case 'ADDED':
       case 'MODIFIED':
       case 'DELETED':
-        this.observe(
-          type,
-          toStoredLease(object, { namespace: this.key.namespace }),
-        );
+        this.listener.changed?.(type, object);
+        this.advance(versionOf(object));
+        this.changes++;
         return undefined;
       case 'BOOKMARK':
         this.advance(versionOf(object));
@@ -264,29 +305,6 @@ export class LeaseWatch {
         return toStatus(object);
       default:
         return undefined;
-    }
-  }
-
-  private observe(
-    type: 'ADDED' | 'MODIFIED' | 'DELETED',
-    lease: StoredLease,
-  ): void {
-    const { name, resourceVersion } = lease.metadata;
-    // Sent by a server that ignores the field selector.
-    if (name !== this.key.name) {
-      return;
-    }
-    const order = compareVersions(resourceVersion, this.version);
-    // Some servers report a deletion with the resourceVersion of the last change.
-    if (type === 'DELETED' ? order < 0 : order <= 0) {
-      return;
-    }
-    this.advance(resourceVersion);
-    this.changes++;
-    if (type === 'DELETED') {
-      this.tell(() => this.observer.deleted());
-    } else {
-      this.tell(() => this.observer.changed(lease, true));
     }
   }
 
@@ -304,29 +322,14 @@ export class LeaseWatch {
     return { failed: again };
   }
 
-  private tell(call: () => void): void {
-    if (this.closed) {
-      return;
-    }
-    try {
-      call();
-    } catch {
-      // An observer that throws must not stop the watch.
-    }
-  }
-
   /** Reports a failure; returns the pause that the server asked for. */
   private report(error: unknown): number | undefined {
     if (this.closed) {
       return undefined;
     }
-    try {
-      this.options.onFailure(
-        isError(error) ? error : new Error('The watch failed'),
-      );
-    } catch {
-      // An observer that throws must not stop the watch.
-    }
+    this.listener.failed(
+      isError(error) ? error : new Error('The watch failed'),
+    );
     return error instanceof LeaseStoreError ? error.retryAfter : undefined;
   }
 
@@ -350,8 +353,9 @@ export class LeaseWatch {
   }
 
   private call(query: Record<string, string>): Call {
+    const { name } = this.target;
     const search = new URLSearchParams({
-      fieldSelector: `metadata.name=${this.key.name}`,
+      ...(name !== undefined && { fieldSelector: `metadata.name=${name}` }),
       ...query,
     });
     return {
@@ -363,7 +367,7 @@ export class LeaseWatch {
   }
 
   private operation(verb: 'list' | 'watch'): Operation {
-    const { namespace, name } = this.key;
+    const { namespace, name } = this.target;
     return { verb, namespace, name, timeout: this.options.requestTimeout };
   }
 
@@ -383,7 +387,10 @@ export class LeaseWatch {
 }
 
 /** Less than, equal to or greater than zero; greater if the two can't be compared, so that the event is not dropped. */
-function compareVersions(version: string, than: string | undefined): number {
+export function compareVersions(
+  version: string,
+  than: string | undefined,
+): number {
   if (than === undefined || !isNumber(version) || !isNumber(than)) {
     return 1;
   }
@@ -393,12 +400,4 @@ function compareVersions(version: string, than: string | undefined): number {
 
 function isNumber(version: string): boolean {
   return /^\d{1,64}$/.test(version);
-}
-
-function versionOf(object: unknown): string | undefined {
-  const { metadata } = (object ?? {}) as {
-    metadata?: { resourceVersion?: unknown };
-  };
-  const version = metadata?.resourceVersion;
-  return typeof version === 'string' ? version : undefined;
 }

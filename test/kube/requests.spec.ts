@@ -80,7 +80,7 @@ describe('connections', () => {
     const store = storeFor(api);
     for (let i = 0; i < 50; i++) {
       store.watch(
-        { ...key, name: `watched-${i}` },
+        { namespace: `namespace-${i}`, name: 'watched' },
         { changed: () => {}, deleted: () => {} },
       );
     }
