@@ -583,7 +583,11 @@ describe('The watch of a namespace', () => {
     await settled();
     const held = server.faults.inject(
       { kind: 'hold', when: 'before' },
-      { verb: 'list', where: ({ name }) => /^late/.test(name ?? ''), times: 8 },
+      {
+        verb: 'list',
+        where: ({ name }) => name?.startsWith('late') ?? false,
+        times: 8,
+      },
     );
     const late = watchAll(store, namespace, namesUpTo(9, 'late'));
     await held.hit(8);
