@@ -4,6 +4,7 @@ import { describeOnServer } from '../api-servers.js';
 import {
   failure,
   HELD,
+  RawApi,
   RawLeases,
   versionOf,
   type Json,
@@ -99,6 +100,30 @@ describeOnServer('A watch', (server) => {
     );
     const created = await leases.create('everywhere');
     expect(await watch.next()).toEqual({ type: 'ADDED', object: created });
+  });
+
+  it('of a namespace goes on from the version of a list of one Lease', async () => {
+    const namespace = await server.createNamespace();
+    const path = RawApi.leases(namespace);
+    const create = async (name: string) =>
+      (
+        await leases.api.request('POST', path, {
+          body: { metadata: { name }, spec: HELD },
+        })
+      ).body;
+    await create('a');
+    const before = await create('b');
+    const { body } = await leases.api.request('GET', `${path}?limit=1`);
+    expect(body['items']).toHaveLength(1);
+    expect(versionOf(body)).toBeGreaterThanOrEqual(versionOf(before));
+
+    const later = [await create('c'), await create('d')];
+    const watch = await leases.api.watch(
+      `${path}?watch=1&resourceVersion=${body['metadata'].resourceVersion}`,
+    );
+    expect([await watch.next(), await watch.next()]).toEqual(
+      later.map((object) => ({ type: 'ADDED', object })),
+    );
   });
 
   it('with a label selector reports what begins and ceases to fit', async () => {
