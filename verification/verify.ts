@@ -264,9 +264,9 @@ function failuresIn(report: string): string[] {
   if (!existsSync(report)) {
     return [];
   }
-  const { testResults } = JSON.parse(
+  const { testResults }: VitestReport = JSON.parse(
     readFileSync(report, 'utf8'),
-  ) as VitestReport;
+  );
   return testResults.flatMap(({ name, message, assertionResults }) => {
     const failed = assertionResults.filter(({ status }) => status === 'failed');
     const file = relative(root, name);

@@ -142,6 +142,7 @@ export class LockEngine {
     try {
       const acquisition = await attempt.run(signal);
       const hold = new LeaseHolder(context, local, lock, options, acquisition, {
+        clientId: this.clientId,
         closed: this.closed.signal,
         onEnd: () => this.ended(hold),
       });
@@ -218,9 +219,12 @@ export class LockEngine {
    * or changed hands meanwhile.
    */
   async forceRelease(lock: LockReference): Promise<LockState | undefined> {
-    const { context, closed } = this;
+    const { context, clientId, closed } = this;
     const local = this.localOf(lock);
-    const writer = new LeaseWriter(context, local, lock, closed.signal);
+    const writer = new LeaseWriter(context, local, lock, {
+      clientId,
+      closed: closed.signal,
+    });
     const evicted = await this.asUser(lock, () => writer.evict());
     return evicted && describeLock(lock, evicted);
   }
@@ -239,6 +243,9 @@ export class LockEngine {
     }
     for (const stopObserving of this.observed.values()) {
       stopObserving();
+    }
+    for (const local of this.locals.values()) {
+      local.close();
     }
     for (const hold of this.holders) {
       hold.askToStop();

@@ -103,7 +103,7 @@ export class MemoryLeaseStore implements LeaseStore {
     });
   }
 
-  /** Gives the next `times` requests of these verbs this fate. What is planned first comes first. */
+  /** Gives the next `times` requests of these verbs this fate. What is planned first comes first. An `update` may be a PATCH. */
   plan(fate: Fate, verbs: Verb | readonly Verb[], times = Infinity): void {
     this.planned.push({ fate, verbs: [verbs].flat(), times });
   }
@@ -352,7 +352,9 @@ export class MemoryLeaseStore implements LeaseStore {
 
   private fateOf(verb: Verb): Fate {
     const next = this.planned.find(
-      ({ verbs, times }) => times > 0 && verbs.includes(verb),
+      ({ verbs, times }) =>
+        times > 0 &&
+        (verbs.includes(verb) || (verb === 'patch' && verbs.includes('update'))),
     );
     if (next === undefined) {
       return {};

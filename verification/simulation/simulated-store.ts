@@ -122,6 +122,13 @@ export class SimulatedStore implements LeaseStore {
     options?: RequestOptions,
   ): Promise<StoredLease> {
     const made = make(patch);
+    const replacement = replacementBy(made, this.surroundings.api.get(key));
+    if (replacement) {
+      this.surroundings.onReplace(key, replacement);
+      if (isBeginning(replacement)) {
+        this.onBeginning?.();
+      }
+    }
     return this.send('patch', key, options, () =>
       this.surroundings.api.patch(this.author, key, made),
     );
@@ -282,6 +289,34 @@ export class SimulatedStore implements LeaseStore {
         reject(instead ? refusal(request, instead) : failure(request, error));
     }
   }
+}
+
+/** The record that the renewal of a holder makes of a Lease that names it; undefined for other patches. */
+function replacementBy(
+  patch: LeasePatch,
+  lease: StoredLease | undefined,
+): StoredLease | undefined {
+  if (patch.type !== 'json' || lease === undefined) {
+    return undefined;
+  }
+  const made = structuredClone(lease);
+  const fields: Record<string, unknown> = (made.spec ??= {});
+  const annotations: Record<string, unknown> = (made.metadata.annotations ??=
+    {});
+  for (const operation of patch.operations) {
+    const [, part, ...keys] = operation.path.split('/');
+    const target = part === 'spec' ? fields : annotations;
+    if (operation.op !== 'remove') {
+      target[keys.at(-1)!.replaceAll('~1', '/')] = operation.value;
+    }
+  }
+  const changed = patch.operations
+    .filter(({ op }) => op !== 'test')
+    .map(({ path }) => path);
+  return changed.includes('/spec/renewTime') &&
+    !changed.includes('/spec/holderIdentity')
+    ? made
+    : undefined;
 }
 
 function isBeginning({ metadata, spec }: StoredLease): boolean {

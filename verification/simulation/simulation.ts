@@ -1,4 +1,6 @@
 /** One run: what a seed stands for, from the first event to the last check. */
+import crypto from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
 import { planOfInterval } from '../../lib/schedule/planned-fires.js';
 import type { Backup } from './api-model.js';
 import { Cast, type Kept } from './cast.js';
@@ -43,6 +45,7 @@ export async function simulate(
   seed: number,
   { withTimeline = false } = {},
 ): Promise<Outcome> {
+  drawIdentities(new Random(`${seed}/identities`));
   const simulation = new Simulation(seed, withTimeline);
   current = simulation.world.findings;
   try {
@@ -54,6 +57,17 @@ export async function simulate(
     }
   }
   return simulation.outcome;
+}
+
+/** The identities of a run come from its seed too, since they decide between equal places in line. */
+function drawIdentities(random: Random): void {
+  const hex = (digits: number): string =>
+    Array.from({ length: digits }, () =>
+      Math.floor(random.next() * 16).toString(16),
+    ).join('');
+  crypto.randomUUID = () =>
+    `${hex(8)}-${hex(4)}-${hex(4)}-${hex(4)}-${hex(12)}`;
+  syncBuiltinESMExports();
 }
 
 /** Something was found: what comes after it means nothing. */

@@ -5,6 +5,7 @@ export const COUNTED = [
   'renewals',
   'releases',
   'deletions',
+  'grants',
   'handovers',
   'takeovers',
   'robberies',

@@ -13,6 +13,10 @@ const ROUNDING = 0.01;
 
 /** Who has ended before the record is to be free (`minHold`). */
 const PARKED_BY = 'nestjs-k8s-lock/parked-by';
+/** `<milliseconds> <milliseconds> <holder>`: a grant that its holder has not confirmed. */
+const GRANT = 'nestjs-k8s-lock/grant';
+/** `<number> <seconds> <holder>`: a place in line. */
+const TICKET = 'line.nestjs-k8s-lock/';
 
 /** The record of one Lease as it has been since its spec last changed. */
 interface Standing {
@@ -196,8 +200,9 @@ export class WriteJudge {
       this.judgeEnd(write, from);
     } else {
       this.judgeRecord(write, from, to);
-      if (!isOf(to, write)) {
-        this.accuse('touched-foreign-record', write, 'it is for another');
+      const isGrant = !isOf(to, write);
+      if (isGrant) {
+        this.judgeGrant(write, from, to);
       } else if (from !== '' && from !== to) {
         this.judgeTakeover(write, from, standing);
       }
@@ -212,9 +217,25 @@ export class WriteJudge {
           : from === ''
             ? 'acquisitions'
             : isOf(from, write)
-              ? 'handovers'
+              ? isOf(to, write)
+                ? 'handovers'
+                : 'grants'
               : 'takeovers',
     );
+  }
+
+  /** R11: who has ended passes the lock on to somebody who waits in line. */
+  private judgeGrant(write: AppliedWrite, from: string, to: string): void {
+    const holding = this.holdings.get(from);
+    if (!isOf(from, write)) {
+      this.accuse('touched-foreign-record', write, 'it is for another');
+    } else if (holding && this.holdings.believes(holding)) {
+      this.accuse('touched-foreign-record', write, 'it grants what is held');
+    } else if (!ticketsOf(write.before).includes(to)) {
+      this.accuse('touched-foreign-record', write, 'R11: nobody asked for it');
+    } else if (ticketsOf(write.after).includes(to)) {
+      this.accuse('malformed-record', write, 'R11: its ticket was left');
+    }
   }
 
   /** R4, R5: free, ended in this process, or expired. */
@@ -295,7 +316,7 @@ export class WriteJudge {
     for (const field of ['annotations', 'labels'] as const) {
       for (const [name, value] of Object.entries(before[field] ?? {})) {
         if (
-          !name.startsWith('nestjs-k8s-lock/') &&
+          !/^(line\.)?nestjs-k8s-lock\//.test(name) &&
           after[field]?.[name] !== value
         ) {
           this.accuse(
@@ -377,8 +398,20 @@ export function expires(lease: Lease | undefined): boolean {
   return durationOf(lease) !== Infinity;
 }
 
+/** The holder identities in line. */
+function ticketsOf(lease: Lease | undefined): string[] {
+  return Object.entries(lease?.metadata.annotations ?? {})
+    .filter(([name]) => name.startsWith(TICKET))
+    .map(([, value]) => value.split(' ')[2] ?? '');
+}
+
 /** Milliseconds; Infinity = until released. */
 export function durationOf(lease: Lease | undefined): number {
+  const [granted, , holder] =
+    lease?.metadata.annotations?.[GRANT]?.split(' ') ?? [];
+  if (holder !== undefined && holder === holderOf(lease)) {
+    return Number(granted);
+  }
   const seconds = lease?.spec?.leaseDurationSeconds;
   return typeof seconds === 'number' && seconds < 2_147_483_647
     ? seconds * 1_000

@@ -5,9 +5,10 @@
  * 2. Read the record, unless the cached copy is current: written by this process, or watched.
  * 3. Refuse a record that coordinated leader election owns (R10), and a fire that another call has
  *    claimed.
- * 4. Judge the record (R4, R5), and end the session of its holder if that has expired (R12). If it is held: give up, or wait for a change, its expiry or the next poll,
- *    then repeat step 4.
- * 5. If it is free, expired or missing: after a short random delay that separates contenders, write the
+ * 4. Judge the record (R4, R5), and end the session of its holder if that has expired (R12). If it is held:
+ *    give up, or enrol in the line of waiting processes (R11), and wait for a change, the expiry of the record
+ *    or the next poll; then repeat step 4. The lock is held if its holder has granted it to this process.
+ * 5. If it is free, expired or missing, and this process is the first in line, or nobody is: write the
  *    identity of this acquisition (R7) and its fire claim by compare-and-swap (R1).
  * 6. On success the lock is held from the time at which the write was SENT (R8).
  * 7. On a conflict another client wrote first: back to 2. If the record shows that none did, the conflict
@@ -28,7 +29,7 @@ import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
 import { onAbort, untilAborted, waitUntil } from '../abort-signals.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
-import { deadlineOf } from '../hold/deadline.js';
+import { deadlineOf, timingOf } from '../hold/deadline.js';
 import type { HeldSession, SessionOpener } from '../hold/held-session.js';
 import type { AcquiredLease } from '../hold/lease-holder.js';
 import type { LocalLease } from '../lease/local-lease.js';
@@ -41,9 +42,14 @@ import { backoff, retryAfterOf, isFinal, pause } from '../retry.js';
 import { heldSince } from '../record/lock-state.js';
 import type { Verdict } from '../record/observed-lease.js';
 import { WaitPolicy, type AcquireMode } from './wait-policy.js';
+import { grantOf, isLeftFree, lineOf } from '../record/line.js';
+import { COURTESY } from '../lease/courtesy.js';
 import {
   isCoordinated,
+  isForeign,
+  isHeldBy,
   newHolderIdentity,
+  readHolder,
   type NewHolder,
   refuseCoordinated,
   refuseTerminating,
@@ -58,20 +64,34 @@ import {
 
 /** After this many conflicts a call that does not wait treats the lock as held by others. */
 const MOST_CONFLICTS = 8;
+/** The longest pause that separates contenders after a conflict, in milliseconds. */
+const LONGEST_SPREAD = 500;
+/** How long the next in line waits for each process before it, in milliseconds. */
+const STAGGER = 100;
+/** A ticket that no record has shown after this time is sent again, in milliseconds. */
+const TICKET_LANDS = 1_000;
+/** A record that was observed longer ago gives no place in line, in milliseconds. */
+const FRESH = 1_000;
+/** The slowest poll of a process in line, in retry intervals. */
+const SLOWEST_POLL = 5;
+/** R11: a granted lock with less time left, or a smaller part of its grant, is confirmed before the work starts. */
+const LEAST_TIME_LEFT = 500;
+const LEAST_PART_LEFT = 0.25;
 
 export class Acquirer implements LinedUpCall {
-  private readonly newHolder: NewHolder;
+  private newHolder: NewHolder;
   readonly policy: WaitPolicy;
   private readonly writer: LeaseWriter;
   private readonly cancel = new AbortController();
-  private stopWatching: (() => void) | undefined;
+  private stopWatching: ((linger?: boolean) => void) | undefined;
   private hasTurn = false;
   private hasWaited = false;
   private mustRead = false;
-  private pollAt = 0;
+  /** Monotonic time of the last read, and the random length of a poll interval after it. */
+  private readAt = -Infinity;
+  private pollInterval = 0;
   private failures = 0;
   private conflicts = 0;
-  private timesLate = 0;
   private mayBeCreatedLate = false;
   /** The last write that met a conflict: the resourceVersion on which it was based, and the error. */
   private conflict:
@@ -95,7 +115,7 @@ export class Acquirer implements LinedUpCall {
       /** Whether the Lease is itself a session. */
       isSession?: boolean;
     },
-    claim?: FireClaim,
+    private readonly claim?: FireClaim,
   ) {
     const { waitTimeout, leaseDuration } = options;
     const identity = newHolderIdentity(engine.clientId);
@@ -107,7 +127,7 @@ export class Acquirer implements LinedUpCall {
       isSession: engine.isSession,
     };
     claim?.ownIdentities.add(identity);
-    this.writer = new LeaseWriter(context, local, lock, engine.closed);
+    this.writer = new LeaseWriter(context, local, lock, engine);
     this.policy = new WaitPolicy(context.clock, local.observed, {
       identity,
       mode,
@@ -153,13 +173,15 @@ export class Acquirer implements LinedUpCall {
       await waitInLine(this.local, this, this.context, this.cancel.signal);
       this.hasTurn = true;
       this.local.beginTurn();
+      this.usePlace();
       try {
-        return await this.contend();
+        const acquired = await this.contend();
+        this.stopWatching?.(true);
+        return acquired;
       } catch (error) {
+        this.stopWatching?.();
         this.abandon();
         throw error;
-      } finally {
-        this.stopWatching?.();
       }
     } catch (error) {
       throw this.cancel.signal.aborted ? this.cancel.signal.reason : error;
@@ -181,7 +203,12 @@ export class Acquirer implements LinedUpCall {
         cancel.signal.throwIfAborted();
         await this.readIfStale();
         policy.refuseClaimed();
+        this.checkPlace();
         const { verdict } = policy;
+        if (this.mustEnrol(verdict)) {
+          await this.enrol();
+          continue;
+        }
         if (!verdict.takeable) {
           if (!(await this.settleSession(verdict))) {
             await this.waitForChange(verdict);
@@ -192,11 +219,15 @@ export class Acquirer implements LinedUpCall {
         if (holder !== undefined) {
           throw this.notAcquired(holder);
         }
-        if (await this.isStillTakeable()) {
-          const acquisition = await this.write(await this.openSession());
-          if (acquisition !== undefined) {
-            return acquisition;
-          }
+        const record = this.local.observed.lease;
+        const acquisition =
+          this.startGranted() ??
+          ((await this.isOwnTurn(verdict))
+            ? await this.write(await this.openSession())
+            : undefined);
+        if (acquisition !== undefined) {
+          this.acquired(verdict, record);
+          return acquisition;
         }
       } catch (error) {
         await this.recover(error);
@@ -211,12 +242,12 @@ export class Acquirer implements LinedUpCall {
     const isKnown =
       local.observed.lease !== undefined &&
       ((local.isWatched && this.mode !== 'try') ||
-        this.pollAt > 0 ||
+        this.readAt > -Infinity ||
         (verdict.takeable && !verdict.expired));
     // A refusal, or the copy of a watch that may be dead, must not be trusted without limit. A lease that
     // expires needs no read.
     const isForever = !verdict.takeable && verdict.expiresAt === undefined;
-    const isInDoubt = this.pollAt === 0 && isForever;
+    const isInDoubt = this.readAt === -Infinity && isForever;
     if (this.mustRead || !isKnown || isInDoubt || this.mustRefuse) {
       await this.read();
     }
@@ -235,10 +266,7 @@ export class Acquirer implements LinedUpCall {
 
   private async read(): Promise<void> {
     const lease = await this.local.read(this.requestOptions('look'));
-    this.mustRead = false;
-    const { clock } = this.context;
-    const jitter = 0.8 + clock.random() * 0.4;
-    this.pollAt = clock.now() + this.options.retryInterval * jitter;
+    this.wasRead();
     if (
       this.ambiguous &&
       lease?.metadata.resourceVersion !== this.ambiguous.basedOn &&
@@ -247,6 +275,22 @@ export class Acquirer implements LinedUpCall {
       this.ambiguous = undefined; // another write came first, so it can't be applied any more
     }
     this.checkConflict(lease);
+  }
+
+  private wasRead(readAt = this.context.clock.now()): void {
+    const { clock } = this.context;
+    this.mustRead = false;
+    this.readAt = readAt;
+    this.pollInterval =
+      this.options.retryInterval * (0.8 + clock.random() * 0.4);
+  }
+
+  /** Those far from the front of the line poll less often. */
+  private get pollAt(): number {
+    const { observed, place } = this.local;
+    const position = observed.lease && place.positionIn(observed.lease);
+    const intervals = Math.min(1 + (position ?? 0), SLOWEST_POLL);
+    return this.readAt + this.pollInterval * intervals;
   }
 
   /** Step 7. @throws LeaseStoreError if the record does not show that another client wrote first */
@@ -288,36 +332,227 @@ export class Acquirer implements LinedUpCall {
     this.local.metHolder();
     this.failures = 0;
     this.stopWatching ??= this.local.keepWatched();
+    const { ticket } = this.local.place;
     const pollAt = policy.isQuiet ? Infinity : this.pollAt;
-    const until = Math.min(expiresAt, pollAt);
-    await this.local.changeOrTime(until - clock.now(), this.cancel.signal);
-    this.local.fairness.othersHadTurn();
+    const until = Math.min(
+      expiresAt,
+      pollAt,
+      ticket && !ticket.hasLanded ? ticket.sentAt + TICKET_LANDS : Infinity,
+    );
+    await this.local.changeOrTime(
+      until - clock.now(),
+      this.cancel.signal,
+      (lease) => this.concerns(lease),
+    );
+    this.local.courtesy.metOthers();
     if (clock.now() >= pollAt) {
       this.mustRead = true;
     }
   }
 
-  /** Step 5: separates contending processes by a delay; false if one of them was faster. */
-  private async isStillTakeable(): Promise<boolean> {
-    const { local, context, policy } = this;
-    const owed = policy.waits ? local.fairness.takeDelay() : 0;
-    if (owed > 0 && local.fairness.isContended) {
-      this.waiting();
-      await this.read(); // other pods may have had their turn already
-      if (!policy.verdict.takeable) {
-        return false;
+  /** Whether a call in line must look at the record: it is not just another turn of others. */
+  private concerns(lease: StoredLease): boolean {
+    const { place } = this.local;
+    return (
+      this.claim !== undefined ||
+      !place.waitsIn(lease) ||
+      !readHolder(lease).held ||
+      isForeign(lease)
+    );
+  }
+
+  /** Step 4: uses the place in line that this process may have. */
+  private usePlace(): void {
+    const { place } = this.local;
+    place.callBegins();
+    if (place.ticket !== undefined) {
+      this.useIdentity(place.ticket.identity);
+      this.wasRead(place.ticket.sentAt);
+    }
+  }
+
+  private useIdentity(identity: string): void {
+    this.newHolder = { ...this.newHolder, identity };
+    this.policy.identity = identity;
+    this.claim?.ownIdentities.add(identity);
+  }
+
+  /**
+   * R7, R11: gives up the identity of a ticket that is not in line any more. The lock may have been granted to it,
+   * and the grant may have lapsed, before this process could see it.
+   */
+  private checkPlace(): void {
+    const { context, local, policy, writer } = this;
+    const { observed, place } = local;
+    const { ticket } = place;
+    if (
+      ticket === undefined ||
+      this.ambiguous !== undefined ||
+      (observed.lease && place.standsIn(observed.lease))
+    ) {
+      return;
+    }
+    const mayLand =
+      !ticket.hasLanded && context.clock.now() < ticket.sentAt + TICKET_LANDS;
+    if (!mayLand || policy.verdict.takeable) {
+      writer.loseTicket();
+      this.useIdentity(writer.newIdentity());
+    }
+  }
+
+  /**
+   * R11: whether this process needs a place in line, as the lock is held, or others are in line. Nobody enrols under
+   * a holder that does not know the line: the release of some of these fails when the record has changed.
+   */
+  private mustEnrol(verdict: Verdict): boolean {
+    const { place, observed } = this.local;
+    const { lease } = observed;
+    if (
+      !lease ||
+      !this.policy.mayEnrol ||
+      !place.isPermitted ||
+      place.ticket !== undefined ||
+      this.ambiguous !== undefined ||
+      isForeign(lease)
+    ) {
+      return false;
+    }
+    const isNeeded =
+      !verdict.takeable || (!isOwn(verdict) && place.hasOthers(lease));
+    return isNeeded && place.hasRoom(lease);
+  }
+
+  /** Step 4. */
+  private async enrol(): Promise<void> {
+    const { context, local, options, writer } = this;
+    const { observed, place } = local;
+    if (context.clock.now() - observed.lastLook >= FRESH) {
+      await this.read();
+      return;
+    }
+    this.waiting();
+    this.stopWatching ??= local.keepWatched();
+    const ticket = writer.newTicket(observed.lease!, options.leaseDuration);
+    place.ticket = ticket;
+    this.useIdentity(ticket.identity);
+    try {
+      await local.enrol(ticket, this.requestOptions('acquire'));
+      this.wasRead();
+    } catch (error) {
+      if (!(error instanceof LeaseStoreError) || error.ambiguous) {
+        throw error;
       }
-      this.stopWatching ??= local.keepWatched();
+      place.ticket = undefined;
+      await this.enrolmentFailed(error);
     }
-    const mustSpread = this.hasWaited || this.conflicts > 1;
-    const delay = owed + (mustSpread ? local.spread(this.timesLate) : 0);
-    if (delay < 1) {
-      return true;
+  }
+
+  /** @throws LeaseStoreError unless another attempt makes sense at once */
+  private async enrolmentFailed(error: LeaseStoreError): Promise<void> {
+    const { context, lock, cancel } = this;
+    if (error.reason === 'forbidden') {
+      reportFailure(context, lock, 'acquire', error);
+      return;
     }
-    await pause(context.clock, delay, this.cancel.signal);
-    const { takeable } = policy.verdict;
-    this.timesLate += takeable ? 0 : 1;
-    return takeable;
+    if (error.reason !== 'conflict' && error.reason !== 'not-found') {
+      throw error;
+    }
+    this.mustRead = true;
+    this.conflicts += 1;
+    await pause(context.clock, this.spread, cancel.signal);
+  }
+
+  /**
+   * Step 4, R11: the lock that was granted to this process. Its deadline counts from a time before the grant was
+   * written: nobody could name the identity before its ticket was sent, and a later read has shown an older record.
+   *
+   * @returns undefined if there is no grant, or if it must be confirmed first
+   */
+  private startGranted(): AcquiredLease | undefined {
+    const { context, local, newHolder, options } = this;
+    const { lease } = local.observed;
+    const { ticket } = local.place;
+    const { identity, claimed } = newHolder;
+    if (
+      ticket?.identity !== identity ||
+      !isHeldBy(lease, identity) ||
+      this.ambiguous !== undefined ||
+      claimed !== undefined ||
+      !options.autoRenew ||
+      options.leaseDuration === Infinity ||
+      this.engine.sessions !== undefined
+    ) {
+      return undefined;
+    }
+    const state = readHolder(lease);
+    const duration = (state.held && state.duration) || 0;
+    const { aliveAt } = local.observed.judge(identity);
+    const sentAt = Math.max(ticket.sentAt, aliveAt);
+    const deadline = deadlineOf(sentAt, timingOf(duration, options));
+    const least = Math.min(LEAST_TIME_LEFT, duration * LEAST_PART_LEFT);
+    return deadline - context.clock.now() >= least
+      ? {
+          identity,
+          lease,
+          sentAt,
+          duration,
+          claimed,
+          mayBeCreatedLate: this.mayBeCreatedLate,
+        }
+      : undefined;
+  }
+
+  /** Step 5: whether nobody is in line before this process; waits for its turn. */
+  private async isOwnTurn(
+    verdict: Verdict & { takeable: true },
+  ): Promise<boolean> {
+    const { local, cancel } = this;
+    const { clock } = this.context;
+    const left = this.turnAt(verdict) - clock.now();
+    if (left > 0) {
+      await local.changeOrTime(left, cancel.signal);
+      return false;
+    }
+    // A first conflict without a wait before it only means that the cached copy was old.
+    const isInLine = local.place.ticket !== undefined; // where turns separate contenders
+    if (!isInLine && this.conflicts > (this.hasWaited ? 0 : 1)) {
+      await pause(clock, this.spread, cancel.signal);
+    }
+    return true;
+  }
+
+  /** The monotonic time from which this process may take a free or expired lock. */
+  private turnAt(verdict: Verdict & { takeable: true }): number {
+    const { observed, place, courtesy } = this.local;
+    const { lease } = observed;
+    if (!lease || isOwn(verdict) || !this.policy.waits) {
+      return -Infinity;
+    }
+    const position =
+      place.positionIn(lease) ?? (place.isPermitted ? lineOf(lease).length : 0);
+    const open = isLeftFree(lease) ? COURTESY : 0;
+    const turn = verdict.since + open + position * Math.max(STAGGER, open);
+    return Math.max(courtesy.until, position > 0 || open > 0 ? turn : 0);
+  }
+
+  /** A random pause that separates contenders, which grows with each conflict. */
+  private get spread(): number {
+    const widest = Math.min(5 * 2 ** this.conflicts, LONGEST_SPREAD);
+    return this.context.clock.random() * widest;
+  }
+
+  /** @param record the record from which the lock was acquired */
+  private acquired(
+    verdict: Verdict & { takeable: true },
+    record: StoredLease | null | undefined,
+  ): void {
+    const { place, courtesy } = this.local;
+    const granted = record && grantOf(record);
+    place.wasUsed();
+    courtesy.acquired(
+      isOwn(verdict) ? (granted?.inRow ?? courtesy.inRow) : undefined,
+    );
+    this.local.endHandover = undefined;
   }
 
   /** Step 4. @returns whether the record is to be judged again */
@@ -380,19 +615,14 @@ export class Acquirer implements LinedUpCall {
       if (!this.policy.waits && this.conflicts > MOST_CONFLICTS) {
         throw this.notAcquired();
       }
-      // A first conflict without a wait before it only means that the cached copy was old.
-      if (this.hasWaited || this.conflicts > 1) {
-        local.widen();
-      }
       return undefined;
     }
     if (written.lease.spec?.holderIdentity !== newHolder.identity) {
       return undefined; // the Lease was created free; the next write takes it
     }
-    local.narrow();
-    local.endHandover = undefined;
     return {
       identity: newHolder.identity,
+      duration: this.options.leaseDuration,
       ...written,
       mayBeCreatedLate: this.mayBeCreatedLate,
       claimed: newHolder.claimed,
@@ -464,8 +694,13 @@ export class Acquirer implements LinedUpCall {
 
   /** Ends the turn without the lock. */
   private abandon(): void {
+    const { local, writer } = this;
+    // The next caller may use the place, unless a write under its identity may still be applied.
+    if (this.ambiguous !== undefined || !local.queue.hasWaiters) {
+      writer.leaveLine();
+    }
     void this.withdraw();
-    this.local.leave();
+    local.leave();
   }
 
   /** Undoes a write of this acquisition that may leave the record taken. */
@@ -546,4 +781,9 @@ export class Acquirer implements LinedUpCall {
       priority,
     };
   }
+}
+
+/** Whether the record names the caller itself, or a caller of this process that has ended. */
+function isOwn(verdict: Verdict & { takeable: true }): boolean {
+  return !verdict.free && !verdict.expired;
 }

@@ -50,19 +50,22 @@ export class WaitPolicy {
   private doubted: string | undefined;
   /** Monotonic time until which the call had a reason to wait for proof. */
   private lookUntil: number;
+  /** The holder identity of the call. */
+  identity: string;
 
   constructor(
     private readonly clock: Clock,
     private readonly observed: ObservedLease,
     private readonly call: WaitingCall,
   ) {
+    this.identity = call.identity;
     this.startedAt = clock.now();
     this.lookUntil = this.startedAt;
   }
 
   /** The present judgement of the record for this call. */
   get verdict(): Verdict {
-    return this.observed.judge(this.call.identity);
+    return this.observed.judge(this.identity);
   }
 
   /** The present judgement of the fire claim. */
@@ -135,6 +138,11 @@ export class WaitPolicy {
     const { mode, waitTimeout } = this.call;
     const mayWait = mode === 'wait' && waitTimeout !== 0 && !this.isOver;
     return mayWait || this.isFollowing;
+  }
+
+  /** R11: whether the call may have a place in line, rather than the end of a fire to wait for. */
+  get mayEnrol(): boolean {
+    return this.waits && !this.isFollowing;
   }
 
   /** Milliseconds that are left for retries after a failure. */

@@ -1,10 +1,21 @@
 /** R8 as arithmetic: the deadline of a holder, counted from the time at which its last successful write was SENT. */
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 
-type Timing = Pick<
+export type Timing = Pick<
   ResolvedLockOptions,
   'leaseDuration' | 'safetyMargin' | 'renewInterval'
 >;
+
+/** R11: the timing of a holder whose grant lasts for less than its lease. */
+export function timingOf(duration: number, timing: Timing): Timing {
+  const { leaseDuration, safetyMargin, renewInterval } = timing;
+  const part = duration === leaseDuration ? 1 : duration / leaseDuration;
+  return {
+    leaseDuration: duration,
+    safetyMargin: safetyMargin * part,
+    renewInterval: renewInterval * part,
+  };
+}
 
 /** R8: the monotonic time at which a holder gives the lock up after a write that was sent at `sentAt`. */
 export function deadlineOf(

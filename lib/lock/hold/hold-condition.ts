@@ -18,18 +18,19 @@ export interface LockCondition extends LockReference {
 export function findCondition(
   hold: Pick<
     LeaseHolder,
-    'lock' | 'options' | 'isHeld' | 'isReleased' | 'lastSentAt'
+    'lock' | 'options' | 'timing' | 'isHeld' | 'isReleased' | 'lastSentAt'
   >,
   now: number,
 ): LockCondition | undefined {
-  const { lock, options, lastSentAt, isHeld, isReleased } = hold;
+  const { lock, options, timing, lastSentAt, isHeld, isReleased } = hold;
   if (isReleased) {
     return undefined;
   }
-  const { leaseDuration, autoRenew } = options;
+  const { autoRenew } = options;
+  const { leaseDuration } = timing;
   // A lock that never expires has no expiry: the time counts from its last write.
   const wasTaken = !isHeld && leaseDuration === Infinity;
-  const isOverdue = autoRenew && now >= overdueAt(lastSentAt, options);
+  const isOverdue = autoRenew && now >= overdueAt(lastSentAt, timing);
   return {
     ...lock,
     state: isHeld ? (isOverdue ? 'overdue' : 'held') : 'lost',

@@ -34,18 +34,20 @@ import {
   pause,
 } from '../retry.js';
 import { fencingTokenOf, readHolder } from '../record/lease-record.js';
-import { deadlineOf } from './deadline.js';
+import { deadlineOf, timingOf, type Timing } from './deadline.js';
 import type { HeldSession } from './held-session.js';
 
-/** The number of consecutive handovers between callers of one process before other pods get a turn. */
-const MOST_HANDOVERS = 32;
+/** R11: the number of handovers in a row between callers of one process while other processes are in line. */
+const MOST_HANDOVERS = 2;
 
 /** No renewal starts later than this before the deadline, in milliseconds. */
 const LEAST_TIME_FOR_A_TRY = 10;
 
-/** The result of the acquiring write. */
+/** The result of the acquiring write, or of a grant. */
 export interface AcquiredLease extends WrittenLease {
   readonly identity: string;
+  /** Milliseconds from `sentAt` until the record expires for others. */
+  readonly duration: number;
   /** Whether a creation without an answer may still be applied once the Lease is deleted. */
   readonly mayBeCreatedLate: boolean;
   /** The planned time of the fire that is claimed in the record, and not yet begun. */
@@ -70,8 +72,9 @@ export class LeaseHolder implements RecordListener {
   /** Monotonic time from which `maxHold` counts: the work of a claimed fire begins later than its lock is acquired. */
   private workingSince: number;
   private readonly stopListening: () => void;
-  /** Monotonic time at which the last successful write was sent. */
+  /** Monotonic time at which the last successful write was sent; of a grant, a time before it was written (R11). */
   private sentAt: number;
+  timing: Timing;
   private readonly session: HeldSession | undefined;
   private readonly leaveSession: (() => void) | undefined;
   private readonly stopListeningToSession: (() => void) | undefined;
@@ -100,11 +103,12 @@ export class LeaseHolder implements RecordListener {
     readonly options: ResolvedLockOptions,
     acquisition: AcquiredLease,
     private readonly engine: {
+      clientId: string;
       closed: AbortSignal;
       onEnd: () => void;
     },
   ) {
-    this.writer = new LeaseWriter(context, local, lock, engine.closed);
+    this.writer = new LeaseWriter(context, local, lock, engine);
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
     this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
@@ -115,6 +119,7 @@ export class LeaseHolder implements RecordListener {
     this.workingSince =
       acquisition.claimed === undefined ? this.acquiredAt : Infinity;
     this.sentAt = acquisition.sentAt;
+    this.timing = timingOf(acquisition.duration, options);
     this.session = acquisition.session;
     this.stopListening = local.listen(this);
     this.armDeadline();
@@ -142,7 +147,7 @@ export class LeaseHolder implements RecordListener {
   }
 
   private get deadline(): number {
-    return deadlineOf(this.lastSentAt, this.options);
+    return deadlineOf(this.lastSentAt, this.timing);
   }
 
   get isReleased(): boolean {
@@ -387,13 +392,13 @@ export class LeaseHolder implements RecordListener {
   }
 
   private get nextCheckAt(): number {
-    const { renewInterval, retryInterval } = this.options;
+    const { retryInterval } = this.options;
     const { clock } = this.context;
     if (this.session !== undefined) {
       return Infinity;
     }
     return this.isRenewed
-      ? this.lastSentAt + renewInterval
+      ? this.lastSentAt + this.timing.renewInterval
       : clock.now() + retryInterval * (0.8 + clock.random() * 0.2);
   }
 
@@ -468,6 +473,7 @@ export class LeaseHolder implements RecordListener {
     );
     if (this.isHeld) {
       this.sentAt = sentAt;
+      this.timing = this.options;
       this.armDeadline();
       this.context.emit({
         type: 'renewed',
@@ -552,24 +558,23 @@ export class LeaseHolder implements RecordListener {
       takenUntil,
       claim: this.claimEnd,
       remove: options.deleteOnRelease && !this.mayBeCreatedLate,
+      courtesy: local.isCourtesyDue,
+      ...(hasTurn &&
+        (local.queue.hasWaiters || local.place.isWanted) && {
+          placeFor: options.leaseDuration,
+        }),
     };
     const finish = (): Promise<void> => this.writer.release(ending);
     if (!mustStayTaken) {
       local.observed.markReleased(this.holderIdentity, this.claimEnd);
     }
-    if (
-      hasTurn &&
-      !mustStayTaken &&
-      local.queue.hasWaiters &&
-      local.handovers < MOST_HANDOVERS
-    ) {
+    if (hasTurn && !mustStayTaken && this.mayHandOver) {
       // The waiter's acquiring write also releases this holder.
       local.handovers += 1;
       local.endHandover = () => context.background(finish());
       this.leaveSession?.();
     } else {
       if (hasTurn) {
-        local.fairness.released(local.handovers >= MOST_HANDOVERS);
         local.handovers = 0;
       }
       const finished = finish().then(() => this.leaveSession?.());
@@ -577,9 +582,21 @@ export class LeaseHolder implements RecordListener {
       await withTimeout(clock, stopWaitingAt - clock.now(), finished);
     }
     if (hasTurn) {
+      local.place.released();
       local.leave();
+      this.writer.awaitCaller();
     }
     this.engine.onEnd();
+  }
+
+  /** Whether the next caller of this process gets the lock before other processes. */
+  private get mayHandOver(): boolean {
+    const { queue, handovers, isCourtesyDue, hasOthersInLine } = this.local;
+    return (
+      queue.hasWaiters &&
+      !isCourtesyDue &&
+      !(hasOthersInLine && handovers >= MOST_HANDOVERS)
+    );
   }
 
   private later(at: number, callback: () => void): () => void {

@@ -11,13 +11,19 @@ import type { Clock } from '../clock.js';
 import { reportFailure, type EngineContext } from '../engine-context.js';
 import { endClaim, readClaim, type ClaimEnd } from '../record/fire-claim.js';
 import {
+  annotate,
   createFree,
   createTaken,
+  durationSeconds,
   evict,
+  grant,
   hasFinalizers,
   invalidate,
+  isForeign,
   isHeldBy,
+  leaveFree,
   leaveSession,
+  newHolderIdentity,
   readHolder,
   refuseCoordinated,
   release,
@@ -34,7 +40,16 @@ import {
   LONGEST_WRITE,
   retryWrite,
 } from '../retry.js';
+import {
+  GRANT_DURATION,
+  grantOf,
+  lineOf,
+  ticketAnnotation,
+  ticketsToDrop,
+  type Ticket,
+} from '../record/line.js';
 import type { LocalLease } from './local-lease.js';
+import type { OwnTicket } from './place-in-line.js';
 
 /** The number of conflicts after which a forced release fails. */
 const MOST_FORCED_TRIES = 5;
@@ -58,6 +73,15 @@ export interface Ending {
   readonly claim: ClaimEnd;
   /** Delete the Lease instead of marking it free, unless it stores a fire claim or has finalizers. */
   readonly remove: boolean;
+  /** Leave the record free for a moment, although processes may be in line. */
+  readonly courtesy: boolean;
+  /** If the lock is granted to another process, enrol this one again, for a lease of this duration. */
+  readonly placeFor?: number;
+}
+
+/** R11: the place of this process that a release has written, or may have. */
+interface KeptPlace {
+  ticket?: OwnTicket;
 }
 
 /** An acquiring write that may have been applied, or may still be. */
@@ -70,17 +94,24 @@ export interface AmbiguousWrite {
 }
 
 export class LeaseWriter {
+  private readonly clientId: string;
+  /** Aborts when the engine is closed, which ends all retries. */
+  private readonly closed: AbortSignal;
+
   constructor(
     private readonly context: EngineContext,
     private readonly local: LocalLease,
     private readonly lock: LockReference,
-    /** Aborts when the engine is closed, which ends all retries. */
-    private readonly closed: AbortSignal,
-  ) {}
+    engine: { readonly clientId: string; readonly closed: AbortSignal },
+  ) {
+    this.clientId = engine.clientId;
+    this.closed = engine.closed;
+  }
 
   /**
    * R1, R2: acquires by replacing the record as it is known when this is called, since the caller has just
-   * judged that record. The write also serves as the release of an ended holder of this process.
+   * judged that record. The write also serves as the release of an ended holder of this process, or confirms
+   * the lock that a grant, or a write without an answer, has given to the caller.
    *
    * @throws LeaseStoreError
    */
@@ -90,16 +121,125 @@ export class LeaseWriter {
   ): Promise<WrittenLease> {
     const { local } = this;
     const { clock } = this.context;
+    const { identity } = newHolder;
     const lease = local.observed.effectiveLease;
-    return lease
-      ? this.sent(
-          (make) => local.replace(make, options),
-          () => take(lease, newHolder, clock),
-        )
-      : this.sent(
-          (make) => local.create(make, options),
-          () => newRecord(local.key, newHolder, clock),
+    if (!lease) {
+      return this.sent(
+        (make) => local.create(make, options),
+        () => newRecord(local.key, newHolder, clock),
+      );
+    }
+    const verdict = local.observed.judge(identity);
+    const hasGrantLapsed =
+      verdict.takeable && verdict.expired && grantOf(lease) !== undefined;
+    const dropped = ticketsToDrop(lease, identity, hasGrantLapsed);
+    const make = (): StoredLease => take(lease, newHolder, clock, dropped);
+    return this.change(lease, make, options);
+  }
+
+  /** R1: writes the record; by content if processes are in line, so that no enrolment disturbs it. */
+  private change(
+    lease: StoredLease,
+    make: () => StoredLease,
+    options: RequestOptions,
+  ): Promise<WrittenLease> {
+    const { local } = this;
+    return this.sent(
+      (made) =>
+        local.place.isPermitted && lineOf(lease).length > 0
+          ? local.change(lease, made, options)
+          : local.replace(made, options),
+      make,
+    );
+  }
+
+  /** R7. */
+  newIdentity(): string {
+    return newHolderIdentity(this.clientId);
+  }
+
+  /** R11: a ticket under a new holder identity. */
+  newTicket(lease: StoredLease, leaseDuration: number): OwnTicket {
+    return {
+      identity: this.newIdentity(),
+      number: this.local.place.numberIn(lease),
+      seconds: durationSeconds(leaseDuration),
+      uid: lease.metadata.uid,
+      sentAt: this.context.clock.now(),
+      hasLanded: false,
+    };
+  }
+
+  /** R11: the ticket is not in line any more. The next one has its number. */
+  loseTicket(): void {
+    const uncertain = this.local.place.wasRemoved();
+    if (uncertain !== undefined) {
+      this.context.background(this.withdraw(uncertain));
+    }
+  }
+
+  /** R11: gives the place of this process up. A grant that crosses this is passed on. */
+  leaveLine(): void {
+    const { place } = this.local;
+    const { ticket } = place;
+    if (ticket !== undefined) {
+      place.ticket = undefined;
+      this.context.background(this.withdraw(ticket));
+    }
+  }
+
+  /** R11: gives the place that a release has kept up again if no call follows soon. */
+  awaitCaller(): void {
+    const { place, queue } = this.local;
+    if (place.ticket !== undefined && !queue.isOccupied) {
+      place.awaitCaller(() => this.leaveLine());
+    }
+  }
+
+  /** Never rejects. Ends once the ticket can't be granted any more. */
+  private async withdraw(ticket: OwnTicket): Promise<void> {
+    const { local } = this;
+    const { clock } = this.context;
+    const giveUpAt = clock.now() + LONGEST_WRITE;
+    const stopWatching = local.keepWatched();
+    const attempt = async (failures: number): Promise<void> => {
+      if (failures > 0 || !local.observed.lease) {
+        await local.read(this.requestOptions());
+      }
+      for (;;) {
+        const { lease } = local.observed;
+        const isOver =
+          !lease ||
+          lease.metadata.uid !== ticket.uid ||
+          clock.now() >= giveUpAt;
+        if (isOver) {
+          return;
+        }
+        if (isHeldBy(lease, ticket.identity)) {
+          return await this.release({
+            identity: ticket.identity,
+            giveUpAt,
+            claim: 'open',
+            remove: false,
+            courtesy: false,
+          });
+        }
+        const stands = lineOf(lease).some(
+          ({ identity }) => identity === ticket.identity,
         );
+        if (stands && !isForeign(lease)) {
+          return await local.removeTicket(ticket, this.requestOptions());
+        }
+        if (!stands && ticket.hasLanded) {
+          return;
+        }
+        await local.changeOrTime(giveUpAt - clock.now(), this.closed);
+      }
+    };
+    await this.retry(attempt, (error, failures) =>
+      this.delayUntil(giveUpAt, error, failures),
+    ).catch(() => undefined);
+    stopWatching();
   }
 
   /**
@@ -115,9 +255,10 @@ export class LeaseWriter {
     options: RequestOptions,
   ): Promise<WrittenLease> {
     const { clock } = this.context;
-    return this.sent(
-      (make) => this.local.replace(make, options),
+    return this.change(
+      lease,
       () => change(renew(lease, leaseDuration, clock)),
+      options,
     );
   }
 
@@ -129,18 +270,22 @@ export class LeaseWriter {
     const { context, local, lock } = this;
     const { identity } = ending;
     let { remove } = ending;
+    /** The same in every attempt, so that one without an answer leaves no second ticket. */
+    const place: KeptPlace = {};
     const attempt = async (mustLook: boolean): Promise<void> => {
       let lease = local.observed.lease;
       if (mustLook || !isHeldBy(lease, identity)) {
         lease = await local.read(this.requestOptions());
       }
       if (!isHeldBy(lease, identity)) {
+        this.keepPlace(place);
         return;
       }
-      if (!(await this.writeEnd(lease, { ...ending, remove }))) {
+      if (!(await this.writeEnd(lease, { ...ending, remove }, place))) {
         remove = false;
         await attempt(true);
       }
+      this.keepPlace(place);
     };
     const delayAfter = (
       error: LeaseStoreError,
@@ -160,17 +305,20 @@ export class LeaseWriter {
   }
 
   /**
-   * R6, R9: frees the record, keeps it taken for the rest of `minHold`, or deletes the Lease if `remove` is set.
+   * R6, R9, R11: grants the lock to the first in line, else frees the record, keeps it taken for the rest of
+   * `minHold`, or deletes the Lease if `remove` is set.
    *
    * @returns false if the deleted Lease still exists
    */
   private async writeEnd(
     found: StoredLease,
-    { takenUntil = 0, claim, remove }: Ending,
+    { takenUntil = 0, claim, remove, courtesy, placeFor }: Ending,
+    place: KeptPlace,
   ): Promise<boolean> {
     const { local } = this;
     const { clock } = this.context;
     const lease = endClaim(found, claim);
+    const [first] = lineOf(found);
     if (takenUntil > clock.now()) {
       const rest = (): number => Math.max(1, takenUntil - clock.now());
       await local.replace(
@@ -179,12 +327,63 @@ export class LeaseWriter {
       );
       return true;
     }
+    if (first !== undefined && local.place.isPermitted && !courtesy) {
+      if (placeFor !== undefined) {
+        place.ticket ??= this.newTicket(found, placeFor);
+      }
+      await this.grant(found, lease, first, place.ticket);
+      return true;
+    }
     // A Lease with finalizers would stay after the deletion, and still name its holder.
-    if (remove && readClaim(found) === undefined && !hasFinalizers(found)) {
+    if (
+      remove &&
+      first === undefined &&
+      readClaim(found) === undefined &&
+      !hasFinalizers(found)
+    ) {
       return local.delete(lease, this.requestOptions());
     }
-    await local.replace(() => release(lease), this.requestOptions());
+    const free = (): StoredLease =>
+      courtesy ? leaveFree(release(lease)) : release(lease);
+    await this.change(found, free, this.requestOptions());
+    local.courtesy.released(courtesy);
     return true;
+  }
+
+  /** R11: passes the lock on to `ticket`, and adds the next place of this process to the line. */
+  private async grant(
+    found: StoredLease,
+    lease: StoredLease,
+    ticket: Ticket,
+    own: OwnTicket | undefined,
+  ): Promise<void> {
+    const { local } = this;
+    const { clock } = this.context;
+    const terms = {
+      ticket,
+      lockName: this.lock.name,
+      duration: Math.min(GRANT_DURATION, ticket.seconds * 1_000),
+      inRow: local.courtesy.inRow,
+    };
+    const make = (): StoredLease => {
+      const granted = grant(lease, terms, clock);
+      return own ? annotate(granted, ticketAnnotation(own)) : granted;
+    };
+    await this.change(found, make, this.requestOptions());
+  }
+
+  /** R11: uses the place that a release may have kept, unless the process has another one by now. */
+  private keepPlace({ ticket }: KeptPlace): void {
+    const { place } = this.local;
+    if (ticket === undefined) {
+      return;
+    }
+    if (place.ticket === undefined) {
+      place.ticket = ticket;
+      this.awaitCaller();
+    } else {
+      this.context.background(this.withdraw(ticket));
+    }
   }
 
   /**

@@ -1,23 +1,33 @@
 /** The state that all callers of this process share for one Lease: observed record, queue, watch and holder. */
 import {
   LeaseStoreError,
+  type JsonPatchOperation,
   type Lease,
   type LeaseKey,
+  type LeasePatch,
   type LeaseStore,
+  type Made,
   type RequestOptions,
   type StoredLease,
 } from '../../kube/lease-store.js';
 import { waitUntil } from '../abort-signals.js';
 import type { Clock } from '../clock.js';
 import { ObservedLease, versionOf } from '../record/observed-lease.js';
-import { isStoredAs, withoutManagedFields } from '../record/lease-record.js';
+import { patchOf } from '../record/lease-patch.js';
+import {
+  isForeign,
+  isStoredAs,
+  withoutManagedFields,
+} from '../record/lease-record.js';
+import type { OwnTicket } from './place-in-line.js';
+import { ticketAnnotation, ticketKey } from '../record/line.js';
+import { Courtesy } from './courtesy.js';
 import type { ObservableSession, SessionReference } from '../record/session.js';
-import { Fairness } from './fairness.js';
 import { LocalQueue } from './local-queue.js';
+import { PlaceInLine } from './place-in-line.js';
 
-/** The contention window over which attempts are spread: initial and maximal, in milliseconds. */
-const FIRST_WINDOW = 4;
-const WIDEST_WINDOW = 1_000;
+/** How long a watch stays open after its last use, in milliseconds: contenders come back. */
+const WATCH_LINGERS = 1_000;
 
 /** Listens to observations of the record, and to the progress of the caller that has the turn. */
 export interface RecordListener {
@@ -32,7 +42,8 @@ export interface RecordListener {
 export class LocalLease {
   readonly observed: ObservedLease;
   readonly queue = new LocalQueue();
-  readonly fairness: Fairness;
+  readonly place: PlaceInLine;
+  readonly courtesy: Courtesy;
   /** The holder in this process, until its release begins or the lock is lost. */
   holder: string | undefined;
   /** The number of consecutive handovers between callers of this process. */
@@ -49,7 +60,8 @@ export class LocalLease {
   private watchers = 0;
   /** R12: the session of the holder, while that is another process and the Lease is watched. */
   private followed: { session: ObservableSession; end: () => void } | undefined;
-  private window = 0;
+  private isClosed = false;
+  private cancelLinger: (() => void) | undefined;
 
   constructor(
     readonly key: LeaseKey,
@@ -59,13 +71,17 @@ export class LocalLease {
     findSession?: (session: SessionReference) => ObservableSession,
   ) {
     this.observed = new ObservedLease(clock, findSession);
-    this.fairness = new Fairness(clock);
+    this.place = new PlaceInLine(clock);
+    this.courtesy = new Courtesy(clock);
   }
 
   /** Whether no caller uses this object, so that it can be dropped. */
   get isIdle(): boolean {
     return (
-      !this.queue.isOccupied && this.watchers === 0 && this.listeners.size === 0
+      !this.queue.isOccupied &&
+      this.watchers === 0 &&
+      this.watch === undefined &&
+      this.listeners.size === 0
     );
   }
 
@@ -84,6 +100,9 @@ export class LocalLease {
     how: { live?: boolean; askedAt?: number } = {},
   ): void {
     if (this.observed.see(lease, how)) {
+      if (isForeign(lease)) {
+        this.courtesy.sawPeer();
+      }
       this.followSession();
       for (const listener of this.listeners) {
         listener.recordSeen(lease);
@@ -131,6 +150,65 @@ export class LocalLease {
       () => withoutManagedFields(make()),
       (made) => this.store.replace(this.key, made, options),
     );
+  }
+
+  /**
+   * R1, R11: changes the record if it still names the holder of `before`, whatever annotations others have
+   * written in between.
+   *
+   * @throws LeaseStoreError
+   */
+  change(
+    before: StoredLease,
+    make: () => StoredLease,
+    options: RequestOptions,
+  ): Promise<StoredLease> {
+    return this.write(make, (made) =>
+      this.patch(
+        () => ({ type: 'json', operations: patchOf(before, made()) }),
+        options,
+      ),
+    );
+  }
+
+  /** R11: adds a ticket, which changes no spec. @throws LeaseStoreError */
+  async enrol(ticket: OwnTicket, options: RequestOptions): Promise<void> {
+    const annotations = ticketAnnotation(ticket);
+    const askedAt = this.clock.now();
+    const body = { metadata: { uid: ticket.uid, annotations } };
+    const lease = await this.ask(this.patch({ type: 'merge', body }, options));
+    this.see(lease, { askedAt });
+    // Something on the way may remove annotations.
+    this.place.isPermitted =
+      lease.metadata.annotations?.[ticketKey(ticket)] !== undefined;
+  }
+
+  /** R11: removes a ticket; `conflict` if it does not stand in the record. @throws LeaseStoreError */
+  async removeTicket(
+    ticket: OwnTicket,
+    options: RequestOptions,
+  ): Promise<void> {
+    const key = ticketKey(ticket).replaceAll('/', '~1');
+    const operations: JsonPatchOperation[] = [
+      { op: 'test', path: '/metadata/uid', value: ticket.uid },
+      { op: 'remove', path: `/metadata/annotations/${key}` },
+    ];
+    this.see(await this.ask(this.patch({ type: 'json', operations }, options)));
+  }
+
+  /** Without the right to patch, this process can't be in line. */
+  private async patch(
+    patch: Made<LeasePatch>,
+    options: RequestOptions,
+  ): Promise<StoredLease> {
+    try {
+      return await this.store.patch(this.key, patch, options);
+    } catch (error) {
+      if (error instanceof LeaseStoreError && error.reason === 'forbidden') {
+        this.place.isPermitted = false;
+      }
+      throw error;
+    }
   }
 
   /** R1: creates the record. @throws LeaseStoreError */
@@ -205,11 +283,22 @@ export class LocalLease {
     return () => this.listeners.delete(listener);
   }
 
-  /** Resolves on the next observation, or after `delay`; rejects with the signal's reason. */
-  changeOrTime(delay: number, signal: AbortSignal): Promise<void> {
+  /** Resolves on the next observation that concerns the caller, or after `delay`; rejects with the signal's reason. */
+  changeOrTime(
+    delay: number,
+    signal: AbortSignal,
+    concerns: (lease: StoredLease) => boolean = () => true,
+  ): Promise<void> {
     return waitUntil((done) => {
       const cancelTimer = this.clock.schedule(this.clock.now() + delay, done);
-      const unlisten = this.listen({ recordSeen: done, recordGone: done });
+      const unlisten = this.listen({
+        recordSeen: (lease) => {
+          if (concerns(lease)) {
+            done();
+          }
+        },
+        recordGone: done,
+      });
       return () => {
         cancelTimer();
         unlisten();
@@ -217,9 +306,10 @@ export class LocalLease {
     }, signal);
   }
 
-  /** Watches the Lease until the returned function is called. */
-  keepWatched(): () => void {
+  /** Watches the Lease until the returned function is called, or for a moment longer (`linger`). */
+  keepWatched(): (linger?: boolean) => void {
     this.watchers += 1;
+    this.cancelLinger?.();
     this.watch ??= this.store.watch(this.key, {
       changed: (lease, live) => this.see(lease, { live }),
       deleted: () => this.seeAbsent(),
@@ -227,15 +317,22 @@ export class LocalLease {
     });
     this.followSession();
     let kept = true;
-    return () => {
-      if (kept) {
-        kept = false;
-        this.watchers -= 1;
-        if (this.watchers === 0) {
-          this.watch?.close();
-          this.watch = undefined;
-          this.followSession();
-        }
+    return (linger = false) => {
+      if (!kept) {
+        return;
+      }
+      kept = false;
+      this.watchers -= 1;
+      this.cancelLinger?.();
+      if (linger && !this.isClosed) {
+        const { clock } = this;
+        this.cancelLinger = clock.schedule(
+          clock.now() + WATCH_LINGERS,
+          () => this.stopWatching(),
+          { background: true },
+        );
+      } else {
+        this.stopWatching();
       }
     };
   }
@@ -261,6 +358,22 @@ export class LocalLease {
     }
   }
 
+  private stopWatching(): void {
+    this.cancelLinger?.();
+    if (this.watchers === 0) {
+      this.watch?.close();
+      this.watch = undefined;
+      this.followSession();
+    }
+  }
+
+  /** The application is closing: nothing is kept for calls that may follow. */
+  close(): void {
+    this.isClosed = true;
+    this.place.close();
+    this.stopWatching();
+  }
+
   /** The caller that has the turn has acquired the lock. */
   heldBy(identity: string): void {
     this.holder = identity;
@@ -281,23 +394,14 @@ export class LocalLease {
     this.queue.leave();
   }
 
-  /**
-   * A random delay within the contention window; it gets shorter the more often the caller was too late.
-   */
-  spread(timesLate: number): number {
-    return (this.clock.random() * this.window) / (1 + timesLate);
+  /** Whether the lock must be left free for a moment, for clients that do not know the line. */
+  get isCourtesyDue(): boolean {
+    return this.courtesy.isDue(this.place.isPermitted);
   }
 
-  /** Widens the contention window after a conflict. */
-  widen(): void {
-    this.window = Math.min(
-      Math.max(this.window * 2, FIRST_WINDOW),
-      WIDEST_WINDOW,
-    );
-  }
-
-  /** Narrows the contention window after a success. */
-  narrow(): void {
-    this.window = this.window < FIRST_WINDOW ? 0 : this.window / 2;
+  /** Whether other processes are in line. */
+  get hasOthersInLine(): boolean {
+    const { lease } = this.observed;
+    return lease ? this.place.hasOthers(lease) : false;
   }
 }

@@ -13,7 +13,7 @@ import {
   type StoredLease,
 } from '../../kube/lease-store.js';
 import { LockBackendError, type LockReference } from '../../lock.errors.js';
-import { CLAIM, writeClaim } from './fire-claim.js';
+import { CLAIM, readClaim, writeClaim } from './fire-claim.js';
 import {
   IS_SESSION,
   isSession,
@@ -23,6 +23,15 @@ import {
   type SessionReference,
 } from './session.js';
 import type { Clock } from '../clock.js';
+import {
+  GRANT,
+  grantOf,
+  grantValue,
+  leftFreeValue,
+  ticketKey,
+  type Grant,
+  type Ticket,
+} from './line.js';
 
 /**
  * The true time of acquisition, since acquireTime moves with every renewal (R3), and the holder. A peer
@@ -62,7 +71,7 @@ const FREE: HolderState = { held: false };
 
 /**
  * R4: a record is free if its holder is absent or "". A holder without a valid duration holds the lock until
- * it releases it.
+ * it releases it. R11: an unconfirmed grant has a duration of its own.
  */
 export function readHolder(lease: Lease): HolderState {
   const spec = lease.spec ?? {};
@@ -79,9 +88,15 @@ export function readHolder(lease: Lease): HolderState {
   return {
     held: true,
     holder,
-    duration: expires ? seconds * 1_000 : undefined,
+    duration:
+      grantOf(lease)?.duration ?? (expires ? seconds * 1_000 : undefined),
     session: expires ? undefined : sessionOf(lease),
   };
+}
+
+/** Whether a client that does not know the line holds the lock. Only this package writes when it acquired a lock. */
+export function isForeign(lease: Lease): boolean {
+  return readHolder(lease).held && acquiredAt(lease) === undefined;
 }
 
 /** R10: whether coordinated leader election owns the Lease. */
@@ -167,24 +182,29 @@ export interface NewHolder {
   readonly isSession?: boolean;
 }
 
-/** R2, R3: the record with `newHolder` in the place of its holder, if any. */
+/** R2, R3: the record with `newHolder` in the place of its holder, if any, and without the tickets that it drops. */
 export function take(
   lease: StoredLease,
   newHolder: NewHolder,
   clock: Clock,
+  dropped: readonly Ticket[] = [],
 ): StoredLease {
   const spec = lease.spec ?? {};
   const now = freshMicroTime(spec.renewTime, clock);
   const isOurs = spec.holderIdentity === newHolder.identity;
+  const annotations = isOurs
+    ? confirmed(lease, newHolder)
+    : withTenure(lease.metadata, newHolder, now);
+  for (const ticket of dropped) {
+    delete annotations[ticketKey(ticket)];
+  }
   return {
     ...lease,
     metadata: {
       ...lease.metadata,
       ...labelsOf(lease.metadata, newHolder),
       annotations: withSession(
-        isOurs
-          ? lease.metadata.annotations
-          : withTenure(lease.metadata, newHolder, now),
+        annotations,
         newHolder.identity,
         newHolder.session,
       ),
@@ -200,6 +220,20 @@ export function take(
         : nextTransitions(transitionsOf(spec)),
     },
   };
+}
+
+/** R11: the record of a process in line, to which its holder passes the lock on. */
+export function grant(
+  lease: StoredLease,
+  { ticket, lockName, ...terms }: Grant & { ticket: Ticket; lockName: string },
+  clock: Clock,
+): StoredLease {
+  const { identity, seconds } = ticket;
+  const leaseDuration = seconds * 1_000;
+  const granted = take(lease, { identity, leaseDuration, lockName }, clock, [
+    ticket,
+  ]);
+  return annotate(granted, { [GRANT]: grantValue(identity, terms) });
 }
 
 /** R2: a new record with `newHolder` as its holder. */
@@ -241,15 +275,19 @@ export function createFree(key: LeaseKey): Lease {
   };
 }
 
-/** R3: the record with its times moved. */
+/** R3: the record with its times moved, which also confirms a grant. */
 export function renew(
   lease: StoredLease,
   leaseDuration: number,
   clock: Clock,
 ): StoredLease {
   const now = freshMicroTime(lease.spec?.renewTime, clock);
+  const { [GRANT]: granted, ...annotations } = lease.metadata.annotations ?? {};
   return {
     ...lease,
+    ...(granted !== undefined && {
+      metadata: { ...lease.metadata, annotations },
+    }),
     spec: {
       ...lease.spec,
       leaseDurationSeconds: durationSeconds(leaseDuration),
@@ -278,17 +316,10 @@ export function retain(
 ): StoredLease {
   const parked = leaveSession(lease, rest, clock);
   const until = clock.wallMicroseconds() + Math.round(rest * 1_000);
-  return {
-    ...parked,
-    metadata: {
-      ...parked.metadata,
-      annotations: {
-        ...parked.metadata.annotations,
-        [PARKED_BY]: lease.spec?.holderIdentity ?? '',
-        [PARKED_UNTIL]: microTime(until),
-      },
-    },
-  };
+  return annotate(parked, {
+    [PARKED_BY]: lease.spec?.holderIdentity ?? '',
+    [PARKED_UNTIL]: microTime(until),
+  });
 }
 
 /**
@@ -317,6 +348,7 @@ export function release(lease: StoredLease): StoredLease {
     [PARKED_BY]: _by,
     [PARKED_UNTIL]: _until,
     [SESSION]: _session,
+    [GRANT]: _grant,
     ...annotations
   } = lease.metadata.annotations ?? {};
   return {
@@ -324,6 +356,12 @@ export function release(lease: StoredLease): StoredLease {
     metadata: { ...lease.metadata, annotations },
     spec: { ...spec, leaseTransitions: transitionsOf(spec) },
   };
+}
+
+/** R11: a free record that tells those in line to leave it to other clients for a moment. */
+export function leaveFree(released: StoredLease): StoredLease {
+  const transitions = transitionsOf(released.spec ?? {});
+  return annotate(released, { [GRANT]: leftFreeValue(transitions) });
 }
 
 /** R6: the record without its holder, which did not release it itself. */
@@ -346,11 +384,19 @@ function withdrawalOf(holder: string | null = ''): string {
 
 /** A change that only moves the resourceVersion, so that writes based on the old one fail. */
 export function invalidate(lease: StoredLease, nonce: string): StoredLease {
+  return annotate(lease, { [EVICTED]: nonce });
+}
+
+/** The record with further annotations. */
+export function annotate(
+  lease: StoredLease,
+  annotations: Record<string, string>,
+): StoredLease {
   return {
     ...lease,
     metadata: {
       ...lease.metadata,
-      annotations: { ...lease.metadata.annotations, [EVICTED]: nonce },
+      annotations: { ...lease.metadata.annotations, ...annotations },
     },
   };
 }
@@ -467,17 +513,14 @@ function withTenure(
     [PARKED_BY]: _by,
     [PARKED_UNTIL]: _until,
     [EVICTED]: _withdrawn,
+    [GRANT]: _grant,
     ...others
   } = annotations ?? {};
   return {
     ...others,
     [ACQUIRED_AT]: `${now} by ${newHolder.identity}`,
     [LOCK_NAME]: newHolder.lockName.slice(0, LONGEST_IN_ANNOTATION),
-    ...(newHolder.claimed === undefined
-      ? {}
-      : {
-          [CLAIM]: writeClaim(newHolder.claimed, newHolder.identity, 'claimed'),
-        }),
+    ...claimedBy(newHolder),
   };
 }
 
@@ -488,7 +531,24 @@ function labelsOf(
   return newHolder.isSession ? { labels: { ...labels, [IS_SESSION]: '' } } : {};
 }
 
-function durationSeconds(leaseDuration: number): number {
+/** The annotations of a holder that the record names already, by a grant or by a write without an answer. */
+function confirmed(
+  lease: StoredLease,
+  newHolder: NewHolder,
+): Record<string, string> {
+  const { [GRANT]: _grant, ...others } = lease.metadata.annotations ?? {};
+  const hasClaimed = readClaim(lease)?.by === newHolder.identity;
+  return hasClaimed ? others : { ...others, ...claimedBy(newHolder) };
+}
+
+function claimedBy({ claimed, identity }: NewHolder): Record<string, string> {
+  return claimed === undefined
+    ? {}
+    : { [CLAIM]: writeClaim(claimed, identity, 'claimed') };
+}
+
+/** leaseDurationSeconds of a lease. */
+export function durationSeconds(leaseDuration: number): number {
   return Math.min(Math.ceil(leaseDuration / 1_000), INFINITE_SECONDS);
 }
 

@@ -26,9 +26,15 @@ export type Verdict = {
   readonly aliveAt: number;
 } & (
   | {
-      /** The record has no holder, or its holder is known to have ended, or its lease has expired (`expired`). */
+      /**
+       * The record has no holder (`free`), its lease has expired (`expired`), or its holder is the caller itself, or a
+       * caller of this process that has ended.
+       */
       readonly takeable: true;
+      readonly free: boolean;
       readonly expired: boolean;
+      /** Monotonic time since which the lock may be taken, as far as this process has observed. */
+      readonly since: number;
     }
   | {
       readonly takeable: false;
@@ -58,7 +64,8 @@ export class ObservedLease {
   /** The largest observed resourceVersion. Older watch events are ignored, also after a deletion. */
   newest = 0n;
   private since = 0;
-  private lastLook = -Infinity;
+  /** Monotonic time of the last observation. */
+  lastLook = -Infinity;
   /** The time at which the last read was sent that returned the present state. */
   private askedAt = -Infinity;
   private aliveAt = -Infinity;
@@ -92,8 +99,8 @@ export class ObservedLease {
     const print = fingerprint(lease);
     // A record with another uid is a new one, to which no earlier observation applies.
     const sameObject = this.lease?.metadata.uid === lease.metadata.uid;
+    const state = readHolder(lease);
     if (!sameObject || print !== this.print) {
-      const state = readHolder(lease);
       const session = state.held ? state.session : undefined;
       const { duration = session?.duration ?? Infinity } = state.held
         ? state
@@ -107,11 +114,11 @@ export class ObservedLease {
       if (state.held && !this.ended.has(state.holder)) {
         this.ended.clear(); // an earlier holder can't come back
       }
-      this.holderState = state;
       this.session = session && this.findSession?.(session);
       this.print = print;
       this.since = now;
     }
+    this.holderState = state; // the duration of a grant is metadata
     this.lastLook = now;
     this.askedAt = askedAt;
     this.lease = lease;
@@ -167,9 +174,10 @@ export class ObservedLease {
    * `self`, after a write whose answer was lost), or it has been observed unchanged for its duration.
    */
   judge(self?: string): Verdict {
-    const { holderState: state, aliveAt } = this;
+    const { holderState: state, aliveAt, since } = this;
     if (!state.held || state.holder === self || this.ended.has(state.holder)) {
-      return { takeable: true, expired: false, aliveAt };
+      const free = !state.held;
+      return { takeable: true, free, expired: false, aliveAt, since };
     }
     if (this.session !== undefined) {
       return this.judgeUnder(this.session, state.holder);
@@ -177,7 +185,13 @@ export class ObservedLease {
     const expiresAt =
       state.duration === undefined ? undefined : this.since + state.duration;
     if (expiresAt !== undefined && this.clock.now() >= expiresAt) {
-      return { takeable: true, expired: true, aliveAt };
+      return {
+        takeable: true,
+        free: false,
+        expired: true,
+        aliveAt,
+        since: expiresAt,
+      };
     }
     return {
       takeable: false,
@@ -194,7 +208,8 @@ export class ObservedLease {
     const verdict = session.judge();
     const aliveAt = Math.max(this.aliveAt, verdict.aliveAt);
     if (verdict.hasEnded) {
-      return { takeable: true, expired: true, aliveAt };
+      const { since } = this;
+      return { takeable: true, free: false, expired: true, aliveAt, since };
     }
     return {
       takeable: false,

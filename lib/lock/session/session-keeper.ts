@@ -97,6 +97,7 @@ export class SessionKeeper implements SessionOpener {
     try {
       const acquisition = await attempt.run();
       const hold = new LeaseHolder(context, local, lock, options, acquisition, {
+        clientId: engine.clientId,
         closed: engine.closed,
         onEnd: () => undefined,
       });

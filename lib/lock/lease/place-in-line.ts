@@ -1,0 +1,151 @@
+/** R11: the place of this process in the line of a lock. It has at most one, which the head of the local queue uses. */
+import type { StoredLease } from '../../kube/lease-store.js';
+import type { Clock } from '../clock.js';
+import { isHeldBy } from '../record/lease-record.js';
+import {
+  lineOf,
+  MOST_TICKETS,
+  ticketKey,
+  type Ticket,
+} from '../record/line.js';
+import { versionOf } from '../record/observed-lease.js';
+
+/** A call within this time after a release makes the next release keep a place for a call that may follow. */
+const AT_ONCE = 5;
+/** How long the place that a release has kept waits for a call, in milliseconds. */
+const LONGEST_VACANCY = 50;
+
+/** The ticket of this process. */
+export interface OwnTicket extends Ticket {
+  /** The Lease in which it stands. */
+  readonly uid: string;
+  /** R11: the monotonic time at which it was sent. No record can have named its identity before. */
+  readonly sentAt: number;
+  /** Whether a record has shown the ticket: its request can't be applied any more. */
+  hasLanded: boolean;
+}
+
+export class PlaceInLine {
+  ticket: OwnTicket | undefined;
+  /** The ticket that was removed from the line although its process waits: the next one has its number. */
+  private removed: OwnTicket | undefined;
+  /** Whether the API server lets this process patch the Lease, without which it can't enrol. */
+  isPermitted = true;
+  /** Whether calls tend to follow at once upon a release. */
+  private isInUse = false;
+  private releasedAt = -Infinity;
+  private isClosed = false;
+  /** While the process has a place that no call uses. */
+  private vacancy: { stop: () => void; leave: () => void } | undefined;
+
+  constructor(private readonly clock: Clock) {}
+
+  /** A call gets its turn. */
+  callBegins(): void {
+    this.isInUse ||= this.clock.now() - this.releasedAt < AT_ONCE;
+    this.endVacancy();
+  }
+
+  /** No call uses the place for the time being; `giveUp` is called if none comes soon. */
+  awaitCaller(giveUp: () => void): void {
+    this.endVacancy();
+    const leave = (): void => {
+      this.isInUse = false;
+      this.endVacancy();
+      giveUp();
+    };
+    const stop = this.clock.schedule(
+      this.clock.now() + LONGEST_VACANCY,
+      leave,
+      { background: true },
+    );
+    this.vacancy = { stop, leave };
+    if (this.isClosed) {
+      leave();
+    }
+  }
+
+  private endVacancy(): void {
+    this.vacancy?.stop();
+    this.vacancy = undefined;
+  }
+
+  /** The lock was released. */
+  released(): void {
+    this.releasedAt = this.clock.now();
+  }
+
+  /** The application is closing: no place is kept any more. */
+  close(): void {
+    this.isClosed = true;
+    this.vacancy?.leave();
+  }
+
+  /** Whether the releaser of the lock is to keep a place for a call that may follow. */
+  get isWanted(): boolean {
+    return this.isInUse && !this.isClosed;
+  }
+
+  /** The number of processes in line before this one; undefined without a place. */
+  positionIn(lease: StoredLease): number | undefined {
+    const { ticket } = this;
+    const position = lineOf(lease).findIndex(
+      ({ identity }) => identity === ticket?.identity,
+    );
+    return position === -1 ? undefined : position;
+  }
+
+  /** Whether other processes are in line. */
+  hasOthers(lease: StoredLease): boolean {
+    return lineOf(lease).some(
+      ({ identity }) => identity !== this.ticket?.identity,
+    );
+  }
+
+  /** Whether another process may enrol. */
+  hasRoom(lease: StoredLease): boolean {
+    return lineOf(lease).length < MOST_TICKETS;
+  }
+
+  /** The ticket, if the record shows that it is in line, or is the holder. */
+  standsIn(lease: StoredLease): boolean {
+    const { ticket } = this;
+    const stands =
+      ticket !== undefined &&
+      (this.waitsIn(lease) || isHeldBy(lease, ticket.identity));
+    if (stands) {
+      ticket.hasLanded = true;
+    }
+    return stands;
+  }
+
+  /** Whether the ticket is among those of the record. */
+  waitsIn({ metadata }: StoredLease): boolean {
+    const { ticket } = this;
+    return (
+      ticket?.uid === metadata.uid &&
+      metadata.annotations?.[ticketKey(ticket)] !== undefined
+    );
+  }
+
+  /** The lock was acquired. */
+  wasUsed(): void {
+    this.ticket = undefined;
+    this.removed = undefined;
+  }
+
+  /** The ticket is no place any more. @returns the ticket if its request may still be applied */
+  wasRemoved(): OwnTicket | undefined {
+    const { ticket } = this;
+    this.removed = ticket ?? this.removed;
+    this.ticket = undefined;
+    return ticket?.hasLanded ? undefined : ticket;
+  }
+
+  /** The number of a new ticket. */
+  numberIn(lease: StoredLease): bigint {
+    return this.removed?.uid === lease.metadata.uid
+      ? this.removed.number
+      : versionOf(lease);
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * R11: the line of the processes that wait for a lock. A place in it is a ticket, an annotation of the Lease.
+ * The releaser grants the lock to the first in line: it writes the identity of that ticket as the holder.
+ */
+import type { Lease } from '../../kube/lease-store.js';
+
+/** The annotation of a ticket: this prefix, and the nonce of its holder identity. */
+const TICKET = 'line.nestjs-k8s-lock/';
+/**
+ * `<milliseconds> <milliseconds> <holder identity>`: the holder has not confirmed its grant. `open <transitions>` on
+ * a free record: it was left free for clients that do not know the line. Valid only for that holder, or these
+ * leaseTransitions, since other clients keep annotations.
+ */
+export const GRANT = 'nestjs-k8s-lock/grant';
+
+/** How long a grant lasts until its holder renews it, in milliseconds; less if the lease is shorter. */
+export const GRANT_DURATION = 3_000;
+/** The number of tickets from which on further processes wait without one. */
+export const MOST_TICKETS = 64;
+
+const TICKET_VALUE = /^(\d{1,20}) (\d{1,10}) ([!-~]{1,300})$/;
+const GRANT_VALUE = /^(\d{1,10}) (\d{1,10}) ([!-~]{1,300})$/;
+
+/** A place in line. */
+export interface Ticket {
+  /** The holder identity under which the lock is granted. */
+  readonly identity: string;
+  /** Orders the line: the resourceVersion that the process had seen when it enrolled. */
+  readonly number: bigint;
+  /** leaseDurationSeconds of the grant. */
+  readonly seconds: number;
+}
+
+/** What was read from a record, which is never changed. */
+const lines = new WeakMap<Lease, readonly Ticket[]>();
+
+/** The line, first in line first. Malformed tickets are ignored, since any client may write annotations. */
+export function lineOf(lease: Lease): readonly Ticket[] {
+  let line = lines.get(lease);
+  if (line === undefined) {
+    line = Object.entries(lease.metadata.annotations ?? {})
+      .flatMap(([key, value]) => readTicket(key, value) ?? [])
+      .toSorted((a, b) => (isBefore(a, b) ? -1 : 1));
+    lines.set(lease, line);
+  }
+  return line;
+}
+
+function isBefore(a: Ticket, b: Ticket): boolean {
+  return a.number === b.number
+    ? ticketKey(a) < ticketKey(b)
+    : a.number < b.number;
+}
+
+function readTicket(key: string, value: string): Ticket | undefined {
+  const [, number, seconds, identity] =
+    (key.startsWith(TICKET) && TICKET_VALUE.exec(value)) || [];
+  const ticket = identity !== undefined && {
+    identity,
+    number: BigInt(number!),
+    seconds: Math.max(1, Number(seconds)),
+  };
+  return ticket && ticketKey(ticket) === key ? ticket : undefined;
+}
+
+/** The name of the annotation of a ticket. */
+export function ticketKey({ identity }: Pick<Ticket, 'identity'>): string {
+  return `${TICKET}${identity.slice(identity.lastIndexOf('_') + 1)}`;
+}
+
+/** The annotation of a ticket. */
+export function ticketAnnotation(ticket: Ticket): Record<string, string> {
+  const { number, seconds, identity } = ticket;
+  return { [ticketKey(ticket)]: `${number} ${seconds} ${identity}` };
+}
+
+/** An unconfirmed grant. */
+export interface Grant {
+  /** Milliseconds after which the grant lapses if the record does not change. */
+  readonly duration: number;
+  /** For how many milliseconds the lock had passed from holder to holder without being free. */
+  readonly inRow: number;
+}
+
+/** The grant that the present holder has not confirmed. */
+export function grantOf(lease: Lease): Grant | undefined {
+  const [, duration, inRow, identity] =
+    GRANT_VALUE.exec(lease.metadata.annotations?.[GRANT] ?? '') ?? [];
+  return identity !== undefined && identity === lease.spec?.holderIdentity
+    ? { duration: Number(duration), inRow: Number(inRow) }
+    : undefined;
+}
+
+/** The value of {@link GRANT}. */
+export function grantValue(
+  identity: string,
+  { duration, inRow }: Grant,
+): string {
+  return `${duration} ${Math.round(inRow)} ${identity}`;
+}
+
+/** Whether the record was left free for clients that do not know the line. */
+export function isLeftFree({ metadata, spec }: Lease): boolean {
+  return (
+    metadata.annotations?.[GRANT] === leftFreeValue(spec?.leaseTransitions ?? 0)
+  );
+}
+
+/** The value of {@link GRANT} in a record that is left free. */
+export function leftFreeValue(transitions: number): string {
+  return `open ${transitions}`;
+}
+
+/**
+ * The tickets that an acquisition under this identity removes: its own, and those before it, whose processes did not
+ * take the lock. After a lapsed grant all of them, since others may be dead too: the living enrol again.
+ */
+export function ticketsToDrop(
+  lease: Lease,
+  identity: string,
+  hasGrantLapsed: boolean,
+): readonly Ticket[] {
+  const line = lineOf(lease);
+  return hasGrantLapsed
+    ? line
+    : line.slice(0, line.findIndex((each) => each.identity === identity) + 1);
+}
