@@ -79,9 +79,10 @@ export interface Ending {
   readonly placeFor?: number;
 }
 
-/** R11: the place of this process that a release has written, or may have. */
+/** R11: the place of this process that a release has written, or may have (`isUncertain`). */
 interface KeptPlace {
-  ticket?: OwnTicket;
+  ticket?: OwnTicket | undefined;
+  isUncertain?: boolean;
 }
 
 /** An acquiring write that may have been applied, or may still be. */
@@ -270,7 +271,6 @@ export class LeaseWriter {
     const { context, local, lock } = this;
     const { identity } = ending;
     let { remove } = ending;
-    /** The same in every attempt, so that one without an answer leaves no second ticket. */
     const place: KeptPlace = {};
     const attempt = async (mustLook: boolean): Promise<void> => {
       let lease = local.observed.lease;
@@ -278,14 +278,12 @@ export class LeaseWriter {
         lease = await local.read(this.requestOptions());
       }
       if (!isHeldBy(lease, identity)) {
-        this.keepPlace(place);
         return;
       }
       if (!(await this.writeEnd(lease, { ...ending, remove }, place))) {
         remove = false;
         await attempt(true);
       }
-      this.keepPlace(place);
     };
     const delayAfter = (
       error: LeaseStoreError,
@@ -302,6 +300,7 @@ export class LeaseWriter {
     await this.retry((failures) => attempt(failures > 0), delayAfter).catch(
       () => undefined,
     );
+    this.keepPlace(place);
   }
 
   /**
@@ -328,10 +327,7 @@ export class LeaseWriter {
       return true;
     }
     if (first !== undefined && local.place.isPermitted && !courtesy) {
-      if (placeFor !== undefined) {
-        place.ticket ??= this.newTicket(found, placeFor);
-      }
-      await this.grant(found, lease, first, place.ticket);
+      await this.grant(found, lease, first, placeFor, place);
       return true;
     }
     // A Lease with finalizers would stay after the deletion, and still name its holder.
@@ -350,61 +346,51 @@ export class LeaseWriter {
     return true;
   }
 
-  /** R11: passes the lock on to `ticket`, and adds the next place of this process to the line. */
+  /** R11: passes the lock on to `first`, and adds the next place of this process to the line. */
   private async grant(
     found: StoredLease,
     lease: StoredLease,
-    ticket: Ticket,
-    own: OwnTicket | undefined,
+    first: Ticket,
+    placeFor: number | undefined,
+    place: KeptPlace,
   ): Promise<void> {
-    const { local } = this;
     const { clock } = this.context;
     const terms = {
-      ticket,
+      ticket: first,
       lockName: this.lock.name,
-      duration: Math.min(GRANT_DURATION, ticket.seconds * 1_000),
-      inRow: local.courtesy.inRow,
+      duration: Math.min(GRANT_DURATION, first.seconds * 1_000),
+      inRow: this.local.courtesy.inRow,
     };
-    const make = (): StoredLease => {
-      const granted = grant(lease, terms, clock);
-      return own ? annotate(granted, ticketAnnotation(own)) : granted;
-    };
-    await this.change(found, make, this.requestOptions());
+    if (placeFor !== undefined) {
+      place.ticket ??= this.newTicket(found, placeFor);
+    }
+    const added = place.ticket ? ticketAnnotation(place.ticket) : {};
+    try {
+      await this.change(
+        found,
+        () => annotate(grant(lease, terms, clock), added),
+        this.requestOptions(),
+      );
+    } catch (error) {
+      place.isUncertain ||= error instanceof LeaseStoreError && error.ambiguous;
+      if (!place.isUncertain) {
+        place.ticket = undefined;
+      }
+      throw error;
+    }
   }
 
-  /** R11: uses the place that a release may have kept, unless the process has another one by now. */
+  /** R11: uses the place that a release has kept, unless it is not known to be there, or the process has another one. */
   private keepPlace({ ticket }: KeptPlace): void {
-    const { place } = this.local;
+    const { observed, place } = this.local;
     if (ticket === undefined) {
       return;
     }
-    if (place.ticket === undefined) {
-      place.ticket = ticket;
+    if (observed.lease && place.use(ticket, observed.lease)) {
       this.awaitCaller();
     } else {
       this.context.background(this.withdraw(ticket));
     }
-  }
-
-  /**
-   * R12: lets the record of this holder expire by itself, although its session goes on: the lock was lost while
-   * its work still runs. Never rejects.
-   */
-  async leaveSession(identity: string, leaseDuration: number): Promise<void> {
-    const { local } = this;
-    const { clock } = this.context;
-    const attempt = async (): Promise<void> => {
-      const lease = await local.read(this.requestOptions());
-      if (isHeldBy(lease, identity) && sessionOf(lease)) {
-        await local.replace(
-          () => leaveSession(lease, leaseDuration, clock),
-          this.requestOptions(),
-        );
-      }
-    };
-    await this.retry(attempt, (error, failures) =>
-      this.delayUntil(Infinity, error, failures),
-    ).catch(() => undefined);
   }
 
   /**

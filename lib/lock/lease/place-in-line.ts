@@ -128,6 +128,19 @@ export class PlaceInLine {
     );
   }
 
+  /** Uses this ticket, if it stands in the record, and the process has no other. */
+  use(ticket: OwnTicket, lease: StoredLease): boolean {
+    if (this.ticket !== undefined) {
+      return false;
+    }
+    this.ticket = ticket;
+    const stands = this.standsIn(lease);
+    if (!stands) {
+      this.ticket = undefined;
+    }
+    return stands;
+  }
+
   /** The lock was acquired. */
   wasUsed(): void {
     this.ticket = undefined;
