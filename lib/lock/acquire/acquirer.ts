@@ -42,6 +42,7 @@ import { backoff, retryAfterOf, isFinal, pause } from '../retry.js';
 import { heldSince } from '../record/lock-state.js';
 import type { Verdict } from '../record/observed-lease.js';
 import { WaitPolicy, type AcquireMode } from './wait-policy.js';
+import { contentOf } from '../record/lease-patch.js';
 import { grantOf, isLeftFree, lineOf } from '../record/line.js';
 import { COURTESY } from '../lease/courtesy.js';
 import {
@@ -96,7 +97,7 @@ export class Acquirer implements LinedUpCall {
   /** The last write that met a conflict: the resourceVersion on which it was based, and the error. */
   private conflict:
     { basedOn: string | undefined; error: LeaseStoreError } | undefined;
-  /** A write with an unknown outcome, which may leave the record taken: the resourceVersion on which it was based. */
+  /** A write with an unknown outcome, which may leave the record taken: what it compares (see `contentOf`). */
   private ambiguous: { basedOn: string | undefined } | undefined;
   /** The number of such writes in a row. */
   private timesAmbiguous = 0;
@@ -269,7 +270,7 @@ export class Acquirer implements LinedUpCall {
     this.wasRead();
     if (
       this.ambiguous &&
-      lease?.metadata.resourceVersion !== this.ambiguous.basedOn &&
+      (lease ? contentOf(lease) : undefined) !== this.ambiguous.basedOn &&
       lease?.spec?.holderIdentity !== this.newHolder.identity
     ) {
       this.ambiguous = undefined; // another write came first, so it can't be applied any more
@@ -307,14 +308,14 @@ export class Acquirer implements LinedUpCall {
     const isUnchanged = version === conflict?.basedOn && !isExplained;
     if (conflict && (isOurs || isUnchanged)) {
       if (isOurs) {
-        this.leaveAmbiguous(version);
+        this.leaveAmbiguous(lease);
       }
       throw conflict.error;
     }
   }
 
-  private leaveAmbiguous(basedOn: string | undefined): void {
-    this.ambiguous = { basedOn };
+  private leaveAmbiguous(lease: StoredLease | null | undefined): void {
+    this.ambiguous = { basedOn: lease ? contentOf(lease) : undefined };
     this.timesAmbiguous += 1;
   }
 
@@ -601,7 +602,7 @@ export class Acquirer implements LinedUpCall {
       this.mustRead = true;
       const basedOn = lease?.metadata.resourceVersion;
       if (error.ambiguous) {
-        this.leaveAmbiguous(basedOn);
+        this.leaveAmbiguous(lease);
         this.mayBeCreatedLate ||= lease === undefined;
       }
       const isOvertaken =

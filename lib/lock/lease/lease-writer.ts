@@ -48,6 +48,7 @@ import {
   ticketsToDrop,
   type Ticket,
 } from '../record/line.js';
+import { contentOf } from '../record/lease-patch.js';
 import type { LocalLease } from './local-lease.js';
 import type { OwnTicket } from './place-in-line.js';
 
@@ -88,7 +89,7 @@ interface KeptPlace {
 /** An acquiring write that may have been applied, or may still be. */
 export interface AmbiguousWrite {
   readonly identity: string;
-  /** The resourceVersion on which the write was based; undefined = it was a creation. */
+  /** What the write compares (see `contentOf`); undefined = it was a creation. */
   readonly basedOn: string | undefined;
   /** How long the record stays taken if the write was applied and is not undone. */
   readonly leaseDuration: number;
@@ -394,6 +395,27 @@ export class LeaseWriter {
   }
 
   /**
+   * R12: lets the record of this holder expire by itself, although its session goes on: the lock was lost while
+   * its work still runs. Never rejects.
+   */
+  async leaveSession(identity: string, leaseDuration: number): Promise<void> {
+    const { local } = this;
+    const { clock } = this.context;
+    const attempt = async (): Promise<void> => {
+      const lease = await local.read(this.requestOptions());
+      if (isHeldBy(lease, identity) && sessionOf(lease)) {
+        await local.replace(
+          () => leaveSession(lease, leaseDuration, clock),
+          this.requestOptions(),
+        );
+      }
+    };
+    await this.retry(attempt, (error, failures) =>
+      this.delayUntil(Infinity, error, failures),
+    ).catch(() => undefined);
+  }
+
+  /**
    * R7: undoes an acquire whose result is unknown after its caller gave up. The API server may still apply it
    * (up to 34 s later): this frees the record if the write was applied, and otherwise changes the record so
    * that the write fails. Never rejects.
@@ -412,7 +434,7 @@ export class LeaseWriter {
       if (lease?.spec?.holderIdentity === identity) {
         const freed = evict(endClaim(lease, 'open'));
         await local.replace(() => freed, options);
-      } else if (lease?.metadata.resourceVersion !== basedOn) {
+      } else if ((lease ? contentOf(lease) : undefined) !== basedOn) {
         return; // another client wrote in between, so the write can't be applied any more
       } else if (lease === null) {
         await local.create(() => createFree(local.key), options);

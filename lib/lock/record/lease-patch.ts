@@ -1,5 +1,6 @@
 /** R1 by content: the change of a record as a JSON Patch that applies only while the spec is the one that was judged. */
 import { CLAIM } from './fire-claim.js';
+import { EVICTED } from './lease-record.js';
 import type {
   JsonPatchOperation,
   StoredLease,
@@ -7,9 +8,18 @@ import type {
 
 const ANNOTATIONS = '/metadata/annotations';
 
+/** The annotations that decide whether a write is still right. */
+const COMPARED = [CLAIM, EVICTED] as const;
+
+/** What a change by content compares: while it is the same, a write that was based on the record may be applied. */
+export function contentOf({ metadata, spec }: StoredLease): string {
+  const annotations = COMPARED.map((key) => metadata.annotations?.[key]);
+  return JSON.stringify([metadata.uid, spec, annotations]);
+}
+
 /**
- * The change from `before` to `after`. It fails if the spec or the fire claim is another by now; other annotations
- * may change in between.
+ * The change from `before` to `after`. It fails if the spec, the fire claim or the mark of an eviction is another by
+ * now; other annotations may change in between.
  */
 export function patchOf(
   before: StoredLease,
@@ -19,9 +29,9 @@ export function patchOf(
   return [
     { op: 'test', path: '/metadata/uid', value: metadata.uid },
     testOf('/spec', spec),
-    ...(metadata.annotations
-      ? [testOf(pointer(ANNOTATIONS, CLAIM), metadata.annotations[CLAIM])]
-      : []),
+    ...(metadata.annotations ? COMPARED : []).map((key) =>
+      testOf(pointer(ANNOTATIONS, key), metadata.annotations?.[key]),
+    ),
     ...changesOf(ANNOTATIONS, metadata.annotations, after.metadata.annotations),
     ...changesOf('/spec', spec, after.spec),
   ];
