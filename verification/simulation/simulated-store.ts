@@ -306,7 +306,9 @@ function replacementBy(
   for (const operation of patch.operations) {
     const [, part, ...keys] = operation.path.split('/');
     const target = part === 'spec' ? fields : annotations;
-    if (operation.op !== 'remove') {
+    if (operation.op !== 'remove' && operation.path === '/spec') {
+      Object.assign(fields, operation.value);
+    } else if (operation.op !== 'remove') {
       target[keys.at(-1)!.replaceAll('~1', '/')] = operation.value;
     }
   }
