@@ -124,8 +124,8 @@ export class LeaseWriter {
     const { local } = this;
     const { clock } = this.context;
     const { identity } = newHolder;
-    const lease = local.observed.effectiveLease;
-    if (!lease) {
+    const { lease: found, effectiveLease: lease } = local.observed;
+    if (!found || !lease) {
       return this.sent(
         (make) => local.create(make, options),
         () => newRecord(local.key, newHolder, clock),
@@ -136,20 +136,20 @@ export class LeaseWriter {
       verdict.takeable && verdict.expired && grantOf(lease) !== undefined;
     const dropped = ticketsToDrop(lease, identity, hasGrantLapsed);
     const make = (): StoredLease => take(lease, newHolder, clock, dropped);
-    return this.change(lease, make, options);
+    return this.change(found, make, options);
   }
 
   /** R1: writes the record; by content if processes are in line, so that no enrolment disturbs it. */
   private change(
-    lease: StoredLease,
+    found: StoredLease,
     make: () => StoredLease,
     options: RequestOptions,
   ): Promise<WrittenLease> {
     const { local } = this;
     return this.sent(
       (made) =>
-        local.place.isPermitted && lineOf(lease).length > 0
-          ? local.change(lease, made, options)
+        local.place.isPermitted && lineOf(found).length > 0
+          ? local.change(found, made, options)
           : local.replace(made, options),
       make,
     );
