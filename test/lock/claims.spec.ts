@@ -215,19 +215,34 @@ describe('a claim', () => {
 });
 
 describe('a fire that is run by another', () => {
-  it('while a call leaves the lock to others for a moment, is not run again', async () => {
-    const { a, b, clock } = await observed();
-    const first = await a.acquire();
-    const waiting = b.acquire();
+  it('while a call leaves the lock to other clients for a moment, is not run again', async () => {
+    const { cluster, a, b, clock } = await observed();
+    await (await a.acquire()).release();
+    cluster.write(({ metadata, spec }) => {
+      metadata.annotations!['nestjs-k8s-lock/grant'] =
+        `open ${spec!.leaseTransitions}`;
+    });
     await settled();
-    await first.release();
-    const second = await clock.advance(100).then(() => waiting);
-    await second.release();
     const late = outcomeOf(fire(b, { minute: 1, mode: 'wait' }));
-    await settled();
+    await clock.advance(10);
     expect(late.state).toBe('pending');
     await (await fire(a, { minute: 1 })).release();
     await clock.advance(2_000);
+    expect(late.reason).toBeInstanceOf(FireClaimedError);
+  });
+
+  it('while a call waits in line, is not run again when the lock is granted to it', async () => {
+    const { a, b, clock } = await observed();
+    const held = await fire(a, { minute: 1 });
+    const next = outcomeOf(b.acquire());
+    await settled();
+    const late = outcomeOf(fire(b, { minute: 1, mode: 'wait' }));
+    await settled();
+    await held.release();
+    await settled();
+    expect(next.state).toBe('resolved');
+    await next.value!.release();
+    await clock.advance(100);
     expect(late.reason).toBeInstanceOf(FireClaimedError);
   });
 });

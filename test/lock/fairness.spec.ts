@@ -44,16 +44,38 @@ describe('a process that takes the lock again as soon as it has given it back', 
 
 describe('many processes that want the lock all the time', () => {
   it.for([3, 10])(
-    'all get it, when they learn of a release after %i ms',
+    'all get it equally often, when they learn of a release after %i ms',
     async (delay) => {
       const { cluster, pods } = contenders(12, delay);
-      const counts = pods.map(countLocks);
-      await cluster.clock.advance(20_000);
-      const locks = counts.map((count) => count());
-      const mean = locks.reduce((sum, each) => sum + each) / locks.length;
-      expect(Math.min(...locks)).toBeGreaterThan(mean / 10);
+      const counts = pods.map((pod) => countLocks(pod));
+      await cluster.clock.advance(2_000);
+      const before = counts.map((count) => count());
+      await cluster.clock.advance(3_000);
+      const locks = counts.map((count, i) => count() - before[i]!);
+      expect(Math.min(...locks)).toBeGreaterThan(10);
+      expect(Math.min(...locks) / Math.max(...locks)).toBeGreaterThan(0.9);
     },
   );
+
+  it('have equal shares, however many callers each has, and so have the callers of one', async () => {
+    const { cluster, pods } = contenders(3);
+    const counts = [1, 1, 4].map((callers, i) =>
+      Array.from({ length: callers }, () => countLocks(pods[i]!)),
+    );
+    await cluster.clock.advance(2_000);
+    const locks = counts.map((each) => each.map((count) => count()));
+    const [one, other, four] = locks.map((each) =>
+      each.reduce((sum, count) => sum + count),
+    );
+    expect(one! / other!).toBeGreaterThan(0.9);
+    expect(one! / other!).toBeLessThan(1.1);
+    // Two handovers within the process follow on each grant.
+    expect(four! / one!).toBeGreaterThan(2.5);
+    expect(four! / one!).toBeLessThan(3.5);
+    expect(Math.min(...locks[2]!) / Math.max(...locks[2]!)).toBeGreaterThan(
+      0.9,
+    );
+  });
 });
 
 /** Processes on a network that takes some time. */

@@ -3,10 +3,18 @@ import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
 import { LockBackendError } from '../../lib/lock.errors.js';
+import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { settled } from './controlled-clock.js';
 import type { Fate } from './memory-lease-store.js';
 import { fire } from './planned-work.js';
-import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
+import {
+  Cluster,
+  foreignSpec,
+  JOB,
+  outcomeOf,
+  type LockProcess,
+  type Outcome,
+} from './processes.js';
 
 function setUp() {
   const cluster = new Cluster();
@@ -25,6 +33,17 @@ async function lost() {
   expect(first.signal.reason).toMatchObject({ reason: 'freed' });
   const second = await pod.acquire();
   return { ...world, first, second };
+}
+
+/** A lock is released while another caller of the process waits. */
+async function handOver(
+  pod: LockProcess,
+  lock: LeaseLock,
+): Promise<Outcome<LeaseLock>> {
+  const next = outcomeOf(pod.acquire());
+  await lock.release();
+  await settled();
+  return next;
 }
 
 const AWAY: [string, Fate, string][] = [
@@ -234,32 +253,25 @@ describe('a former holder whose lock was lost', () => {
     expect(third.state).toBe('resolved');
   });
 
-  it('does not begin a turn of others for the present holder’s process', async () => {
-    const { clock, pod, first, second } = await lost();
-    // Many handovers in a row are counted as those of the present holder.
-    let lock = second;
-    for (let i = 0; i < 31; i++) {
-      const next = outcomeOf(pod.acquire());
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await lock.release();
-      // oxlint-disable-next-line no-await-in-loop -- as above
-      await settled();
-      lock = next.value!;
-    }
-    await first.release();
-    const handed = outcomeOf(pod.acquire());
-    await lock.release(); // the 32nd
+  it('does not add to the handovers of the present holder’s process, nor begin to count anew', async () => {
+    const { cluster, pod, first, second } = await lost();
+    const other = outcomeOf(cluster.process('other').acquire());
     await settled();
-    expect(handed.state).toBe('resolved');
-    const next = outcomeOf(pod.acquire());
-    const sent = pod.store.requests.length;
-    await handed.value!.release(); // and no more
-    expect(pod.store.requests.at(-1)!.lease!.spec).not.toHaveProperty(
-      'holderIdentity',
-    );
-    expect(pod.store.requests).toHaveLength(sent + 1);
-    await clock.advance(1_000);
-    expect(next.state).toBe('resolved');
+    const third = outcomeOf(pod.acquire());
+    await second.release(); // the first handover while another process is in line
+    await settled();
+    await first.release();
+    const fourth = outcomeOf(pod.acquire());
+    await third.value!.release(); // the second
+    await settled();
+    expect(fourth.state).toBe('resolved');
+    const fifth = outcomeOf(pod.acquire());
+    await fourth.value!.release(); // and no more
+    await settled();
+    expect([other.state, fifth.state]).toEqual(['resolved', 'pending']);
+    await other.value!.release();
+    await settled();
+    expect(fifth.state).toBe('resolved');
   });
 });
 
@@ -310,26 +322,44 @@ describe('a handover', () => {
     ]);
   });
 
-  it('comes so often in a row, and then the record is freed', async () => {
-    const { pod } = setUp();
+  it('takes place twice in a row while another process is in line, which then gets the lock', async () => {
+    const { cluster, clock, pod } = setUp();
     let lock = await pod.acquire();
-    let handovers = 0;
-    for (let i = 0; i < 40; i++) {
-      const next = outcomeOf(pod.acquire());
+    pod.observe();
+    const other = outcomeOf(cluster.process('other').acquire());
+    await settled();
+    for (let i = 0; i < 2; i++) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await lock.release();
-      // oxlint-disable-next-line no-await-in-loop -- as above
-      await settled();
-      if (next.value === undefined) {
-        break;
-      }
-      lock = next.value;
-      handovers += 1;
+      lock = (await handOver(pod, lock)).value!;
     }
-    expect(handovers).toBe(32);
-    expect(pod.store.requests.at(-1)!.lease!.spec).not.toHaveProperty(
-      'holderIdentity',
-    );
+    expect(other.state).toBe('pending');
+    const next = await handOver(pod, lock);
+    expect([other.state, next.state]).toEqual(['resolved', 'pending']);
+    await other.value!.release();
+    await clock.advance(10);
+    expect(next.state).toBe('resolved');
+  });
+
+  it('takes place as often as it may without other processes, until the lock was not free for 2.5 s', async () => {
+    const { cluster, clock, pod } = setUp();
+    let lock = await pod.acquire();
+    for (let i = 0; i < 24; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await clock.advance(100);
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      lock = (await handOver(pod, lock)).value!;
+    }
+    await clock.advance(100);
+    const next = await handOver(pod, lock);
+    expect(next.state).toBe('pending');
+    expect(cluster.holder()).toBeUndefined();
+    await clock.advance(24);
+    expect(next.state).toBe('pending');
+    await clock.advance(1);
+    expect(next.state).toBe('resolved');
+    expect(pod.store.verbs()).toBe(`get${' update'.repeat(1 + 24 + 1 + 1)}`);
+    await clock.advance(100);
+    expect((await handOver(pod, next.value!)).state).toBe('resolved');
   });
 });
 

@@ -6,9 +6,15 @@ import {
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
 import { settled } from './controlled-clock.js';
-import type { Fate } from './memory-lease-store.js';
+import type { Fate, MemoryLeaseStore } from './memory-lease-store.js';
 import { fire } from './planned-work.js';
-import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
+import {
+  Cluster,
+  foreignSpec,
+  JOB,
+  outcomeOf,
+  type LockProcess,
+} from './processes.js';
 
 function setUp() {
   const cluster = new Cluster();
@@ -108,6 +114,12 @@ const VAIN: [string, (world: World) => Fate, object, string][] = [
   ],
 ];
 
+/** It has no right to patch, so it does not know the line. */
+function withoutPatch(pod: LockProcess<MemoryLeaseStore>): typeof pod {
+  pod.store.plan({ refused: { reason: 'forbidden', status: 403 } }, 'patch');
+  return pod;
+}
+
 function withSpec(lease: StoredLease, spec: object): StoredLease {
   return { ...lease, spec: { ...lease.spec, ...spec } };
 }
@@ -141,16 +153,35 @@ describe.each(VAIN)('with %s', (_, fateIn, options, reason) => {
     expect(new Set(failures(world, 'acquire'))).toEqual(new Set([reason]));
     expect(pod.store.requests.length).toBeLessThan(80);
 
-    const other = outcomeOf(cluster.process('other').acquire());
+    const other = withoutPatch(cluster.process('other'));
+    const taken = outcomeOf(other.acquire());
     await clock.advance(15_000);
-    expect(other.state).toBe('resolved');
-    await other.value!.release();
+    expect(taken.state).toBe('resolved');
+    await taken.value!.release();
     await clock.advance(15_000);
     expect(waiting.reason).toBeInstanceOf(LockBackendError);
     expect(waiting.reason).toMatchObject({ reason });
     await clock.advance(10_000);
     expect(cluster.holder()).toBeUndefined();
     expect(clock.pending()).toBe(0);
+  });
+
+  it('a lock that is granted is lost at the end of the grant, since no renewal counts', async () => {
+    const world = setUp();
+    const { clock, cluster, pod } = world;
+    const held = await cluster.process('holder').acquire();
+    const waiting = outcomeOf(pod.acquire(JOB, options));
+    await settled();
+    pod.store.plan(fateIn(world), 'update');
+    await held.release();
+    await clock.advance(100);
+    expect(waiting.state).toBe('resolved');
+    const next = outcomeOf(cluster.process('next').acquire());
+    const lost = waiting.value!.signal;
+    await clock.advance(2_600);
+    expect(lost.reason).toMatchObject({ reason: 'deadline' });
+    await clock.advance(15_000);
+    expect(next.value!.isHeld).toBe(true);
   });
 
   it('a call gets the lock as soon as the API server is well again', async () => {

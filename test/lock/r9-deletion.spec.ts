@@ -165,8 +165,8 @@ describe('R9 with deleteOnRelease', () => {
     expect(pod.store.verbs()).toBe('get create update');
   });
 
-  it('a waiter of another process makes the Lease anew', async () => {
-    const { cluster, lock } = await holding(DELETING);
+  it('the lock passes to a process in line without a deletion in between, and is deleted at its release', async () => {
+    const { cluster, pod, lock } = await holding(DELETING);
     const other = cluster.process('other');
     const next = outcomeOf(other.acquire(JOB, DELETING));
     await settled();
@@ -175,7 +175,42 @@ describe('R9 with deleteOnRelease', () => {
 
     expect(next.state).toBe('resolved');
     expect(next.value!.fencingToken).toBeGreaterThan(lock.fencingToken);
-    expect(other.store.verbs()).toBe('get create');
+    // The holder does not watch, and meets a conflict.
+    expect(pod.store.verbs()).toBe('get create delete get patch');
+    await next.value!.release();
+    expect(other.store.verbs()).toBe('get patch delete');
+    expect(cluster.lease()).toBeUndefined();
+  });
+
+  it('a process that enrols at the same moment gets the lock: the Lease is not deleted', async () => {
+    const { cluster, pod, lock } = await holding(DELETING);
+    const other = cluster.process('other');
+    pod.store.plan({ appliedAfter: 2 }, 'delete', 1);
+    const released = lock.release();
+    await settled();
+    const next = outcomeOf(other.acquire(JOB, DELETING));
+    await cluster.clock.advance(10);
+    await released;
+
+    expect(pod.store.verbs()).toBe('get create delete get patch');
+    expect(next.state).toBe('resolved');
+  });
+
+  it('a waiter without a place in line makes the Lease anew', async () => {
+    const { cluster, lock } = await holding(DELETING);
+    const other = cluster.process('other');
+    other.store.plan(
+      { refused: { reason: 'forbidden', status: 403 } },
+      'patch',
+    );
+    const next = outcomeOf(other.acquire(JOB, DELETING));
+    await settled();
+    await lock.release();
+    await cluster.clock.advance(10);
+
+    expect(next.state).toBe('resolved');
+    expect(next.value!.fencingToken).toBeGreaterThan(lock.fencingToken);
+    expect(other.store.verbs()).toBe('get patch create');
   });
 
   it('minHold goes first: the Lease stays, taken', async () => {
