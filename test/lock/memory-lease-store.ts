@@ -354,7 +354,8 @@ export class MemoryLeaseStore implements LeaseStore {
     const next = this.planned.find(
       ({ verbs, times }) =>
         times > 0 &&
-        (verbs.includes(verb) || (verb === 'patch' && verbs.includes('update'))),
+        (verbs.includes(verb) ||
+          (verb === 'patch' && verbs.includes('update'))),
     );
     if (next === undefined) {
       return {};

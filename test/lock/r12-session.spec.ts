@@ -451,7 +451,8 @@ describe('who takes a lock from a session', () => {
     const { resourceVersion } = session().metadata;
     await cluster.clock.advance(DURATION);
     const lock = await waiting;
-    expect(writesOf(b)).toEqual(['update session', 'update job']);
+    // It enrols while the lock is held, and takes it by a change of what it compares.
+    expect(writesOf(b)).toEqual(['patch job', 'update session', 'patch job']);
     expect(b.store.requests.at(-2)?.lease?.metadata).toMatchObject({
       name,
       resourceVersion,
@@ -485,8 +486,9 @@ describe('who takes a lock from a session', () => {
     await cluster.clock.advance(DURATION + 1);
     await Promise.all(waiting);
     const writes = [...writesOf(b), ...writesOf(c)];
+    // With a place in line for each.
     expect(writes.filter((write) => write !== 'update session')).toHaveLength(
-      names.length,
+      2 * names.length,
     );
     // Both may try, and one of them is told that it was late.
     expect(
@@ -498,7 +500,7 @@ describe('who takes a lock from a session', () => {
     const sessionReads = b.store.requests.filter(
       ({ verb, name }) => verb === 'get' && name.startsWith('session-'),
     );
-    expect(sessionReads).toHaveLength(1);
+    expect(sessionReads.length).toBeLessThan(2);
   });
 
   it('need not wait for a session that has ended', async () => {
@@ -619,8 +621,8 @@ describe('who takes a lock from a session', () => {
     crash();
     await cluster.clock.advance(DURATION);
     expect([one.state, two.state]).toEqual(['resolved', 'resolved']);
-    expect(writesOf(c)).toEqual(['update session', 'update two']);
-    expect(writesOf(b)).toEqual(['update one']);
+    expect(writesOf(c)).toEqual(['patch two', 'update session', 'patch two']);
+    expect(writesOf(b)).toEqual(['patch one', 'patch one']);
   });
 
   it('deletes the ended session later', async () => {
