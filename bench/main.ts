@@ -44,11 +44,22 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const root = fileURLToPath(new URL('..', import.meta.url));
-const unknown = positionals.filter((name) => BENCHES[name] === undefined);
-if (unknown.length > 0) {
-  console.error(
-    `There is no benchmark ${unknown.join(', ')}, but ${Object.keys(BENCHES).join(', ')}.`,
-  );
+const crowds = values.pods.split(',').map(Number);
+const mistakes = [
+  ...positionals
+    .filter((name) => BENCHES[name] === undefined)
+    .map(
+      (name) =>
+        `There is no benchmark ${name}, but ${Object.keys(BENCHES).join(', ')}.`,
+    ),
+  ...(crowds.every((pods) => Number.isInteger(pods) && pods > 1)
+    ? []
+    : [
+        `--pods is "${values.pods}", but must be numbers of 2 or more, as 8,32.`,
+      ]),
+];
+if (mistakes.length > 0) {
+  console.error(mistakes.join('\n'));
   process.exitCode = 2;
 } else {
   const isWhole = positionals.length === 0 && !values.quick;
@@ -79,7 +90,7 @@ async function runAll(folders: Folders): Promise<void> {
         server.kubeConfig(),
         build,
         peers,
-        { quick: values.quick, crowds: values.pods.split(',').map(Number) },
+        { quick: values.quick, crowds },
       );
       const report = await bench.run(setting).catch(failed);
       print(report);
