@@ -25,8 +25,9 @@ export interface Crowd {
 
 /** Several pods share a process: a machine with few cores could not bear one for each. */
 const MOST_PROCESSES = 4;
-/** Milliseconds in which processes start, connections open and code gets warm. */
-const WARM_UP = 1_500;
+/** Milliseconds in which processes start, code gets warm, and each pod opens its connections for the lock. */
+const WARM_UP = 1_000;
+const WARM_UP_OF_POD = 100;
 
 /** Contends for a lock that nobody else uses, for so many milliseconds after the warm-up. */
 export type Contender = (crowd: Crowd, duration: number) => Promise<Contest>;
@@ -66,7 +67,7 @@ export async function openPods(
   );
   const contend: Contender = async (crowd, duration) => {
     const lock = randomUUID();
-    const window = windowOf(duration);
+    const window = windowOf(crowd, duration);
     const { section, callersPerPod } = crowd;
     const parts = await Promise.all(
       processes.map((process) =>
@@ -85,7 +86,7 @@ export function goPeers(
 ): Contender {
   const { kubeConfigYaml, namespace, peers } = setting;
   return async (crowd, duration) => {
-    const window = windowOf(duration);
+    const window = windowOf(crowd, duration);
     const options: Omit<PeerOptions, 'name'> = {
       ...kind,
       kubeConfigYaml,
@@ -111,8 +112,8 @@ function spread(pods: number): number[] {
   );
 }
 
-function windowOf(duration: number): Window {
-  const from = monotonic() + WARM_UP;
+function windowOf({ pods }: Crowd, duration: number): Window {
+  const from = monotonic() + WARM_UP + pods * WARM_UP_OF_POD;
   return [from, from + duration];
 }
 

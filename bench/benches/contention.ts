@@ -29,14 +29,14 @@ export const contention: Bench = {
 
   async run(setting) {
     const { quick, crowds } = setting.options;
-    const rounds = quick ? 1 : 3;
-    const duration = quick ? 2_000 : 5_000;
     const rows: Row[] = [];
     const targets: Target[] = [];
     const faults: string[] = [];
     for (const pods of crowds) {
       // oxlint-disable no-await-in-loop -- one after the other: each has the machine for itself
       const contenders = await contendersOf(setting, pods);
+      const rounds = quick || pods > 32 ? 1 : 3;
+      const duration = durationOf(pods) / (quick ? 2 : 1);
       for (const section of [0, 5]) {
         const crowd: Crowd = { pods, callersPerPod: 1, section };
         const contests = await inTurns(contenders, crowd, rounds, duration);
@@ -59,6 +59,11 @@ export const contention: Bench = {
     };
   },
 };
+
+/** Milliseconds: long enough for each pod to get many turns. */
+function durationOf(pods: number): number {
+  return Math.min(15_000, Math.max(5_000, pods * 200));
+}
 
 type Figure = ReturnType<typeof summarize>;
 
