@@ -30,6 +30,7 @@ export {
   type LockLossReason,
   type LockNotAcquiredReason,
   type LockReference,
+  type LockSaturation,
   type NotAcquiredDetails,
 } from './lock.errors.js';
 export type {
@@ -45,8 +46,10 @@ export type {
   LockNotAcquiredEventReason,
   LockReleasedEvent,
   LockRenewedEvent,
+  LockSaturatedEvent,
   LockSkippedEvent,
   LockSkippedReason,
+  LockUnsaturatedEvent,
   LockWaitingEvent,
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';

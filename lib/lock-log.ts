@@ -1,6 +1,7 @@
 /** Writes events of locks to Nest's log. */
 import { Logger } from '@nestjs/common';
 import {
+  explainSaturation,
   LockLostError,
   printable,
   quote,
@@ -33,6 +34,11 @@ export class LockLog {
         );
         break;
       }
+      case 'saturated':
+        this.failures.note('saturated', (count) =>
+          this.logger.warn(explainSaturation(event, event) + count),
+        );
+        break;
       case 'not-acquired':
         this.noteNotAcquired(event);
         break;
@@ -80,6 +86,8 @@ function describe(event: LockEvent): string | undefined {
       return `${event.method ?? 'A call'} was skipped${fire(event)}: ${WHY_SKIPPED[event.reason](lock)}${holder(event)}`;
     case 'executed':
       return `${event.method ?? 'A call'} succeeded under lock ${lock}${fire(event)}, after ${Math.round(event.duration)} ms`;
+    case 'unsaturated':
+      return `This process can renew more locks again, after ${Math.round(event.duration)} ms`;
     case 'failed':
       return `${event.method ?? 'A call'} failed under lock ${lock}${fire(event)}, after ${Math.round(event.duration)} ms: ${describeError(event.error)}`;
     default:

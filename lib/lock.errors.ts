@@ -87,14 +87,27 @@ export type LockNotAcquiredReason =
   | 'held'
   /** The application is closing. */
   | 'shutdown'
+  /** This process can't renew more locks in time, and the call does not wait, or `waitTimeout` is over. */
+  | 'saturated'
   /** The client of the HTTP request that waited for the lock has gone away. */
   | 'cancelled';
+
+/** The renewals of this process. */
+export interface LockSaturation {
+  /** The number of locks that this process renews. */
+  locks: number;
+  /** The renewals a second that they need: each one every `renewInterval`. */
+  demand: number;
+  /** The renewals a second that this process can do, by the time that the API server takes to answer. */
+  capacity: number;
+}
 
 /** The messages of the HTTP answers. */
 const NOT_ACQUIRED: Record<LockNotAcquiredReason, string> = {
   timeout: 'The lock is held by another request or process',
   held: 'The lock is held by another request or process',
   shutdown: 'The application is shutting down',
+  saturated: 'This process holds as many locks as it can renew',
   cancelled: 'The client has gone away',
 };
 
@@ -110,9 +123,11 @@ export interface NotAcquiredDetails {
   retryInterval?: number;
   /** Whether another call of this process holds the lock. */
   isOwnProcess?: boolean;
+  /** Under `saturated`. */
+  saturation?: LockSaturation;
 }
 
-/** The lock was not acquired and the work did not run. Answers 423 (Locked), or 503 when the application closes. */
+/** The lock was not acquired and the work did not run. Answers 423 (Locked), or 503 when this process takes no more locks. */
 export class LockNotAcquiredError extends LockError {
   readonly lock: LockReference;
   readonly reason: LockNotAcquiredReason;
@@ -137,7 +152,7 @@ export class LockNotAcquiredError extends LockError {
       {
         // 503: another replica can serve the request.
         status:
-          reason === 'shutdown'
+          reason === 'shutdown' || reason === 'saturated'
             ? HttpStatus.SERVICE_UNAVAILABLE
             : HttpStatus.LOCKED,
         message: NOT_ACQUIRED[reason],
@@ -145,7 +160,7 @@ export class LockNotAcquiredError extends LockError {
         retryAfter: details.retryInterval ?? RETRY_AFTER,
       },
       {
-        explanation: `${describe(lock)} was not acquired${whyNotAcquired(reason, holder, details)}.${adviceOf(reason, details)}`,
+        explanation: `${describe(lock)} was not acquired${whyNotAcquired(reason, holder, details)}${describeSaturation(details)}.${adviceOf(reason, details)}`,
       },
     );
     this.lock = lock;
@@ -166,10 +181,33 @@ function whyNotAcquired(
     timeout: ` within ${Math.round(waited)} ms (waitTimeout): it is held by ${who}`,
     held: `: it is held by ${who}`,
     shutdown: ': the application is shutting down and takes no new locks',
+    saturated: ': this process holds as many locks as it can renew',
     cancelled:
       ': the client of the HTTP request that waited for it has gone away',
   };
   return reasons[reason];
+}
+
+/** What to do so that a process can hold more locks. */
+const SATURATION_ADVICE =
+  "Hold fewer locks at a time, use a longer leaseDuration or renewInterval, or use renewal: 'session', which renews all of them at once.";
+
+/** For the log. */
+export function explainSaturation(
+  lock: LockReference,
+  now: LockSaturation,
+): string {
+  return `${describe(lock)} waits: this process holds as many locks as it can renew${describeSaturation({ saturation: now })}. ${SATURATION_ADVICE}`;
+}
+
+function describeSaturation({
+  saturation,
+}: Pick<NotAcquiredDetails, 'saturation'>): string {
+  if (saturation === undefined) {
+    return '';
+  }
+  const { locks, demand, capacity } = saturation;
+  return ` (its ${locks} locks need ${demand.toFixed(1)} renewals a second, and the API server answers so fast that ${capacity.toFixed(1)} are safe)`;
 }
 
 function describeHolder({
@@ -190,6 +228,9 @@ function adviceOf(
 ): string {
   if (reason === 'shutdown' || reason === 'cancelled') {
     return '';
+  }
+  if (reason === 'saturated') {
+    return ` ${SATURATION_ADVICE}`;
   }
   if (isOwnProcess) {
     return ' If this call runs under that lock, it waits for itself: use withLock() or @WithLeaseLock() for both, which share a lock of their caller.';

@@ -41,6 +41,8 @@ export type LockNotAcquiredEventReason =
    * request has gone away. Or another lock that the same call had acquired before was lost.
    */
   | 'cancelled'
+  /** This process can't renew more locks in time. */
+  | 'saturated'
   /** The API server refused, or can't be used. */
   | 'failed';
 
@@ -122,6 +124,27 @@ export interface LockLostEvent extends LockEventBase {
   held: number;
 }
 
+/**
+ * This process can't renew more locks in time: calls for further ones wait, and those that do not wait fail.
+ * Emitted once until `unsaturated`, with the first lock that is held back.
+ */
+export interface LockSaturatedEvent extends LockEventBase {
+  type: 'saturated';
+  /** The number of locks that this process renews. */
+  locks: number;
+  /** The renewals a second that they need. */
+  demand: number;
+  /** The renewals a second that this process can do. */
+  capacity: number;
+}
+
+/** This process can renew more locks again, and no call waits for that. */
+export interface LockUnsaturatedEvent extends LockEventBase {
+  type: 'unsaturated';
+  /** Milliseconds since `saturated`. */
+  duration: number;
+}
+
 /** A request to the API server failed. The operation goes on for as long as it can. */
 export interface LockBackendErrorEvent extends LockEventBase {
   type: 'backend-error';
@@ -140,6 +163,8 @@ export type LockEvent =
   | LockExecutedEvent
   | LockFailedEvent
   | LockLostEvent
+  | LockSaturatedEvent
+  | LockUnsaturatedEvent
   | LockBackendErrorEvent;
 
 /** One request to the API server has ended. */

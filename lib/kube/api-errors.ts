@@ -27,6 +27,8 @@ export interface Operation {
 const ALREADY_EXISTS = 'AlreadyExists';
 
 const UNDER_WAY: Record<Phase, string> = {
+  queue:
+    'the request was still waiting for the answers to other requests of this process; renewals go first',
   credentials:
     'the credentials were still being obtained; check the exec plugin or auth provider of the Kubernetes configuration',
   connection:
@@ -87,6 +89,18 @@ export function failureOfList(
     'server',
     `${could(operation)}: the list does not end, since its pages (the last with status ${status}) bring no new Lease. Check the proxies between this process and the API server.`,
     { status },
+  );
+}
+
+/** The API server has asked for a pause that is longer than the request may take, so it is not sent. */
+export function failureOfPause(
+  operation: Operation,
+  left: number,
+): LeaseStoreError {
+  return new LeaseStoreError(
+    'throttled',
+    `${could(operation)}: the API server has refused another request of this process and asked for a pause (Retry-After), of which ${Math.ceil(left)} ms are left.`,
+    { retryAfter: left },
   );
 }
 

@@ -3,7 +3,7 @@ import http from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
 import { ProxyAgents } from './proxy-agents.js';
-import { MOST_REQUESTS } from './request-queue.js';
+import { HIGHEST_LIMIT } from './flight-limit.js';
 
 /** Certificates, keys and other TLS options that client-node sets in the options of a request. */
 export type TlsMaterial = Record<string, unknown>;
@@ -112,8 +112,8 @@ export class ConnectionPools {
     };
     return {
       requests: open({
-        maxSockets: MOST_REQUESTS,
-        maxFreeSockets: MOST_REQUESTS,
+        maxSockets: HIGHEST_LIMIT,
+        maxFreeSockets: HIGHEST_LIMIT,
       }),
       watches: open({}),
     };

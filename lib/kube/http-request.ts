@@ -41,7 +41,7 @@ export interface Answer {
  * The phase of a call. Nothing of it leaves this process before `answer`, so a call that fails in an
  * earlier phase cannot take effect.
  */
-export type Phase = 'credentials' | 'connection' | 'answer';
+export type Phase = 'queue' | 'credentials' | 'connection' | 'answer';
 
 export type ExchangeFault =
   'aborted' | 'credentials' | 'network' | 'timeout' | 'unreadable';

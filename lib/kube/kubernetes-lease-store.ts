@@ -10,6 +10,7 @@ import {
   isMissingLease,
   isNamespaceTerminating,
   parseObject,
+  retryAfterOf,
   statusOf,
   toLeaseList,
   toStoredLease,
@@ -22,6 +23,7 @@ import {
   failureOfExchange,
   failureOfInput,
   failureOfList,
+  failureOfPause,
   type Operation,
 } from './api-errors.js';
 import {
@@ -345,6 +347,10 @@ export class KubernetesLeaseStore implements LeaseStore {
     });
   }
 
+  get capacity(): number {
+    return this.queue.capacity;
+  }
+
   close(): void {
     this.closed = true;
     for (const watches of this.watches.values()) {
@@ -378,17 +384,39 @@ export class KubernetesLeaseStore implements LeaseStore {
     maxBytes = MAX_LEASE_BYTES,
   ): Promise<Answer> {
     const limits = { timeout: operation.timeout, within, signal };
+    const pause = this.queue.pauseOf(priority);
+    if (pause > Math.max(operation.timeout, 0)) {
+      throw failureOfPause(operation, pause);
+    }
     try {
-      return await this.queue.run(priority, limits, (timeout) =>
-        reportRequest(this.#options.requests, operation, () =>
-          this.transport.exchange({ ...makeCall(), timeout, signal }, maxBytes),
-        ),
-      );
+      return await this.queue.run(priority, limits, async (timeout) => {
+        const answer = await reportRequest(
+          this.#options.requests,
+          operation,
+          () =>
+            this.transport.exchange(
+              { ...makeCall(), timeout, signal },
+              maxBytes,
+            ),
+        );
+        this.heed(answer);
+        return answer;
+      });
     } catch (error) {
       if (!(error instanceof ExchangeError)) {
         throw error;
       }
       throw failureOfExchange(operation, error);
+    }
+  }
+
+  /** Pauses the queue if an overloaded API server asks for that. */
+  private heed({ status, headers, body }: Answer): void {
+    if (status === 429 || status === 503) {
+      const delay = retryAfterOf(headers, statusOf(body));
+      if (delay !== undefined) {
+        this.queue.pause(delay);
+      }
     }
   }
 

@@ -171,6 +171,9 @@ export type LeaseVerb =
  * with {@link LeaseStoreError}, or with the error of loading the Kubernetes configuration.
  */
 export interface LeaseStore {
+  /** The renewals a second that this process can do, as measured, with room to spare; Infinity before the first. */
+  readonly capacity: number;
+
   /** The namespace to use if none is configured: the context's, else the pod's, else `default`. */
   defaultNamespace(): Promise<string>;
 

@@ -1,25 +1,33 @@
-/** Queues requests by priority: it limits those in flight, and sends renewals first. */
+/** Queues requests by priority: it limits those in flight, sends renewals first, and pauses as the API server asks. */
+import { AnswerTime } from './answer-time.js';
+import { FlightLimit } from './flight-limit.js';
 import { ExchangeError, MAX_TIMEOUT } from './http-request.js';
 import type { RequestOptions, RequestPriority } from './lease-store.js';
 
-/**
- * Limit of requests in flight. It is enough for hundreds of locks (an API server answers within
- * milliseconds), and low enough not to overload the API server after an outage.
- */
-export const MOST_REQUESTS = 32;
-
-/** Limit of requests in flight by priority: the lower limits keep room for more urgent requests. */
-const LIMITS: Record<RequestPriority, number> = {
-  renew: MOST_REQUESTS,
-  release: MOST_REQUESTS - 4,
-  acquire: MOST_REQUESTS - 8,
-  look: MOST_REQUESTS - 8,
+/** The share of the limit of requests in flight by priority: the smaller ones keep room for more urgent requests. */
+const SHARES: Record<RequestPriority, number> = {
+  renew: 1,
+  release: 7 / 8,
+  acquire: 3 / 4,
+  look: 3 / 4,
 };
 
 const PRIORITIES = ['renew', 'release', 'acquire', 'look'] as const;
 
 /** The fraction of a renewal's time after which it is late. While one is late, requests to acquire and to read wait. */
 const LATE = 1 / 4;
+
+/** The fraction of a renewal's time within which it should be answered once it is sent. */
+const SLOW = 1 / 8;
+
+/** How many times as long as usual an answer may take, if there is time. */
+const UNUSUAL = 3;
+
+/** The share of the requests in flight that renewals may need on average. The rest is for spikes, and for other requests. */
+const SHARE_OF_RENEWALS = 1 / 2;
+
+/** The longest pause that the API server may ask for, in milliseconds. */
+const LONGEST_PAUSE = 60_000;
 
 interface Waiter {
   /** Waiters are sorted by `dueAt`, and by `number` if it is equal. */
@@ -40,8 +48,36 @@ export class RequestQueue {
   /** The time from which each renewal in flight is late. */
   private readonly renewals = new Set<{ readonly lateAt: number }>();
   private lastNumber = 0;
+  private readonly limit = new FlightLimit();
+  private readonly answerTime = new AnswerTime();
+  /** The time until which no request is sent to acquire or to read, since the API server asked for a pause. */
+  private pausedUntil = -Infinity;
   /** The time at which the last request was answered that is not a renewal. */
   private answeredAt = -Infinity;
+
+  /** Renewals a second that fit into their share of the requests in flight, at the measured time of an answer. */
+  get capacity(): number {
+    const most = this.limit.value * SHARE_OF_RENEWALS;
+    return (most * 1_000) / this.answerTime.value;
+  }
+
+  /**
+   * Sends no request to acquire or to read for so many milliseconds, since the API server has asked for a
+   * pause. Renewals and releases go on: what is held must be kept or given back in time, and each one that is
+   * refused has a pause of its own before its next attempt.
+   */
+  pause(asked: number): void {
+    const delay = Math.min(asked, LONGEST_PAUSE);
+    this.pausedUntil = Math.max(this.pausedUntil, performance.now() + delay);
+    setTimeout(() => this.admit(), Math.ceil(delay)).unref();
+  }
+
+  /** The rest of the pause for requests of this priority, in milliseconds. */
+  pauseOf(priority: RequestPriority): number {
+    return isUrgent(priority)
+      ? 0
+      : Math.max(0, this.pausedUntil - performance.now());
+  }
 
   /**
    * Calls `send` once there is room, with the milliseconds that the request may then take.
@@ -69,21 +105,51 @@ export class RequestQueue {
     if (priority === 'renew') {
       this.renewals.add(renewal);
     }
+    const sentAt = performance.now();
     try {
-      const left = dueAt - performance.now();
-      // A renewal gets half of its time, so that an unanswered one leaves time for another.
-      const answer = await send(
-        Math.min(timeout, priority === 'renew' ? left / 2 : left),
-      );
+      const left = dueAt - sentAt;
+      const most = priority === 'renew' ? this.timeOfRenewal(left) : left;
+      const answer = await send(Math.min(timeout, most));
       if (priority !== 'renew') {
         this.answeredAt = performance.now();
       }
+      this.noteAnswer(priority, sentAt, within);
       return answer;
+    } catch (error) {
+      if (error instanceof ExchangeError && error.fault === 'timeout') {
+        this.noteAnswer(priority, sentAt, within);
+      }
+      throw error;
     } finally {
       this.renewals.delete(renewal);
       this.underWay -= 1;
       this.admit();
     }
+  }
+
+  private noteAnswer(
+    priority: RequestPriority,
+    sentAt: number,
+    within: number,
+  ): void {
+    const duration = performance.now() - sentAt;
+    // Reads are answered sooner than writes.
+    if (priority !== 'look') {
+      this.answerTime.note(duration);
+    }
+    // The renewals of a lock that never expires have time.
+    if (priority === 'renew' && within < Infinity) {
+      this.limit.note(sentAt, duration > within * SLOW);
+    }
+  }
+
+  /**
+   * Half of what is left, so that an unanswered renewal leaves time for another; more if answers take longer:
+   * the API server goes on with a request that is given up, and each further one makes it slower.
+   */
+  private timeOfRenewal(left: number): number {
+    const usual = this.answerTime.value * UNUSUAL;
+    return Math.min(left, Math.max(left / 2, usual));
   }
 
   /** Rejects all requests that wait. */
@@ -96,10 +162,15 @@ export class RequestQueue {
   }
 
   private hasRoom(priority: RequestPriority): boolean {
-    const isHeldBack = priority === 'acquire' || priority === 'look';
-    return (
-      this.underWay < LIMITS[priority] && !(isHeldBack && this.isRenewingLate)
-    );
+    const isHeldBack =
+      this.pauseOf(priority) > 0 ||
+      (!isUrgent(priority) && this.isRenewingLate);
+    const limit = Math.floor(this.limit.value * SHARES[priority]);
+    if (this.underWay >= limit) {
+      this.limit.reached();
+      return false;
+    }
+    return !isHeldBack;
   }
 
   /** Whether a renewal in flight is late, since this process or the API server is too busy. */
@@ -134,14 +205,17 @@ export class RequestQueue {
         },
         fail: (fault) => {
           end();
-          reject(new ExchangeError(fault, 'connection'));
+          reject(new ExchangeError(fault, 'queue'));
         },
       };
       const abort = (): void => waiter.fail('aborted');
       const endAt = (): number =>
         priority === 'renew'
           ? dueAt
-          : Math.min(dueAt, Math.max(since, this.answeredAt) + timeout);
+          : Math.min(
+              dueAt,
+              Math.max(since, this.answeredAt, this.pausedUntil) + timeout,
+            );
       const check = (): void => {
         const left = endAt() - performance.now();
         if (left <= 0) {
@@ -171,6 +245,10 @@ export class RequestQueue {
       }
     }
   }
+}
+
+function isUrgent(priority: RequestPriority): boolean {
+  return priority === 'renew' || priority === 'release';
 }
 
 /** The index of a waiter among sorted waiters, or at which to insert it. */

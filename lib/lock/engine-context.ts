@@ -2,11 +2,13 @@
 import { LockBackendError, type LockReference } from '../lock.errors.js';
 import type { LockBackendErrorEvent, LockEvent } from '../lock.events.js';
 import { LeaseStoreError, type LeaseStore } from '../kube/lease-store.js';
+import type { Admission } from './admission.js';
 import type { Clock } from './clock.js';
 
 export interface EngineContext {
   readonly store: LeaseStore;
   readonly clock: Clock;
+  readonly admission: Admission;
   /** The timeout of a request in milliseconds. */
   readonly requestTimeout: number;
   /** Never throws. */

@@ -10,6 +10,7 @@ import {
   type LockTracer,
 } from './acquire/outcome.js';
 import { currentCall } from './acquire/request-scope.js';
+import { Admission } from './admission.js';
 import type { Clock } from './clock.js';
 import { findCondition, type LockCondition } from './hold/hold-condition.js';
 import { LeaseHolder } from './hold/lease-holder.js';
@@ -54,15 +55,17 @@ export class LockEngine {
   private onLastEnd: (() => void) | undefined;
 
   constructor(
-    context: Omit<EngineContext, 'background'>,
+    context: Omit<EngineContext, 'admission' | 'background'>,
     private readonly clientId: string,
     /** R12: the options of the session under which locks are held; undefined = each lock is renewed. */
     session?: ResolvedLockOptions,
   ) {
     // These signals have many listeners.
     setMaxListeners(0, this.closing.signal, this.closed.signal);
+    const { store, clock, emit } = context;
     this.context = {
       ...context,
+      admission: new Admission(store, clock, emit),
       background: (work) => {
         this.background.add(work);
         void work.then(() => this.background.delete(work));

@@ -26,6 +26,7 @@ export class LockMeter {
   private readonly waitDuration: Histogram;
   private readonly holdDuration: Histogram;
   private readonly renewals: Counter;
+  private readonly saturatedProcesses: UpDownCounter;
   private readonly requestDuration: Histogram;
 
   constructor(meter: Meter) {
@@ -55,6 +56,10 @@ export class LockMeter {
     this.renewals = meter.createCounter(METRIC.renewals, {
       description: 'Renewals of held leases.',
       unit: '{renewal}',
+    });
+    this.saturatedProcesses = meter.createUpDownCounter(METRIC.saturated, {
+      description: '1 while this process can renew no more locks, else 0.',
+      unit: '{process}',
     });
     this.requestDuration = meter.createHistogram(METRIC.requestDuration, {
       description: 'Duration of requests to the Kubernetes API server.',
@@ -89,6 +94,10 @@ export class LockMeter {
 
   renewed(series: Attributes, failure?: string): void {
     this.renewals.add(1, withError(series, failure));
+  }
+
+  saturated(isSaturated: boolean): void {
+    this.saturatedProcesses.add(isSaturated ? 1 : -1);
   }
 
   requested({ verb, namespace, duration, status, failure }: ApiRequestEvent) {

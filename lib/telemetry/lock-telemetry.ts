@@ -103,6 +103,10 @@ class LockRecorder implements LockTracer {
           this.meter.renewed(this.seriesOf(event), event.error.reason);
         }
         break;
+      case 'saturated':
+      case 'unsaturated':
+        this.meter.saturated(event.type === 'saturated');
+        break;
       case 'failed':
         this.open.get(idOf(event))?.span.failed(event.error);
         break;

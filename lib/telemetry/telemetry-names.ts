@@ -23,6 +23,7 @@ export const METRIC = {
   holdDuration: 'k8s_lock.hold.duration',
   /** `error.type`, if the renewal failed */
   renewals: 'k8s_lock.renewals',
+  saturated: 'k8s_lock.saturated',
   /** `k8s_lock.request.verb`, `http.response.status_code`, and `error.type` if the request failed */
   requestDuration: 'k8s_lock.request.duration',
 } as const;

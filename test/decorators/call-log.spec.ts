@@ -166,6 +166,34 @@ describe('a route whose lock fails', () => {
   });
 });
 
+it('a process that can renew no more locks warns once, with advice', async () => {
+  const { logger, fixture } = await start();
+  await using _ = fixture;
+  const { locks, server } = fixture;
+  server.faults.inject(
+    { kind: 'delay', before: 500 },
+    { verb: 'create', times: 1 },
+  );
+  const lock = await locks.acquire('a', { renewInterval: 10 });
+  for (const name of ['b', 'c']) {
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    await expect(
+      locks.tryAcquire(name, { renewInterval: 10 }),
+    ).rejects.toMatchObject({ reason: 'saturated' });
+  }
+  await lock.release();
+  expect(logger.at('warn')).toEqual([
+    expect.stringMatching(
+      /^Lock "b" .* waits: this process holds as many locks as it can renew \(its 1 locks need 100\.0 renewals a second, .*\)\. Hold fewer locks/,
+    ),
+  ]);
+  expect(logger.at('debug')).toContainEqual(
+    expect.stringMatching(
+      /^This process can renew more locks again, after \d+ ms$/,
+    ),
+  );
+});
+
 it('a configuration fault is logged once, where it is, and not again by its callers', async () => {
   const { logger, fixture, jobs } = await start();
   await using _ = fixture;

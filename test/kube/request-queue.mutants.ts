@@ -9,6 +9,9 @@ export const mutants = mutantsOf(
           return original.call(this, 'look', ...rest);
         },
     },
+    'a pause that the API server asked for not heeded': {
+      'RequestQueue#pauseOf': () => () => 0,
+    },
     'new locks taken while a renewal is late': {
       'RequestQueue#isRenewingLate': () => () => false,
     },

@@ -1,5 +1,6 @@
 /** The request queue: which of many requests is sent next; renewals come first. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ExchangeError } from '../../lib/kube/http-request.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import type {
   RequestOptions,
@@ -51,6 +52,17 @@ class Requests {
     }
   }
 
+  /** More renewals than may be in flight. */
+  fillWithRenewals(within: number): void {
+    for (let i = 0; i < 200; i++) {
+      void this.send('renew', `renewal-${i}`, { within });
+    }
+  }
+
+  get inFlight(): number {
+    return this.sent.length - this.answered;
+  }
+
   get names(): string[] {
     return this.sent.map(({ name }) => name);
   }
@@ -59,6 +71,13 @@ class Requests {
   async answerNext(): Promise<void> {
     this.sent[this.answered++]!.answer();
     await settled();
+  }
+
+  async answerTimes(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await this.answerNext();
+    }
   }
 
   async answerAll(): Promise<void> {
@@ -217,13 +236,13 @@ describe('requests beyond those that may be under way', () => {
     await vi.advanceTimersByTimeAsync(4_999);
     expect(ends).toEqual([]);
     // The answer to a renewal says nothing of the others, nor does a request that fails and one that follows it.
-    void requests.send('renew', 'renewal', { within: 60_000 });
+    void requests.send('renew', 'renewal');
     requests.sent.at(-1)!.answer();
     requests.sent[0]!.fail(new Error('no answer'));
     await settled();
     expect(requests.names.at(-1)).toBe('first');
     await vi.advanceTimersByTimeAsync(1);
-    const fault = { fault: 'timeout', phase: 'connection' };
+    const fault = { fault: 'timeout', phase: 'queue' };
     expect(ends).toEqual([
       'second',
       expect.objectContaining(fault),
@@ -310,12 +329,27 @@ describe('a renewal', () => {
       void requests.send('renew', `full-${i}`);
     }
     void requests.send('renew', 'renewal', { within: 9_000 });
-    await vi.advanceTimersByTimeAsync(4_000);
+    await vi.advanceTimersByTimeAsync(800);
     await requests.answerNext();
     expect(requests.sent.at(-1)).toMatchObject({
       name: 'renewal',
-      timeout: 2_500,
+      timeout: 4_100,
     });
+  });
+
+  it('may take three times as long as others took, if there is time', async () => {
+    const requests = new Requests();
+    void requests.send('renew', 'slow', { within: 9_000 });
+    await vi.advanceTimersByTimeAsync(600);
+    await requests.answerNext();
+    for (const within of [4_000, 3_000, 1_000]) {
+      void requests.send('renew', 'renewal', { within });
+    }
+    expect(requests.sent.slice(1).map(({ timeout }) => timeout)).toEqual([
+      2_000, // half of what is left
+      1_800,
+      1_000,
+    ]);
   });
 
   it('that is late keeps new locks and looks back until it is answered', async () => {
@@ -349,6 +383,156 @@ describe('a renewal', () => {
     await vi.advanceTimersByTimeAsync(1e6);
     void requests.send('look', 'look');
     expect(requests.names).toEqual(['renewal', 'look']);
+  });
+});
+
+describe('the limit of requests in flight', () => {
+  it('falls by a quarter, once for all that were in flight, when renewals are answered slowly', async () => {
+    const requests = new Requests();
+    requests.fillWithRenewals(8_000);
+    expect(requests.inFlight).toBe(32);
+    await vi.advanceTimersByTimeAsync(1_001);
+    await requests.answerTimes(9);
+    expect(requests.inFlight).toBe(24);
+    await requests.answerTimes(23);
+    expect(requests.inFlight).toBe(24);
+  });
+
+  it('falls for renewals that get no answer in time', async () => {
+    const requests = new Requests();
+    requests.fillWithRenewals(8_000);
+    await vi.advanceTimersByTimeAsync(1_001);
+    for (const sent of requests.sent.slice(0, 9)) {
+      sent.fail(new ExchangeError('timeout', 'answer'));
+    }
+    await settled();
+    expect(requests.sent).toHaveLength(33);
+  });
+
+  it('does not fall below 8', async () => {
+    const requests = new Requests();
+    requests.fillWithRenewals(60_000);
+    for (let i = 0; i < 5; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await vi.advanceTimersByTimeAsync(7_600);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await requests.answerTimes(requests.inFlight);
+    }
+    expect(requests.inFlight).toBe(8);
+  });
+
+  it('rises by an eighth each second, up to 128, while renewals are answered soon', async () => {
+    const requests = new Requests();
+    requests.fillWithRenewals(60_000);
+    const limits: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      requests.fillWithRenewals(60_000);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await vi.advanceTimersByTimeAsync(1_000);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await requests.answerTimes(requests.inFlight);
+      limits.push(requests.inFlight);
+    }
+    expect(limits.slice(0, 3)).toEqual([36, 40, 45]);
+    expect(limits.at(-1)).toBe(128);
+  });
+
+  it('stays while no request waits for it', async () => {
+    const requests = new Requests();
+    void requests.send('renew', 'slow', { within: 8_000 });
+    await vi.advanceTimersByTimeAsync(1_001);
+    await requests.answerNext();
+    requests.fillWithRenewals(8_000);
+    expect(requests.inFlight).toBe(32);
+  });
+});
+
+describe('the capacity for renewals', () => {
+  it('is unlimited before the first answer, and then that of half of the limit', async () => {
+    const requests = new Requests();
+    expect(requests.queue.capacity).toBe(Infinity);
+    void requests.send('acquire', 'write');
+    await vi.advanceTimersByTimeAsync(20);
+    await requests.answerNext();
+    expect(requests.queue.capacity).toBe(16 / 0.02);
+  });
+
+  it('counts no reads, and nothing that was not sent, or to which nothing answers', async () => {
+    const requests = new Requests();
+    requests.fill();
+    await vi.advanceTimersByTimeAsync(20);
+    await requests.answerAll();
+    void requests.send('acquire', 'refused');
+    requests.sent.at(-1)!.fail(new ExchangeError('network', 'connection'));
+    await settled();
+    expect(requests.queue.capacity).toBe(Infinity);
+  });
+
+  it('falls with requests that get no answer in time', async () => {
+    const requests = new Requests();
+    void requests.send('release', 'lost');
+    await vi.advanceTimersByTimeAsync(1_000);
+    requests.sent.at(-1)!.fail(new ExchangeError('timeout', 'answer'));
+    await settled();
+    expect(requests.queue.capacity).toBe(16);
+  });
+
+  it('falls at once, and rises slowly', async () => {
+    const requests = new Requests();
+    const answerAfter = async (duration: number): Promise<void> => {
+      void requests.send('acquire', 'write');
+      await vi.advanceTimersByTimeAsync(duration);
+      await requests.answerNext();
+    };
+    for (let i = 0; i < 100; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await answerAfter(100);
+    }
+    expect(requests.queue.capacity).toBeCloseTo(160);
+    for (let i = 0; i < 1_000; i++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await answerAfter(1);
+    }
+    // The mean has been 1 ms for long; a second ago it was 100 ms.
+    expect(requests.queue.capacity).toBeLessThan(200);
+    await vi.advanceTimersByTimeAsync(60_000);
+    await answerAfter(1);
+    expect(requests.queue.capacity).toBeCloseTo(16_000, -2);
+  });
+});
+
+describe('a pause that the API server asks for', () => {
+  it('keeps back acquisitions and reads, but no renewal and no release', async () => {
+    const requests = new Requests();
+    requests.queue.pause(1_000);
+    for (const each of ['look', 'acquire', 'release', 'renew'] as const) {
+      void requests.send(each, each);
+    }
+    await vi.advanceTimersByTimeAsync(999);
+    expect(requests.names).toEqual(['release', 'renew']);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(requests.names.slice(2)).toEqual(['acquire', 'look']);
+  });
+
+  it('does not count as time without an answer', async () => {
+    const requests = new Requests();
+    requests.queue.pause(4_000);
+    requests.fill();
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(requests.sent).toHaveLength(24);
+    void requests.send('look', 'next');
+    requests.queue.pause(3_000);
+    await requests.answerNext();
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(requests.names.at(-1)).toBe('next');
+  });
+
+  it('is not made shorter by a later one, and lasts a minute at most', async () => {
+    const requests = new Requests();
+    requests.queue.pause(3_600_000);
+    requests.queue.pause(1_000);
+    expect(requests.queue.pauseOf('look')).toBe(60_000);
+    expect(requests.queue.pauseOf('renew')).toBe(0);
   });
 });
 

@@ -1,5 +1,5 @@
 /** Failures of the API server and the network, over HTTP: an acquire retries while there is time, a holder until its deadline. */
-import { describe, expect, it } from 'vitest';
+import { assert, describe, expect, it } from 'vitest';
 import { LockBackendError, LockLostError } from '../../lib/lock.errors.js';
 import type { Fault } from '../../lib/testing/index.js';
 import { useApi } from './lock-services.js';
@@ -81,6 +81,49 @@ describe('while acquiring', () => {
     const again = await api.server.requests.next({ name });
     await acquired;
     expect(again.at - refused.at).toBeGreaterThanOrEqual(990);
+  });
+
+  it('a pause that the API server asks for holds for all calls of the process, and for no renewal', async () => {
+    const service = await api.service();
+    await service.acquire(newName(), { renewInterval: 100 });
+    const [refused, other] = [await freeLease(), await freeLease()];
+    const met = api.server.faults.inject(
+      { kind: 'status', code: 429, retryAfter: 2 },
+      { name: refused, verb: 'update', times: 1 },
+    );
+    const acquired = service.acquire(refused);
+    const { at } = await met.hit();
+    await service.next('backend-error');
+    const next = api.server.requests.next({ name: other });
+    const otherAcquired = service.acquire(other);
+    await service.next('renewed');
+    await service.next('renewed');
+    expect((await next).at - at).toBeGreaterThanOrEqual(1_990);
+    await Promise.all([acquired, otherAcquired]);
+  });
+
+  it('a call that does not wait fails at once in a pause that is longer than a request may take', async () => {
+    const service = await api.service();
+    const [refused, other] = [newName(), newName()];
+    api.server.faults.inject(
+      { kind: 'status', code: 429, retryAfter: 60 },
+      { name: refused },
+    );
+    await expect(service.tryAcquire(refused)).rejects.toMatchObject({
+      reason: 'throttled',
+    });
+    const error: unknown = await service
+      .tryAcquire(other)
+      .catch((e: unknown) => e);
+    assert(error instanceof LockBackendError);
+    expect(error).toMatchObject({
+      reason: 'throttled',
+      explanation: expect.stringContaining(
+        'the API server has refused another request of this process and asked for a pause (Retry-After), of which ',
+      ),
+    });
+    expect(error.retryAfter).toBeGreaterThan(30);
+    expect(api.verbs(other)).toBe('');
   });
 
   it.each(FINAL)('%d fails at once', async (code, reason) => {

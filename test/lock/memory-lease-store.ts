@@ -73,6 +73,8 @@ export class MemoryLeaseStore implements LeaseStore {
   /** Milliseconds until a watch reports what has happened. */
   watchDelay = 0;
   closed = false;
+  /** The renewals a second that the process can do. */
+  capacity = Infinity;
   private readonly api: LeaseApi;
   private readonly planned: Planned[] = [];
   private readonly watches = new Set<{

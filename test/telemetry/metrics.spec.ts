@@ -170,6 +170,32 @@ describe('the metrics', () => {
     ]);
   });
 
+  it('tell whether the process can renew no more locks', async () => {
+    await using fixture = await startTelemetryApp();
+    const { locks, server } = fixture;
+    // An answer after half a second, and 200 renewals a second.
+    server.faults.inject(
+      { kind: 'delay', before: 500 },
+      { verb: 'create', times: 1 },
+    );
+    const lock = await locks.acquire('a', { renewInterval: 10 });
+    await expect(
+      locks.tryAcquire('b', { renewInterval: 10 }),
+    ).rejects.toMatchObject({ reason: 'saturated' });
+    const level = async () =>
+      (await fixture.series('k8s_lock.saturated')).map(({ value }) => value);
+    expect(await level()).toEqual([1]);
+    expect(await fixture.metrics()).toContainEqual(
+      metric('k8s_lock.saturated', '{process}', 'SUM'),
+    );
+    expect(byOutcome(await fixture.series('k8s_lock.acquisitions'))).toEqual({
+      acquired: 1,
+      saturated: 1,
+    });
+    await lock.release();
+    expect(await level()).toEqual([0]);
+  });
+
   it('tell renewals that failed from those that succeeded', async () => {
     await using fixture = await startTelemetryApp();
     using fault = fixture.server.faults.inject(

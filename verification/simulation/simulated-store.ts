@@ -46,6 +46,7 @@ interface Request<T> extends Operation {
 }
 
 export class SimulatedStore implements LeaseStore {
+  readonly capacity = Infinity;
   private readonly watches = new Set<SimulatedWatch>();
   private readonly abort = new AbortController();
   private onAnswer: (() => void) | undefined;

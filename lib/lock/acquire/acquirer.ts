@@ -8,8 +8,9 @@
  * 4. Judge the record (R4, R5), and end the session of its holder if that has expired (R12). If it is held:
  *    give up, or enrol in the line of waiting processes (R11), and wait for a change, the expiry of the record
  *    or the next poll; then repeat step 4. The lock is held if its holder has granted it to this process.
- * 5. If it is free, expired or missing, and this process is the first in line, or nobody is: write the
- *    identity of this acquisition (R7) and its fire claim by compare-and-swap (R1).
+ * 5. If it is free, expired or missing, and this process is the first in line, or nobody is, and it can renew
+ *    one more lock (admission.ts): write the identity of this acquisition (R7) and its fire claim by
+ *    compare-and-swap (R1).
  * 6. On success the lock is held from the time at which the write was SENT (R8).
  * 7. On a conflict another client wrote first: back to 2. If the record shows that none did, the conflict
  *    is a failure: step 9.
@@ -25,6 +26,7 @@ import {
   type RequestPriority,
   type StoredLease,
 } from '../../kube/lease-store.js';
+import { renewalsOf, type Permit } from '../admission.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
 import { onAbort, untilAborted, waitUntil } from '../abort-signals.js';
@@ -41,6 +43,7 @@ import {
 import { backoff, retryAfterOf, isFinal, pause } from '../retry.js';
 import { heldSince } from '../record/lock-state.js';
 import type { Verdict } from '../record/observed-lease.js';
+import { admit, saturated } from './admit.js';
 import { WaitPolicy, type AcquireMode } from './wait-policy.js';
 import { contentOf } from '../record/lease-patch.js';
 import { grantOf, isLeftFree, lineOf } from '../record/line.js';
@@ -79,6 +82,8 @@ const SLOWEST_POLL = 5;
 const LEAST_TIME_LEFT = 500;
 const LEAST_PART_LEFT = 0.25;
 
+type Acquisition = Omit<AcquiredLease, 'permit'>;
+
 export class Acquirer implements LinedUpCall {
   private newHolder: NewHolder;
   readonly policy: WaitPolicy;
@@ -87,6 +92,10 @@ export class Acquirer implements LinedUpCall {
   private stopWatching: ((linger?: boolean) => void) | undefined;
   private hasTurn = false;
   private hasWaited = false;
+  /** Whether the call waits until this process can renew one more lock. */
+  private isHeldBack = false;
+  /** From the admission of an attempt to its end, or to the acquisition. */
+  private permit: Permit | undefined;
   private mustRead = false;
   /** Monotonic time of the last read, and the random length of a poll interval after it. */
   private readAt = -Infinity;
@@ -105,8 +114,8 @@ export class Acquirer implements LinedUpCall {
   constructor(
     private readonly context: EngineContext,
     private readonly local: LocalLease,
-    private readonly lock: LockReference,
-    private readonly options: ResolvedLockOptions,
+    readonly lock: LockReference,
+    readonly options: ResolvedLockOptions,
     private readonly mode: AcquireMode,
     private readonly engine: {
       clientId: string;
@@ -201,13 +210,21 @@ export class Acquirer implements LinedUpCall {
     const { cancel, policy } = this;
     for (;;) {
       try {
+        this.returnPermit();
         cancel.signal.throwIfAborted();
+        // A call that waits sends nothing while this process can renew no more locks.
+        const isUnknown = this.local.observed.lease === undefined;
+        if (isUnknown && policy.waits && !(await this.admit())) {
+          continue;
+        }
         await this.readIfStale();
         policy.refuseClaimed();
         this.checkPlace();
         const { verdict } = policy;
         if (this.mustEnrol(verdict)) {
-          await this.enrol();
+          if (await this.admit()) {
+            await this.enrol();
+          }
           continue;
         }
         if (!verdict.takeable) {
@@ -220,15 +237,19 @@ export class Acquirer implements LinedUpCall {
         if (holder !== undefined) {
           throw this.notAcquired(holder);
         }
+        if (!this.mayUseGrant()) {
+          this.passOn();
+          continue;
+        }
         const record = this.local.observed.lease;
         const acquisition =
           this.startGranted() ??
-          ((await this.isOwnTurn(verdict))
+          ((await this.isOwnTurn(verdict)) && (await this.admit())
             ? await this.write(await this.openSession())
             : undefined);
         if (acquisition !== undefined) {
           this.acquired(verdict, record);
-          return acquisition;
+          return { ...acquisition, permit: this.usePermit() };
         }
       } catch (error) {
         await this.recover(error);
@@ -329,6 +350,7 @@ export class Acquirer implements LinedUpCall {
     if (!policy.goOnFor(verdict)) {
       throw this.notAcquired(holder);
     }
+    this.returnPermit();
     this.waiting();
     this.local.metHolder();
     this.failures = 0;
@@ -463,13 +485,19 @@ export class Acquirer implements LinedUpCall {
     await pause(context.clock, this.spread, cancel.signal);
   }
 
+  /** R11: gives up a lock that was granted to this process, and goes back to the end of the line. */
+  private passOn(): void {
+    this.writer.leaveLine();
+    this.useIdentity(this.writer.newIdentity());
+  }
+
   /**
    * Step 4, R11: the lock that was granted to this process. Its deadline counts from a time before the grant was
    * written: nobody could name the identity before its ticket was sent, and a later read has shown an older record.
    *
    * @returns undefined if there is no grant, or if it must be confirmed first
    */
-  private startGranted(): AcquiredLease | undefined {
+  private startGranted(): Acquisition | undefined {
     const { context, local, newHolder, options } = this;
     const { lease } = local.observed;
     const { ticket } = local.place;
@@ -568,10 +596,54 @@ export class Acquirer implements LinedUpCall {
     return sessions && untilAborted(sessions.open(), this.cancel.signal);
   }
 
+  /** The renewals a second that the lock will need: none under a session. */
+  get renewals(): number {
+    return this.engine.sessions ? 0 : renewalsOf(this.options);
+  }
+
+  /** Waits until this process can renew one more lock. @returns false if the record has changed meanwhile */
+  private async admit(): Promise<boolean> {
+    const { signal } = this.cancel;
+    this.isHeldBack = true;
+    try {
+      this.permit ??= await admit(this.context, this.local, this, signal);
+      return this.permit !== undefined;
+    } finally {
+      this.isHeldBack = false;
+    }
+  }
+
+  /** R11: whether this process can renew the lock, if that was granted to it. A grant does not wait. */
+  private mayUseGrant(): boolean {
+    const { context, local, newHolder, renewals } = this;
+    const { admission } = context;
+    if (!isHeldBy(local.observed.lease, newHolder.identity)) {
+      return true;
+    }
+    // A write of this call may have taken the lock, and is not passed on.
+    this.permit ??=
+      this.ambiguous === undefined
+        ? admission.tryAdmit(renewals)
+        : admission.enter(renewals);
+    return this.permit !== undefined;
+  }
+
+  private usePermit(): Permit {
+    const permit = this.permit!;
+    this.permit = undefined;
+    permit.used();
+    return permit;
+  }
+
+  private returnPermit(): void {
+    this.permit?.end();
+    this.permit = undefined;
+  }
+
   /** Steps 5 to 8. Undefined: read again. */
   private async write(
     session: HeldSession | undefined,
-  ): Promise<AcquiredLease | undefined> {
+  ): Promise<Acquisition | undefined> {
     const { local } = this;
     const newHolder = session
       ? {
@@ -659,6 +731,7 @@ export class Acquirer implements LinedUpCall {
 
   /** Step 9: pauses before the next read, which shows whether a failed write was applied (R7). Throws if cancelled. */
   private async recover(error: unknown): Promise<void> {
+    this.returnPermit();
     this.cancel.signal.throwIfAborted();
     if (!(error instanceof LeaseStoreError)) {
       throw error;
@@ -743,7 +816,7 @@ export class Acquirer implements LinedUpCall {
 
   private timeIsUp(): void {
     const verdict = this.policy.verdict;
-    if (this.policy.endWait(verdict)) {
+    if (!this.isHeldBack && this.policy.endWait(verdict)) {
       if (!this.hasTurn) {
         judgeFromBehind(this.local, this);
       }
@@ -753,8 +826,12 @@ export class Acquirer implements LinedUpCall {
   }
 
   outOfTime(): unknown {
-    const { local, policy } = this;
+    const { context, local, policy } = this;
     const { verdict } = policy;
+    const { saturation } = context.admission;
+    if (this.isHeldBack && saturation) {
+      return saturated(this.lock, this.options, saturation);
+    }
     if (local.holder !== undefined) {
       return this.notAcquired(local.holder);
     }
@@ -764,7 +841,7 @@ export class Acquirer implements LinedUpCall {
     if (!verdict.takeable) {
       return this.notAcquired(verdict.holder);
     }
-    return local.isAsking
+    return local.isAsking || this.isHeldBack
       ? toBackendError(
           new LeaseStoreError(
             'timeout',

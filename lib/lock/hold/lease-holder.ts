@@ -7,6 +7,7 @@ import {
   type RequestOptions,
   type StoredLease,
 } from '../../kube/lease-store.js';
+import type { Permit } from '../admission.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import {
   LockLostError,
@@ -54,6 +55,7 @@ export interface AcquiredLease extends WrittenLease {
   readonly claimed: number | undefined;
   /** R12: the session under which the lock is held; undefined = the lock is renewed itself. */
   readonly session?: HeldSession;
+  readonly permit: Permit;
 }
 
 export class LeaseHolder implements RecordListener {
@@ -68,6 +70,7 @@ export class LeaseHolder implements RecordListener {
   private readonly ended = new AbortController();
   private readonly uid: string;
   private readonly mayBeCreatedLate: boolean;
+  private readonly permit: Permit;
   private readonly acquiredAt: number;
   /** Monotonic time from which `maxHold` counts: the work of a claimed fire begins later than its lock is acquired. */
   private workingSince: number;
@@ -112,6 +115,7 @@ export class LeaseHolder implements RecordListener {
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
     this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
+    this.permit = acquisition.permit;
     this.claimed = acquisition.claimed;
     this.claimEnd = acquisition.claimed === undefined ? 'done' : 'open';
     this.fencingToken = fencingTokenOf(acquisition.lease);
@@ -336,6 +340,7 @@ export class LeaseHolder implements RecordListener {
   }
 
   private stop(): void {
+    this.permit.end();
     this.stopListening();
     this.stopListeningToSession?.();
     this.cancelCheck?.();
