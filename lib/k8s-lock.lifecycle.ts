@@ -14,8 +14,8 @@ import {
 } from './decorators/lock.explorer.js';
 import type { CronTime } from './schedule/planned-fires.js';
 import { describeShortPeriod } from './schedule/schedule-warnings.js';
-import { isMethod, ScheduledMethods } from './schedule/scheduled-methods.js';
-import { followScheduler } from './schedule/scheduler-ticks.js';
+import { ScheduledMethods } from './schedule/scheduled-methods.js';
+import { followScheduler, isMethod } from './schedule/scheduler-ticks.js';
 import { ModulesContainer } from '@nestjs/core';
 import { describeRights } from './kube/access-review.js';
 import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
@@ -56,11 +56,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     if (client === undefined) {
       return;
     }
-    const log = new LockLog(this.logger);
-    this.locks.events$.subscribe({
-      next: (event) => log.note(event),
-      complete: () => log.end(),
-    });
+    this.locks.events$.subscribe(new LockLog(this.logger));
     this.warnOfGlobalModules();
     await this.verify(client, found);
     this.followSchedulers(client, explored);

@@ -1,5 +1,6 @@
 /** Writes events of locks to Nest's log. */
 import { Logger } from '@nestjs/common';
+import type { Observer } from 'rxjs';
 import {
   explainSaturation,
   LockLostError,
@@ -10,18 +11,21 @@ import {
 import type { LockEvent } from './lock.events.js';
 import { RepeatedLines } from './repeated-lines.js';
 
-/** Losses and failures of the API server are warnings or errors; other events, which explain why a job did not run, are `debug`. */
-export class LockLog {
+/**
+ * A listener of `events$`. Losses and failures of the API server are warnings or errors; other events, which
+ * explain why a job did not run, are `debug`.
+ */
+export class LockLog implements Partial<Observer<LockEvent>> {
   private readonly failures = new RepeatedLines();
 
   constructor(private readonly logger: Logger) {}
 
   /** Writes the counts of suppressed lines. */
-  end(): void {
+  complete(): void {
     this.failures.end();
   }
 
-  note(event: LockEvent): void {
+  next(event: LockEvent): void {
     switch (event.type) {
       case 'lost':
         this.logger.warn(new LockLostError(event, event.reason).explanation);

@@ -8,17 +8,19 @@ const logger = new Logger('K8sLockModule');
 const lines = new WeakMap<object, RepeatedLines>();
 /** Logged errors: an error of a nested call passes through the calls around it, and is logged once. */
 const logged = new WeakSet<LockConfigurationError>();
-/** Errors made by {@link refuseCall}. */
+/** Errors made by {@link refusalOf}. */
 const refusals = new WeakSet<LockConfigurationError>();
 
-/**
- * @param fault a sentence that says which method was called, that it did not run, and why
- * @throws LockConfigurationError
- */
-export function refuseCall(fault: string): never {
+/** @param fault a sentence that says which method was called, that it did not run, and why */
+export function refusalOf(fault: string): LockConfigurationError {
   const error = new LockConfigurationError([fault]);
   refusals.add(error);
-  throw error;
+  return error;
+}
+
+/** @throws LockConfigurationError, as {@link refusalOf} makes it */
+export function refuseCall(fault: string): never {
+  throw refusalOf(fault);
 }
 
 /**

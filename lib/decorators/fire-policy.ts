@@ -23,8 +23,10 @@ import {
   isCallMissing,
 } from '../schedule/scheduler-ticks.js';
 
-/** How the fires of one method are claimed. */
+/** How the fires of the calls of one method of a class are claimed. */
 export interface FirePolicy {
+  /** The prototype of the class. */
+  readonly prototype: object;
   /** Undefined for a method without a schedule. */
   readonly schedule: Schedule | undefined;
   /** Whether a fire whose work did not end is repeated. */
@@ -45,7 +47,11 @@ export function findFirePolicy(
   const isOnByDefault =
     schedule !== undefined && schedule.type !== 'once' && isInnermost(lock);
   return (lock.fire.oncePerFire ?? isOnByDefault)
-    ? { schedule, retry: lock.fire.onFailure === 'retry' }
+    ? {
+        prototype: findClassPrototype(target, lock.key),
+        schedule,
+        retry: lock.fire.onFailure === 'retry',
+      }
     : undefined;
 }
 
@@ -58,13 +64,13 @@ export function findClaim(
   policy: FirePolicy,
   instance: object,
 ): FireClaim | undefined {
-  const prototype = findClassPrototype(instance, lock.key);
+  const { prototype, retry } = policy;
   const method = { instance, prototype, key: lock.key };
   const fire = findFire(lock, method, policy);
   if (fire === undefined) {
     warnOfNoFire(lock, method, policy);
   }
-  return fire && { ...fire, retry: policy.retry, ownIdentities: new Set() };
+  return fire && { ...fire, retry, ownIdentities: new Set() };
 }
 
 function findFire(

@@ -1,4 +1,4 @@
-/** Gives instances of classes with decorated methods the LockService of their application. */
+/** Gives instances of classes with decorated methods the LockService of their application, at startup or at their first call. */
 import { Inject } from '@nestjs/common';
 import { LockService } from '../lock.service.js';
 
@@ -55,4 +55,36 @@ export function findLockService(instance: object): LockService | undefined {
   } catch {
     return undefined; // a Proxy that throws
   }
+}
+
+/** Finds instances among the providers of one application. */
+export interface InstanceFinder {
+  findServiceOf(instance: object): Promise<LockService | undefined>;
+}
+
+/** The finders of all applications in use; weak references, since an instance without a service leads to no application. */
+const finders = new Set<WeakRef<InstanceFinder>>();
+
+export function addInstanceFinder(finder: InstanceFinder): void {
+  finders.add(new WeakRef(finder));
+}
+
+/** Undefined if no application provides this very instance. */
+export async function bindLate(
+  instance: object,
+): Promise<LockService | undefined> {
+  for (const reference of finders) {
+    const finder = reference.deref();
+    if (finder === undefined) {
+      finders.delete(reference);
+      continue;
+    }
+    // oxlint-disable-next-line no-await-in-loop -- the first match wins
+    const service = await finder.findServiceOf(instance);
+    if (service !== undefined) {
+      bindLockService(instance, service);
+      return service;
+    }
+  }
+  return undefined;
 }

@@ -21,8 +21,11 @@ import {
   findBoundLocks,
   findInterceptorLock,
 } from './interceptor-lock.metadata.js';
-import { addInstanceFinder } from './late-binding.js';
-import { bindLockService, needsLockService } from './lock-service.injection.js';
+import {
+  addInstanceFinder,
+  bindLockService,
+  needsLockService,
+} from './lock-service.injection.js';
 import {
   describeClass,
   describeMethod,

@@ -3,12 +3,15 @@ import { hasOtherCopies } from '../copies.js';
 import type { LockRequest } from '../lock.client.js';
 import { clientOf, type LockService } from '../lock.service.js';
 import { runInCall, type MethodCall } from '../lock/acquire/request-scope.js';
-import { logConfigurationError, refuseCall } from './configuration-log.js';
+import {
+  logConfigurationError,
+  refusalOf,
+  refuseCall,
+} from './configuration-log.js';
 import type { OnLocked } from '../k8s-lock.options.js';
 import { findClaim, findFirePolicy, type FirePolicy } from './fire-policy.js';
 import { currentExchange } from '../http/http-exchange.js';
-import { bindLate } from './late-binding.js';
-import { findLockService } from './lock-service.injection.js';
+import { bindLate, findLockService } from './lock-service.injection.js';
 import { LockedRun, runWithLocks } from './run-with-locks.js';
 import {
   checkName,
@@ -25,6 +28,8 @@ import { runOnStandIn } from './stand-in.js';
 /** The part of a call that depends only on one `@WithLeaseLock` and the class of the instance. */
 interface LockPlan {
   readonly lock: MethodLock;
+  /** Undefined if each call has its own name, or is refused because of it. */
+  readonly name: string | undefined;
   readonly onLocked: OnLocked;
   /** Undefined if calls claim no fire. */
   readonly fire: FirePolicy | undefined;
@@ -61,6 +66,8 @@ function planOf(locked: LockedMethod, instance: object): MethodPlan {
       method,
       locks: locks.map((lock) => ({
         lock,
+        name:
+          typeof lock.name === 'string' ? lock.name || undefined : undefined,
         onLocked: findOnLocked(lock, instance),
         fire: findFirePolicy(lock, instance),
       })),
@@ -80,7 +87,7 @@ export async function callUnderLocks(
   args: readonly unknown[],
 ): Promise<unknown> {
   if (typeof instance !== 'object' || instance === null) {
-    return callWithoutInstance(locked.locks.at(-1)!);
+    return refuseWithoutInstance(locked.locks.at(-1)!);
   }
   const plan = planOf(locked, instance);
   const { label, lowest } = plan;
@@ -114,8 +121,8 @@ async function acquireAndCall(
     refuseConstructing(lowest, instance);
   }
   const requests = locks.map((lock) => makeRequest(lock, instance, args));
-  const exchange = currentExchange();
-  const skipped = (): unknown => exchange?.answerOf(controller, lowest)?.skip();
+  const skipped = (): unknown =>
+    currentExchange()?.answerOf(controller, lowest)?.skip();
   const work = (held: unknown): unknown => {
     methodCall.hasBegun ||= hasInnermost;
     const filled = [...args];
@@ -136,32 +143,37 @@ async function acquireAndCall(
 }
 
 function makeRequest(
-  { lock, onLocked, fire }: LockPlan,
+  { lock, name, onLocked, fire }: LockPlan,
   instance: object,
   args: readonly unknown[],
 ): LockRequest {
-  const name: unknown =
-    typeof lock.name === 'function'
-      ? Reflect.apply(lock.name, instance, args)
-      : lock.name;
   return {
-    name: checkName(name, () => describeMethod(lock.prototype, lock.key)),
+    name: name ?? nameOf(lock, instance, args),
     onLocked,
     options: lock.options,
     claim: fire && findClaim(lock, fire, instance),
   };
 }
 
-function callWithoutInstance(lowest: MethodLock): never {
+function nameOf(
+  lock: MethodLock,
+  instance: object,
+  args: readonly unknown[],
+): string {
+  const name: unknown =
+    typeof lock.name === 'function'
+      ? Reflect.apply(lock.name, instance, args)
+      : lock.name;
+  return checkName(name, () => describeMethod(lock.prototype, lock.key));
+}
+
+function refuseWithoutInstance(lowest: MethodLock): never {
   const label = describeMethod(lowest.prototype, lowest.key);
-  try {
-    return refuseCall(
-      `${label} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
-    );
-  } catch (error) {
-    logConfigurationError(lowest, label, error, false);
-    throw error;
-  }
+  const error = refusalOf(
+    `${label} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
+  );
+  logConfigurationError(lowest, label, error, false);
+  throw error;
 }
 
 /** Finds the service of an instance that Nest has not injected, and that no startup pass has found. */

@@ -18,13 +18,6 @@ export interface ScheduledMethod extends InstanceMethod {
   readonly schedule: Exclude<Schedule, { type: 'once' }>;
 }
 
-export function isMethod(
-  { prototype, key }: MethodPlace,
-  other: MethodPlace,
-): boolean {
-  return prototype === other.prototype && key === other.key;
-}
-
 /** The name that @nestjs/schedule gives to a job without one. */
 const MADE_UP = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/;
 

@@ -8,11 +8,11 @@ import {
   type Fire,
   type Plan,
 } from './planned-fires.js';
-import {
-  isMethod,
-  type InstanceMethod,
-  type ScheduledMethod,
-  type ScheduledMethods,
+import type {
+  InstanceMethod,
+  MethodPlace,
+  ScheduledMethod,
+  ScheduledMethods,
 } from './scheduled-methods.js';
 
 /** The property of a `CronJob` with its callbacks. */
@@ -143,6 +143,13 @@ function hasMethods(value: unknown, names: readonly string[]): boolean {
   } catch {
     return false; // a Proxy that throws
   }
+}
+
+export function isMethod(
+  { prototype, key }: MethodPlace,
+  other: MethodPlace,
+): boolean {
+  return prototype === other.prototype && key === other.key;
 }
 
 /** The job or interval that calls a method. */
