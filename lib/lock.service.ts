@@ -10,9 +10,12 @@ import { noteCopy } from './copies.js';
 import { LockClient } from './lock.client.js';
 import { quote } from './lock.errors.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
-import { runUnderLock } from './lock/hold/current-lock.js';
+import {
+  isGenerator,
+  refuseLazyResult,
+  runUnderLock,
+} from './lock/hold/current-lock.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
-import { isGenerator, refuseLazyResult } from './lock/lazy-result.js';
 import type { LockState } from './lock/record/lock-state.js';
 
 /** How a lock is acquired by a call. */

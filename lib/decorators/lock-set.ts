@@ -1,28 +1,27 @@
-/** Acquires the locks of a call that has several in one global order, which prevents deadlocks. */
+/** Joins the locks of a call that has several: acquires them in one global order, and runs its work under all. */
 import type { LockClient, LockRequest } from '../lock.client.js';
 import { anyOf } from '../lock/abort-signals.js';
 import { runUnderLock } from '../lock/hold/current-lock.js';
 import {
+  comparePlaces,
   giveBack,
   JoinedLock,
   type LockHandle,
+  type Place,
 } from '../lock/hold/lock-handle.js';
-
-/** The identity of a lock: two locks are the same if both fields are equal. */
-type Place = Pick<LockHandle, 'namespace' | 'leaseName'>;
 
 /**
  * Acquires the locks one after the other, by namespace and Lease name. If one can't be acquired, or an
  * acquired one is lost meanwhile, all are released.
  *
- * @returns the locks in the order of the requests, each once: of several requests for one lock, the last
- * counts. Undefined if any of them skips the call
+ * @returns the locks joined in the order of the requests, each once: of several requests for one lock, the
+ * last counts. Undefined if any of them skips the call
  */
 export async function acquireAll(
   client: LockClient,
   requests: readonly LockRequest[],
   signal: AbortSignal | undefined,
-): Promise<readonly LockHandle[] | undefined> {
+): Promise<JoinedLock | undefined> {
   const taken = new Map<LockRequest, LockHandle>();
   let isComplete = false;
   // Taken synchronously: the caller may end before all locks are acquired.
@@ -47,37 +46,22 @@ export async function acquireAll(
       taken.set(request, lock);
     }
     isComplete = true;
-    return requests.flatMap((request) => taken.get(request) ?? []);
+    return new JoinedLock(
+      requests.flatMap((request) => taken.get(request) ?? []),
+    );
   } finally {
     kept.forEach((lock) => void lock.release());
     if (!isComplete) {
-      await giveBack([...taken.values()]);
+      await Promise.all(Array.from(taken.values(), giveBack));
     }
   }
 }
 
-/** Releases the locks in reverse order. */
-export async function releaseAll(locks: readonly LockHandle[]): Promise<void> {
-  await Promise.all(
-    locks
-      .toSorted(comparePlaces)
-      .toReversed()
-      .map((lock) => lock.release()),
-  );
-}
-
-/** Runs `work` under all locks, with a joined handle as its `currentLock()`. */
-export function runUnderAll<T>(
-  locks: readonly LockHandle[],
-  work: (lock: LockHandle) => T,
-): T {
-  if (locks.length === 1) {
-    return runUnderLock(locks[0]!, () => work(locks[0]!));
-  }
-  const joined = new JoinedLock(locks);
-  return [...locks, joined].reduceRight<() => T>(
+/** Runs `work` under all of the locks, with the joined one as its `currentLock()`. */
+export function runUnderAll<T>(joined: LockHandle, work: () => T): T {
+  return [...joined.parts, joined].reduceRight<() => T>(
     (inner, lock) => () => runUnderLock(lock, inner),
-    () => work(joined),
+    work,
   )();
 }
 
@@ -112,16 +96,4 @@ async function inOrder(
           .some((later) => compare(request, later) === 0),
     )
     .toSorted(compare);
-}
-
-/** Compares by code units, not by locale: every process must get the same order. */
-function comparePlaces(one: Place, other: Place): number {
-  return (
-    compareText(one.namespace, other.namespace) ||
-    compareText(one.leaseName, other.leaseName)
-  );
-}
-
-function compareText(one: string, other: string): number {
-  return one < other ? -1 : Number(one > other);
 }

@@ -25,9 +25,13 @@ import {
 } from '../lock/acquire/request-scope.js';
 import type { FireClaim } from '../lock/record/fire-claim.js';
 import { anyOf } from '../lock/abort-signals.js';
-import { isGenerator, refuseLazyResult } from '../lock/lazy-result.js';
+import {
+  isGenerator,
+  refuseLazyResult,
+  runUnderLock,
+} from '../lock/hold/current-lock.js';
 import { giveBack, type LockHandle } from '../lock/hold/lock-handle.js';
-import { acquireAll, releaseAll, runUnderAll } from './lock-set.js';
+import { acquireAll, runUnderAll } from './lock-set.js';
 
 /** How a piece of work ended. */
 export interface RunEnd {
@@ -54,34 +58,37 @@ export class LockedRun {
   ) {}
 
   /** Acquires the locks. Undefined if the call is to be skipped. The wait is cancelled when the client goes away. */
-  async enter(
-    signal?: AbortSignal,
-  ): Promise<readonly LockHandle[] | undefined> {
-    const until = anyOf(signal, this.caller?.aborted);
+  async enter(signal?: AbortSignal): Promise<LockHandle | undefined> {
+    if (this.caller === undefined) {
+      return this.acquireUntil(signal);
+    }
+    const until = anyOf(signal, this.caller.aborted);
     try {
-      return await acquireAndBegin(
-        this.client.engine,
-        this.claim,
-        ({ waitTimeout }) => this.acquire(waitTimeout, until.signal),
-      );
+      return await this.acquireUntil(until.signal);
     } finally {
       until.end();
     }
   }
 
-  private async acquire(
+  private acquireUntil(
+    signal: AbortSignal | undefined,
+  ): Promise<LockHandle | undefined> {
+    return acquireAndBegin(this.client.engine, this.claim, ({ waitTimeout }) =>
+      this.acquire(waitTimeout, signal),
+    );
+  }
+
+  private acquire(
     waitTimeout: number | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<readonly LockHandle[] | undefined> {
+  ): Promise<LockHandle | undefined> {
     const requests =
       waitTimeout === undefined
         ? this.requests
         : this.requests.map((request) => waitFor(request, waitTimeout));
-    if (requests.length > 1) {
-      return acquireAll(this.client, requests, signal);
-    }
-    const lock = await this.client.acquireForMethod(requests[0]!, signal);
-    return lock && [lock];
+    return this.hasSeveral
+      ? acquireAll(this.client, requests, signal)
+      : this.client.acquireForMethod(requests[0]!, signal);
   }
 
   /** @throws LockConfigurationError for a generator, whose body would run after the release */
@@ -95,14 +102,24 @@ export class LockedRun {
     }
   }
 
+  /** A single lock may be a joined one, too, which it shares with a caller that has several. */
+  private get hasSeveral(): boolean {
+    return this.requests.length > 1;
+  }
+
   /** The fire claim of the lowest lock. */
   private get claim(): FireClaim | undefined {
     return this.requests.at(-1)?.claim;
   }
 
+  runUnder<T>(lock: LockHandle, work: () => T): T {
+    return this.hasSeveral ? runUnderAll(lock, work) : runUnderLock(lock, work);
+  }
+
   /** Reports the end, before the locks are released. */
-  ended(locks: readonly LockHandle[], end: RunEnd): void {
+  ended(held: LockHandle, end: RunEnd): void {
     const fire = this.claim && new Date(this.claim.at);
+    const locks = this.hasSeveral ? held.parts : [held];
     for (const lock of locks) {
       // A second decorator or interceptor with the same lock does not count as a second call.
       const reporters = this.call?.reporters ?? new Map<string, object>();
@@ -134,25 +151,25 @@ export async function runWithLocks(
   run: LockedRun,
   work: (lock: LockHandle) => unknown,
 ): Promise<unknown> {
-  const locks = await run.enter();
-  if (locks === undefined) {
+  const lock = await run.enter();
+  if (lock === undefined) {
     return run.skipped();
   }
-  const end = startRun(run, locks);
+  const end = startRun(run, lock);
   let result: unknown;
   try {
-    result = await runUnderAll(locks, work);
+    result = await run.runUnder(lock, () => work(lock));
     run.refuseGenerator(result);
   } catch (error) {
     end({ error });
-    await releaseAll(locks);
+    await lock.release();
     throw error;
   }
   if (isObservable(result)) {
-    return holdForSubscriber(result, locks, run);
+    return holdForSubscriber(result, lock, run);
   }
   end();
-  await releaseAll(locks);
+  await lock.release();
   return result;
 }
 
@@ -175,8 +192,8 @@ export function observeLocked(
   });
   return new Observable((subscriber) =>
     scope.runInAsyncScope(() => {
-      void enterForSubscriber(subscriber, run, skipped, (locks) =>
-        subscribeUnderLocks(source, subscriber, locks, run, isStream),
+      void enterForSubscriber(subscriber, run, skipped, (lock) =>
+        subscribeUnderLock(source, subscriber, lock, run, isStream),
       );
     }),
   );
@@ -185,7 +202,7 @@ export function observeLocked(
 /** Returns a function to call once at the end. */
 function startRun(
   run: LockedRun,
-  locks: readonly LockHandle[],
+  lock: LockHandle,
 ): (failure?: RunEnd['failure']) => void {
   const begin = performance.now();
   let hasEnded = false;
@@ -194,12 +211,12 @@ function startRun(
       return;
     }
     hasEnded = true;
-    if (failure && locks.some((lock) => lock.signal.aborted)) {
+    if (failure && lock.signal.aborted) {
       // The claimed fire is not done.
-      locks.forEach((lock) => lock.endClaimAs('begun'));
+      lock.endClaimAs('begun');
     }
     const duration = performance.now() - begin;
-    run.ended(locks, { duration, ...(failure && { failure }) });
+    run.ended(lock, { duration, ...(failure && { failure }) });
   };
 }
 
@@ -214,20 +231,20 @@ function startRun(
  */
 function holdForSubscriber(
   source: Observable<unknown>,
-  locks: readonly LockHandle[],
+  lock: LockHandle,
   run: LockedRun,
 ): Observable<unknown> {
-  let unclaimed: readonly LockHandle[] | undefined = locks;
-  const claim = (): readonly LockHandle[] | undefined => {
+  let unclaimed: LockHandle | undefined = lock;
+  const claim = (): LockHandle | undefined => {
     const claimed = unclaimed;
     unclaimed = undefined;
     return claimed;
   };
-  setImmediate(() => void releaseAll(claim() ?? []));
+  setImmediate(() => void claim()?.release());
 
   return new Observable((subscriber) => {
-    const subscribe = (held: readonly LockHandle[]): void =>
-      subscribeUnderLocks(source, subscriber, held, run, true);
+    const subscribe = (held: LockHandle): void =>
+      subscribeUnderLock(source, subscriber, held, run, true);
     const claimed = claim();
     if (claimed === undefined) {
       void enterForSubscriber(subscriber, run, EMPTY, subscribe);
@@ -241,18 +258,18 @@ async function enterForSubscriber(
   subscriber: Subscriber<unknown>,
   run: LockedRun,
   skipped: Observable<unknown>,
-  subscribe: (locks: readonly LockHandle[]) => void,
+  subscribe: (lock: LockHandle) => void,
 ): Promise<void> {
   const unsubscribed = new AbortController();
   subscriber.add(() => unsubscribed.abort());
   try {
-    const locks = await run.enter(unsubscribed.signal);
-    if (locks === undefined) {
+    const lock = await run.enter(unsubscribed.signal);
+    if (lock === undefined) {
       skipped.subscribe(subscriber);
     } else if (subscriber.closed) {
-      await giveBack(locks);
+      await giveBack(lock);
     } else {
-      subscribe(locks);
+      subscribe(lock);
     }
   } catch (error) {
     subscriber.error(error);
@@ -260,18 +277,18 @@ async function enterForSubscriber(
 }
 
 /** As with a promise, the end of the Observable is emitted after the release, so that its listeners find the locks free. */
-function subscribeUnderLocks(
+function subscribeUnderLock(
   source: Observable<unknown>,
   subscriber: Subscriber<unknown>,
-  locks: readonly LockHandle[],
+  lock: LockHandle,
   run: LockedRun,
   isStream: boolean,
 ): void {
-  const end = startRun(run, locks);
+  const end = startRun(run, lock);
   const released = (failure?: RunEnd['failure']): Observable<never> =>
     defer(() => {
       end(failure);
-      return releaseAll(locks);
+      return lock.release();
     }).pipe(ignoreElements());
   const left = new Subject<void>();
   let canStop = isStream;
@@ -280,7 +297,7 @@ function subscribeUnderLocks(
       left.next();
     }
   });
-  runUnderAll(locks, () =>
+  run.runUnder(lock, () =>
     from(source)
       .pipe(
         takeUntil(left),

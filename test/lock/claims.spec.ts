@@ -275,7 +275,7 @@ describe('work that is claimed and has not begun', () => {
     await settled();
     const other = outcomeOf(fire(b, { minute: 1 }));
     await settled();
-    await giveBack([lock]);
+    await giveBack(lock);
     await settled();
     expect(other.state).toBe('resolved');
     expect(annotation()).toMatch(ended('begun', 'b'));
@@ -362,7 +362,7 @@ describe('a fire behind a call of its process, that follows a claim', () => {
     const { claimed, call, clock } = await behind(15_000);
     await clock.advance(6_000);
     expect(call.state).toBe('pending');
-    await giveBack([claimed]);
+    await giveBack(claimed);
     await clock.advance(1_999);
     expect(call.state).toBe('pending');
     await clock.advance(1);
@@ -530,7 +530,7 @@ describe('work that has begun, as the record says', () => {
   it('is not taken back by a call that gives up', async () => {
     const { a, annotation } = await observed();
     const lock = await fire(a, { minute: 1 });
-    await giveBack([lock]);
+    await giveBack(lock);
     expect(annotation()).toMatch(ended('begun', 'a'));
   });
 

@@ -40,7 +40,7 @@ export async function fire(
   call: Fire,
   claim = claimOf(call),
 ): Promise<LockHandle> {
-  const locks = await acquireAndBegin(
+  const lock = await acquireAndBegin(
     pod.engine,
     claim,
     async ({ waitTimeout }) => {
@@ -52,10 +52,10 @@ export async function fire(
               mode: 'wait',
               options: { ...call.options, waitTimeout },
             };
-      return [await claimFire(pod, round, claim)];
+      return claimFire(pod, round, claim);
     },
   );
-  return locks![0]!;
+  return lock!;
 }
 
 /** A call for the fire of this minute, before its work begins. */

@@ -220,7 +220,7 @@ export class Caller {
       waitTimeout,
     }: {
       waitTimeout: number | undefined;
-    }): Promise<[LockHandle]> => {
+    }): Promise<LockHandle> => {
       const round: Wish =
         waitTimeout === undefined
           ? wish
@@ -239,7 +239,7 @@ export class Caller {
       const ended = this.expectEnd(round, signal, call);
       try {
         taken = await acquiring;
-        return [taken];
+        return taken;
       } finally {
         ended();
       }
@@ -247,7 +247,7 @@ export class Caller {
     const acquired = acquireAndBegin(this.engine, claim, acquire);
     this.waits.add(controller);
     try {
-      return (await acquired)?.[0];
+      return await acquired;
     } catch (error) {
       statistics.count('refusals');
       timeline.add(name, () => `does not get it: ${String(error)}`);

@@ -1,4 +1,4 @@
-/** Acquires the locks of a fire, and marks the fire as begun in the record before its work starts. */
+/** Acquires the lock of a fire, or the locks, and marks the fire as begun in the record before its work starts. */
 import { LockLostError } from '../../lock.errors.js';
 import type { FireClaim } from '../record/fire-claim.js';
 import type { Clock } from '../clock.js';
@@ -12,17 +12,17 @@ interface Place {
   readonly closingSignal: AbortSignal;
 }
 
-/** One attempt to acquire the locks. */
+/** One attempt to acquire the lock. */
 interface Round {
   /**
-   * Milliseconds to wait for each lock, regardless of `onLocked`, because the record may already say that
+   * Milliseconds to wait for the lock (for each of several), regardless of `onLocked`, because the record may already say that
    * the fire has begun. Undefined while it can't.
    */
   readonly waitTimeout: number | undefined;
 }
 
 /**
- * Calls `acquire`, and begins the fire that the last of the locks has claimed. If that lock is lost before
+ * Calls `acquire`, and begins the fire that the lock has claimed. If the lock is lost before
  * the write has succeeded, the record may already say `begun`, and no other pod would run the fire. So
  * this retries for as long as such a write may still be applied.
  *
@@ -32,8 +32,8 @@ interface Round {
 export async function acquireAndBegin(
   { clock, closingSignal }: Place,
   claim: FireClaim | undefined,
-  acquire: (round: Round) => Promise<readonly LockHandle[] | undefined>,
-): Promise<readonly LockHandle[] | undefined> {
+  acquire: (round: Round) => Promise<LockHandle | undefined>,
+): Promise<LockHandle | undefined> {
   const giveUpAt = clock.now() + LONGEST_WRITE;
   let mayHaveBegun = false;
   // oxlint-disable no-await-in-loop -- one attempt after the other
@@ -41,18 +41,17 @@ export async function acquireAndBegin(
     const waitTimeout = mayHaveBegun
       ? Math.max(0, giveUpAt - clock.now())
       : undefined;
-    const locks = await acquire({ waitTimeout });
-    if (locks === undefined || claim === undefined) {
-      return locks;
+    const lock = await acquire({ waitTimeout });
+    if (lock === undefined || claim === undefined) {
+      return lock;
     }
-    const lowest = locks.at(-1)!;
     try {
-      await lowest.begin();
+      await lock.begin();
       claim.ownIdentities.clear();
-      return locks;
+      return lock;
     } catch (error) {
-      await giveBack(locks);
-      mayHaveBegun ||= lowest.mayHaveBegun;
+      await giveBack(lock);
+      mayHaveBegun ||= lock.mayHaveBegun;
       const delay = backoff(clock, rounds);
       if (!mayBeHadAgain(error) || clock.now() + delay >= giveUpAt) {
         throw error;

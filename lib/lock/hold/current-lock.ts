@@ -1,6 +1,7 @@
-/** Tracks the locks of the running code by its async context. */
+/** Runs work under a lock, tracks the locks of the running code by its async context, and finds work that a lock can't cover. */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LeaseStore } from '../../kube/lease-store.js';
+import { LockConfigurationError } from '../../lock.errors.js';
 import type { LeaseLock } from './lease-lock.js';
 import type { LockHandle, LockScope } from './lock-handle.js';
 
@@ -64,4 +65,36 @@ function skipReleased(scope: LockScope | undefined): LockScope | undefined {
     living = living.outer;
   }
   return living;
+}
+
+/**
+ * A generator compiled for an old target, or by Babel, has no tag, but the methods of one. Iterators of
+ * collections and cursors of databases have no `throw()`.
+ */
+export function isGenerator(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) {
+    return false;
+  }
+  const methods = [
+    'next',
+    'return',
+    'throw',
+    Symbol.asyncIterator in value ? Symbol.asyncIterator : Symbol.iterator,
+  ];
+  return methods.every((key) => typeof Reflect.get(value, key) === 'function');
+}
+
+/**
+ * @param subject what returned it
+ * @param kind with its article
+ * @throws LockConfigurationError
+ */
+export function refuseLazyResult(
+  subject: string,
+  kind: string,
+  advice: string,
+): never {
+  throw new LockConfigurationError([
+    `${subject} returned ${kind}, whose work would run after the lock has been released: ${advice}`,
+  ]);
 }

@@ -15,6 +15,8 @@ export interface LockScope {
 
 /** The internal interface of a handle. */
 export abstract class LockHandle extends LeaseLock {
+  /** The handles that it joins, outermost first; itself if it joins none. */
+  abstract readonly parts: readonly LockHandle[];
   /** The scopes of the work under this handle. */
   abstract readonly scopes: Set<LockScope>;
   /** Whether this handle was released, or the closing application has released the lock. */
@@ -55,6 +57,7 @@ export class HeldLock extends LockHandle {
   readonly name: string;
   readonly namespace: string;
   readonly leaseName: string;
+  readonly parts = [this];
   readonly scopes = new Set<LockScope>();
   private readonly releaseListeners = new Set<() => void>();
   private released: Promise<void> | undefined;
@@ -156,14 +159,14 @@ export class JoinedLock extends LockHandle {
   private readonly last: LockHandle;
   private readonly anyOfThem: AbortSignal;
 
-  constructor(private readonly locks: readonly LockHandle[]) {
+  constructor(readonly parts: readonly LockHandle[]) {
     super();
-    this.last = locks.at(-1)!;
+    this.last = parts.at(-1)!;
     this.name = this.last.name;
     this.namespace = this.last.namespace;
     this.leaseName = this.last.leaseName;
     this.scopes = this.last.scopes;
-    const { signal, end } = anyOf(...locks.map((lock) => lock.signal));
+    const { signal, end } = anyOf(...parts.map((lock) => lock.signal));
     this.anyOfThem = signal!;
     this.onRelease(end);
   }
@@ -182,12 +185,12 @@ export class JoinedLock extends LockHandle {
 
   get signal(): AbortSignal {
     // Reading a signal checks its deadline, and aborts the joined signal if it has passed.
-    this.locks.forEach(({ signal }) => signal);
+    this.parts.forEach(({ signal }) => signal);
     return this.anyOfThem;
   }
 
   get isHeld(): boolean {
-    return this.locks.every(({ isHeld }) => isHeld);
+    return this.parts.every(({ isHeld }) => isHeld);
   }
 
   get isReleased(): boolean {
@@ -195,11 +198,17 @@ export class JoinedLock extends LockHandle {
   }
 
   assertHeld(): void {
-    this.locks.forEach((lock) => lock.assertHeld());
+    this.parts.forEach((lock) => lock.assertHeld());
   }
 
+  /** In the reverse of the order in which they were acquired. */
   async release(): Promise<void> {
-    await Promise.all(this.locks.map((lock) => lock.release()));
+    await Promise.all(
+      this.parts
+        .toSorted(comparePlaces)
+        .toReversed()
+        .map((lock) => lock.release()),
+    );
   }
 
   isSharedWith(store: LeaseStore): boolean {
@@ -207,7 +216,7 @@ export class JoinedLock extends LockHandle {
   }
 
   lend(): LockHandle {
-    return new JoinedLock(this.locks.map((lock) => lock.lend()));
+    return new JoinedLock(this.parts.map((lock) => lock.lend()));
   }
 
   onRelease(callback: () => void): void {
@@ -227,10 +236,26 @@ export class JoinedLock extends LockHandle {
   }
 }
 
-/** Releases unused locks; their claimed fires are open again. */
-export async function giveBack(locks: readonly LockHandle[]): Promise<void> {
-  for (const lock of locks) {
-    lock.endClaimAs('open');
-  }
-  await Promise.all(locks.map((lock) => lock.release()));
+/** Releases an unused lock; its claimed fire is open again. */
+export async function giveBack(lock: LockHandle): Promise<void> {
+  lock.endClaimAs('open');
+  await lock.release();
+}
+
+/** The identity of a lock: two locks are the same if both fields are equal. */
+export type Place = Pick<LeaseLock, 'namespace' | 'leaseName'>;
+
+/**
+ * The global order in which a call acquires several locks, which prevents deadlocks. By code units, not by
+ * locale: every process must get the same order.
+ */
+export function comparePlaces(one: Place, other: Place): number {
+  return (
+    compareText(one.namespace, other.namespace) ||
+    compareText(one.leaseName, other.leaseName)
+  );
+}
+
+function compareText(one: string, other: string): number {
+  return one < other ? -1 : Number(one > other);
 }
