@@ -22,8 +22,8 @@ import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockLog } from './lock-log.js';
 import { LockConfigurationError, LockError } from './lock.errors.js';
-import type { LockClient } from './lock.client.js';
-import { clientOf, LockService } from './lock.service.js';
+import { clientOf, type LockClient } from './lock.client.js';
+import { LockService } from './lock.service.js';
 import { ShutdownHook } from './shutdown.module.js';
 
 const ROLE_RULE =

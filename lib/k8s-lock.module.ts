@@ -31,7 +31,8 @@ import {
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
 import { LockConfigurationError } from './lock.errors.js';
-import { clientOf, LockService } from './lock.service.js';
+import { clientOf } from './lock.client.js';
+import { LockService } from './lock.service.js';
 import { ShutdownModule } from './shutdown.module.js';
 
 /**

@@ -55,6 +55,14 @@ export interface ResolvedLock {
 const ALWAYS_SKIPPED = ['fire-claimed'] as const;
 const SKIPPED = [...ALWAYS_SKIPPED, 'held', 'shutdown'] as const;
 
+/** The client of each LockService. */
+export const clients = new WeakMap<object, LockClient>();
+
+/** The client of a service. Undefined for a stub, a mock or a Proxy that replaces the service in a test. */
+export function clientOf(service: object): LockClient | undefined {
+  return clients.get(service);
+}
+
 export class LockClient {
   readonly events = new EventStream<LockEvent>('events$');
   readonly requests = new EventStream<ApiRequestEvent>('requests$');

@@ -7,7 +7,7 @@ import {
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
 import { noteCopy } from './copies.js';
-import { LockClient } from './lock.client.js';
+import { clients, LockClient } from './lock.client.js';
 import { quote } from './lock.errors.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import {
@@ -27,13 +27,6 @@ export interface AcquireOptions extends LockOptions {
    */
   signal?: AbortSignal;
 }
-
-/**
- * The client of a service. Undefined for a stub, a mock or a Proxy that replaces the service in a test.
- *
- * @internal
- */
-export let clientOf: (service: unknown) => LockClient | undefined;
 
 noteCopy();
 
@@ -61,15 +54,9 @@ export class LockService {
   readonly requests$: Observable<ApiRequestEvent>;
   readonly #client: LockClient;
 
-  static {
-    clientOf = (service) =>
-      typeof service === 'object' && service !== null && #client in service
-        ? service.#client
-        : undefined;
-  }
-
   constructor(options: ResolvedModuleOptions) {
     this.#client = new LockClient(options);
+    clients.set(this, this.#client);
     this.events$ = this.#client.events.events$;
     this.requests$ = this.#client.requests.events$;
   }

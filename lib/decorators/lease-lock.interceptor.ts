@@ -22,7 +22,8 @@ import {
   type OnLocked,
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
-import { clientOf, LockService } from '../lock.service.js';
+import { clientOf } from '../lock.client.js';
+import { LockService } from '../lock.service.js';
 import { runInCall } from '../lock/acquire/request-scope.js';
 import { logConfigurationError } from './configuration-log.js';
 import { currentExchange } from '../http/http-exchange.js';

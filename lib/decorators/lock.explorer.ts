@@ -8,7 +8,8 @@ import {
 } from '@nestjs/core';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
-import { clientOf, LockService } from '../lock.service.js';
+import { clientOf } from '../lock.client.js';
+import { LockService } from '../lock.service.js';
 import type { CatchUp } from '../schedule/catch-up.js';
 import {
   findFireFaults,

@@ -1,7 +1,7 @@
 /** Calls a decorated method: finds the LockService, the names of the locks and the arguments. */
 import { hasOtherCopies } from '../copies.js';
-import type { LockRequest } from '../lock.client.js';
-import { clientOf, type LockService } from '../lock.service.js';
+import { clientOf, type LockRequest } from '../lock.client.js';
+import type { LockService } from '../lock.service.js';
 import { runInCall, type MethodCall } from '../lock/acquire/request-scope.js';
 import {
   logConfigurationError,

@@ -10,7 +10,8 @@ import {
 } from '../k8s-lock.options.js';
 import { LockBackendError, printable } from '../lock.errors.js';
 import type { LockEngine } from '../lock/lock-engine.js';
-import { clientOf, LockService } from '../lock.service.js';
+import { clientOf } from '../lock.client.js';
+import { LockService } from '../lock.service.js';
 
 /** The health of the locks of this process. Contains no holder and no detail of the cluster. */
 export interface LockHealth {

@@ -6,7 +6,8 @@ import {
   type LockReference,
 } from '../lock.errors.js';
 import type { LockEvent } from '../lock.events.js';
-import { clientOf, type LockService } from '../lock.service.js';
+import { clientOf } from '../lock.client.js';
+import type { LockService } from '../lock.service.js';
 import type {
   CallEnd,
   CallTrace,

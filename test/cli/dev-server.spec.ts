@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import { describe, expect, inject, it } from 'vitest';
 import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
-import { clientOf, LockService } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
+import { LockService } from '../../lib/lock.service.js';
 
 function start(...args: string[]): ChildProcess {
   const build = inject('build');

@@ -1,5 +1,5 @@
 /** A Nest application on an embedded API server, and a second process's worth of LockService beside it. */
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import type {
   INestApplication,
   LoggerService,

@@ -1,5 +1,5 @@
 /** The health indicator under the real Terminus, with an API server that fails in every way. */
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import { Controller, Get } from '@nestjs/common';
 import {
   HealthCheck,

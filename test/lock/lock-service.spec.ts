@@ -1,5 +1,5 @@
 /** LockService as its users meet it: work under a lock, reentrancy, events, and looking at locks. */
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';

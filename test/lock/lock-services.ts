@@ -6,7 +6,8 @@ import {
 } from '../../lib/k8s-lock.options.js';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
 import type { LockEvent } from '../../lib/lock.events.js';
-import { clientOf, LockService } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
+import { LockService } from '../../lib/lock.service.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 
 export class TestService extends LockService {

@@ -1,5 +1,5 @@
 /** Re-entrancy: which calls share a lock with its holder, until when, and which do not. */
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';

@@ -1,5 +1,5 @@
 /** The requests and connections of each operation, counted at the API server. */
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import { describe, expect, it } from 'vitest';
 import { useApi } from './lock-services.js';
 

@@ -1,5 +1,5 @@
 /** What a review of the package's security has found: hostile names where they are shown, forged ones where they are read, calls without an end, and ways to credentials. */
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { LockHealthIndicator } from '../../lib/health/index.js';

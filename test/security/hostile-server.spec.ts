@@ -1,6 +1,6 @@
 /** The whole client against a server that answers anything at all: it never takes a lock for its own that is not, and always comes to an end. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

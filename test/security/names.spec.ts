@@ -1,5 +1,5 @@
 /** A lock name from outside stays a name: it leads to its own Lease and nowhere else, and is never printed as it came. */
-import { clientOf } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
 import { inspect } from 'node:util';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

@@ -2,7 +2,8 @@
 import { KubeConfig } from '@kubernetes/client-node';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
-import { clientOf, LockService } from '../../lib/lock.service.js';
+import { clientOf } from '../../lib/lock.client.js';
+import { LockService } from '../../lib/lock.service.js';
 import { RawApi, type Json } from '../../test/contract/raw-api.js';
 import { KubeClient } from '../../test/kube-client.js';
 
