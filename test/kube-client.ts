@@ -1,6 +1,6 @@
 /** Sends plain requests to an API server as the user of a kubeconfig, for what tests prepare and check. */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { request, type RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +19,7 @@ export interface KubeObject {
 
 export interface KubeAnswer<T> {
   status: number;
+  headers: IncomingHttpHeaders;
   body: T;
 }
 
@@ -65,7 +66,8 @@ export class KubeClient {
     const content = await text(response);
     const isJson = /json/.test(response.headers['content-type'] ?? '');
     const answer: T = isJson ? JSON.parse(content) : content;
-    return { status: response.statusCode ?? 0, body: answer };
+    const { statusCode = 0, headers } = response;
+    return { status: statusCode, headers, body: answer };
   }
 
   /** Creates a namespace and returns its name: by default one that nobody else uses. */

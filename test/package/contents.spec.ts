@@ -49,9 +49,13 @@ describe('the packed package', () => {
     const forImport = ['', 'health/', 'telemetry/', 'testing/'].flatMap(
       (folder) => ['mjs', 'd.mts'].map((end) => `dist/${folder}index.${end}`),
     );
-    const manifests = ['any-lock', 'named-locks', 'one-lock', 'sessions'].map(
-      (name) => `deploy/${name}.yaml`,
-    );
+    const manifests = [
+      'any-lock',
+      'flow-schema',
+      'named-locks',
+      'one-lock',
+      'sessions',
+    ].map((name) => `deploy/${name}.yaml`);
     const pages = (await readdir(join(copy.folder, 'docs'))).map(
       (name) => `docs/${name}`,
     );
