@@ -54,7 +54,11 @@ export type {
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';
 export { currentLock } from './lock/hold/current-lock.js';
-export { LeaseLock, type LeaseLockJson } from './lock/hold/lease-lock.js';
+export {
+  LeaseLock,
+  LeaseLocks,
+  type LeaseLockJson,
+} from './lock/hold/lease-lock.js';
 export type {
   FreeLockState,
   HeldLockState,

@@ -30,8 +30,8 @@ import {
   type K8sLockModuleOptions,
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
+import { clientOf, LOCK_BACKEND, type LockBackend } from './lock.client.js';
 import { LockConfigurationError } from './lock.errors.js';
-import { clientOf } from './lock.client.js';
 import { LockService } from './lock.service.js';
 import { ShutdownModule } from './shutdown.module.js';
 
@@ -65,7 +65,11 @@ import { ShutdownModule } from './shutdown.module.js';
     {
       provide: LockService,
       useFactory: makeService,
-      inject: [RESOLVED_OPTIONS, ModulesContainer],
+      inject: [
+        RESOLVED_OPTIONS,
+        ModulesContainer,
+        { token: LOCK_BACKEND, optional: true },
+      ],
     },
   ],
   exports: [LockService],
@@ -175,8 +179,9 @@ function resolveGivenOptions(
 function makeService(
   options: ResolvedModuleOptions,
   modules: ModulesContainer,
+  backend: LockBackend | undefined,
 ): LockService {
-  const service = new LockService(options);
+  const service = new LockService(options, backend);
   if (isLoadedLazily(modules, options)) {
     clientOf(service)!.waitForStart(
       'K8sLockModule was loaded by LazyModuleLoader. Nest does not call the lifecycle hooks of such a module, so locks would not be released at shutdown: import K8sLockModule.forRoot() in the root module. The modules that are loaded lazily can then use LockService and the decorators without importing it again',

@@ -413,7 +413,10 @@ const PLACES = new Map([
   ['oncePerFire', 'it is for @WithLeaseLock()'],
   ['onFailure', 'it is for @WithLeaseLock()'],
   ['catchUp', 'it is for @WithLeaseLock()'],
-  ['signal', 'it is for acquire(), tryAcquire() and withLock()'],
+  [
+    'signal',
+    'it is for acquire(), acquireAll(), tryAcquire(), withLock() and withLocks()',
+  ],
 ]);
 
 /** The fault of a value that should be an object with options; `what` is the subject of the sentence. */
@@ -435,21 +438,34 @@ export function findObjectFaults(what: string, value: unknown): string[] {
  */
 export function checkCall(
   method: string,
-  { name, options, work }: { name?: unknown; options: unknown; work?: unknown },
+  call: { name?: unknown; names?: unknown; options: unknown; work?: unknown },
 ): void {
+  const { options, work } = call;
+  const names = 'names' in call ? call.names : [call.name];
   const faults: string[] = [];
-  if (method !== 'list' && (typeof name !== 'string' || name === '')) {
+  const takesWork = method === 'withLock' || method === 'withLocks';
+  if (!Array.isArray(names) || names.length === 0) {
     faults.push(
-      `a lock name must be a string that is not empty, not ${describeValue(name)}`,
+      `the first argument of ${method}() must be an array of one or more lock names, not ${Array.isArray(names) ? 'an empty one' : describeValue(names)}`,
     );
+  } else if (method !== 'list') {
+    for (const name of new Set<unknown>(names)) {
+      if (typeof name !== 'string' || name === '') {
+        faults.push(
+          `a lock name must be a string that is not empty, not ${describeValue(name)}`,
+        );
+      }
+    }
   }
-  if (method === 'withLock' && (typeof work !== 'function' || isClass(work))) {
+  if (takesWork && (typeof work !== 'function' || isClass(work))) {
     const shown =
       typeof work === 'object' && work !== null && isPromise(work)
         ? 'a Promise: its work runs already, without the lock'
         : describeValue(work);
     faults.push(
-      `the last argument of withLock() must be the function to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
+      method === 'withLock'
+        ? `the last argument of withLock() must be the function to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`
+        : `the last argument of withLocks() must be the function to run under the locks, not ${shown}; to hold locks until you release them, use acquireAll()`,
     );
   }
   faults.push(...findObjectFaults(`the options of ${method}()`, options));
@@ -457,10 +473,12 @@ export function checkCall(
     if ('signal' in options) {
       faults.push(...findFaults({ signal: options.signal }, SIGNAL_RULE));
     }
-    const isShared = method !== 'acquire' && method !== 'tryAcquire';
-    if (!isShared && Reflect.get(options, 'reentrant') !== undefined) {
+    const neverShares = ['acquire', 'acquireAll', 'tryAcquire'].includes(
+      method,
+    );
+    if (neverShares && Reflect.get(options, 'reentrant') !== undefined) {
       faults.push(
-        `reentrant is not an option of ${method}(), which never shares a lock of its caller: use withLock() or @WithLeaseLock() for that`,
+        `reentrant is not an option of ${method}(), which never shares a lock of its caller: use ${method === 'acquireAll' ? 'withLocks()' : 'withLock()'} or @WithLeaseLock() for that`,
       );
     }
   }

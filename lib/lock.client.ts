@@ -14,7 +14,7 @@ import {
 } from './kube/access-review.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
-import type { StoredLease } from './kube/lease-store.js';
+import type { LeaseStore, StoredLease } from './kube/lease-store.js';
 import {
   LockConfigurationError,
   quote,
@@ -26,7 +26,7 @@ import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import { currentCall } from './lock/acquire/request-scope.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';
 import { CallTurns } from './lock/call-turns.js';
-import { systemClock } from './lock/clock.js';
+import { systemClock, type Clock } from './lock/clock.js';
 import { reportFailure, toBackendError } from './lock/engine-context.js';
 import { lendEnclosingLocks } from './lock/hold/current-lock.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
@@ -51,6 +51,33 @@ export interface ResolvedLock {
   readonly options: ResolvedLockOptions & { readonly namespace: string };
 }
 
+/** The token of the {@link LockBackend}; without a provider for it, locks use {@link KUBERNETES}. */
+export const LOCK_BACKEND = Symbol('K8S_LOCK_BACKEND');
+
+/** What the engine of a client runs on: a seam, which `nestjs-k8s-lock/testing` replaces. */
+export interface LockBackend {
+  connect(
+    client: LockClient,
+    options: ResolvedModuleOptions,
+  ): { readonly store: ClusterStore; readonly clock: Clock };
+}
+
+/** A LeaseStore that knows its cluster. */
+export type ClusterStore = LeaseStore &
+  Pick<KubernetesLeaseStore, 'address' | 'findNamespaceFault'>;
+
+const KUBERNETES: LockBackend = {
+  connect: ({ requests }, { kubeConfig, inCluster, requestTimeout }) => ({
+    store: new KubernetesLeaseStore({
+      kubeConfig,
+      inCluster,
+      requestTimeout,
+      requests,
+    }),
+    clock: systemClock,
+  }),
+};
+
 /** The reasons that are skips, not errors, for a decorated method: always, and under `onLocked: 'skip'`. */
 const ALWAYS_SKIPPED = ['fire-claimed'] as const;
 const SKIPPED = [...ALWAYS_SKIPPED, 'held', 'shutdown'] as const;
@@ -71,25 +98,24 @@ export class LockClient {
   readonly fixedNames = new Set<string>();
   /** Why every call is refused until the application starts the module. */
   private notStarted: string | undefined;
-  private readonly store: KubernetesLeaseStore;
+  private readonly store: ClusterStore;
   private readonly turns = new CallTurns();
   /** The resolved lock of the last call, by the options of a decorator or an interceptor. */
   private readonly planned = new WeakMap<LockOptions, ResolvedLock>();
   /** `#private` keeps the credentials in it from loggers. */
   readonly #options: ResolvedModuleOptions;
 
-  constructor(options: ResolvedModuleOptions) {
+  constructor(
+    options: ResolvedModuleOptions,
+    backend: LockBackend = KUBERNETES,
+  ) {
     this.#options = options;
-    const { kubeConfig, inCluster, requestTimeout, clientId } = options;
-    this.store = new KubernetesLeaseStore({
-      kubeConfig,
-      inCluster,
-      requestTimeout,
-      requests: this.requests,
-    });
+    const { requestTimeout, clientId } = options;
+    const { store, clock } = backend.connect(this, options);
+    this.store = store;
     const context = {
-      store: this.store,
-      clock: systemClock,
+      store,
+      clock,
       requestTimeout,
       emit: (event: LockEvent) => this.events.emit(event),
     };

@@ -7,15 +7,16 @@ import {
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
 import { noteCopy } from './copies.js';
-import { clients, LockClient } from './lock.client.js';
+import { clients, LockClient, type LockBackend } from './lock.client.js';
 import { quote } from './lock.errors.js';
+import { acquireForCaller, HeldLocks, runUnderAll } from './lock-set.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import {
   isGenerator,
   refuseLazyResult,
   runUnderLock,
 } from './lock/hold/current-lock.js';
-import type { LeaseLock } from './lock/hold/lease-lock.js';
+import type { LeaseLock, LeaseLocks } from './lock/hold/lease-lock.js';
 import type { LockState } from './lock/record/lock-state.js';
 
 /** How a lock is acquired by a call. */
@@ -54,8 +55,8 @@ export class LockService {
   readonly requests$: Observable<ApiRequestEvent>;
   readonly #client: LockClient;
 
-  constructor(options: ResolvedModuleOptions) {
-    this.#client = new LockClient(options);
+  constructor(options: ResolvedModuleOptions, backend?: LockBackend) {
+    this.#client = new LockClient(options, backend);
     clients.set(this, this.#client);
     this.events$ = this.#client.events.events$;
     this.requests$ = this.#client.requests.events$;
@@ -147,7 +148,82 @@ export class LockService {
       signal,
     );
     try {
-      return await runUnderLock(held, () => refuseLazy(name, work(held)));
+      return await runUnderLock(held, () =>
+        refuseLazy(`withLock(${quote(name)})`, work(held)),
+      );
+    } finally {
+      await held.release();
+    }
+  }
+
+  /**
+   * Acquires several locks, or none of them. They are acquired one after the other, by namespace and Lease
+   * name, which is the order of methods under several `@WithLeaseLock` too: calls in any order of names can't
+   * wait for each other in a circle. If one can't be acquired, or an acquired one is lost meanwhile, those
+   * that were acquired are released, the last one first.
+   *
+   * A lock that is named twice, or by names of one Lease, is acquired once.
+   *
+   * @param names one or more lock names
+   * @param options those of every lock; `waitTimeout` is the time to wait for all of them together
+   * @throws as {@link acquire}; the `lock` of the error is the one that was not acquired
+   * @throws LockLostError when an acquired lock is lost before all are acquired
+   * @example
+   * await using held = await locks.acquireAll([`account-${from}`, `account-${to}`]);
+   * await transfer(from, to, { signal: held.signal });
+   */
+  async acquireAll(
+    names: readonly string[],
+    options: Omit<AcquireOptions, 'reentrant'> = {},
+  ): Promise<LeaseLocks> {
+    checkCall('acquireAll', { names, options });
+    const { signal, ...own } = options;
+    const given = [...names];
+    const alone = { ...own, reentrant: false };
+    const held = await acquireForCaller(this.#client, given, alone, signal);
+    return new HeldLocks(this.#client, given, held);
+  }
+
+  /**
+   * Runs `work` under several locks, which are acquired as by {@link acquireAll}, and releases them when
+   * `work` has settled. Otherwise as {@link withLock}: locks that the caller holds are shared, and
+   * `currentLock()` is a handle of all of them.
+   *
+   * @throws as {@link acquireAll}
+   * @example
+   * await locks.withLocks([`account-${from}`, `account-${to}`], ({ signal }) =>
+   *   transfer(from, to, { signal }),
+   * );
+   */
+  withLocks<T>(
+    names: readonly string[],
+    work: (held: LeaseLocks) => T | Promise<T>,
+  ): Promise<T>;
+  withLocks<T>(
+    names: readonly string[],
+    options: AcquireOptions,
+    work: (held: LeaseLocks) => T | Promise<T>,
+  ): Promise<T>;
+  async withLocks<T>(
+    names: readonly string[],
+    ...rest:
+      | [work: (held: LeaseLocks) => T | Promise<T>]
+      | [options: AcquireOptions, work: (held: LeaseLocks) => T | Promise<T>]
+  ): Promise<T> {
+    const [options = {}, work] =
+      rest.length === 2 ? rest : ([undefined, rest[0]] as const);
+    checkCall('withLocks', { names, options, work });
+    const { signal, ...own } = options;
+    const client = this.#client;
+    const given = [...names];
+    const held = await acquireForCaller(client, given, own, signal);
+    try {
+      return await runUnderAll(held, () =>
+        refuseLazy(
+          `withLocks(${given.map(quote).join(', ')})`,
+          work(new HeldLocks(client, given, held)),
+        ),
+      );
     } finally {
       await held.release();
     }
@@ -206,12 +282,12 @@ export class LockService {
 }
 
 /** @throws LockConfigurationError for a lazy result, whose work would run after the release */
-async function refuseLazy<T>(name: string, result: T | Promise<T>): Promise<T> {
+async function refuseLazy<T>(call: string, result: T | Promise<T>): Promise<T> {
   const value = await result;
   const isStream = isObservable(value);
   if (isStream || isGenerator(value)) {
     refuseLazyResult(
-      `the function of withLock(${quote(name)})`,
+      `the function of ${call}`,
       isStream ? 'an Observable' : 'a generator',
       'await it inside the function',
     );

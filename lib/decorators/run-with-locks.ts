@@ -31,7 +31,7 @@ import {
   runUnderLock,
 } from '../lock/hold/current-lock.js';
 import { giveBack, type LockHandle } from '../lock/hold/lock-handle.js';
-import { acquireAll, runUnderAll } from './lock-set.js';
+import { acquireAll, runUnderAll } from '../lock-set.js';
 
 /** How a piece of work ended. */
 export interface RunEnd {

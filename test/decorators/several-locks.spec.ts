@@ -192,6 +192,33 @@ describe('several locks on one method', () => {
     expect(await Promise.all(calls)).toEqual(['b', ['a', true]]);
   });
 
+  it('do not deadlock with acquireAll() and withLocks() in the other order', async () => {
+    const { locks, others } = fixture;
+    const order = ['b', 'a'];
+    const before = await others.acquireAll(order);
+    const waiting = nextEvent(fixture, 'waiting');
+    const calls = [
+      transfers.forth(),
+      others.withLocks(order, () => 'ran'),
+      transfers.back(),
+      locks.acquireAll(order).then(async (held) => {
+        await held.release();
+        return held.locks.map(({ name }) => name);
+      }),
+    ];
+    expect((await waiting).name).toBe('a');
+    await before.release();
+    expect(await Promise.all(calls)).toEqual(['b', 'ran', ['a', true], order]);
+  });
+
+  it('are shared with withLocks() of their method, and the other way round', async () => {
+    const result = await fixture.locks.withLocks(['a', 'b'], () =>
+      transfers.outer(),
+    );
+    expect(result).toEqual(['a', true]);
+    expect(namesOf(events, 'acquired')).toEqual(['a', 'b']);
+  });
+
   it.each(['forth', 'back'] as const)(
     'are taken by name, and released in reverse: %s',
     async (method) => {

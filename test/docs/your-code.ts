@@ -27,7 +27,13 @@ export const sendReminders = vi.fn<() => Promise<object>>();
 export const reserveItem =
   vi.fn<(item: string, options: { token?: bigint }) => Promise<object>>();
 export const bookTransfer =
-  vi.fn<(from: string, to: string) => Promise<void>>();
+  vi.fn<
+    (
+      from: string,
+      to: string,
+      options?: Cancellable & { tokens: readonly (bigint | undefined)[] },
+    ) => Promise<void>
+  >();
 export const streamRows = vi.fn<() => Observable<{ data: string }>>();
 export const findDueInvoices = vi.fn<() => Promise<string[]>>(async () => [
   'A-1',

@@ -263,6 +263,14 @@ export class MemoryLeaseStore implements LeaseStore {
     return Promise.resolve(true);
   }
 
+  address(): Promise<string> {
+    return Promise.resolve('memory:');
+  }
+
+  findNamespaceFault(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   close(): void {
     this.closed = true;
     this.watches.clear();

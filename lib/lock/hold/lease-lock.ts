@@ -1,4 +1,4 @@
-/** The handle of a held lock, as users see it. */
+/** The handles of held locks, as users see them. */
 import { inspect, type InspectOptions } from 'node:util';
 
 /** A {@link LeaseLock} as JSON. */
@@ -71,4 +71,31 @@ export abstract class LeaseLock implements AsyncDisposable {
   [inspect.custom](_depth: number, options: InspectOptions): string {
     return `LeaseLock ${inspect(this.toJSON(), options)}`;
   }
+}
+
+/**
+ * Several locks that were acquired together. They count as held only while all of them are. It is a class
+ * for the same reason as {@link LeaseLock}.
+ *
+ * @example
+ * await using held = await locks.acquireAll(['account-1', 'account-2']);
+ * const [from, to] = held.locks;
+ * await transfer({ signal: held.signal, tokens: [from?.fencingToken, to?.fencingToken] });
+ */
+export abstract class LeaseLocks implements AsyncDisposable {
+  /**
+   * One handle for each name, in the order of the names; names of one Lease have the same handle. Each lock
+   * has its own fencing token.
+   */
+  abstract readonly locks: readonly LeaseLock[];
+  /** Aborts as the `signal` of a lock does, with the first of the locks that is lost. */
+  abstract readonly signal: AbortSignal;
+  /** Whether all of the locks are held right now. */
+  abstract readonly isHeld: boolean;
+  /** Throws `LockLostError` when one of the locks was lost or released. */
+  abstract assertHeld(): void;
+  /** Releases all locks, the last acquired first, as the `release()` of each does. */
+  abstract release(): Promise<void>;
+  /** Releases the locks at the end of the block of an `await using`. */
+  abstract [Symbol.asyncDispose](): Promise<void>;
 }

@@ -9,6 +9,7 @@ import {
 import { startLockApp, type LockApp } from '../../decorators/lock-app.js';
 import {
   alertSomebody,
+  bookTransfer,
   Database,
   findPages,
   importPage,
@@ -62,6 +63,23 @@ export const locks: Record<string, SnippetTest> = {
     await expect(
       fixture.locks.withLock('import', () => program.default(fixture.locks)),
     ).resolves.toHaveProperty('rows');
+  },
+
+  'acquire-all': async (load) => {
+    const { Ledger } = await load<{
+      Ledger: Type<{ transfer(from: string, to: string): Promise<void> }>;
+    }>();
+    await using fixture = await startLockApp({ providers: [Ledger] });
+    const ledger = fixture.app.get(Ledger);
+    const held: boolean[] = [];
+    bookTransfer.mockImplementation(async (from, to, options) => {
+      held.push(isHeld(fixture, `account-${from}`));
+      held.push(isHeld(fixture, `account-${to}`));
+      expect(options?.tokens).toEqual([expect.any(BigInt), expect.any(BigInt)]);
+    });
+    await Promise.all([ledger.transfer('1', '2'), ledger.transfer('2', '1')]);
+    expect(held).toEqual([true, true, true, true]);
+    expect(isHeld(fixture, 'account-1')).toBe(false);
   },
 
   'assert-held': async (load) => {
@@ -148,8 +166,8 @@ export const locks: Record<string, SnippetTest> = {
   },
 };
 
-function isHeld({ server }: LockApp): boolean {
-  const lease = server.lease({ namespace: 'default', name: 'import' });
+function isHeld({ server }: LockApp, name = 'import'): boolean {
+  const lease = server.lease({ namespace: 'default', name });
   return (lease?.spec?.holderIdentity ?? '') !== '';
 }
 
