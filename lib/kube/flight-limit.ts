@@ -11,7 +11,7 @@
 const FIRST_LIMIT = 32;
 
 const LOWEST_LIMIT = 8;
-export const HIGHEST_LIMIT = 128;
+export const HIGHEST_LIMIT = 64;
 
 /** Milliseconds between two rises. */
 const RISE_INTERVAL = 1_000;

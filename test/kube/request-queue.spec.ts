@@ -421,7 +421,7 @@ describe('the limit of requests in flight', () => {
     expect(requests.inFlight).toBe(8);
   });
 
-  it('rises by an eighth each second, up to 128, while renewals are answered soon', async () => {
+  it('rises by an eighth each second, up to 64, while renewals are answered soon', async () => {
     const requests = new Requests();
     requests.fillWithRenewals(60_000);
     const limits: number[] = [];
@@ -434,7 +434,7 @@ describe('the limit of requests in flight', () => {
       limits.push(requests.inFlight);
     }
     expect(limits.slice(0, 3)).toEqual([36, 40, 45]);
-    expect(limits.at(-1)).toBe(128);
+    expect(limits.at(-1)).toBe(64);
   });
 
   it('stays while no request waits for it', async () => {
