@@ -1,10 +1,12 @@
-/** Sends calls as the Kubernetes configuration says: obtains credentials, picks a connection pool, sends. */
+/** Sends calls as the Kubernetes configuration says: obtains credentials, picks a connection pool, sends, and reports each call to a listener. */
 import {
   Agent,
   type IncomingMessage,
   type OutgoingHttpHeaders,
 } from 'node:http';
 import type { RequestOptions } from 'node:https';
+import type { ApiRequestEvent } from '../lock.events.js';
+import type { Operation } from './api-errors.js';
 import { ConnectionPools, type Pools } from './connection-pools.js';
 import {
   codeOf,
@@ -19,6 +21,13 @@ import {
 import { CLIENT_NAME } from './lease-store.js';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
 
+/** Receives an event for each request. */
+export interface RequestSink {
+  readonly isObserved: boolean;
+  /** Never throws. */
+  emit(event: ApiRequestEvent): void;
+}
+
 type Access = Omit<Target, 'agent'> & { readonly pools: Pools };
 
 export class KubeTransport {
@@ -29,7 +38,10 @@ export class KubeTransport {
   private closed = false;
   #address?: { server: string; url: URL; root: string };
 
-  constructor(private readonly load: () => Promise<KubeConfigLike>) {}
+  constructor(
+    private readonly load: () => Promise<KubeConfigLike>,
+    private readonly requests: RequestSink | undefined,
+  ) {}
 
   /** The configuration, loaded on first use; after a failure the next call loads it again. */
   config(): Promise<KubeConfigLike> {
@@ -42,19 +54,20 @@ export class KubeTransport {
 
   /** Sends a call and reads the whole answer, up to `maxBytes`. */
   exchange(
+    operation: Operation,
     call: Call,
     maxBytes: number,
     pool: keyof Pools = 'requests',
   ): Promise<Answer> {
-    return this.track((access) =>
-      exchange(call, access.then(targetIn(pool)), maxBytes),
+    return this.track(operation, pool, (target) =>
+      exchange(call, target, maxBytes),
     );
   }
 
   /** Sends the call of a watch, and returns the response as a stream. */
-  stream(call: Call): Promise<IncomingMessage> {
-    return this.track((access) =>
-      openStream(call, access.then(targetIn('watches'))),
+  stream(operation: Operation, call: Call): Promise<IncomingMessage> {
+    return this.track(operation, 'watches', (target) =>
+      openStream(call, target),
     );
   }
 
@@ -67,24 +80,48 @@ export class KubeTransport {
     this.pools.close();
   }
 
-  private async track<T>(
-    start: (access: Promise<Access>) => Exchange<T>,
+  private async track<T extends Answer | IncomingMessage>(
+    operation: Operation,
+    pool: keyof Pools,
+    start: (target: Promise<Target>) => Exchange<T>,
   ): Promise<T> {
     if (this.closed) {
       throw new ExchangeError('aborted', 'credentials');
     }
+    const startedAt = this.requests?.isObserved ? performance.now() : undefined;
     const access = this.obtainAccess();
-    const { outcome, abort } = start(access);
+    const { outcome, abort } = start(
+      access.then(({ pools, ...target }) => ({
+        ...target,
+        agent: pools[pool],
+      })),
+    );
     this.underWay.add(abort);
     try {
-      return await outcome;
+      const answer = await outcome;
+      const status = 'status' in answer ? answer.status : answer.statusCode;
+      this.report(operation, startedAt, { status });
+      return answer;
     } catch (error) {
       if (error instanceof ExchangeError) {
+        this.report(operation, startedAt, { failure: error.fault });
         this.learnFrom(error, access);
       }
       throw error;
     } finally {
       this.underWay.delete(abort);
+    }
+  }
+
+  /** @param startedAt undefined if nobody listened then */
+  private report(
+    { verb, namespace }: Operation,
+    startedAt: number | undefined,
+    end: Pick<ApiRequestEvent, 'status' | 'failure'>,
+  ): void {
+    if (startedAt !== undefined) {
+      const duration = performance.now() - startedAt;
+      this.requests?.emit({ verb, namespace, duration, ...end });
     }
   }
 
@@ -160,10 +197,6 @@ export class KubeTransport {
     }
     return this.#address;
   }
-}
-
-function targetIn(pool: keyof Pools): (access: Access) => Target {
-  return ({ pools, ...target }) => ({ ...target, agent: pools[pool] });
 }
 
 function headersOf(

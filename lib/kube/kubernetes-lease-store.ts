@@ -32,7 +32,7 @@ import {
   loadKubeConfig,
   type KubeConfigSource,
 } from './kube-config.js';
-import { KubeTransport } from './kube-http-client.js';
+import { KubeTransport, type RequestSink } from './kube-http-client.js';
 import {
   make,
   type Lease,
@@ -48,7 +48,6 @@ import {
 import type { WatchTiming } from './lease-watch.js';
 import { NamespaceWatches } from './namespace-watches.js';
 import { RequestQueue } from './request-queue.js';
-import { reportRequest, type RequestSink } from './request-events.js';
 
 export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
   /** Milliseconds for a request, unless the call gives another timeout. */
@@ -82,7 +81,8 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   constructor(options: KubernetesLeaseStoreOptions) {
     this.#options = options;
-    this.transport = new KubeTransport(() => loadKubeConfig(options));
+    const load = () => loadKubeConfig(options);
+    this.transport = new KubeTransport(load, options.requests);
   }
 
   async defaultNamespace(): Promise<string> {
@@ -298,12 +298,12 @@ export class KubernetesLeaseStore implements LeaseStore {
     }
     let watches = this.watches.get(namespace);
     if (!watches) {
-      const { requestTimeout, requests, watch: timing } = this.#options;
+      const { requestTimeout, watch: timing } = this.#options;
       watches = new NamespaceWatches(
         this.transport,
         namespace,
         pathOf({ namespace }),
-        { requestTimeout, timing, requests },
+        { requestTimeout, timing },
       );
       this.watches.set(namespace, watches);
     }
@@ -390,14 +390,10 @@ export class KubernetesLeaseStore implements LeaseStore {
     }
     try {
       return await this.queue.run(priority, limits, async (timeout) => {
-        const answer = await reportRequest(
-          this.#options.requests,
+        const answer = await this.transport.exchange(
           operation,
-          () =>
-            this.transport.exchange(
-              { ...makeCall(), timeout, signal },
-              maxBytes,
-            ),
+          { ...makeCall(), timeout, signal },
+          maxBytes,
         );
         this.heed(answer);
         return answer;

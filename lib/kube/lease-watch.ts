@@ -19,8 +19,6 @@ import {
 } from './api-errors.js';
 import type { KubeTransport } from './kube-http-client.js';
 import { LeaseStoreError, type StoredLease } from './lease-store.js';
-import { reportRequest, type RequestSink } from './request-events.js';
-import { readWatchStream } from './line-reader.js';
 
 /** All in milliseconds. */
 export interface WatchTiming {
@@ -43,7 +41,6 @@ export interface WatchTiming {
 export interface LeaseWatchOptions {
   readonly requestTimeout: number;
   readonly timing?: Partial<WatchTiming>;
-  readonly requests?: RequestSink;
 }
 
 /** Of one Lease, or, without a name, of all of the namespace. */
@@ -169,7 +166,7 @@ export class LeaseWatch {
       this.target.name === undefined ? { limit: '1' } : {},
     );
     const answer = await this.send(operation, () =>
-      this.transport.exchange(call, MAX_BYTES, 'watches'),
+      this.transport.exchange(operation, call, MAX_BYTES, 'watches'),
     );
     if (answer.status !== 200) {
       throw failureOfAnswer(operation, answer);
@@ -215,7 +212,7 @@ export class LeaseWatch {
       timeoutSeconds: String(Math.ceil(lifetime / 1000)),
     });
     const response = await this.send(operation, () =>
-      this.transport.stream(call),
+      this.transport.stream(operation, call),
     );
     response.on('error', () => {});
     if (this.closed) {
@@ -376,7 +373,7 @@ export class LeaseWatch {
     send: () => Promise<T>,
   ): Promise<T> {
     try {
-      return await reportRequest(this.options.requests, operation, send);
+      return await send();
     } catch (error) {
       if (!(error instanceof ExchangeError)) {
         throw error;
@@ -400,4 +397,83 @@ export function compareVersions(
 
 function isNumber(version: string): boolean {
   return /^\d{1,64}$/.test(version);
+}
+
+/** How the body of a watch is read. */
+interface WatchStreamOptions {
+  /** Milliseconds without a byte after which the connection counts as dead. */
+  readonly silence: number;
+  readonly maxLineBytes: number;
+  /** Called for each line. If it throws, the stream ends as `broken`. */
+  readonly onLine: (line: string) => void;
+}
+
+/** `ended`: the server ended the stream. `broken`: anything else. */
+type WatchStreamEnd = 'ended' | 'broken';
+
+const LINE_FEED = 0x0a;
+
+/**
+ * Reads the body of a watch line by line, until the stream ends or the response is destroyed. Never rejects: the watch
+ * restarts after any end.
+ */
+function readWatchStream(
+  response: IncomingMessage,
+  { silence, maxLineBytes, onLine }: WatchStreamOptions,
+): Promise<WatchStreamEnd> {
+  return new Promise((resolve) => {
+    // Bytes, not text: a character may be split across chunks, a line feed never is.
+    let begun: Buffer[] = [];
+    let begunBytes = 0;
+
+    const finish = (end: WatchStreamEnd) => {
+      clearTimeout(timer);
+      resolve(end);
+      if (end === 'broken') {
+        response.destroy();
+      }
+    };
+    const timer = setTimeout(() => finish('broken'), silence);
+    timer.unref();
+
+    const readChunk = (chunk: Buffer) => {
+      let start = 0;
+      for (;;) {
+        const end = chunk.indexOf(LINE_FEED, start);
+        const part = chunk.subarray(start, end === -1 ? undefined : end);
+        begun.push(part);
+        begunBytes += part.length;
+        if (begunBytes > maxLineBytes) {
+          return finish('broken');
+        }
+        if (end === -1) {
+          return;
+        }
+        const line = Buffer.concat(begun, begunBytes).toString('utf8');
+        begun = [];
+        begunBytes = 0;
+        start = end + 1;
+        if (line.trim() !== '') {
+          onLine(line);
+        }
+        // The handler of the line may have closed the watch.
+        if (response.destroyed) {
+          return;
+        }
+      }
+    };
+
+    response.on('data', (chunk: Buffer) => {
+      timer.refresh();
+      try {
+        readChunk(chunk);
+      } catch {
+        finish('broken');
+      }
+    });
+    // The server stopped in the middle of a line: the change is read again by the next list.
+    response.on('end', () => finish(begunBytes > 0 ? 'broken' : 'ended'));
+    response.on('error', () => finish('broken'));
+    response.on('close', () => finish('broken'));
+  });
 }

@@ -20,7 +20,7 @@ import {
 } from '../../lib/index.js';
 import { EventStream } from '../../lib/event-stream.js';
 import type { ApiRequestEvent } from '../../lib/lock.events.js';
-import { reportRequest } from '../../lib/kube/request-events.js';
+import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { LIVELY, startLockApp } from '../decorators/lock-app.js';
 import { eventually } from '../support/eventually.js';
 
@@ -317,22 +317,24 @@ describe('requests$', () => {
     expect(requests).toHaveLength(3);
   });
 
-  it('costs nothing without a listener: the promise of the request itself is returned', async () => {
+  it('has no event of a request that was sent while nobody listened', async () => {
+    await using fixture = await startLockApp({});
     const emit = vi.fn<(event: ApiRequestEvent) => void>();
-    const clock = vi.spyOn(performance, 'now');
-    const answer = Promise.resolve({ status: 200, headers: {}, body: '' });
-    const operation = {
-      verb: 'get',
-      namespace: 'default',
-      timeout: 1,
-    } as const;
-    for (const sink of [undefined, { isObserved: false, emit }]) {
-      expect(reportRequest(sink, operation, () => answer)).toBe(answer);
-    }
-    expect(clock).not.toHaveBeenCalled();
-    clock.mockRestore();
-    await reportRequest({ isObserved: true, emit }, operation, () => answer);
-    expect(emit).toHaveBeenCalledOnce();
+    const requests = { isObserved: false, emit };
+    const store = new KubernetesLeaseStore({
+      kubeConfig: await fixture.server.kubeConfig(),
+      requestTimeout: 5_000,
+      requests,
+    });
+    const key = { namespace: 'default', name: 'a' };
+    await store.get(key);
+    expect(emit).not.toHaveBeenCalled();
+    requests.isObserved = true;
+    await store.get(key);
+    expect(emit).toHaveBeenCalledExactlyOnceWith(
+      request({ verb: 'get', status: 404 }),
+    );
+    store.close();
   });
 });
 
