@@ -1,0 +1,696 @@
+/** R11: the line of the processes that wait for a lock. Each has a ticket in the record, which conflicts with nothing. */
+import { describe, expect, it } from 'vitest';
+import type { Lease } from '../../lib/kube/lease-store.js';
+import { settled } from './controlled-clock.js';
+import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
+import {
+  enrol,
+  enrolDead,
+  FORBIDDEN,
+  GRANT,
+  held,
+  inLine,
+  lineIn,
+  TICKET,
+  ticketOf,
+  writeTickets,
+  type Pod,
+} from './waiting-processes.js';
+
+const failuresOf = (pod: Pod): string[] =>
+  pod.events.flatMap((event) =>
+    event.type === 'backend-error'
+      ? [`${event.operation} ${event.error.reason}`]
+      : [],
+  );
+
+const removeTickets = ({ metadata }: Lease): void => {
+  for (const key of Object.keys(metadata.annotations ?? {})) {
+    if (key.startsWith(TICKET)) {
+      delete metadata.annotations![key];
+    }
+  }
+};
+
+describe('R11 an enrolment', () => {
+  it('is one request, which changes no spec', async () => {
+    const { cluster, pods } = await held('b');
+    const { spec, metadata } = cluster.lease()!;
+    await enrol(pods[0]!, { leaseDuration: 20_000 });
+    expect(pods[0]!.store.verbs()).toBe('get patch');
+    expect(cluster.spec()).toEqual(spec);
+    expect(lineIn(cluster.lease())).toMatchObject([
+      { client: 'b', seconds: 20, number: BigInt(metadata.resourceVersion) },
+    ]);
+  });
+
+  it('disturbs no other at the same moment, and both get the lock', async () => {
+    const { cluster, clock, lock, pods } = await held('b', 'c');
+    for (const { store } of pods) {
+      store.plan({ appliedAfter: 5 }, 'patch', 1);
+    }
+    const waiting = [await enrol(pods[0]!), await enrol(pods[1]!)];
+    await clock.advance(5);
+    const [first, second] = lineIn(cluster.lease());
+    expect(first!.number).toBe(second!.number);
+    expect(first!.nonce < second!.nonce).toBe(true);
+
+    await lock.release();
+    await settled();
+    expect(cluster.holder()).toBe(first!.client);
+    await waiting[first!.client === 'b' ? 0 : 1]!.value!.release();
+    await settled();
+    expect(cluster.holder()).toBe(second!.client);
+    expect(inLine(cluster)).toEqual([]);
+    expect(pods.map((pod) => failuresOf(pod))).toEqual([[], []]);
+  });
+
+  it('makes a release conflict that did not know of it, and then gets the lock', async () => {
+    const cluster = new Cluster();
+    const holder = cluster.process('holder');
+    const lock = await holder.acquire();
+    const waiting = await enrol(cluster.process('b'));
+    await lock.release();
+    await settled();
+    expect(holder.store.verbs()).toBe('get create update get patch');
+    expect(waiting.state).toBe('resolved');
+    expect(failuresOf(holder)).toEqual([]);
+  });
+
+  it('may come after the release: then the lock is taken, and the ticket removed, by one write', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    pods[0]!.store.plan({ appliedAfter: 5 }, 'patch', 1);
+    const waiting = await enrol(pods[0]!);
+    await lock.release();
+    await clock.advance(5);
+    expect(waiting.state).toBe('resolved');
+    expect(inLine(cluster)).toEqual([]);
+    expect(pods[0]!.store.requests).toHaveLength(3);
+  });
+
+  it('is made once for all callers of a process, the first of which uses it', async () => {
+    const { cluster, lock, pods } = await held('b');
+    const waiting = [await enrol(pods[0]!), await enrol(pods[0]!)];
+    await enrol(pods[0]!);
+    expect(inLine(cluster)).toEqual(['b']);
+    await lock.release();
+    await settled();
+    expect(waiting.map(({ state }) => state)).toEqual(['resolved', 'pending']);
+  });
+
+  it('has a number that was seen within a second', async () => {
+    const { cluster, clock, pods } = await held('b');
+    pods[0]!.observe();
+    await clock.advance(1_000);
+    cluster.write(({ metadata }) => {
+      metadata.annotations!['example.com/note'] = 'read me';
+    });
+    pods[0]!.store.watchesWork = false;
+    await clock.advance(1_000);
+    const { resourceVersion } = cluster.lease()!.metadata;
+    await enrol(pods[0]!);
+    expect(pods[0]!.store.verbs()).toBe('get patch');
+    expect(lineIn(cluster.lease())[0]!.number).toBe(BigInt(resourceVersion));
+  });
+
+  it('is left out under a holder that does not know the line, whose release may not be disturbed', async () => {
+    const cluster = new Cluster();
+    const pod = cluster.process('b');
+    const before = cluster.writeSpec(foreignSpec());
+    const waiting = await enrol(pod);
+    await cluster.clock.advance(10_000);
+    expect(cluster.lease()).toEqual(before);
+    cluster.writeSpec({ leaseTransitions: 7 });
+    await settled();
+    expect(waiting.state).toBe('resolved');
+    expect(pod.store.verbs()).toMatch(/^(get )+update$/);
+  });
+
+  it('is left out by a call that does not wait', async () => {
+    const { cluster, pods } = await held('b');
+    await expect(pods[0]!.try()).rejects.toMatchObject({ reason: 'held' });
+    outcomeOf(pods[0]!.skip());
+    await settled();
+    await expect(
+      pods[0]!.acquire(JOB, { waitTimeout: 0 }),
+    ).rejects.toMatchObject({ reason: 'timeout' });
+    expect(inLine(cluster)).toEqual([]);
+    expect(pods[0]!.store.verbs()).not.toContain('patch');
+  });
+
+  it('has no effect on a Lease that was made anew', async () => {
+    const { cluster, clock, lock, pods } = await held('b', 'c');
+    pods[0]!.store.plan({ appliedAfter: 50 }, 'patch', 1);
+    const waiting = await enrol(pods[0]!);
+    cluster.delete();
+    const anew = await pods[1]!.acquire();
+    await clock.advance(100);
+    expect(lock.isHeld).toBe(false);
+    expect(lineIn(cluster.lease())).toMatchObject([
+      { client: 'b', number: anew.fencingToken },
+    ]);
+    expect(failuresOf(pods[0]!)).toEqual([]);
+    await anew.release();
+    await settled();
+    expect(waiting.state).toBe('resolved');
+  });
+});
+
+describe('R11 the order of the line', () => {
+  it('is by number, then by nonce', async () => {
+    const { cluster, lock } = await held();
+    writeTickets(cluster, {
+      ...ticketOf('third', 'c', 10),
+      ...ticketOf('second', 'b', 9),
+      ...ticketOf('first', 'a', 9),
+      ...ticketOf('last', '0', 900),
+    });
+    await settled();
+    await lock.release();
+    expect(cluster.spec().holderIdentity).toBe('first_a');
+    expect(inLine(cluster)).toEqual(['second', 'third', 'last']);
+  });
+
+  it.each([
+    ['nothing', { [`${TICKET}n`]: '' }],
+    ['no number', { [`${TICKET}n`]: 'x 15 dead_n' }],
+    ['a negative number', { [`${TICKET}n`]: '-1 15 dead_n' }],
+    ['a number that is too long', ticketOf('dead', 'n', 10n ** 20n)],
+    ['no duration', { [`${TICKET}n`]: '1 dead_n' }],
+    ['no identity', { [`${TICKET}n`]: '1 15 ' }],
+    ['a space in the identity', { [`${TICKET}n`]: '1 15 dead or alive_n' }],
+    ['an identity that is too long', ticketOf('d'.repeat(400), 'n', 1)],
+    ['another nonce', { [`${TICKET}n`]: '1 15 dead_m' }],
+    ['a line break', { [`${TICKET}n`]: '1 15 dead_n\n' }],
+  ])('ignores a ticket with %s, and leaves it there', async (_, ticket) => {
+    const { cluster, lock, pods } = await held('b', 'c');
+    writeTickets(cluster, ticket);
+    const waiting = await enrol(pods[0]!);
+    await lock.release();
+    await settled();
+    expect(waiting.state).toBe('resolved');
+    await waiting.value!.release();
+    expect(cluster.holder()).toBeUndefined();
+    expect((await pods[1]!.acquire()).isHeld).toBe(true);
+    expect(cluster.lease()!.metadata.annotations).toMatchObject(ticket);
+  });
+
+  it('may be broken into by a ticket with the greatest of durations, which costs one grant', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    writeTickets(cluster, ticketOf('dead', 'n', 0, 9_999_999_999));
+    const waiting = await enrol(pods[0]!);
+    await lock.release();
+    expect(cluster.spec()).toMatchObject({
+      holderIdentity: 'dead_n',
+      leaseDurationSeconds: 2_147_483_647,
+    });
+    await clock.advance(3_000);
+    expect(waiting.state).toBe('resolved');
+  });
+
+  it('may be broken into by a ticket that names the holder itself, which costs one grant', async () => {
+    const { cluster, clock, holder, lock, pods } = await held('b');
+    const identity = lock.holderIdentity;
+    const nonce = identity.slice('holder_'.length);
+    writeTickets(cluster, { [`${TICKET}${nonce}`]: `0 15 ${identity}` });
+    const waiting = await enrol(pods[0]!);
+    await lock.release();
+    await clock.advance(3_000);
+    expect(waiting.state).toBe('resolved');
+    await waiting.value!.release();
+    expect((await holder.acquire()).isHeld).toBe(true);
+  });
+});
+
+describe('R11 a place in line', () => {
+  it('passes to the next caller of the process when the first is cancelled, without a request', async () => {
+    const { cluster, lock, pods } = await held('b');
+    const abort = new AbortController();
+    const first = await enrol(pods[0]!, {}, abort.signal);
+    const second = await enrol(pods[0]!);
+    const [ticket] = lineIn(cluster.lease());
+    abort.abort();
+    await settled();
+    expect(first.state).toBe('rejected');
+    expect(lineIn(cluster.lease())).toEqual([ticket]);
+    await lock.release();
+    await settled();
+    expect(second.state).toBe('resolved');
+    expect(second.value!.holderIdentity).toBe(`b_${ticket!.nonce}`);
+    expect(pods[0]!.store.verbs()).toBe('get patch');
+  });
+
+  it('is withdrawn when its only caller is cancelled', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    const abort = new AbortController();
+    await enrol(pods[0]!, {}, abort.signal);
+    abort.abort();
+    await settled();
+    expect(inLine(cluster)).toEqual([]);
+    expect(pods[0]!.store.openWatches).toBe(0);
+    await lock.release();
+    expect(cluster.holder()).toBeUndefined();
+    await clock.advance(60_000);
+    expect(pods[0]!.store.verbs()).toBe('get patch patch');
+    expect(clock.pending({ keepAlive: true })).toBe(0);
+  });
+
+  it('is withdrawn when the waitTimeout is over', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const waiting = await enrol(pods[0]!, { waitTimeout: 500 });
+    await clock.advance(500);
+    expect(waiting.reason).toMatchObject({ reason: 'timeout' });
+    expect(inLine(cluster)).toEqual([]);
+  });
+
+  it('is withdrawn by an application that shuts down, at once', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const waiting = await enrol(pods[0]!);
+    const shutdown = outcomeOf(pods[0]!.engine.shutdown(10_000));
+    await clock.advance(1);
+    expect(waiting.reason).toMatchObject({ reason: 'shutdown' });
+    expect(inLine(cluster)).toEqual([]);
+    expect(shutdown.state).toBe('resolved');
+  });
+
+  it('is left alone by a shutdown while a peer holds the lock, without a delay', async () => {
+    const { cluster, clock, pods } = await held('b');
+    await enrol(pods[0]!);
+    cluster.writeSpec(foreignSpec());
+    await settled();
+    const before = cluster.lease();
+    const shutdown = outcomeOf(pods[0]!.engine.shutdown(10_000));
+    await clock.advance(1_000);
+    expect(cluster.lease()).toEqual(before);
+    expect(shutdown.state).toBe('resolved');
+  });
+
+  it('is no reason for a shutdown to wait while its enrolment has no answer', async () => {
+    const { clock, pods } = await held('b');
+    pods[0]!.store.plan({ appliedAfter: Infinity }, 'patch', 1);
+    await enrol(pods[0]!);
+    await clock.advance(6_000);
+    const shutdown = outcomeOf(pods[0]!.engine.shutdown(10_000));
+    await clock.advance(1_000);
+    expect(shutdown.state).toBe('resolved');
+  });
+
+  it('is not withdrawn while a peer holds the lock, but as soon as the peer has released it', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const abort = new AbortController();
+    await enrol(pods[0]!, {}, abort.signal);
+    cluster.writeSpec(foreignSpec());
+    await settled();
+    abort.abort();
+    await clock.advance(10_000);
+    expect(inLine(cluster)).toEqual(['b']);
+    cluster.writeSpec({ leaseTransitions: 7 });
+    await settled();
+    expect(inLine(cluster)).toEqual([]);
+  });
+
+  it('is kept while a peer takes the lock and releases it, and counts then', async () => {
+    const { cluster, clock, lock, pods } = await held('b', 'c');
+    const first = await enrol(pods[0]!);
+    const second = await enrol(pods[1]!);
+    cluster.writeSpec(foreignSpec());
+    await clock.advance(10_000);
+    expect(lock.isHeld).toBe(false);
+    expect(inLine(cluster)).toEqual(['b', 'c']);
+    const sent = pods.map(({ store }) => store.verbs());
+    expect(sent.join(' ')).not.toMatch(/patch.* (patch|update).*get patch/);
+    cluster.writeSpec({ leaseTransitions: 7 });
+    await settled();
+    expect(first.state).toBe('resolved');
+    expect(second.state).toBe('pending');
+    expect(inLine(cluster)).toEqual(['c']);
+  });
+
+  it('is made anew in a Lease that was made anew, with a new number', async () => {
+    const { cluster, clock, lock, pods } = await held('b', 'c');
+    const waiting = await enrol(pods[0]!);
+    const [before] = lineIn(cluster.lease());
+    cluster.delete();
+    const anew = outcomeOf(pods[1]!.acquire());
+    await clock.advance(100);
+    const holder = anew.value ?? waiting.value!;
+    await clock.advance(100);
+    expect(lock.isHeld).toBe(false);
+    expect(holder.isHeld).toBe(true);
+    const [after] = lineIn(cluster.lease());
+    expect(after!.nonce).not.toBe(before!.nonce);
+    expect(after!.number).toBeGreaterThan(before!.number);
+    await holder.release();
+    await clock.advance(100);
+    expect([anew.state, waiting.state]).toEqual(['resolved', 'resolved']);
+  });
+
+  it('survives a forced release, and the first in line gets the lock', async () => {
+    const { cluster, clock, lock, pods } = await held('b', 'c');
+    const waiting = [await enrol(pods[0]!), await enrol(pods[1]!)];
+    await cluster.process('admin').forceRelease();
+    await clock.advance(10);
+    expect(lock.signal.reason).toMatchObject({ reason: 'freed' });
+    expect(waiting.map(({ state }) => state)).toEqual(['resolved', 'pending']);
+    expect(inLine(cluster)).toEqual(['c']);
+    await lock.release(); // touches nothing
+    expect(cluster.holder()).toBe('b');
+  });
+
+  it('counts when minHold is over', async () => {
+    const cluster = new Cluster();
+    const holder = cluster.process('holder');
+    holder.observe();
+    const lock = await holder.acquire(JOB, { minHold: 5_000 });
+    const [b, c] = [cluster.process('b'), cluster.process('c')];
+    const waiting = [await enrol(b), await enrol(c)];
+    await lock.release();
+    await cluster.clock.advance(4_999);
+    expect(cluster.holder()).toBe('holder');
+    expect(inLine(cluster)).toEqual(['b', 'c']);
+    await cluster.clock.advance(1);
+    expect(waiting.map(({ state }) => state)).toEqual(['resolved', 'pending']);
+    expect(inLine(cluster)).toEqual(['c']);
+  });
+});
+
+describe('R11 a free lock with a line', () => {
+  it('goes to the first at once, and to the next 100 ms later for each before it', async () => {
+    const { cluster, clock, pods } = await held('b');
+    await enrolDead(cluster, 'dead');
+    await enrolDead(cluster, 'buried');
+    const waiting = await enrol(pods[0]!);
+    cluster.writeSpec({ leaseTransitions: 1 });
+    await clock.advance(199);
+    expect(waiting.state).toBe('pending');
+    await clock.advance(1);
+    expect(waiting.state).toBe('resolved');
+    // Those that did not take it have no place any more.
+    expect(inLine(cluster)).toEqual([]);
+  });
+
+  it('is not taken from before those in line by a process that comes later', async () => {
+    const { cluster, clock, pods } = await held('b', 'c');
+    pods[0]!.store.watchDelay = 60;
+    const first = await enrol(pods[0]!);
+    cluster.writeSpec({ leaseTransitions: 1 });
+    const second = await enrol(pods[1]!);
+    await clock.advance(60);
+    expect([first.state, second.state]).toEqual(['resolved', 'pending']);
+    expect(inLine(cluster)).toEqual(['c']);
+  });
+
+  it('is taken although others enrol in the same moment', async () => {
+    const { cluster, clock, pods } = await held('b', 'c');
+    const waiting = await enrol(pods[0]!);
+    pods[0]!.store.plan({ appliedAfter: 10 }, 'update', 1);
+    cluster.writeSpec({ leaseTransitions: 1 });
+    await settled();
+    await enrol(pods[1]!);
+    await clock.advance(10);
+    expect(waiting.state).toBe('resolved');
+    expect(failuresOf(pods[0]!)).toEqual([]);
+  });
+
+  it('is not taken by a write that compares with an older record', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const waiting = await enrol(pods[0]!);
+    pods[0]!.store.plan({ appliedAfter: 10 }, 'update', 1);
+    cluster.writeSpec({ leaseTransitions: 1 });
+    await settled();
+    cluster.writeSpec(foreignSpec());
+    await clock.advance(100);
+    expect(waiting.state).toBe('pending');
+    expect(cluster.holder()).toBe('stranger');
+  });
+
+  it('is not taken from a holder that has renewed unseen', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const waiting = await enrol(pods[0]!);
+    pods[0]!.store.plan({ appliedAfter: 500 }, 'update', 1);
+    pods[0]!.store.watchesWork = false;
+    pods[0]!.store.plan({ appliedAfter: Infinity }, 'get');
+    await clock.advance(15_000); // it takes the lock for expired
+    expect(pods[0]!.store.requests.at(-1)!.verb).toBe('patch');
+    await clock.advance(1_000);
+    expect(waiting.state).toBe('pending');
+    expect(cluster.holder()).toBe('holder');
+  });
+});
+
+describe('R11 a line that is full', () => {
+  it('is not joined: the process looks for room, and enrols when there is some', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const tickets = Array.from({ length: 64 }, (_, i) =>
+      ticketOf('other', `n${i}`, i),
+    );
+    writeTickets(cluster, Object.assign({}, ...tickets));
+    pods[0]!.store.watchesWork = false;
+    await enrol(pods[0]!);
+    await clock.advance(3_500);
+    expect(pods[0]!.store.verbs()).toBe('get get get get');
+    expect(inLine(cluster)).toHaveLength(64);
+    cluster.write(({ metadata }) => {
+      delete metadata.annotations![`${TICKET}n7`];
+    });
+    await clock.advance(1_000);
+    expect(inLine(cluster)).toHaveLength(64);
+    expect(inLine(cluster).at(-1)).toBe('b');
+  });
+
+  it('of dead processes costs the grant of one', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    const tickets = Array.from({ length: 64 }, (_, i) =>
+      ticketOf('dead', `n${i}`, i),
+    );
+    writeTickets(cluster, Object.assign({}, ...tickets));
+    const waiting = await enrol(pods[0]!);
+    await lock.release();
+    await clock.advance(3_000 + 64 * 100);
+    expect(waiting.state).toBe('resolved');
+    expect(inLine(cluster)).toEqual([]);
+  });
+});
+
+describe('R11 a watch that is silent', () => {
+  it('is replaced by looks, which are rarer for those far from the front', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const more = Array.from({ length: 6 }, (_, i) => cluster.process(`c${i}`));
+    const all = [pods[0]!, ...more];
+    for (const pod of all) {
+      pod.store.watchesWork = false;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await enrol(pod);
+    }
+    await clock.advance(30_400);
+    const looks = all.map(
+      ({ store }) => store.requests.filter(({ verb }) => verb === 'get').length,
+    );
+    // One before the enrolment, and then one each 1, 2, 3, 4 and 5 seconds.
+    expect(looks).toEqual([31, 16, 11, 8, 7, 7, 7]);
+  });
+
+  it('delays a grant by no more than a retryInterval', async () => {
+    const { clock, lock, pods } = await held('b');
+    pods[0]!.store.watchesWork = false;
+    const waiting = await enrol(pods[0]!);
+    await clock.advance(100);
+    await lock.release();
+    await clock.advance(899);
+    expect(waiting.state).toBe('pending');
+    await clock.advance(1);
+    expect(waiting.state).toBe('resolved');
+    expect(pods[0]!.store.verbs()).toBe('get patch get');
+  });
+});
+
+describe('R11 without the right to patch', () => {
+  it('a process waits as it can, which is reported once', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    pods[0]!.store.plan(FORBIDDEN, 'patch');
+    const waiting = await enrol(pods[0]!);
+    const next = await enrol(pods[0]!);
+    await clock.advance(5_000);
+    expect(inLine(cluster)).toEqual([]);
+    await lock.release();
+    await settled();
+    expect(waiting.state).toBe('resolved');
+    await waiting.value!.release();
+    await clock.advance(100);
+    expect(next.state).toBe('resolved');
+    expect(failuresOf(pods[0]!)).toEqual(['acquire forbidden']);
+    expect(pods[0]!.store.verbs()).not.toMatch(/patch.*patch/);
+  });
+
+  it('a process gets the lock now and then, though others grant it to each other', async () => {
+    const { clock, lock, pods } = await held('b', 'c');
+    pods[0]!.store.plan(FORBIDDEN, 'patch');
+    const waiting = await enrol(pods[0]!);
+    const hold = async (pod: Pod, last?: { release(): Promise<void> }) => {
+      const next = await enrol(pod);
+      await clock.advance(250);
+      await last?.release();
+      await clock.advance(40);
+      return next.value!;
+    };
+    let last = lock;
+    for (let turns = 0; waiting.state === 'pending' && turns < 20; turns++) {
+      const pod = [pods[1]!][0]!;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      last = await hold(pod, last);
+    }
+    expect(waiting.state).toBe('resolved');
+    expect(waiting.value!.isHeld).toBe(true);
+  });
+
+  it('a holder frees the lock, and the first in line takes it', async () => {
+    const { cluster, clock, holder, lock, pods } = await held('b', 'c');
+    holder.store.plan(FORBIDDEN, 'patch');
+    const waiting = [await enrol(pods[0]!), await enrol(pods[1]!)];
+    await lock.release();
+    await clock.advance(200);
+    expect(waiting.map(({ state }) => state)).toEqual(['resolved', 'pending']);
+    expect(inLine(cluster)).toEqual(['c']);
+    expect(failuresOf(holder)).toEqual(['release forbidden']);
+  });
+
+  it('a holder goes on to renew', async () => {
+    const { cluster, clock, holder, lock, pods } = await held('b');
+    holder.store.plan(FORBIDDEN, 'patch');
+    await enrol(pods[0]!);
+    await clock.advance(60_000);
+    expect(lock.isHeld).toBe(true);
+    expect(cluster.holder()).toBe('holder');
+    expect(failuresOf(holder)).toEqual(['renew forbidden']);
+  });
+
+  it('a call that has taken the lock, and lost the answer, confirms that it has', async () => {
+    const { cluster, clock, lock, pods } = await held('b', 'c');
+    await enrolDead(cluster, 'dead');
+    cluster.writeSpec({ leaseTransitions: 1 });
+    const [b] = pods;
+    b!.store.plan(FORBIDDEN, 'patch');
+    b!.store.plan({ breaks: 'after' }, 'update', 1);
+    const tried = outcomeOf(b!.try());
+    await clock.advance(1_000);
+    expect(lock.isHeld).toBe(false);
+    expect(tried.state).toBe('resolved');
+    expect(cluster.spec().holderIdentity).toBe(tried.value!.holderIdentity);
+  });
+});
+
+describe('R11 something that removes annotations', () => {
+  it('does not keep a process from the lock, nor fill the record', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    pods[0]!.store.plan(
+      { instead: () => cluster.write((lease) => removeTickets(lease)) },
+      'patch',
+    );
+    const waiting = await enrol(pods[0]!);
+    await clock.advance(5_000);
+    expect(inLine(cluster)).toEqual([]);
+    await lock.release();
+    await clock.advance(100);
+    expect(waiting.state).toBe('resolved');
+    const patches = pods[0]!.store.requests.filter(
+      ({ verb }) => verb === 'patch',
+    );
+    expect(patches).toHaveLength(1);
+  });
+
+  it('later than the enrolment makes the process enrol again, with its old number', async () => {
+    const { cluster, clock, pods } = await held('b');
+    await enrol(pods[0]!);
+    const [before] = lineIn(cluster.lease());
+    cluster.write((lease) => removeTickets(lease));
+    await clock.advance(10);
+    const [after] = lineIn(cluster.lease());
+    expect(after!.number).toBe(before!.number);
+    expect(after!.nonce).not.toBe(before!.nonce);
+  });
+});
+
+describe('R11 courtesy to clients that do not know the line', () => {
+  /** Two processes hold the lock in turns of 250 ms each; how many turns there are before it is free. */
+  async function turnsUntilFree(
+    before: (world: Awaited<ReturnType<typeof held>>) => Promise<void>,
+  ) {
+    const world = await held('b', 'c');
+    const { cluster, clock, pods } = world;
+    await before(world);
+    let lock = world.lock;
+    for (let turns = 1; turns < 20; turns++) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      const next = await enrol(pods[turns % 2]!);
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await clock.advance(250);
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await lock.release();
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await settled();
+      if (cluster.holder() === undefined) {
+        return { ...world, turns, next };
+      }
+      lock = next.value!;
+    }
+    throw new Error('never free');
+  }
+
+  it('leaves the lock free for 25 ms when it was not free for 2.5 s, and the first in line waits', async () => {
+    const { cluster, clock, turns, next } = await turnsUntilFree(async () => {});
+    expect(turns).toBe(10);
+    expect(cluster.lease()!.metadata.annotations![GRANT]).toMatch(/^open \d+$/);
+    expect(cluster.spec()).toEqual({
+      leaseTransitions: expect.any(Number) as number,
+    });
+    await clock.advance(24);
+    expect(next.state).toBe('pending');
+    await clock.advance(1);
+    expect(next.state).toBe('resolved');
+    expect(cluster.lease()!.metadata.annotations).not.toHaveProperty([GRANT]);
+  });
+
+  it('lets a peer take it in that time', async () => {
+    const { cluster, clock, next } = await turnsUntilFree(async () => {});
+    await clock.advance(10);
+    cluster.writeSpec(foreignSpec());
+    await clock.advance(1_000);
+    expect(next.state).toBe('pending');
+    expect(inLine(cluster)).toHaveLength(1);
+  });
+
+  it('comes each half second once a peer was seen', async () => {
+    const { turns } = await turnsUntilFree(async ({ cluster, clock, pods }) => {
+      for (const pod of pods) {
+        pod.observe();
+      }
+      const { spec } = cluster.lease()!;
+      cluster.write((lease) => {
+        lease.spec = foreignSpec();
+      }, 'other');
+      await clock.advance(10);
+      expect(cluster.spec()).toEqual(spec);
+      // On the same Lease: it takes the lock, and gives it back to its holder.
+      cluster.writeSpec(foreignSpec());
+      await clock.advance(10);
+      cluster.writeSpec({ leaseTransitions: 8 });
+      await clock.advance(10);
+      const taken = outcomeOf(pods[0]!.acquire());
+      await clock.advance(10);
+      await taken.value!.release();
+    }).catch(() => ({ turns: 0 }));
+    expect(turns).toBeLessThan(4);
+  });
+
+  it('is not asked for by a record of another time', async () => {
+    const { cluster, lock, pods } = await held('b');
+    cluster.write(({ metadata }) => {
+      metadata.annotations![GRANT] = 'open 0';
+    });
+    const waiting = await enrol(pods[0]!);
+    cluster.writeSpec({ leaseTransitions: 3 });
+    await settled();
+    expect(lock.isHeld).toBe(false);
+    expect(waiting.state).toBe('resolved');
+  });
+});
