@@ -425,13 +425,16 @@ describe('R11 a free lock with a line', () => {
   });
 
   it('is not taken from a holder that has renewed unseen', async () => {
-    const { cluster, clock, pods } = await held('b');
+    const { cluster, clock, holder, pods } = await held('b');
     const waiting = await enrol(pods[0]!);
-    pods[0]!.store.plan({ appliedAfter: 500 }, 'update', 1);
-    pods[0]!.store.watchesWork = false;
-    pods[0]!.store.plan({ appliedAfter: Infinity }, 'get');
-    await clock.advance(15_000); // it takes the lock for expired
+    holder.store.plan({ breaks: 'unsent' }, ['get', 'update']);
+    await clock.advance(14_990);
+    pods[0]!.store.plan({ appliedAfter: 20 }, 'update', 1);
+    await clock.advance(20); // it takes the lock for expired
     expect(pods[0]!.store.requests.at(-1)!.verb).toBe('patch');
+    cluster.write(({ spec }) => {
+      spec!.renewTime = spec!.acquireTime = '2026-01-01T00:00:15.000000Z';
+    });
     await clock.advance(1_000);
     expect(waiting.state).toBe('pending');
     expect(cluster.holder()).toBe('holder');
@@ -500,7 +503,8 @@ describe('R11 a watch that is silent', () => {
     expect(waiting.state).toBe('pending');
     await clock.advance(1);
     expect(waiting.state).toBe('resolved');
-    expect(pods[0]!.store.verbs()).toBe('get patch get');
+    // No request but the next renewal, which is due.
+    expect(pods[0]!.store.verbs()).toBe('get patch get update');
   });
 });
 
@@ -637,7 +641,9 @@ describe('R11 courtesy to clients that do not know the line', () => {
   }
 
   it('leaves the lock free for 25 ms when it was not free for 2.5 s, and the first in line waits', async () => {
-    const { cluster, clock, turns, next } = await turnsUntilFree(async () => {});
+    const { cluster, clock, turns, next } = await turnsUntilFree(
+      async () => {},
+    );
     expect(turns).toBe(10);
     expect(cluster.lease()!.metadata.annotations![GRANT]).toMatch(/^open \d+$/);
     expect(cluster.spec()).toEqual({

@@ -136,23 +136,30 @@ export class LeaseWriter {
       verdict.takeable && verdict.expired && grantOf(lease) !== undefined;
     const dropped = ticketsToDrop(lease, identity, hasGrantLapsed);
     const make = (): StoredLease => take(lease, newHolder, clock, dropped);
-    return this.change(found, make, options);
+    return this.change('acquire', found, make, options);
   }
 
   /** R1: writes the record; by content if processes are in line, so that no enrolment disturbs it. */
   private change(
+    operation: 'acquire' | 'renew' | 'release',
     found: StoredLease,
     make: () => StoredLease,
     options: RequestOptions,
   ): Promise<WrittenLease> {
-    const { local } = this;
-    return this.sent(
-      (made) =>
-        local.place.isPermitted && lineOf(found).length > 0
-          ? local.change(found, made, options)
-          : local.replace(made, options),
-      make,
-    );
+    const { context, local, lock } = this;
+    return this.sent(async (made) => {
+      if (local.place.isPermitted && lineOf(found).length > 0) {
+        try {
+          return await local.change(found, made, options);
+        } catch (error) {
+          if (local.place.isPermitted) {
+            throw error;
+          }
+          reportFailure(context, lock, operation, error);
+        }
+      }
+      return local.replace(made, options);
+    }, make);
   }
 
   /** R7. */
@@ -162,10 +169,12 @@ export class LeaseWriter {
 
   /** R11: a ticket under a new holder identity. */
   newTicket(lease: StoredLease, leaseDuration: number): OwnTicket {
+    // A grant to a process that has died must not look infinite to other clients.
+    const granted = leaseDuration === Infinity ? GRANT_DURATION : leaseDuration;
     return {
       identity: this.newIdentity(),
       number: this.local.place.numberIn(lease),
-      seconds: durationSeconds(leaseDuration),
+      seconds: durationSeconds(granted),
       uid: lease.metadata.uid,
       sentAt: this.context.clock.now(),
       hasLanded: false,
@@ -202,10 +211,11 @@ export class LeaseWriter {
   private async withdraw(ticket: OwnTicket): Promise<void> {
     const { local } = this;
     const { clock } = this.context;
+    const { closingSignal, place } = local;
     const giveUpAt = clock.now() + LONGEST_WRITE;
     const stopWatching = local.keepWatched();
     const attempt = async (failures: number): Promise<void> => {
-      if (failures > 0 || !local.observed.lease) {
+      if (failures > 0 || !local.observed.lease || !ticket.hasLanded) {
         await local.read(this.requestOptions());
       }
       for (;;) {
@@ -229,13 +239,14 @@ export class LeaseWriter {
         const stands = lineOf(lease).some(
           ({ identity }) => identity === ticket.identity,
         );
-        if (stands && !isForeign(lease)) {
+        if (stands && place.isPermitted && !isForeign(lease)) {
           return await local.removeTicket(ticket, this.requestOptions());
         }
         if (!stands && ticket.hasLanded) {
           return;
         }
-        await local.changeOrTime(giveUpAt - clock.now(), this.closed);
+        // A process that is closing leaves the rest to the end of the grant.
+        await local.changeOrTime(giveUpAt - clock.now(), closingSignal);
       }
     };
     await this.retry(attempt, (error, failures) =>
@@ -258,6 +269,7 @@ export class LeaseWriter {
   ): Promise<WrittenLease> {
     const { clock } = this.context;
     return this.change(
+      'renew',
       lease,
       () => change(renew(lease, leaseDuration, clock)),
       options,
@@ -342,7 +354,7 @@ export class LeaseWriter {
     }
     const free = (): StoredLease =>
       courtesy ? leaveFree(release(lease)) : release(lease);
-    await this.change(found, free, this.requestOptions());
+    await this.change('release', found, free, this.requestOptions());
     local.courtesy.released(courtesy);
     return true;
   }
@@ -360,18 +372,22 @@ export class LeaseWriter {
       ticket: first,
       lockName: this.lock.name,
       duration: Math.min(GRANT_DURATION, first.seconds * 1_000),
-      inRow: this.local.courtesy.inRow,
+      inRow: Math.max(this.local.courtesy.inRow, grantOf(found)?.inRow ?? 0),
     };
     if (placeFor !== undefined) {
       place.ticket ??= this.newTicket(found, placeFor);
     }
-    const added = place.ticket ? ticketAnnotation(place.ticket) : {};
+    const make = (): StoredLease => {
+      const granted = grant(lease, terms, clock);
+      if (!this.local.place.isPermitted) {
+        place.ticket = undefined; // it could not be withdrawn
+      }
+      return place.ticket
+        ? annotate(granted, ticketAnnotation(place.ticket))
+        : granted;
+    };
     try {
-      await this.change(
-        found,
-        () => annotate(grant(lease, terms, clock), added),
-        this.requestOptions(),
-      );
+      await this.change('release', found, make, this.requestOptions());
     } catch (error) {
       place.isUncertain ||= error instanceof LeaseStoreError && error.ambiguous;
       if (!place.isUncertain) {

@@ -60,7 +60,7 @@ export class LocalLease {
   private watchers = 0;
   /** R12: the session of the holder, while that is another process and the Lease is watched. */
   private followed: { session: ObservableSession; end: () => void } | undefined;
-  private isClosed = false;
+  private readonly closing = new AbortController();
   private cancelLinger: (() => void) | undefined;
 
   constructor(
@@ -88,6 +88,11 @@ export class LocalLease {
   /** Whether a request about the record is in flight. */
   get isAsking(): boolean {
     return this.requests > 0;
+  }
+
+  /** Aborts when the application is closing. */
+  get closingSignal(): AbortSignal {
+    return this.closing.signal;
   }
 
   get isWatched(): boolean {
@@ -178,6 +183,7 @@ export class LocalLease {
     const body = { metadata: { uid: ticket.uid, annotations } };
     const lease = await this.ask(this.patch({ type: 'merge', body }, options));
     this.see(lease, { askedAt });
+    ticket.hasLanded = true;
     // Something on the way may remove annotations.
     this.place.isPermitted =
       lease.metadata.annotations?.[ticketKey(ticket)] !== undefined;
@@ -324,7 +330,7 @@ export class LocalLease {
       kept = false;
       this.watchers -= 1;
       this.cancelLinger?.();
-      if (linger && !this.isClosed) {
+      if (linger && !this.closingSignal.aborted) {
         const { clock } = this;
         this.cancelLinger = clock.schedule(
           clock.now() + WATCH_LINGERS,
@@ -369,7 +375,7 @@ export class LocalLease {
 
   /** The application is closing: nothing is kept for calls that may follow. */
   close(): void {
-    this.isClosed = true;
+    this.closing.abort();
     this.place.close();
     this.stopWatching();
   }

@@ -142,6 +142,8 @@ export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
       sent.metadata.annotations?.[CLAIM] &&
     answer.metadata.annotations?.[SESSION] ===
       sent.metadata.annotations?.[SESSION] &&
+    // A grant that is not confirmed lapses sooner than the holder believes.
+    (grantOf(answer) === undefined || grantOf(sent) !== undefined) &&
     (uid === undefined || uid === answer.metadata.uid) &&
     (resourceVersion === undefined ||
       BigInt(resourceVersion) < BigInt(answer.metadata.resourceVersion))
