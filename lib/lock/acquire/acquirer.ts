@@ -559,7 +559,7 @@ export class Acquirer implements LinedUpCall {
     }
     const position =
       place.positionIn(lease) ?? (place.isPermitted ? lineOf(lease).length : 0);
-    const open = isLeftFree(lease) ? COURTESY : 0;
+    const open = place.isPermitted && isLeftFree(lease) ? COURTESY : 0;
     const turn = verdict.since + open + position * Math.max(STAGGER, open);
     return Math.max(courtesy.until, position > 0 || open > 0 ? turn : 0);
   }
