@@ -356,6 +356,17 @@ describe('R11 a grant to a process that is dead', () => {
     expect(next.value!.holderIdentity).toBe(`c_${after[0]!.nonce}`);
   });
 
+  it('costs no more if the waiting look rarely, and the holder before was alive for long', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    await enrolDead(cluster, 'dead');
+    const waiting = await enrol(pods[0]!, { retryInterval: 60_000 });
+    await clock.advance(20_000);
+    await lock.release();
+    expect(cluster.holder()).toBe('dead');
+    await clock.advance(3_000);
+    expect(waiting.state).toBe('resolved');
+  });
+
   it('does not end the leases of the living: a confirmed grant has the duration of its lease', async () => {
     const { cluster, clock, lock, pods } = await held('b', 'c');
     const waiting = await enrol(pods[0]!);

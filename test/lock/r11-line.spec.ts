@@ -462,6 +462,35 @@ describe('R11 a line that is full', () => {
     expect(inLine(cluster).at(-1)).toBe('b');
   });
 
+  it('is not filled up by those who come back, so that the others find room', async () => {
+    const { cluster, clock, holder, lock, pods } = await held('b', 'c');
+    const tickets = Array.from({ length: 63 }, (_, i) =>
+      ticketOf('other', `n${i}`, 2_000 + i),
+    );
+    writeTickets(cluster, Object.assign({}, ...tickets));
+    const first = await enrol(pods[0]!);
+    const outside = await enrol(pods[1]!);
+    expect(inLine(cluster)).toHaveLength(64);
+    const again = [
+      await enrol(holder),
+      await enrol(holder),
+      await enrol(holder),
+    ];
+    let last = lock;
+    for (const next of again.slice(0, 2)) {
+      // oxlint-disable-next-line no-await-in-loop -- two handovers within the process
+      await last.release();
+      // oxlint-disable-next-line no-await-in-loop -- as above
+      await clock.advance(10);
+      last = next.value!;
+    }
+    await last.release();
+    await clock.advance(10);
+    expect(first.state).toBe('resolved');
+    expect(inLine(cluster)).toContain('c');
+    expect(outside.state).toBe('pending');
+  });
+
   it('of dead processes costs the grant of one', async () => {
     const { cluster, clock, lock, pods } = await held('b');
     const tickets = Array.from({ length: 64 }, (_, i) =>

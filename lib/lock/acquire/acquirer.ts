@@ -365,7 +365,7 @@ export class Acquirer implements LinedUpCall {
     await this.local.changeOrTime(
       until - clock.now(),
       this.cancel.signal,
-      (lease) => this.concerns(lease),
+      (lease) => this.concerns(lease, until),
     );
     this.local.courtesy.metOthers();
     if (clock.now() >= pollAt) {
@@ -373,13 +373,18 @@ export class Acquirer implements LinedUpCall {
     }
   }
 
-  /** Whether a call in line must look at the record: it is not just another turn of others. */
-  private concerns(lease: StoredLease): boolean {
+  /**
+   * Whether a call in line that sleeps until this monotonic time must look at the record: it is not just another turn
+   * of others, or that turn may end before.
+   */
+  private concerns(lease: StoredLease, until: number): boolean {
     const { place } = this.local;
+    const { verdict } = this.policy;
     return (
       this.claim !== undefined ||
+      verdict.takeable ||
+      (verdict.expiresAt ?? Infinity) < until ||
       !place.waitsIn(lease) ||
-      !readHolder(lease).held ||
       isForeign(lease)
     );
   }

@@ -210,7 +210,7 @@ export class LeaseWriter {
   /** Never rejects. Ends once the ticket can't be granted any more. */
   private async withdraw(ticket: OwnTicket): Promise<void> {
     const { local } = this;
-    const { clock } = this.context;
+    const { clock, requestTimeout } = this.context;
     const { closingSignal, place } = local;
     const giveUpAt = clock.now() + LONGEST_WRITE;
     const stopWatching = local.keepWatched();
@@ -220,11 +220,7 @@ export class LeaseWriter {
       }
       for (;;) {
         const { lease } = local.observed;
-        const isOver =
-          !lease ||
-          lease.metadata.uid !== ticket.uid ||
-          clock.now() >= giveUpAt;
-        if (isOver) {
+        if (!lease || lease.metadata.uid !== ticket.uid) {
           return;
         }
         if (isHeldBy(lease, ticket.identity)) {
@@ -242,11 +238,22 @@ export class LeaseWriter {
         if (stands && place.isPermitted && !isForeign(lease)) {
           return await local.removeTicket(ticket, this.requestOptions());
         }
-        if (!stands && ticket.hasLanded) {
+        if (stands ? closingSignal.aborted : ticket.hasLanded) {
           return;
         }
-        // A process that is closing leaves the rest to the end of the grant.
-        await local.changeOrTime(giveUpAt - clock.now(), closingSignal);
+        // A process that is closing waits for no more than the answer of the enrolment.
+        const landsUntil = closingSignal.aborted
+          ? Math.min(giveUpAt, ticket.sentAt + requestTimeout)
+          : giveUpAt;
+        if (clock.now() >= landsUntil) {
+          return;
+        }
+        await local
+          .changeOrTime(
+            landsUntil - clock.now(),
+            closingSignal.aborted ? this.closed : closingSignal,
+          )
+          .catch(() => this.closed.throwIfAborted());
       }
     };
     await this.retry(attempt, (error, failures) =>
@@ -374,7 +381,8 @@ export class LeaseWriter {
       duration: Math.min(GRANT_DURATION, first.seconds * 1_000),
       inRow: Math.max(this.local.courtesy.inRow, grantOf(found)?.inRow ?? 0),
     };
-    if (placeFor !== undefined) {
+    // Else those who come back would leave no room to those who wait for it.
+    if (placeFor !== undefined && this.local.place.hasRoom(found)) {
       place.ticket ??= this.newTicket(found, placeFor);
     }
     const make = (): StoredLease => {

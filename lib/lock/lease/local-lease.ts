@@ -183,10 +183,11 @@ export class LocalLease {
     const body = { metadata: { uid: ticket.uid, annotations } };
     const lease = await this.ask(this.patch({ type: 'merge', body }, options));
     this.see(lease, { askedAt });
-    ticket.hasLanded = true;
     // Something on the way may remove annotations.
-    this.place.isPermitted =
+    const stands =
       lease.metadata.annotations?.[ticketKey(ticket)] !== undefined;
+    ticket.hasLanded = stands;
+    this.place.isPermitted = stands;
   }
 
   /** R11: removes a ticket; `conflict` if it does not stand in the record. @throws LeaseStoreError */
