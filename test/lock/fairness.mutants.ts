@@ -3,8 +3,8 @@ import { mutantsOf } from '../mutants/mutant.js';
 export const mutants = mutantsOf(
   'turns among pods',
   {
-    'lock acquired again before others had their turn': {
-      'Fairness#takeDelay': () => () => 0,
+    'line ordered by who it is, and not by when it came': {
+      isBefore: () => (a, b) => a.identity < b.identity,
     },
   },
   'spec',

@@ -6,6 +6,9 @@ export const mutants = mutantsOf(
     'failure of the caller in front kept from those behind it': {
       'LocalLease#fail': () => () => undefined,
     },
+    'handovers without end while other processes are in line': {
+      'LocalLease#hasOthersInLine': () => () => false,
+    },
     'turn of the present holder ended by a former one': {
       'LeaseHolder#end': (original) =>
         async function () {

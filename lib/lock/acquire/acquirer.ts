@@ -45,7 +45,7 @@ import { heldSince } from '../record/lock-state.js';
 import type { Verdict } from '../record/observed-lease.js';
 import { admit, saturated } from './admit.js';
 import { WaitPolicy, type AcquireMode } from './wait-policy.js';
-import { contentOf } from '../record/lease-patch.js';
+import { comparedContent } from '../record/lease-patch.js';
 import { grantOf, isLeftFree, lineOf } from '../record/line.js';
 import { COURTESY } from '../lease/courtesy.js';
 import {
@@ -106,7 +106,7 @@ export class Acquirer implements LinedUpCall {
   /** The last write that met a conflict: the resourceVersion on which it was based, and the error. */
   private conflict:
     { basedOn: string | undefined; error: LeaseStoreError } | undefined;
-  /** A write with an unknown outcome, which may leave the record taken: what it compares (see `contentOf`). */
+  /** A write with an unknown outcome, which may leave the record taken: what it compares (see `comparedContent`). */
   private ambiguous: { basedOn: string | undefined } | undefined;
   /** The number of such writes in a row. */
   private timesAmbiguous = 0;
@@ -291,7 +291,7 @@ export class Acquirer implements LinedUpCall {
     this.wasRead();
     if (
       this.ambiguous &&
-      (lease ? contentOf(lease) : undefined) !== this.ambiguous.basedOn &&
+      (lease ? comparedContent(lease) : undefined) !== this.ambiguous.basedOn &&
       lease?.spec?.holderIdentity !== this.newHolder.identity
     ) {
       this.ambiguous = undefined; // another write came first, so it can't be applied any more
@@ -336,7 +336,7 @@ export class Acquirer implements LinedUpCall {
   }
 
   private leaveAmbiguous(lease: StoredLease | null | undefined): void {
-    this.ambiguous = { basedOn: lease ? contentOf(lease) : undefined };
+    this.ambiguous = { basedOn: lease ? comparedContent(lease) : undefined };
     this.timesAmbiguous += 1;
   }
 

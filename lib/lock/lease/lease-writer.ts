@@ -48,7 +48,7 @@ import {
   ticketsToDrop,
   type Ticket,
 } from '../record/line.js';
-import { contentOf } from '../record/lease-patch.js';
+import { comparedContent } from '../record/lease-patch.js';
 import type { LocalLease } from './local-lease.js';
 import type { OwnTicket } from './place-in-line.js';
 
@@ -89,7 +89,7 @@ interface KeptPlace {
 /** An acquiring write that may have been applied, or may still be. */
 export interface AmbiguousWrite {
   readonly identity: string;
-  /** What the write compares (see `contentOf`); undefined = it was a creation. */
+  /** What the write compares (see `comparedContent`); undefined = it was a creation. */
   readonly basedOn: string | undefined;
   /** How long the record stays taken if the write was applied and is not undone. */
   readonly leaseDuration: number;
@@ -458,7 +458,7 @@ export class LeaseWriter {
       if (lease?.spec?.holderIdentity === identity) {
         const freed = evict(endClaim(lease, 'open'));
         await local.replace(() => freed, options);
-      } else if ((lease ? contentOf(lease) : undefined) !== basedOn) {
+      } else if ((lease ? comparedContent(lease) : undefined) !== basedOn) {
         return; // another client wrote in between, so the write can't be applied any more
       } else if (lease === null) {
         await local.create(() => createFree(local.key), options);

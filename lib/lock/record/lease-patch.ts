@@ -12,7 +12,7 @@ const ANNOTATIONS = '/metadata/annotations';
 const COMPARED = [CLAIM, EVICTED] as const;
 
 /** What a change by content compares: while it is the same, a write that was based on the record may be applied. */
-export function contentOf({ metadata, spec }: StoredLease): string {
+export function comparedContent({ metadata, spec }: StoredLease): string {
   const annotations = COMPARED.map((key) => metadata.annotations?.[key]);
   return JSON.stringify([metadata.uid, spec, annotations]);
 }

@@ -1,0 +1,109 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = [
+  ...mutantsOf('R11', {
+    'deadline of a grantee counted from when it saw the grant': {
+      'Acquirer#startGranted': (original) =>
+        function () {
+          const granted = original.call(this);
+          return granted && { ...granted, sentAt: this.context.clock.now() };
+        },
+    },
+    'grantee that believes to have the whole lease': {
+      'Acquirer#startGranted': (original) =>
+        function () {
+          const granted = original.call(this);
+          const duration = this.options.leaseDuration;
+          return granted && { ...granted, duration };
+        },
+    },
+    'change by content that does not compare the spec': {
+      patchOf:
+        (original) =>
+        (...records) =>
+          original(...records).filter(
+            ({ path }: { path: string }) => path !== '/spec',
+          ),
+    },
+    'confirmed grant that still lapses': {
+      renew:
+        (original) =>
+        (lease, ...rest) => {
+          const renewed = original(lease, ...rest);
+          const { annotations } = lease.metadata;
+          return {
+            ...renewed,
+            metadata: { ...renewed.metadata, annotations },
+          };
+        },
+    },
+    'grant that nobody wants any more not passed on': {
+      'LeaseWriter#withdraw': () => async () => undefined,
+    },
+  }),
+  ...mutantsOf(
+    'R11',
+    {
+      'work started with too little time left of its grant': {
+        'Acquirer#startGranted': (original) =>
+          function () {
+            const clock = { now: () => -Infinity };
+            const unhurried = Object.create(this, {
+              context: { value: { ...this.context, clock } },
+            });
+            return original.call(unhurried);
+          },
+      },
+      'fire begun under a grant without its claim': {
+        'Acquirer#startGranted': (original) =>
+          function () {
+            const { claimed, ...newHolder } = this.newHolder;
+            const unclaimed = Object.create(this, {
+              newHolder: { value: newHolder },
+            });
+            const granted = original.call(unclaimed);
+            return granted && { ...granted, claimed };
+          },
+      },
+      'duration of a grant ignored by those who wait': {
+        grantOf: () => () => undefined,
+      },
+      'identity of a removed ticket used again': {
+        'LeaseWriter#newTicket': (original) =>
+          function (...args) {
+            const { removed } = this.local.place;
+            const ticket = original.apply(this, args);
+            return {
+              ...ticket,
+              ...(removed && { identity: removed.identity }),
+            };
+          },
+      },
+      'number of a removed ticket lost': {
+        'PlaceInLine#numberIn': () => (lease) =>
+          BigInt(lease.metadata.resourceVersion),
+      },
+      'dead processes left in line after a grant has lapsed': {
+        ticketsToDrop: (original) => (lease, identity) =>
+          original(lease, identity, false),
+      },
+      'late write by content taken for overtaken when others have enrolled': {
+        comparedContent: (original) => (lease) =>
+          original(lease) + lease.metadata.resourceVersion,
+      },
+      'place kept for a caller that does not come': {
+        'PlaceInLine#awaitCaller': () => () => undefined,
+      },
+      'release without the next place of its process': {
+        'LeaseWriter#keepPlace': () => () => undefined,
+      },
+      'end of a grant slept through': {
+        'Acquirer#concerns': (original) =>
+          function (lease) {
+            return original.call(this, lease, -Infinity);
+          },
+      },
+    },
+    'spec',
+  ),
+];

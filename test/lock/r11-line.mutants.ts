@@ -1,0 +1,55 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf(
+  'R11',
+  {
+    'place in line under a holder that does not know the line': {
+      isForeign: () => () => false,
+    },
+    'lock taken from before those in line': {
+      'Acquirer#turnAt': () => () => -Infinity,
+    },
+    'tickets ordered as text': {
+      isBefore: () => (a, b) => String(a.number) < String(b.number),
+    },
+    'place in a line that is full': {
+      'PlaceInLine#hasRoom': () => () => true,
+    },
+    'place withdrawn when the next caller could use it': {
+      'Acquirer#abandon': (original) =>
+        function () {
+          this.writer.leaveLine();
+          original.call(this);
+        },
+    },
+    'ticket with a number that was seen long ago': {
+      'Acquirer#enrol': (original) =>
+        function () {
+          this.local.observed.lastLook = Infinity;
+          return original.call(this);
+        },
+    },
+    'nothing left to clients that do not know the line': {
+      'Courtesy#isDue': () => () => false,
+    },
+    'lock that was left free for others taken at once': {
+      isLeftFree: () => () => false,
+    },
+    'process without the right to patch not let on by PUT': {
+      'LeaseWriter#change': (original) =>
+        function (operation, found, make, options) {
+          return this.local.place.isPermitted &&
+            JSON.stringify(found.metadata.annotations).includes('line.')
+            ? this.sent(
+                (made: unknown) => this.local.change(found, made, options),
+                make,
+              )
+            : original.call(this, operation, found, make, options);
+        },
+    },
+    'shutdown that waits for a place which it can not withdraw': {
+      'LocalLease#closingSignal': () => () => new AbortController().signal,
+    },
+  },
+  'spec',
+);
