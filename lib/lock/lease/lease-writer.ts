@@ -207,7 +207,7 @@ export class LeaseWriter {
     }
   }
 
-  /** Never rejects. Ends once the ticket can't be granted any more. */
+  /** R11: removes a ticket, or passes its grant on. Never rejects. Ends once the ticket can't be granted any more. */
   private async withdraw(ticket: OwnTicket): Promise<void> {
     const { local } = this;
     const { clock, requestTimeout } = this.context;

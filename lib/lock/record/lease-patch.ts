@@ -18,7 +18,7 @@ export function comparedContent({ metadata, spec }: StoredLease): string {
 }
 
 /**
- * The change from `before` to `after`. It fails if the spec, the fire claim or the mark of an eviction is another by
+ * R1, R11: the change from `before` to `after`. It fails if the spec, the fire claim or the mark of an eviction is another by
  * now; other annotations may change in between.
  */
 export function patchOf(

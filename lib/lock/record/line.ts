@@ -34,7 +34,7 @@ export interface Ticket {
 /** What was read from a record, which is never changed. */
 const lines = new WeakMap<Lease, readonly Ticket[]>();
 
-/** The line, first in line first. Malformed tickets are ignored, since any client may write annotations. */
+/** R11: the line, first in line first. Malformed tickets are ignored, since any client may write annotations. */
 export function lineOf(lease: Lease): readonly Ticket[] {
   let line = lines.get(lease);
   if (line === undefined) {
@@ -112,7 +112,7 @@ export function leftFreeValue(transitions: number): string {
 }
 
 /**
- * The tickets that an acquisition under this identity removes: its own, and those before it, whose processes did not
+ * R11: the tickets that an acquisition under this identity removes: its own, and those before it, whose processes did not
  * take the lock. After a lapsed grant all of them, since others may be dead too: the living enrol again.
  */
 export function ticketsToDrop(
