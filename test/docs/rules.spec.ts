@@ -21,9 +21,9 @@ const around = findTable('## Around the record').map(
 );
 
 it('has each rule', () => {
-  expect(ofRecord.map(({ number }) => number)).toEqual([
-    ...Array.from({ length: 12 }, (_, i) => `R${i + 1}`),
-  ]);
+  expect(ofRecord.map(({ number }) => number)).toEqual(
+    Array.from({ length: 12 }, (_, i) => `R${i + 1}`),
+  );
 });
 
 describe.each([...ofRecord, ...around])(

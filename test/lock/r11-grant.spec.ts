@@ -31,6 +31,50 @@ const cutOff = ({ store }: Pod): void => {
   store.plan({ breaks: 'unsent' }, ['get', 'create', 'update']);
 };
 
+/** A free record with a line, since a process without the right to patch has released it. */
+function writeTicketsOfFree(cluster: Cluster): StoredLease {
+  return cluster.write((lease) => {
+    lease.metadata.annotations = { [`${TICKET}n`]: '1 15 dead_n' };
+    lease.spec = { leaseTransitions: 0 };
+  });
+}
+
+/** Two processes of which the holder comes back at once each time. */
+async function comingBack() {
+  const world = await held('b', 'c');
+  const { clock, holder, pods } = world;
+  let lock = world.lock;
+  const b = await enrol(pods[0]!);
+  await lock.release();
+  const again = await enrol(holder); // at once: next time its release keeps a place
+  await clock.advance(100);
+  await b.value!.release();
+  await clock.advance(10);
+  lock = again.value!;
+  const next = await enrol(pods[0]!);
+  await clock.advance(100);
+  const sent = holder.store.requests.length;
+  await lock.release();
+  return { ...world, next, sent };
+}
+
+/** A grant that is seen so many milliseconds after the enrolment. */
+async function startedWith(delay: number) {
+  const { clock, lock, pods } = await held('b');
+  const [b] = pods;
+  const waiting = await enrol(b!, { retryInterval: 60_000 });
+  b!.store.watchDelay = delay - 100;
+  await clock.advance(100);
+  await lock.release();
+  b!.store.plan({ answeredAfter: 10 }, 'update', 1);
+  await clock.advance(delay - 100);
+  const wasPending = waiting.state === 'pending';
+  await clock.advance(10);
+  const verbs = b!.store.verbs();
+  cutOff(b!);
+  return { clock, lock: waiting.value!, verbs, wasPending };
+}
+
 describe('R11 a grant', () => {
   it('is one request, which writes the whole record of the next holder', async () => {
     const { cluster, clock, holder, lock, pods } = await held('b', 'c');
@@ -226,23 +270,6 @@ describe('R11 the deadline of a grantee', () => {
     // The renewal is due at once, but nobody waits for it.
     expect(started.wasPending).toBe(false);
   });
-
-  /** A grant that is seen so many milliseconds after the enrolment. */
-  async function startedWith(delay: number) {
-    const { clock, lock, pods } = await held('b');
-    const [b] = pods;
-    const waiting = await enrol(b!, { retryInterval: 60_000 });
-    b!.store.watchDelay = delay - 100;
-    await clock.advance(100);
-    await lock.release();
-    b!.store.plan({ answeredAfter: 10 }, 'update', 1);
-    await clock.advance(delay - 100);
-    const wasPending = waiting.state === 'pending';
-    await clock.advance(10);
-    const verbs = b!.store.verbs();
-    cutOff(b!);
-    return { clock, lock: waiting.value!, verbs, wasPending };
-  }
 
   it('has passed if nobody looked: the grant is confirmed, if nobody has taken the lock', async () => {
     const { clock, lock, pods } = await held('b');
@@ -621,14 +648,9 @@ describe('R11 a withdrawal whose answer was lost', () => {
 });
 
 describe('R11 a taking write whose answer was lost', () => {
-  const free = async () => {
-    const world = await held('b', 'c');
-    const waiting = await enrol(world.pods[0]!);
-    return { ...world, waiting };
-  };
-
   it('counts if it was applied', async () => {
-    const { cluster, clock, pods, waiting } = await free();
+    const { cluster, clock, pods } = await held('b');
+    const waiting = await enrol(pods[0]!);
     pods[0]!.store.plan({ breaks: 'after' }, 'update', 1);
     cluster.writeSpec({ leaseTransitions: 1 });
     await clock.advance(500);
@@ -654,14 +676,6 @@ describe('R11 a taking write whose answer was lost', () => {
     expect(b.store.verbs()).toBe('get patch get patch get update');
     expect(cluster.holder()).toBeUndefined();
   });
-
-  /** A free record with a line, since a process without the right to patch has released it. */
-  function writeTicketsOfFree(cluster: Cluster): StoredLease {
-    return cluster.write((lease) => {
-      lease.metadata.annotations = { [`${TICKET}n`]: '1 15 dead_n' };
-      lease.spec = { leaseTransitions: 0 };
-    });
-  }
 });
 
 describe('R11 the renewal of a holder', () => {
@@ -717,25 +731,6 @@ describe('R11 a place that a release keeps', () => {
     expect(more[2]!.value!.isHeld).toBe(true);
     expect(holder.store.requests).toHaveLength(sent + 1);
   });
-
-  /** Two processes of which `pod` comes back at once each time. */
-  async function comingBack() {
-    const world = await held('b', 'c');
-    const { clock, holder, pods } = world;
-    let lock = world.lock;
-    const b = await enrol(pods[0]!);
-    await lock.release();
-    const again = await enrol(holder); // at once: next time its release keeps a place
-    await clock.advance(100);
-    await b.value!.release();
-    await clock.advance(10);
-    lock = again.value!;
-    const next = await enrol(pods[0]!);
-    await clock.advance(100);
-    const sent = holder.store.requests.length;
-    await lock.release();
-    return { ...world, next, sent };
-  }
 
   it('waits for a caller that comes back at once, as it did before', async () => {
     const { cluster, clock, holder, next, sent } = await comingBack();
