@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { StoredLease } from '../../lib/kube/lease-store.js';
 import { LockLostError } from '../../lib/lock.errors.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
+import { SESSION } from '../../lib/lock/record/session.js';
 import { settled } from './controlled-clock.js';
 import { CLAIM, claimFire, fire } from './planned-work.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
@@ -271,6 +272,22 @@ describe('R11 the deadline of a grantee', () => {
     expect(started.wasPending).toBe(false);
   });
 
+  it('does not make its lock look overdue before it could be renewed', async () => {
+    const { clock, lock, pods } = await held('b');
+    const [b] = pods;
+    const waiting = await enrol(b!, { retryInterval: 60_000 });
+    b!.store.plan({ appliedAfter: Infinity }, 'update');
+    await clock.advance(2_000);
+    await lock.release();
+    await settled();
+    expect(waiting.value!.isHeld).toBe(true);
+    expect(b!.engine.check()).toMatchObject([{ state: 'held' }]);
+    await clock.advance(600);
+    expect(b!.engine.check()).toMatchObject([{ state: 'overdue' }]);
+    await clock.advance(100);
+    expect(b!.engine.check()).toMatchObject([{ state: 'lost' }]);
+  });
+
   it('has passed if nobody looked: the grant is confirmed, if nobody has taken the lock', async () => {
     const { clock, lock, pods } = await held('b');
     const [b] = pods;
@@ -354,6 +371,43 @@ describe('R11 a grant for a fire', () => {
     await clock.advance(10);
     expect(other.state).toBe('resolved');
     expect(annotationOf(cluster, CLAIM)).toMatch(/ done by b_/);
+  });
+});
+
+describe('R11 under a session', () => {
+  it('a grant is confirmed under the session of the grantee before the work starts', async () => {
+    const { cluster, clock, lock } = await held();
+    const b = cluster.process('b', clock, { session: {} });
+    const waiting = await enrol(b);
+    b.store.plan({ answeredAfter: 20 }, ['create', 'update']);
+    await lock.release();
+    await clock.advance(39); // the session is created, and then the lock confirmed
+    expect(waiting.state).toBe('pending');
+    await clock.advance(1);
+    expect(waiting.value!.isHeld).toBe(true);
+    expect(annotationOf(cluster, GRANT)).toBeUndefined();
+    expect(annotationOf(cluster, SESSION)).toContain(
+      `by ${waiting.value!.holderIdentity}`,
+    );
+    await clock.advance(60_000);
+    expect(waiting.value!.isHeld).toBe(true);
+  });
+
+  it('a holder grants the lock to a process without one, whose grant lapses by itself', async () => {
+    const { cluster, clock, lock, pods } = await held('c');
+    await lock.release();
+    const b = cluster.process('b', clock, { session: {} });
+    b.observe();
+    const holding = outcomeOf(b.acquire());
+    await settled();
+    await enrolDead(cluster, 'dead');
+    const waiting = await enrol(pods[0]!);
+    await holding.value!.release();
+    expect(cluster.spec().leaseDurationSeconds).toBe(15);
+    expect(cluster.holder()).toBe('dead');
+    expect(annotationOf(cluster, SESSION)).toBeUndefined();
+    await clock.advance(3_000);
+    expect(waiting.state).toBe('resolved');
   });
 });
 

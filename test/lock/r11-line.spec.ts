@@ -1,6 +1,6 @@
 /** R11: the line of the processes that wait for a lock. Each has a ticket in the record, which conflicts with nothing. */
 import { describe, expect, it } from 'vitest';
-import type { Lease } from '../../lib/kube/lease-store.js';
+import type { Lease, LeaseSpec } from '../../lib/kube/lease-store.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
@@ -399,6 +399,26 @@ describe('R11 a free lock with a line', () => {
     await clock.advance(60);
     expect([first.state, second.state]).toEqual(['resolved', 'pending']);
     expect(inLine(cluster)).toEqual(['c']);
+  });
+
+  it.each<[string, LeaseSpec | undefined]>([
+    ['no spec', undefined],
+    ['an empty spec', {}],
+    ['nothing but a foreign field', { preferredHolder: 'nobody' }],
+    ['a holder without a name', { holderIdentity: '', leaseTransitions: 3 }],
+  ])('is taken by content if it has %s', async (_, spec) => {
+    const { cluster, pods } = await held('b');
+    cluster.write((lease) => {
+      lease.spec = spec;
+      Object.assign(lease.metadata.annotations!, ticketOf('dead', 'n', 1));
+    });
+    const lock = await pods[0]!.try();
+    expect(pods[0]!.store.verbs()).toBe('get patch');
+    expect(cluster.spec()).toMatchObject({
+      holderIdentity: lock.holderIdentity,
+      leaseTransitions: (spec?.leaseTransitions ?? 0) + 1,
+    });
+    expect(inLine(cluster)).toEqual(['dead']);
   });
 
   it('is taken although others enrol in the same moment', async () => {

@@ -29,10 +29,16 @@ export function deadlineOf(
  * The time at which a renewal is overdue: one renewal interval after its planned time, or after half of
  * the time that was then left to the deadline, if that is shorter. One failed request does not make it
  * overdue.
+ *
+ * @param acquiredAt R11: the deadline of a grant may count from long before
  */
-export function overdueAt(sentAt: number, timing: Timing): number {
+export function overdueAt(
+  sentAt: number,
+  timing: Timing,
+  acquiredAt: number,
+): number {
   const { renewInterval } = timing;
-  const dueAt = sentAt + renewInterval;
+  const dueAt = Math.max(sentAt + renewInterval, acquiredAt);
   const left = deadlineOf(sentAt, timing) - dueAt;
   return dueAt + Math.min(renewInterval, left / 2);
 }

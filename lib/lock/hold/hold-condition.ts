@@ -18,7 +18,13 @@ export interface LockCondition extends LockReference {
 export function findCondition(
   hold: Pick<
     LeaseHolder,
-    'lock' | 'options' | 'timing' | 'isHeld' | 'isReleased' | 'lastSentAt'
+    | 'lock'
+    | 'options'
+    | 'timing'
+    | 'isHeld'
+    | 'isReleased'
+    | 'acquiredAt'
+    | 'lastSentAt'
   >,
   now: number,
 ): LockCondition | undefined {
@@ -30,7 +36,8 @@ export function findCondition(
   const { leaseDuration } = timing;
   // A lock that never expires has no expiry: the time counts from its last write.
   const wasTaken = !isHeld && leaseDuration === Infinity;
-  const isOverdue = autoRenew && now >= overdueAt(lastSentAt, timing);
+  const isOverdue =
+    autoRenew && now >= overdueAt(lastSentAt, timing, hold.acquiredAt);
   return {
     ...lock,
     state: isHeld ? (isOverdue ? 'overdue' : 'held') : 'lost',

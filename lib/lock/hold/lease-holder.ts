@@ -74,7 +74,7 @@ export class LeaseHolder implements RecordListener {
   private readonly uid: string;
   private readonly mayBeCreatedLate: boolean;
   private readonly permit: Permit;
-  private readonly acquiredAt: number;
+  readonly acquiredAt: number;
   /** Monotonic time from which `maxHold` counts: the work of a claimed fire begins later than its lock is acquired. */
   private workingSince: number;
   private readonly stopListening: () => void;
