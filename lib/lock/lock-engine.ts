@@ -28,7 +28,10 @@ import type { AcquireMode } from './acquire/wait-policy.js';
 import { isLock, LOCK_NAME } from './record/lease-record.js';
 import { Sessions } from './session/sessions.js';
 
-/** The number of unused Leases whose state is kept, so that acquiring takes one request. */
+/**
+ * The number of unused Leases whose state is kept, so that acquiring takes one request; or as many as were held at
+ * one time.
+ */
 const MOST_IDLE_CELLS = 1_000;
 
 /** A call for a lock. */
@@ -42,6 +45,7 @@ export class LockEngine {
   tracer: LockTracer | undefined;
   private readonly locals = new Map<string, LocalLease>();
   private readonly holders = new Set<LeaseHolder>();
+  private mostHolders = 0;
   private readonly acquirers = new Set<Acquirer>();
   private readonly background = new Set<Promise<void>>();
   private readonly context: EngineContext;
@@ -150,6 +154,7 @@ export class LockEngine {
         onEnd: () => this.ended(hold),
       });
       this.holders.add(hold);
+      this.mostHolders = Math.max(this.mostHolders, this.holders.size);
       if (hold.isHeld) {
         local.heldBy(hold.holderIdentity);
       }
@@ -368,8 +373,9 @@ export class LockEngine {
 
   /** Examines a constant number of entries per call, which is enough to keep up with new ones. */
   private forgetIdle(): void {
+    const most = Math.max(MOST_IDLE_CELLS, this.mostHolders);
     for (let looks = 0; looks < 2; looks += 1) {
-      if (this.locals.size <= MOST_IDLE_CELLS) {
+      if (this.locals.size <= most) {
         return;
       }
       const [id, oldest] = this.locals.entries().next().value!;

@@ -1,7 +1,7 @@
 /** Retry policy: back-off, Retry-After, pauses and timeouts. */
 import { FINAL_REASONS, type LockReference } from '../lock.errors.js';
 import { LeaseStoreError } from '../kube/lease-store.js';
-import { waitUntil } from './abort-signals.js';
+import { onAbort, waitUntil } from './abort-signals.js';
 import type { Clock } from './clock.js';
 import { reportFailure, type EngineContext } from './engine-context.js';
 
@@ -113,6 +113,21 @@ export function withTimeout(
     const cancel = clock.schedule(clock.now() + delay, resolve);
     void work.then(() => resolve(), reject).finally(cancel);
   });
+}
+
+/** Calls back at a monotonic time, unless the signal aborts first. */
+export function scheduleUnless(
+  clock: Clock,
+  signal: AbortSignal,
+  at: number,
+  callback: () => void,
+): void {
+  const fire = (): void => {
+    stopListening();
+    callback();
+  };
+  const cancel = clock.schedule(at, fire, { background: true });
+  const stopListening = onAbort(signal, cancel);
 }
 
 /** Waits; rejects with the signal's reason if it aborts first. */

@@ -5,7 +5,7 @@ const takesFromExpired = (original: AnyFunction): AnyFunction =>
   function () {
     const verdict = original.call(this);
     return this.hasExpired && !verdict.hasEnded
-      ? { hasEnded: true, aliveAt: verdict.aliveAt }
+      ? { hasEnded: true, aliveAt: verdict.aliveAt, since: 0 }
       : verdict;
   };
 
@@ -27,7 +27,7 @@ export const mutants = [
       'ObservedSession#noteEnd': (original) =>
         function () {
           original.call(this);
-          this.hasEnded ||= this.absentSince !== undefined;
+          this.endedAt ??= this.absentSince;
         },
     },
     'locks outlive their session': {
@@ -57,6 +57,12 @@ export const mutants = [
           const spec = { ...lease.spec, holderIdentity: by };
           return original({ ...lease, spec });
         },
+      },
+      'late creation under a session stays': {
+        'LeaseWriter#undoLater': () => () => undefined,
+      },
+      'restored session goes on': {
+        'LeaseHolder#loseRestored': () => () => undefined,
       },
       'Lease written that is no session': {
         'ObservedSession#hasExpired': () =>

@@ -209,7 +209,7 @@ describe('a lock whose acquiring write is under way when the session is lost', (
     await cluster.clock.advance(DEADLINE - 1_000 - 2);
     a.store.heal();
     // It is applied in time, and answered too late. So are the renewals.
-    a.store.plan({ answeredAfter: 4 }, 'update', 1);
+    a.store.plan({ answeredAfter: 4 }, 'create', 1);
     const acquiring = a.acquire();
     await cluster.clock.advance(3);
     expect(cluster.lease()?.metadata.annotations?.[SESSION]).toContain(name);
@@ -229,7 +229,7 @@ describe('a lock whose acquiring write is under way when the session is lost', (
     cutOff(a);
     await cluster.clock.advance(DEADLINE - 1_000);
     a.store.heal();
-    a.store.plan({ appliedAfter: 4_000 }, 'update', 1);
+    a.store.plan({ appliedAfter: 4_000 }, 'create', 1);
     const acquiring = outcomeOf(a.acquire());
     await settled();
     cutOff(a);
@@ -304,6 +304,75 @@ describe('the opening of a session', () => {
     });
     expect(cluster.clock.pending()).toBe(0);
   });
+});
+
+describe('a Lease that a process with a session does not know', () => {
+  it('is created by the acquisition, in one request', async () => {
+    await a.acquire('other');
+    a.store.requests.length = 0;
+    const lock = await a.acquire();
+    expect(a.store.verbs()).toBe('create');
+    expect(lock.isHeld).toBe(true);
+  });
+
+  it('is read if it exists', async () => {
+    await a.acquire('other');
+    cluster.writeSpec({ leaseTransitions: 3 });
+    a.store.requests.length = 0;
+    const lock = await a.acquire();
+    expect(a.store.verbs()).toBe('create get update');
+    expect(lock.isHeld).toBe(true);
+    expect(cluster.spec().leaseTransitions).toBe(4);
+  });
+
+  it('is not created without a look if createLease is false', async () => {
+    await a.acquire('other');
+    a.store.requests.length = 0;
+    await expect(a.acquire(JOB, { createLease: false })).rejects.toMatchObject({
+      reason: 'lease-missing',
+    });
+    expect(a.store.verbs()).toBe('get');
+  });
+
+  it('is freed again if its creation lands after all, without a holder', async () => {
+    await a.acquire('other');
+    a.store.plan({ appliedAfter: 30_000 }, 'create', 1);
+    const controller = new AbortController();
+    const acquiring = outcomeOf(a.acquire(JOB, {}, controller.signal));
+    await cluster.clock.advance(1_000);
+    controller.abort(new Error('enough'));
+    await cluster.clock.advance(1_000);
+    expect(acquiring.state).toBe('rejected');
+    // The Lease that keeps it from landing is deleted.
+    expect(cluster.spec()).toEqual({ leaseTransitions: 0 });
+    cluster.delete();
+    await cluster.clock.advance(28_000);
+    expect(cluster.holder()).toBe('a');
+    const waiting = outcomeOf(b.acquire());
+    await cluster.clock.advance(30_999);
+    expect(waiting.state).toBe('pending'); // for the session lives
+    await cluster.clock.advance(2);
+    expect(waiting.state).toBe('resolved');
+  });
+});
+
+it('a session whose record is older than before is lost: etcd was restored, and with it the records of its locks', async () => {
+  const lock = await a.acquire();
+  const { name } = session().metadata;
+  const backup = new Map(cluster.storage['entries']);
+  await cluster.clock.advance(6_000);
+  for (const [id, entry] of backup) {
+    cluster.storage['entries'].set(id, entry);
+  }
+  await cluster.clock.advance(5_000);
+  expect(reasonOf(lock)).toBe('session');
+  const again = a.acquire('other');
+  await cluster.clock.advance(1_000);
+  expect((await again).isHeld).toBe(true);
+  const waiting = outcomeOf(b.acquire());
+  await cluster.clock.advance(2 * DURATION);
+  expect(waiting.state).toBe('resolved');
+  expect(cluster.spec(name).holderIdentity).toBeUndefined();
 });
 
 describe('under a session', () => {

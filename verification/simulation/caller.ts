@@ -186,6 +186,8 @@ export class Caller {
       machine: this.machine,
       leaseDuration,
       minHold,
+      hasSession:
+        hold instanceof HeldLock && hold['hold']['session'] !== undefined,
       mayDelete: deleteOnRelease,
       isReleased: false,
       robbedAt: undefined,

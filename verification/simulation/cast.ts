@@ -10,6 +10,7 @@ import { Machine, type MachineOptions, wallTimeOf } from './machine.js';
 import type { Peer } from './peer.js';
 import type { Random } from './random.js';
 import { CLOCK_RATES, type ClientPlan, type Mishap } from './scenario.js';
+import { isSession } from './session-states.js';
 import { ThirdParty } from './third-party.js';
 import type { World } from './world.js';
 import { expires, holderOf, isParked } from './write-judge.js';
@@ -294,12 +295,27 @@ export class Cast {
       case 'force':
         void this.operator.forceRelease(mishap.lock);
         return;
+      case 'delete-session':
+        this.deleteSession();
+        return;
       default:
         for (const client of this.running) {
           if (client.plan.name === mishap.client) {
             this.meetClient(client, mishap);
           }
         }
+    }
+  }
+
+  private deleteSession(): void {
+    const { api, statistics } = this.world;
+    const sessions = api
+      .list('default')
+      .filter((lease) => isSession(lease) && holderOf(lease) !== '');
+    if (sessions.length > 0) {
+      const { name } = this.random.pick(sessions).metadata;
+      statistics.count('sessions deleted by hand');
+      this.thirdParty.delete({ name, namespace: 'default', leaseName: name });
     }
   }
 

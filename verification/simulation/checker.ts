@@ -9,7 +9,7 @@ import { CLOCK_RATES } from './scenario.js';
 import type { Scheduler } from './scheduler.js';
 import type { Statistics } from './statistics.js';
 import type { Timeline } from './timeline.js';
-import type { WriteJudge } from './write-judge.js';
+import { durationOf, type WriteJudge } from './write-judge.js';
 
 /** Milliseconds: what is lost in adding and dividing times. */
 const ROUNDING = 0.01;
@@ -172,6 +172,10 @@ export class Checker {
     const isRenewal = !this.judge.hasSeen(lease.spec?.renewTime);
     const isGivenBack = holding.isReleased || holdings.wasAskedToStop(holding);
     const mayKeepTaken = isGivenBack && holding.minHold > 0;
+    // R12: after `maxHold` it leaves the session, which is renewed for others.
+    if (holding.hasSession && durationOf(lease) !== Infinity) {
+      return;
+    }
     if (isRenewal && !mayKeepTaken && !holdings.believes(holding)) {
       this.findings.add(
         'renewed-after-end',
@@ -225,7 +229,8 @@ export class Checker {
 
   private checkRobbed(holding: Holding, robbedAt: number): void {
     const { leaseDuration, machine } = holding;
-    if (leaseDuration === Infinity || machine.isFrozen) {
+    // Under a session it does not look at its record.
+    if (leaseDuration === Infinity || machine.isFrozen || holding.hasSession) {
       return;
     }
     const latest = robbedAt + leaseDuration / CLOCK_RATES.slowest;
@@ -248,6 +253,12 @@ export class Checker {
       () =>
         `${this.timeline.nameOf(hold.holderIdentity)} of ${hold.leaseName} is over: ${why}`,
     );
+    if (why === 'session' && !this.judge.hasLostSession(hold)) {
+      this.findings.add(
+        'lost-without-cause',
+        `${this.holdings.describe(holding)} lost ${hold.leaseName} with its session, which nobody has touched`,
+      );
+    }
     const isByOthers = ['taken', 'freed', 'deleted'].includes(why);
     if (isByOthers && !this.judge.wasDisplaced(hold.holderIdentity)) {
       this.findings.add(

@@ -1,5 +1,8 @@
 /** A process with the real engine in it, from its start to its shutdown or crash. */
-import type { LockOptions } from '../../lib/k8s-lock.options.js';
+import {
+  resolveLockOptions,
+  type LockOptions,
+} from '../../lib/k8s-lock.options.js';
 import { LockBackendError, type LockReference } from '../../lib/lock.errors.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { Author } from './api-model.js';
@@ -54,6 +57,9 @@ export class EngineClient {
         },
       },
       id,
+      plan.hasSession
+        ? resolveLockOptions(world.scenario.lockOptions)
+        : undefined,
     );
     this.caller = new Caller(world, machine, this.engine, random);
     const { job } = world.scenario;

@@ -14,6 +14,8 @@ export interface Holding {
   readonly machine: Machine;
   readonly leaseDuration: number;
   readonly minHold: number;
+  /** Whether it is held under the session of its process. */
+  readonly hasSession: boolean;
   /** Whether the Lease is to be deleted in the end. */
   readonly mayDelete: boolean;
   /** The user, and all who have borrowed it, have given it back. */

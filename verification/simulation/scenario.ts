@@ -24,6 +24,8 @@ export interface ClientPlan extends Omit<MachineOptions, 'pauses'> {
   readonly callers: number;
   /** Whether it watches its locks from the start. */
   readonly observes: boolean;
+  /** Whether it holds its locks under a session. */
+  readonly hasSession?: boolean;
 }
 
 export type Mishap =
@@ -48,7 +50,8 @@ export type Mishap =
   | {
       readonly kind: 'delete' | 'edit' | 'force';
       readonly lock: LockReference;
-    };
+    }
+  | { readonly kind: 'delete-session' };
 
 /** What share of the wishes of ordinary callers is how. */
 export interface Habits {
@@ -129,8 +132,35 @@ export interface Scenario {
 }
 
 export function scenarioOf(random: Random): Scenario {
-  const scenario = troubledScenario(random);
-  return random.chance(0.1) ? partitioned(random, scenario) : scenario;
+  const troubled = troubledScenario(random);
+  const scenario = random.chance(0.1)
+    ? partitioned(random, troubled)
+    : troubled;
+  return withSessions(random.fork('sessions'), scenario);
+}
+
+/** Some of the clients, or all, hold their locks under sessions, which somebody may delete. */
+function withSessions(random: Random, scenario: Scenario): Scenario {
+  if (random.chance(0.5)) {
+    return scenario;
+  }
+  const { clients, faultsEnd, partition } = scenario;
+  const share = random.pick([0.5, 1]);
+  const deletions = random.chance(0.4) && !partition ? random.whole(1, 4) : 0;
+  return {
+    ...scenario,
+    clients: clients.map((client) => ({
+      ...client,
+      hasSession: random.chance(share),
+    })),
+    mishaps: [
+      ...scenario.mishaps,
+      ...Array.from({ length: deletions }, () => ({
+        kind: 'delete-session' as const,
+        at: random.between(0, faultsEnd),
+      })),
+    ],
+  };
 }
 
 /**

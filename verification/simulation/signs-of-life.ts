@@ -2,6 +2,7 @@
 import type { StoredLease } from '../../lib/kube/lease-store.js';
 import type { AppliedWrite } from './api-model.js';
 import type { Machine } from './machine.js';
+import type { SessionStates } from './session-states.js';
 import { durationOf, holderOf, isParked, specOf } from './write-judge.js';
 
 export interface Sign {
@@ -11,6 +12,8 @@ export interface Sign {
   readonly duration: number;
   /** Milliseconds since the epoch until which it stays taken for `minHold`; undefined = the work goes on. */
   readonly parkedUntil: number | undefined;
+  /** The record; if it is held under a session, the renewals of that count as well. */
+  readonly lease: StoredLease | undefined;
 }
 
 export class SignsOfLife {
@@ -21,6 +24,8 @@ export class SignsOfLife {
     string,
     { by: Machine | undefined; last: Sign | undefined }
   >();
+
+  constructor(private readonly sessions: SessionStates) {}
 
   written({ author, key, before, after }: AppliedWrite, at: number): void {
     if (specOf(before) === specOf(after)) {
@@ -41,7 +46,16 @@ export class SignsOfLife {
   /** The last one of this holder that was not made by this very process when it took over. */
   of(holder: string, machine: Machine): Sign | undefined {
     const takeover = this.takeovers.get(holder);
-    return takeover?.by === machine ? takeover.last : this.byHolder.get(holder);
+    const sign =
+      takeover?.by === machine ? takeover.last : this.byHolder.get(holder);
+    const session = this.sessions.of(sign?.lease);
+    return sign && session
+      ? {
+          ...sign,
+          at: Math.max(sign.at, session.renewedAt),
+          duration: session.duration,
+        }
+      : sign;
   }
 
   /** True time of the last one on this Lease, whoever gave it. */
@@ -57,5 +71,6 @@ function signOf(lease: StoredLease | undefined, at: number): Sign {
     at,
     duration,
     parkedUntil: isParked(lease) ? renewedAt + duration : undefined,
+    lease,
   };
 }

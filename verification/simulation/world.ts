@@ -33,7 +33,7 @@ export class World implements Surroundings {
   readonly checker: Checker;
   readonly fires: Fires;
   readonly calls: FireCalls;
-  readonly signs = new SignsOfLife();
+  readonly signs: SignsOfLife;
   private healedAt = Infinity;
   private readonly delayOfFaults: number;
 
@@ -60,6 +60,7 @@ export class World implements Surroundings {
       timeline,
       statistics,
     );
+    this.signs = new SignsOfLife(this.judge.sessions);
     this.checker = new Checker(
       scheduler,
       findings,

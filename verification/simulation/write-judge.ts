@@ -5,6 +5,7 @@ import type { Findings } from './findings.js';
 import type { Holding, Holdings } from './holdings.js';
 import { CLOCK_RATES } from './scenario.js';
 import type { Scheduler } from './scheduler.js';
+import { isSession, SessionStates, uidOf } from './session-states.js';
 import type { Statistics } from './statistics.js';
 import type { Timeline } from './timeline.js';
 
@@ -35,6 +36,7 @@ export class WriteJudge {
   private readonly robbed = new Set<bigint>();
   /** Third parties that may free what is another's. */
   private readonly forcers = new Set<string>();
+  readonly sessions = new SessionStates();
 
   constructor(
     private readonly scheduler: Scheduler,
@@ -60,6 +62,18 @@ export class WriteJudge {
     return this.robbed.has(beginOfTenure);
   }
 
+  /** Whether the session under which its record is held has ended; true if the record is another's by now. */
+  hasLostSession({
+    leaseName,
+    holderIdentity,
+  }: Pick<Holding['hold'], 'leaseName' | 'holderIdentity'>): boolean {
+    const { lease } = this.standings.get(leaseName) ?? {};
+    return (
+      holderOf(lease) !== holderIdentity ||
+      this.sessions.of(lease)?.end !== undefined
+    );
+  }
+
   wasDisplaced(identity: string): boolean {
     return this.displaced.has(identity);
   }
@@ -70,6 +84,13 @@ export class WriteJudge {
     const spec = standing?.lease?.spec;
     if (spec?.holderIdentity !== hold.holderIdentity) {
       return Infinity; // what became of it has been judged when it happened
+    }
+    const session = this.sessions.of(standing?.lease);
+    if (session) {
+      const { end, renewedAt, duration } = session;
+      return end && !end.isGone
+        ? end.at
+        : (end?.at ?? renewedAt) + duration / CLOCK_RATES.fastest;
     }
     return standing!.since + durationOf(standing!.lease) / CLOCK_RATES.fastest;
   }
@@ -83,9 +104,17 @@ export class WriteJudge {
     holder: string,
   ): { age: number; duration: number } | undefined {
     const { lease, since } = this.standings.get(leaseName) ?? { since: 0 };
-    return holderOf(lease) === holder && !isParked(lease)
-      ? { age: this.scheduler.now - since, duration: durationOf(lease) }
-      : undefined;
+    if (holderOf(lease) !== holder || isParked(lease)) {
+      return undefined;
+    }
+    const { now } = this.scheduler;
+    const session = this.sessions.of(lease);
+    return session
+      ? {
+          age: now - Math.max(since, session.renewedAt),
+          duration: session.duration,
+        }
+      : { age: now - since, duration: durationOf(lease) };
   }
 
   /** Whether some record has had this renewTime: what has none of its own is no renewal. */
@@ -96,6 +125,7 @@ export class WriteJudge {
   /** Etcd was restored from a backup, in which these are the Leases. */
   restored(leases: readonly StoredLease[]): void {
     this.robbed.clear();
+    this.sessions.restored(leases, this.scheduler.now);
     this.standings.clear();
     for (const lease of leases) {
       this.standings.set(lease.metadata.name, {
@@ -115,6 +145,7 @@ export class WriteJudge {
     if (write.author.kind === 'engine') {
       this.judgeEngine(write, from, to, standing);
     }
+    this.sessions.written(write, this.scheduler.now);
     if (to !== '') {
       const tenures = this.tenures.get(to) ?? [];
       if (to === from) {
@@ -203,6 +234,8 @@ export class WriteJudge {
       const isGrant = !isOf(to, write);
       if (isGrant) {
         this.judgeGrant(write, from, to);
+      } else if (before && from === '' && this.sessions.wasNamed(before)) {
+        this.accuse('touched-foreign-record', write, 'R12: it has ended');
       } else if (from !== '' && from !== to) {
         this.judgeTakeover(write, from, standing);
       }
@@ -248,6 +281,10 @@ export class WriteJudge {
     if (isOf(from, write) && !(holding && this.holdings.believes(holding))) {
       return;
     }
+    if (uidOf(write.before) !== undefined) {
+      this.judgeEndOfSession(write);
+      return;
+    }
     const elapsed = this.scheduler.now - (standing?.since ?? 0);
     const watched = elapsed * (write.author.machine?.rate ?? 1);
     const duration = durationOf(write.before);
@@ -260,8 +297,52 @@ export class WriteJudge {
     }
   }
 
+  /** R12: a lock is taken from a session only if that can't be renewed any more. */
+  private judgeEndOfSession(write: AppliedWrite): void {
+    const { end, duration } = this.sessions.of(write.before)!;
+    const elapsed = this.scheduler.now - (end?.at ?? Infinity);
+    const absent = elapsed * (write.author.machine?.rate ?? 1);
+    if (end === undefined) {
+      this.accuse('took-held-lock', write, 'R12: its session has not ended');
+    } else if (end.isGone && absent < duration - ROUNDING) {
+      this.accuse(
+        'took-held-lock',
+        write,
+        `R12: its session has been gone for ${elapsed.toFixed(2)} ms, of ${duration} ms`,
+      );
+    }
+    this.statistics.count('takeovers from sessions');
+  }
+
+  /** R12: its own process ends a session under which nobody believes in a lock, another one an expired session (R5). */
+  private judgeSession(write: AppliedWrite, from: string): void {
+    const { before } = write;
+    for (const holding of this.holdings.current()) {
+      const { lease } = this.standings.get(holding.hold.leaseName) ?? {};
+      const isUnderIt =
+        uidOf(lease) === before?.metadata.uid &&
+        holderOf(lease) === holding.hold.holderIdentity;
+      if (isUnderIt && this.holdings.insists(holding)) {
+        this.accuse(
+          'aborted-too-late',
+          write,
+          `R12: ${this.holdings.describe(holding)} believes that it holds ${holding.hold.leaseName}`,
+        );
+      }
+    }
+    if (!isOf(from, write) && before && !this.sessions.isOver(before)) {
+      this.statistics.count('sessions ended');
+      const standing = this.standings.get(write.key.name);
+      this.judgeTakeover(write, from, standing);
+    }
+  }
+
   private judgeEnd(write: AppliedWrite, from: string): void {
     if (from === '' || this.isForced(write.author.name)) {
+      return;
+    }
+    if (write.before && isSession(write.before)) {
+      this.judgeSession(write, from);
       return;
     }
     const holding = this.holdings.get(from);
@@ -395,7 +476,7 @@ export function isParked(lease: Lease | undefined): boolean {
 }
 
 export function expires(lease: Lease | undefined): boolean {
-  return durationOf(lease) !== Infinity;
+  return durationOf(lease) !== Infinity || uidOf(lease) !== undefined;
 }
 
 /** The holder identities in line. */

@@ -90,7 +90,6 @@ export class Acquirer implements LinedUpCall {
   private readonly writer: LeaseWriter;
   private readonly cancel = new AbortController();
   private stopWatching: ((linger?: boolean) => void) | undefined;
-  private hasTurn = false;
   private hasWaited = false;
   /** Whether the call waits until this process can renew one more lock. */
   private isHeldBack = false;
@@ -181,7 +180,6 @@ export class Acquirer implements LinedUpCall {
         : undefined;
     try {
       await waitInLine(this.local, this, this.context, this.cancel.signal);
-      this.hasTurn = true;
       this.local.beginTurn();
       this.usePlace();
       try {
@@ -270,12 +268,25 @@ export class Acquirer implements LinedUpCall {
     // expires needs no read.
     const isForever = !verdict.takeable && verdict.expiresAt === undefined;
     const isInDoubt = this.readAt === -Infinity && isForever;
-    if (this.mustRead || !isKnown || isInDoubt || this.mustRefuse) {
+    const mustLook = !isKnown && !this.isExpectedToBeNew;
+    if (this.mustRead || mustLook || isInDoubt || this.mustRefuse) {
       await this.read();
     }
     const { lease } = local.observed;
     refuseCoordinated(this.lock, lease);
     refuseMissing(this.lock, lease, this.options.createLease);
+  }
+
+  /**
+   * R12: a process with a session holds many locks. It creates a Lease that it does not know without a look, and is
+   * told if the Lease exists.
+   */
+  private get isExpectedToBeNew(): boolean {
+    return (
+      this.engine.sessions !== undefined &&
+      this.options.createLease &&
+      this.local.observed.lease === undefined
+    );
   }
 
   /** Whether the known record must not be written, even if it is free. */
@@ -681,6 +692,9 @@ export class Acquirer implements LinedUpCall {
       if (error.ambiguous) {
         this.leaveAmbiguous(lease);
         this.mayBeCreatedLate ||= lease === undefined;
+        if (session && lease === undefined) {
+          this.writer.undoLater(newHolder.identity);
+        }
       }
       const isOvertaken =
         error.reason === 'conflict' ||
@@ -822,9 +836,7 @@ export class Acquirer implements LinedUpCall {
   private timeIsUp(): void {
     const verdict = this.policy.verdict;
     if (!this.isHeldBack && this.policy.endWait(verdict)) {
-      if (!this.hasTurn) {
-        judgeFromBehind(this.local, this);
-      }
+      judgeFromBehind(this.local, this);
     } else {
       this.stop(this.outOfTime());
     }

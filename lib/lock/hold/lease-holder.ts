@@ -283,6 +283,11 @@ export class LeaseHolder implements RecordListener {
     await this.release();
   }
 
+  /** R12: called for a session whose record is older than one before: etcd was restored, and with it the records of its locks. */
+  loseRestored(): void {
+    this.lose('deleted');
+  }
+
   /** Called for each newer record: the lock is lost if the record names another holder. */
   recordSeen(lease: StoredLease): void {
     if (this.isHeld) {
@@ -354,10 +359,10 @@ export class LeaseHolder implements RecordListener {
   /** R8: loses the lock at the deadline; R12: with its session. The clock decides, since a timer fires late in a busy or paused process. */
   private checkLimits(): void {
     const now = this.context.clock.now();
-    if (this.session?.isHeld === false) {
-      this.lose('session'); // unless it has just told why
-    } else if (now >= this.deadline) {
+    if (now >= this.deadline) {
       this.lose('deadline');
+    } else if (this.session?.isHeld === false) {
+      this.lose('session');
     } else if (now >= this.endOfMaxHold) {
       this.lose('max-hold');
     }

@@ -39,6 +39,7 @@ import {
   isFirstConflict,
   LONGEST_WRITE,
   retryWrite,
+  scheduleUnless,
 } from '../retry.js';
 import {
   GRANT_DURATION,
@@ -428,7 +429,8 @@ export class LeaseWriter {
     const attempt = async (): Promise<void> => {
       const lease = await local.read(this.requestOptions());
       if (isHeldBy(lease, identity) && sessionOf(lease)) {
-        await local.replace(
+        await this.change(
+          lease,
           () => leaveSession(lease, leaseDuration, clock),
           this.requestOptions(),
         );
@@ -469,6 +471,28 @@ export class LeaseWriter {
     await this.retry(attempt, (error, failures) =>
       this.delayUntil(giveUpAt, error, failures),
     ).catch(() => undefined);
+  }
+
+  /**
+   * R7, R12: frees the record that a creation without an answer may have left behind by the time at which it can't
+   * be applied any more. Its session may live on, so that the record would never expire.
+   */
+  undoLater(identity: string): void {
+    const { context, closed, local } = this;
+    const { clock } = context;
+    const undo = (): Promise<void> =>
+      local.holder === identity
+        ? Promise.resolve()
+        : this.release({
+            identity,
+            giveUpAt: clock.now() + LONGEST_WRITE,
+            claim: 'open',
+            remove: false,
+            courtesy: false,
+          });
+    scheduleUnless(clock, closed, clock.now() + LONGEST_WRITE, () => {
+      context.background(undo());
+    });
   }
 
   /**
@@ -551,10 +575,10 @@ export class LeaseWriter {
 /**
  * R7: a creation without an answer may still be applied while the Lease does not exist, up to 34 s later,
  * and no comparison can prevent it. It must not leave behind a taken lock that never expires: such a lock
- * is created free, and the next write takes it.
+ * is created free, and the next write takes it. Under a session, {@link LeaseWriter.undoLater} frees it.
  */
 function newRecord(key: LeaseKey, newHolder: NewHolder, clock: Clock): Lease {
-  return newHolder.leaseDuration === Infinity
+  return newHolder.leaseDuration === Infinity && !newHolder.session
     ? createFree(key)
     : createTaken(key, newHolder, clock);
 }

@@ -251,7 +251,11 @@ export function createTaken(
     metadata: {
       ...lease.metadata,
       ...labelsOf(lease.metadata, newHolder),
-      annotations: withTenure(lease.metadata, newHolder, now),
+      annotations: withSession(
+        withTenure(lease.metadata, newHolder, now),
+        newHolder.identity,
+        newHolder.session,
+      ),
     },
     spec: {
       holderIdentity: newHolder.identity,

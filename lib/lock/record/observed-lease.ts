@@ -208,7 +208,7 @@ export class ObservedLease {
     const verdict = session.judge();
     const aliveAt = Math.max(this.aliveAt, verdict.aliveAt);
     if (verdict.hasEnded) {
-      const { since } = this;
+      const since = Math.max(this.since, verdict.since);
       return { takeable: true, free: false, expired: true, aliveAt, since };
     }
     return {

@@ -31,6 +31,8 @@ export type SessionVerdict = {
   | {
       /** It can't be renewed any more, so that its locks may be taken. */
       readonly hasEnded: true;
+      /** Monotonic time since which this process knows. */
+      readonly since: number;
     }
   | {
       readonly hasEnded: false;

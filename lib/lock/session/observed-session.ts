@@ -3,7 +3,7 @@ import {
   LeaseStoreError,
   type RequestOptions,
 } from '../../kube/lease-store.js';
-import { onAbort, untilAborted } from '../abort-signals.js';
+import { untilAborted } from '../abort-signals.js';
 import type { EngineContext } from '../engine-context.js';
 import type { HeldSession } from '../hold/held-session.js';
 import type { LocalLease, RecordListener } from '../lease/local-lease.js';
@@ -14,7 +14,7 @@ import {
   type SessionReference,
   type SessionVerdict,
 } from '../record/session.js';
-import { LONGEST_WRITE } from '../retry.js';
+import { LONGEST_WRITE, scheduleUnless } from '../retry.js';
 
 /**
  * A lock and its session are two objects, so that the compare-and-swap on the lock does not detect a renewal of the
@@ -31,7 +31,8 @@ export class ObservedSession implements ObservableSession, RecordListener {
   private readAt = -Infinity;
   /** Monotonic time at which a read first showed that the session is gone. */
   private absentSince: number | undefined;
-  private hasEnded = false;
+  /** Monotonic time at which this process learnt of its end. */
+  private endedAt: number | undefined;
 
   /** @param own the session, if it is or was held by this process */
   constructor(
@@ -60,8 +61,8 @@ export class ObservedSession implements ObservableSession, RecordListener {
     this.noteEnd();
     const verdict = this.local.observed.judge();
     const { aliveAt } = verdict;
-    if (this.hasEnded) {
-      return { hasEnded: true, aliveAt };
+    if (this.endedAt !== undefined) {
+      return { hasEnded: true, aliveAt, since: this.endedAt };
     }
     if (this.isPresent && !verdict.takeable) {
       const { expiresAt, wasSeenAlive } = verdict;
@@ -118,10 +119,12 @@ export class ObservedSession implements ObservableSession, RecordListener {
   /** A session that has no holder never gets one again, and one that is gone never comes back. */
   private noteEnd(): void {
     const { lease } = this.local.observed;
+    const now = this.context.clock.now();
     const isFree = this.isPresent && lease != null && !readHolder(lease).held;
     const { absentSince = Infinity, session } = this;
-    this.hasEnded ||=
-      isFree || this.context.clock.now() >= absentSince + session.duration;
+    if (isFree || now >= absentSince + session.duration) {
+      this.endedAt ??= now;
+    }
   }
 
   /** R5. A Lease that is no session is never written, whatever a record says. */
@@ -136,10 +139,15 @@ export class ObservedSession implements ObservableSession, RecordListener {
 
   private mustRead(since: number): boolean {
     this.noteEnd();
-    if (this.own?.isHeld || this.hasEnded || this.absentSince !== undefined) {
+    if (this.own?.isHeld || this.isSettled) {
       return false;
     }
     return !this.isPresent || (!this.isFollowed && this.readAt < since);
+  }
+
+  /** Whether no read can tell more: it has ended, or will by the passing of time. */
+  private get isSettled(): boolean {
+    return this.endedAt !== undefined || this.absentSince !== undefined;
   }
 
   private async read(): Promise<void> {
@@ -173,8 +181,7 @@ export class ObservedSession implements ObservableSession, RecordListener {
   /** Keeps the ended session for a while, since others may hold records of its locks for expired sooner if it exists. */
   private deleteLater(): void {
     const { clock } = this.context;
-    const remove = (): void => {
-      stopListening();
+    scheduleUnless(clock, this.closed, clock.now() + LONGEST_WRITE, () => {
       const { lease } = this.local.observed;
       if (lease && this.isPresent && !readHolder(lease).held) {
         // Without the right to delete, it stays.
@@ -182,11 +189,7 @@ export class ObservedSession implements ObservableSession, RecordListener {
           .delete(lease, { ...this.requestOptions(), priority: 'look' })
           .catch(() => undefined);
       }
-    };
-    const cancel = clock.schedule(clock.now() + LONGEST_WRITE, remove, {
-      background: true,
     });
-    const stopListening = onAbort(this.closed, cancel);
   }
 
   private lostByThisProcess(): void {

@@ -3,6 +3,8 @@ import { LockLostError, type LockLossReason } from '../../lock.errors.js';
 import { onAbort } from '../abort-signals.js';
 import type { HeldSession } from '../hold/held-session.js';
 import type { LeaseHolder } from '../hold/lease-holder.js';
+import type { LocalLease } from '../lease/local-lease.js';
+import { versionOf } from '../record/observed-lease.js';
 import type { SessionReference } from '../record/session.js';
 
 /** Milliseconds without a lock after which a session is deleted. */
@@ -17,6 +19,7 @@ export class OwnSession implements HeldSession {
 
   constructor(
     private readonly hold: LeaseHolder,
+    local: LocalLease,
     uid: string,
     /** Called when it is about to be deleted. */
     private readonly onEnd: () => void,
@@ -26,6 +29,16 @@ export class OwnSession implements HeldSession {
     this.reference = { name: lock.leaseName, uid, duration };
     hold.lend();
     onAbort(hold.signal, () => this.lost());
+    let newest = 0n;
+    local.listen({
+      recordSeen: (lease) => {
+        if (versionOf(lease) < newest) {
+          hold.loseRestored();
+        }
+        newest = versionOf(lease);
+      },
+      recordGone: () => undefined,
+    });
     this.endWhenIdle();
   }
 

@@ -103,7 +103,9 @@ export class SessionKeeper implements SessionOpener {
       });
       this.name = undefined;
       const { uid } = acquisition.lease.metadata;
-      const session = new OwnSession(hold, uid, () => this.ended(session));
+      const session = new OwnSession(hold, local, uid, () =>
+        this.ended(session),
+      );
       this.sessions.add(session);
       this.current = session;
       return session;
