@@ -58,6 +58,9 @@ export const mutants = [
           return original({ ...lease, spec });
         },
       },
+      'session without a holder gets one': {
+        'Acquirer#refuseEnded': () => () => undefined,
+      },
       'late creation under a session stays': {
         'LeaseWriter#undoLater': () => () => undefined,
       },

@@ -260,22 +260,30 @@ describe('the opening of a session', () => {
     expect(session().spec?.holderIdentity).toMatch(/^a_/);
   });
 
-  it('that lands late, after the session was deleted, brings it back for nobody', async () => {
+  it('that lands late makes a session under which nobody holds a lock', async () => {
     a.store.plan({ appliedAfter: 20_000 }, 'create', 1);
     const acquiring = a.acquire();
-    await cluster.clock.advance(6_000);
-    const lock = await acquiring;
-    const { name, uid } = session().metadata;
-    cluster.delete(name);
-    await cluster.clock.advance(4_500);
-    expect(reasonOf(lock)).toBe('session');
-    const waiting = outcomeOf(b.acquire());
     await cluster.clock.advance(12_000);
-    const [again] = cluster.sessions();
-    expect(again!.metadata.name).toBe(name);
-    expect(again!.metadata.uid).not.toBe(uid);
-    await cluster.clock.advance(DURATION - 12_000);
-    expect(waiting.state).toBe('resolved');
+    const lock = await acquiring;
+    const { name } = session().metadata;
+    await cluster.clock.advance(10_000);
+    expect(cluster.sessions()).toHaveLength(2);
+    expect(lock.isHeld).toBe(true);
+    expect(cluster.lease()?.metadata.annotations?.[SESSION]).toContain(name);
+  });
+
+  it('never takes a session that has no holder: to others it has ended', async () => {
+    a.store.plan({ breaks: 'after' }, 'create', 1);
+    const acquiring = outcomeOf(a.acquire());
+    await settled();
+    const { name } = session().metadata;
+    cluster.writeSpec({ leaseTransitions: 0 }, name);
+    await cluster.clock.advance(10_000);
+    expect(acquiring.state).toBe('resolved');
+    expect(cluster.spec(name).holderIdentity).toBeUndefined();
+    expect(cluster.lease()?.metadata.annotations?.[SESSION]).not.toContain(
+      name,
+    );
   });
 
   it('fails the call when it is refused, with the Lease and the right in the error', async () => {

@@ -1,5 +1,6 @@
 /** The participants of a run (clients, peers, people) and the faults that hit them. */
 import { planOfInterval } from '../../lib/schedule/planned-fires.js';
+import type { StoredLease } from '../../lib/kube/lease-store.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { Backup } from './api-model.js';
 import { ClientGoPeer } from './client-go-peer.js';
@@ -173,6 +174,10 @@ export class Cast {
     for (const lock of scenario.locks) {
       this.thirdParty.freeFrom(lock, () => true);
     }
+    // What others had observed of a session before says nothing of the restored one: people delete them all.
+    for (const session of api.list('default').filter(isSession)) {
+      this.thirdParty.delete(referenceOf(session));
+    }
   }
 
   deleteEach(): void {
@@ -313,9 +318,8 @@ export class Cast {
       .list('default')
       .filter((lease) => isSession(lease) && holderOf(lease) !== '');
     if (sessions.length > 0) {
-      const { name } = this.random.pick(sessions).metadata;
       statistics.count('sessions deleted by hand');
-      this.thirdParty.delete({ name, namespace: 'default', leaseName: name });
+      this.thirdParty.delete(referenceOf(this.random.pick(sessions)));
     }
   }
 
@@ -424,4 +428,8 @@ export class Cast {
       scheduler.at(scheduler.now + touchInterval, () => this.touch());
     }
   }
+}
+
+function referenceOf({ metadata: { name } }: StoredLease): LockReference {
+  return { name, namespace: 'default', leaseName: name };
 }

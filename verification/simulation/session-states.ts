@@ -19,15 +19,9 @@ export interface SessionState {
 
 export class SessionStates {
   private readonly byUid = new Map<string, SessionState>();
-  /** Those that lock records have named. */
-  private readonly named = new Set<string>();
   private restoredAt = -Infinity;
 
   written({ before, after }: AppliedWrite, now: number): void {
-    const uid = uidOf(after);
-    if (uid !== undefined) {
-      this.named.add(uid);
-    }
     const session = after ?? before;
     if (!session || !isSession(session)) {
       return;
@@ -44,12 +38,10 @@ export class SessionStates {
         isHeld && after.spec?.renewTime !== before?.spec?.renewTime
           ? now
           : (known?.renewedAt ?? now),
-      end: isHeld
-        ? undefined
-        : {
-            at: known?.end && !known.end.isGone && after ? known.end.at : now,
-            isGone: after === undefined,
-          },
+      // The first end counts: it may be deleted later, or be there again after a restore.
+      end:
+        known?.end ??
+        (isHeld ? undefined : { at: now, isGone: after === undefined }),
     });
   }
 
@@ -74,11 +66,6 @@ export class SessionStates {
   isOver({ metadata }: StoredLease): boolean {
     const state = this.byUid.get(metadata.uid);
     return state?.end !== undefined || state!.renewedAt < this.restoredAt;
-  }
-
-  /** Whether a lock has ever been held under it. */
-  wasNamed({ metadata }: StoredLease): boolean {
-    return this.named.has(metadata.uid);
   }
 
   /**

@@ -234,7 +234,7 @@ export class WriteJudge {
       const isGrant = !isOf(to, write);
       if (isGrant) {
         this.judgeGrant(write, from, to);
-      } else if (before && from === '' && this.sessions.wasNamed(before)) {
+      } else if (before && from === '' && isSession(before)) {
         this.accuse('touched-foreign-record', write, 'R12: it has ended');
       } else if (from !== '' && from !== to) {
         this.judgeTakeover(write, from, standing);

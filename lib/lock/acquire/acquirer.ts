@@ -282,8 +282,9 @@ export class Acquirer implements LinedUpCall {
    * told if the Lease exists.
    */
   private get isExpectedToBeNew(): boolean {
+    const { sessions, isSession } = this.engine;
     return (
-      this.engine.sessions !== undefined &&
+      (sessions !== undefined || isSession === true) &&
       this.options.createLease &&
       this.local.observed.lease === undefined
     );
@@ -612,9 +613,10 @@ export class Acquirer implements LinedUpCall {
     return sessions && untilAborted(sessions.open(), this.cancel.signal);
   }
 
-  /** The renewals a second that the lock will need: none under a session. */
+  /** The renewals a second that the lock will need: none under a session, which itself is never held back. */
   get renewals(): number {
-    return this.engine.sessions ? 0 : renewalsOf(this.options);
+    const { sessions, isSession } = this.engine;
+    return sessions || isSession ? 0 : renewalsOf(this.options);
   }
 
   /** Waits until this process can renew one more lock. @returns false if the record has changed meanwhile */
@@ -676,6 +678,7 @@ export class Acquirer implements LinedUpCall {
     this.policy.refuseClaimed();
     const lease = local.observed.lease ?? undefined;
     refuseTerminating(this.lock, lease);
+    this.refuseEnded(lease);
     let written: WrittenLease;
     try {
       written = await this.writer.acquire(
@@ -720,6 +723,14 @@ export class Acquirer implements LinedUpCall {
       claimed: newHolder.claimed,
       session,
     };
+  }
+
+  /** R12: a session without a holder never gets one, since to others it has ended. @throws LockNotAcquiredError */
+  private refuseEnded(lease: StoredLease | undefined): void {
+    const { identity, isSession } = this.newHolder;
+    if (isSession && lease && !isHeldBy(lease, identity)) {
+      throw this.notAcquired();
+    }
   }
 
   /**
@@ -804,13 +815,16 @@ export class Acquirer implements LinedUpCall {
     if (ambiguous === undefined) {
       return Promise.resolve();
     }
-    const withdrawn = this.writer.undo({
-      identity: this.newHolder.identity,
-      basedOn: ambiguous.basedOn,
-      leaseDuration: this.engine.sessions
-        ? Infinity
-        : this.options.leaseDuration,
-    });
+    const { identity } = this.newHolder;
+    const withdrawn = this.engine.isSession
+      ? this.writer.forgetSession(identity)
+      : this.writer.undo({
+          identity,
+          basedOn: ambiguous.basedOn,
+          leaseDuration: this.engine.sessions
+            ? Infinity
+            : this.options.leaseDuration,
+        });
     this.context.background(withdrawn);
     return withdrawn;
   }

@@ -473,6 +473,18 @@ export class LeaseWriter {
     ).catch(() => undefined);
   }
 
+  /** R12: deletes the session that a creation without an answer may have made. No lock names it. Never rejects. */
+  forgetSession(identity: string): Promise<void> {
+    const giveUpAt = this.context.clock.now() + LONGEST_WRITE;
+    return this.release({
+      identity,
+      giveUpAt,
+      claim: 'open',
+      remove: true,
+      courtesy: false,
+    });
+  }
+
   /**
    * R7, R12: frees the record that a creation without an answer may have left behind by the time at which it can't
    * be applied any more. Its session may live on, so that the record would never expire.

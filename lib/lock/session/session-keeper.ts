@@ -22,8 +22,6 @@ export class SessionKeeper implements SessionOpener {
   private current: OwnSession | undefined;
   private opening: Promise<OwnSession> | undefined;
   private attempt: Acquirer | undefined;
-  /** The name of the session that is being opened. A new one for each session, so that no late write brings one back. */
-  private name: string | undefined;
 
   /** @param timing the leaseDuration, renewInterval and safetyMargin of sessions */
   constructor(
@@ -80,8 +78,8 @@ export class SessionKeeper implements SessionOpener {
 
   private async openNew(): Promise<OwnSession> {
     const { context, engine, namespace, options } = this;
-    this.name ??= newSessionName(engine.clientId);
-    const leaseName = this.name;
+    // A new name for each attempt, so that no late write brings a session back.
+    const leaseName = newSessionName(engine.clientId);
     const lock = { name: leaseName, namespace, leaseName };
     const local = new LocalLease(
       { namespace, name: leaseName },
@@ -101,7 +99,6 @@ export class SessionKeeper implements SessionOpener {
         closed: engine.closed,
         onEnd: () => undefined,
       });
-      this.name = undefined;
       const { uid } = acquisition.lease.metadata;
       const session = new OwnSession(hold, local, uid, () =>
         this.ended(session),
