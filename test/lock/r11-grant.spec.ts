@@ -381,7 +381,7 @@ describe('R11 under a session', () => {
     const waiting = await enrol(b);
     b.store.plan({ answeredAfter: 20 }, ['create', 'update']);
     await lock.release();
-    await clock.advance(39); // the session is created, and then the lock confirmed
+    await clock.advance(19); // the session is open by now
     expect(waiting.state).toBe('pending');
     await clock.advance(1);
     expect(waiting.value!.isHeld).toBe(true);

@@ -430,6 +430,7 @@ export class LeaseWriter {
       const lease = await local.read(this.requestOptions());
       if (isHeldBy(lease, identity) && sessionOf(lease)) {
         await this.change(
+          'renew',
           lease,
           () => leaveSession(lease, leaseDuration, clock),
           this.requestOptions(),
