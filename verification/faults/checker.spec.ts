@@ -11,6 +11,7 @@ import {
   type Pause,
 } from './evidence.js';
 import { Histories } from './histories.js';
+import { startWrite } from './lease-write.js';
 
 const LOCK = 'lock';
 const A = 'a_1';
@@ -80,6 +81,40 @@ const belief = (
   to,
   how: 'released',
   ...more,
+});
+
+const annotated = (
+  lease: LeaseRecord,
+  annotations: Readonly<Record<string, string>>,
+): LeaseRecord => ({
+  ...lease,
+  metadata: { ...lease.metadata, annotations },
+});
+
+/** As the proxy notes it, from what is on the wire. */
+const patched = (
+  author: string,
+  forwardedAt: number,
+  body: unknown,
+  stored: LeaseRecord | undefined,
+  status = 200,
+): LeaseWrite => {
+  const writes: LeaseWrite[] = [];
+  const request = { method: 'PATCH', url: `/leases/${LOCK}` };
+  const content = Buffer.from(JSON.stringify(body));
+  startWrite(writes, author, request, content)!(
+    status,
+    Buffer.from(JSON.stringify(stored ?? {})),
+  );
+  const noted = { ...writes[0]!, forwardedAt, answeredAt: forwardedAt + 2 };
+  return stored === undefined
+    ? { ...noted, status: undefined, answeredAt: Infinity, stored }
+    : noted;
+};
+
+/** The patch that adds annotations. */
+const merge = (annotations: unknown, uid?: string): unknown => ({
+  metadata: { uid, annotations },
 });
 
 /** `a` creates the Lease at 0 and holds it; `b` takes it over at 2 500, as it may. */
@@ -378,6 +413,227 @@ describe('the checker of the fault suite', () => {
         stored: undefined,
       };
       expect(findingsIn({ writes: [A_CREATES, unanswered] })).toEqual([]);
+    });
+  });
+
+  describe('places in line and grants', () => {
+    const TICKET_OF_B = ['line.nestjs-k8s-lock/1', '1 2 b_1'] as const;
+    const PATH_OF_B = '/metadata/annotations/line.nestjs-k8s-lock~11';
+    const UID = { op: 'test', path: '/metadata/uid', value: 'u' };
+
+    const line = (version: number): LeaseRecord => ({
+      metadata: {
+        ...held(version, A).metadata,
+        annotations: Object.fromEntries([TICKET_OF_B]),
+      },
+      spec: held(1, A).spec,
+    });
+    const enrolment = merge(Object.fromEntries([TICKET_OF_B]), 'u');
+    const B_ENROLS = patched('b', 500, enrolment, line(2));
+
+    const granted = annotated(held(3, B, { leaseTransitions: 2 }), {
+      'nestjs-k8s-lock/grant': '1000 0 b_1',
+    });
+    const grantOf = (
+      { spec = {} }: LeaseRecord,
+      ...without: readonly string[]
+    ): unknown =>
+      [
+        UID,
+        { op: 'test', path: '/spec', value: held(1, A).spec },
+        ...Object.entries(spec).map(([name, value]) => ({
+          op: 'add',
+          path: `/spec/${name}`,
+          value,
+        })),
+        { op: 'remove', path: PATH_OF_B },
+      ].filter(({ op, path }) => !(without.includes(path) && op !== 'add'));
+    const A_GRANTS = patched('a', 1_000, grantOf(granted), granted);
+    const A_ENDS = belief('a', 1, 3, 999);
+    const B_IS_GIVEN = belief('b', 3, 1_003, 1_500);
+
+    const findings = (
+      writes: readonly LeaseWrite[],
+      beliefs: readonly Belief[] = [A_ENDS, B_IS_GIVEN],
+    ): Check[] =>
+      findingsIn({ beliefs, writes: [A_CREATES, B_ENROLS, ...writes] });
+
+    it('finds nothing wrong with a grant to a process in line', () => {
+      expect(findings([A_GRANTS])).toEqual([]);
+    });
+
+    it('lets the token be a later version that names the same holder', () => {
+      const ticket = { 'line.nestjs-k8s-lock/2': '3 2 c_2' };
+      const later = annotated(granted, ticket);
+      const seen = {
+        ...later,
+        metadata: { ...later.metadata, resourceVersion: '4' },
+      };
+      const beliefs = [A_ENDS, { ...B_IS_GIVEN, token: 4n }];
+      const enrols = patched('c', 1_001, merge(ticket, 'u'), seen);
+      expect(findings([A_GRANTS, enrols], beliefs)).toEqual([]);
+      const unanswered = patched('c', 1_001, merge(ticket, 'u'), undefined);
+      expect(findings([A_GRANTS, unanswered], beliefs)).toEqual([]);
+      expect(findings([A_GRANTS], beliefs)).toEqual(['token-out-of-order']);
+      expect(findings([unanswered], beliefs)).toEqual(['token-out-of-order']);
+    });
+
+    it('finds that what is granted is still held', () => {
+      const late = { ...A_ENDS, to: 1_002 };
+      expect(findings([A_GRANTS], [late, B_IS_GIVEN])).toEqual([
+        'touched-foreign-record',
+      ]);
+    });
+
+    it.each<[string, LeaseWrite, Check]>([
+      [
+        'of what is another’s',
+        patched('c', 1_000, grantOf(granted), granted),
+        'touched-foreign-record',
+      ],
+      [
+        'to a process that is not in line',
+        patched(
+          'a',
+          1_000,
+          grantOf({
+            ...granted,
+            spec: { ...granted.spec, holderIdentity: 'c_9' },
+          }),
+          { ...granted, spec: { ...granted.spec, holderIdentity: 'c_9' } },
+        ),
+        'touched-foreign-record',
+      ],
+      [
+        'that leaves the ticket',
+        patched('a', 1_000, grantOf(granted, PATH_OF_B), granted),
+        'malformed-record',
+      ],
+      [
+        'for longer than its holder asked for',
+        patched(
+          'a',
+          1_000,
+          grantOf({
+            ...granted,
+            spec: { ...granted.spec, leaseDurationSeconds: 9 },
+          }),
+          { ...granted, spec: { ...granted.spec, leaseDurationSeconds: 9 } },
+        ),
+        'malformed-record',
+      ],
+      [
+        'without its lease duration',
+        patched('a', 1_000, grantOf(granted), annotated(granted, {})),
+        'malformed-record',
+      ],
+      [
+        'that does not test the uid',
+        patched('a', 1_000, grantOf(granted, UID.path), granted),
+        'blind-write',
+      ],
+      [
+        'that does not test the spec',
+        patched('a', 1_000, grantOf(granted, '/spec'), granted),
+        'blind-write',
+      ],
+    ])('finds a grant %s', (_, grants, expected) => {
+      expect(new Set(findings([grants], [A_ENDS]))).toContain(expected);
+    });
+
+    it('finds a request for a place that does not say in which Lease, or that changes more', () => {
+      const nowhere = merge(Object.fromEntries([TICKET_OF_B]));
+      const more = { metadata: { uid: 'u' }, spec: { holderIdentity: B } };
+      expect(findings([patched('b', 600, nowhere, line(3))], [])).toEqual([
+        'blind-write',
+      ]);
+      expect(findings([patched('b', 600, more, undefined)], [])).toEqual([
+        'blind-write',
+      ]);
+    });
+
+    it('does not hold a record of another client against the process that enrols', () => {
+      const overwritten = held(2, 'by-hand', { acquireTime: undefined });
+      const enrols = patched('b', 600, enrolment, {
+        ...overwritten,
+        metadata: line(3).metadata,
+      });
+      const writes = [A_CREATES, write(KUBECTL, 500, overwritten, 1), enrols];
+      expect(findingsIn({ beliefs: [A_ENDS], writes })).toEqual([]);
+    });
+
+    it('finds that somebody takes the place of another, or enrols another', () => {
+      const removal = [UID, { op: 'remove', path: PATH_OF_B }];
+      const gone = held(3, A, held(1, A).spec);
+      expect(findings([patched('b', 600, removal, gone)], [])).toEqual([]);
+      expect(findings([patched('c', 600, removal, gone)], [])).toEqual([
+        'touched-foreign-record',
+      ]);
+      expect(findings([patched('c', 600, enrolment, line(3))], [])).toEqual([
+        'touched-foreign-record',
+      ]);
+    });
+
+    it('finds a Lease that is deleted, or loses its line, while others are in line', () => {
+      const beliefs = [A_ENDS];
+      const deletes = write('a', 1_000, undefined, 2);
+      expect(findings([deletes], beliefs)).toEqual(['touched-foreign-record']);
+      expect(findings([write('a', 1_000, free(3), 2)], beliefs)).toEqual([
+        'touched-foreign-record',
+      ]);
+    });
+
+    it.each([
+      ['after', '2', []],
+      ['before', '0', ['touched-foreign-record']],
+    ])(
+      'judges who takes the lock past another, having come %s it',
+      (_, number, expected) => {
+        const ticket = { 'line.nestjs-k8s-lock/2': `${number} 2 c_2` };
+        const both = { ...line(3).metadata.annotations, ...ticket };
+        const enrols = patched(
+          'c',
+          600,
+          merge(ticket, 'u'),
+          annotated(line(3), both),
+        );
+        const taken = held(4, 'c_2', { leaseTransitions: 2 });
+        const takes = [
+          UID,
+          { op: 'test', path: '/spec', value: held(1, A).spec },
+          { op: 'add', path: '/spec/holderIdentity', value: 'c_2' },
+          { op: 'remove', path: PATH_OF_B },
+          { op: 'remove', path: PATH_OF_B.replace('11', '12') },
+        ];
+        expect(
+          findings([enrols, patched('c', 2_600, takes, taken)], [A_ENDS]),
+        ).toEqual(expected);
+      },
+    );
+
+    it('finds that a grant was taken over before it had lapsed', () => {
+      const spec = { ...held(4, 'c_1').spec, leaseTransitions: 3 };
+      const taken = { ...held(4, 'c_1'), spec };
+      const takes = (at: number): LeaseWrite =>
+        patched(
+          'c',
+          at,
+          [
+            UID,
+            { op: 'test', path: '/spec', value: granted.spec },
+            { op: 'add', path: '/spec/holderIdentity', value: 'c_1' },
+          ],
+          taken,
+        );
+      expect(findings([A_GRANTS, takes(2_000)], [A_ENDS])).toEqual([]);
+      expect(findings([A_GRANTS, takes(1_990)], [A_ENDS])).toEqual([
+        'took-held-lock',
+      ]);
+      // Its holder must know that it lapses.
+      const believes = { ...B_IS_GIVEN, to: 2_100 };
+      expect(findings([A_GRANTS, takes(2_050)], [A_ENDS, believes])).toEqual([
+        'aborted-too-late',
+      ]);
     });
   });
 

@@ -16,7 +16,7 @@ import type {
   RegisterWrite,
 } from './evidence.js';
 import { Excuses, type Excuse } from './excuses.js';
-import { Histories } from './histories.js';
+import { Histories, holderOf } from './histories.js';
 import { isApplied } from './lease-write.js';
 import { judgeWrites } from './write-checks.js';
 
@@ -68,11 +68,22 @@ function judgeTokens(
   { beliefs, writes }: Evidence,
   histories: Histories,
 ): Finding[] {
-  const isUnanswered = ({ holding }: Belief): boolean =>
-    writes.some(
-      ({ status, sent }) =>
-        status === undefined && sent?.spec?.holderIdentity === holding,
+  /** A write that gave it the lock, or a place in line to another after that. */
+  const isUnanswered = ({ lock, holding, from }: Belief): boolean => {
+    const ofLock = writes.filter(
+      ({ lease, forwardedAt }) => lease === lock && forwardedAt <= from,
     );
+    const isItsOwn = ({ stored, sent }: LeaseWrite): boolean =>
+      holderOf(stored ?? sent) === holding;
+    return (
+      ofLock.some(isItsOwn) &&
+      ofLock.some(
+        (write) =>
+          write.status === undefined &&
+          (isItsOwn(write) || write.change?.isOfLine),
+      )
+    );
+  };
   return [
     ...findStaleTokens(beliefs).map((belief) =>
       accuseToken(belief, 'which is not greater than all before'),

@@ -23,19 +23,35 @@ export interface LeaseRecord {
 /** The author of what is done to Leases by people, with other tools. */
 export const KUBECTL = 'kubectl';
 
+/** What a patch compares and changes. */
+export interface LeaseChange {
+  /** The spec that the record must have; undefined: any. */
+  readonly tested: LeaseRecord['spec'];
+  /** R11: the tickets that it adds, as annotations. */
+  readonly added: Readonly<Record<string, string>>;
+  /** R11: the names of the tickets that it removes. The API server refuses a JSON Patch if one does not stand. */
+  readonly removed: readonly string[];
+  /** Whether it changes nothing but tickets. */
+  readonly isOfLine: boolean;
+}
+
 /** A request that is to change a Lease, as it came through the proxy to the API server. */
 export interface LeaseWrite {
   /** The process, or {@link KUBECTL}. */
   readonly author: string;
-  readonly verb: 'create' | 'replace' | 'delete';
+  readonly verb: 'create' | 'replace' | 'patch' | 'delete';
   readonly lease: string;
-  /** What it says that it replaces or deletes. */
+  /** What it says that it replaces, changes or deletes. */
   readonly basedOn: {
     readonly uid?: string;
     readonly resourceVersion?: string;
   };
-  /** The record that was sent; undefined for a deletion. */
+  /** The record that was sent, or what a patch makes of the spec that it tests; undefined for a deletion. */
   readonly sent: LeaseRecord | undefined;
+  /** Only of a patch. */
+  readonly change?: LeaseChange;
+  /** What the proxy did to it. */
+  readonly suffered?: 'sent late' | 'answer lost';
   /** It was not applied before. */
   readonly forwardedAt: number;
   /** It was not applied after, if it was; Infinity: the API server has not answered. */
@@ -97,11 +113,11 @@ export type Check =
   | 'aborted-too-late'
   /** A record was taken over from a holder that was neither gone nor expired. */
   | 'took-held-lock'
-  /** A record of somebody else was freed, renewed or deleted, or one's own while it was still held. */
+  /** A record or a place in line of somebody else was changed, or one's own record while it was still held. */
   | 'touched-foreign-record'
-  /** A write that does not say what it replaces, or created what it was to replace. */
+  /** A write that does not say what it replaces or changes, or created what it was to replace. */
   | 'blind-write'
-  /** A record breaks R2, R6 or R10. */
+  /** A record breaks R2, R6, R10 or R11. */
   | 'malformed-record'
   /** A fencing token is not that of the acquiring write, or not in the order of acquisition. */
   | 'token-out-of-order'

@@ -2,20 +2,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeApiserver } from '../kube-apiserver/kube-apiserver.js';
 import { monotonic } from '../processes/programs/calls.js';
-import type { InjectedFault } from './evidence.js';
+import type { InjectedFault, LeaseWrite } from './evidence.js';
 import type { FaultName, PlannedFault } from './fault-plan.js';
-import type { Disturbance } from './fault-proxy.js';
+import type { Disturbance, FaultProxy } from './fault-proxy.js';
 import type { Kubectl } from './kubectl.js';
+import { enrolledBy, grantedBy, isApplied } from './lease-write.js';
 import type { LockProfile } from './programs/messages.js';
 import type { WorkerProcess } from './worker-process.js';
 import type { Workforce } from './workforce.js';
 
 /** How often a fault strikes a holder rather than anybody. */
 const AIM = 0.8;
-/** Milliseconds for an edit by hand: longer than the API server is ever away. */
+/** Milliseconds for an edit by hand, or until a write: longer than the API server is ever away. */
 const LONGEST_TRY = 30_000;
 /** How often a storm comes over everybody. */
 const WIDE = 0.3;
+/** Milliseconds: longer than senders wait for an answer. */
+const LATE = [1_200, 5_000] as const;
 
 /** Does what the fault is, for as long as it lasts. @returns what it was done to */
 type Strike = (fault: PlannedFault) => Promise<string>;
@@ -23,15 +26,24 @@ type Strike = (fault: PlannedFault) => Promise<string>;
 export class FaultInjector {
   readonly injected: InjectedFault[] = [];
   private readonly strikes: Record<FaultName, Strike> = {
-    'SIGSTOP for longer than the lease': (fault) => this.stop(fault),
-    'SIGSTOP for less than the lease': (fault) => this.stop(fault),
-    'kill -9 and restart': async ({ random }) => {
-      const { name } = await this.workforce.replace(
-        this.drawWorker(random),
-        random.between(0, 3_000),
-      );
-      return name;
+    'SIGSTOP for longer than the lease': (fault) => this.stopAny(fault),
+    'SIGSTOP for less than the lease': (fault) => this.stopAny(fault),
+    'kill -9 and restart': async (fault) => {
+      const worker = this.drawWorker(fault.random);
+      await this.replace(worker, fault);
+      return worker.name;
     },
+    'kill -9 of a process that has just enrolled': (fault) =>
+      this.atWrite(enrolledBy, (worker) => this.replace(worker, fault)),
+    'kill -9 of a process that has just granted': (fault) =>
+      this.atWrite(
+        (write) => grantedBy(write) && write.author,
+        (worker) => this.replace(worker, fault),
+      ),
+    'kill -9 of a process that was just granted a lock': (fault) =>
+      this.atWrite(grantedBy, (worker) => this.replace(worker, fault)),
+    'SIGSTOP of a process that was just granted a lock': (fault) =>
+      this.atWrite(grantedBy, (worker) => this.stop(worker, fault)),
     'event loop blocked for longer than the lease': async (fault) => {
       const worker = this.drawWorker(fault.random);
       worker.block(fault.duration);
@@ -78,6 +90,17 @@ export class FaultInjector {
       this.disturb(fault, { cutsAnswers: true }),
     'watches cut every second': (fault) =>
       this.disturb(fault, { cutsWatches: true }),
+    'writes sent on seconds late': async (fault) => {
+      const target = await this.onWrites(
+        fault,
+        { delaysWrites: LATE },
+        'sent late',
+      );
+      await sleep(LATE[1]);
+      return target;
+    },
+    'answers to PATCH lost': (fault) =>
+      this.onWrites(fault, { losesPatches: true }, 'answer lost'),
     'Lease deleted': (fault) =>
       this.byHand(fault, (lease) => this.kubectl.delete(lease)),
     'holder overwritten': (fault) =>
@@ -115,6 +138,7 @@ export class FaultInjector {
     private readonly workforce: Workforce,
     private readonly server: KubeApiserver,
     private readonly kubectl: Kubectl,
+    private readonly proxy: FaultProxy,
     private readonly locks: readonly LockProfile[],
   ) {}
 
@@ -141,12 +165,86 @@ export class FaultInjector {
     this.injected.push({ kind, from, to: monotonic(), target });
   }
 
-  private async stop({ duration, random }: PlannedFault): Promise<string> {
-    const worker = this.drawWorker(random);
+  private async stopAny(fault: PlannedFault): Promise<string> {
+    const worker = this.drawWorker(fault.random);
+    await this.stop(worker, fault);
+    return worker.name;
+  }
+
+  private async stop(
+    worker: WorkerProcess,
+    { duration }: PlannedFault,
+  ): Promise<void> {
     worker.stop();
     await sleep(duration);
     worker.goOn();
-    return worker.name;
+  }
+
+  private replace(
+    worker: WorkerProcess,
+    { duration }: PlannedFault,
+  ): Promise<unknown> {
+    return this.workforce.replace(worker, duration);
+  }
+
+  /** Strikes the process that a write names as soon as the API server has done it. */
+  private async atWrite(
+    victimOf: (write: LeaseWrite) => string | undefined,
+    strike: (victim: WorkerProcess) => Promise<unknown>,
+  ): Promise<string> {
+    const { name, done } = await this.nextWrite((write) => {
+      const victim = this.workforce.alive.find(
+        (each) => each.name === victimOf(write),
+      );
+      return victim && { name: victim.name, done: strike(victim) };
+    });
+    await done;
+    return name;
+  }
+
+  /** Disturbs the writes of all processes until a PATCH that was applied has suffered from it, too. */
+  private async onWrites(
+    { duration }: PlannedFault,
+    disturbance: Disturbance,
+    suffered: LeaseWrite['suffered'],
+  ): Promise<string> {
+    const hit = this.nextWrite(
+      (write) =>
+        (write.verb === 'patch' &&
+          write.suffered === suffered &&
+          isApplied(write)) ||
+        undefined,
+    );
+    const { alive } = this.workforce;
+    await this.disturbAll(alive, disturbance, [sleep(duration), hit]);
+    return 'all';
+  }
+
+  /** What is made of the first write of which anything is made, before its sender can know of its answer. */
+  private async nextWrite<T>(
+    take: (write: LeaseWrite) => T | undefined,
+  ): Promise<T> {
+    const ended = new AbortController();
+    const found = new Promise<T>((resolve) => {
+      const stop = this.proxy.listen((write) => {
+        const taken = take(write);
+        if (taken !== undefined) {
+          stop();
+          resolve(taken);
+        }
+      });
+    });
+    const tooLate = sleep(LONGEST_TRY, undefined, { signal: ended.signal });
+    try {
+      return await Promise.race([
+        found,
+        tooLate.then(() => {
+          throw new Error(`no such write came within ${LONGEST_TRY} ms`);
+        }),
+      ]);
+    } finally {
+      ended.abort();
+    }
   }
 
   private async onLink(
@@ -176,16 +274,24 @@ export class FaultInjector {
   ): Promise<string> {
     const isWide = random.chance(WIDE);
     const workers = isWide ? this.workforce.alive : [this.drawWorker(random)];
+    await this.disturbAll(workers, disturbance, [sleep(duration)]);
+    return isWide ? 'all' : workers[0]!.name;
+  }
+
+  private async disturbAll(
+    workers: readonly WorkerProcess[],
+    disturbance: Disturbance,
+    until: readonly Promise<unknown>[],
+  ): Promise<void> {
     for (const { endpoint } of workers) {
       Object.assign(endpoint.disturbance, disturbance);
     }
-    await sleep(duration);
+    await Promise.all(until);
     for (const { endpoint } of workers) {
       for (const key of Object.keys(disturbance)) {
         Reflect.deleteProperty(endpoint.disturbance, key);
       }
     }
-    return isWide ? 'all' : workers[0]!.name;
   }
 
   /** The API server may be away just now, or the Lease deleted: then it is tried again. */

@@ -2,7 +2,16 @@
 import type { Random } from '../simulation/random.js';
 
 /** What can be done at the same time is in different lanes; in a lane there is one fault after the other. */
-export type Lane = 'process' | 'network' | 'answers' | 'by hand' | 'server';
+const LANES = [
+  'process',
+  'line',
+  'network',
+  'answers',
+  'writes',
+  'by hand',
+  'server',
+] as const;
+export type Lane = (typeof LANES)[number];
 
 interface FaultKind {
   readonly lane: Lane;
@@ -11,7 +20,8 @@ interface FaultKind {
 }
 
 /** Longer than any lease that expires. */
-const LONGER_THAN_LEASE = [3_500, 6_000] as const;
+const LONGER_THAN_LEASE = [4_500, 6_500] as const;
+const DEATH = [0, 3_000] as const;
 const OUTAGE = [500, 8_000] as const;
 const STORM = [1_000, 4_000] as const;
 
@@ -21,9 +31,19 @@ export const FAULT_KINDS = {
     lasts: LONGER_THAN_LEASE,
   },
   'SIGSTOP for less than the lease': { lane: 'process', lasts: [200, 1_500] },
-  'kill -9 and restart': { lane: 'process' },
+  'kill -9 and restart': { lane: 'process', lasts: DEATH },
   'event loop blocked for longer than the lease': {
     lane: 'process',
+    lasts: LONGER_THAN_LEASE,
+  },
+  'kill -9 of a process that has just enrolled': { lane: 'line', lasts: DEATH },
+  'kill -9 of a process that has just granted': { lane: 'line', lasts: DEATH },
+  'kill -9 of a process that was just granted a lock': {
+    lane: 'line',
+    lasts: DEATH,
+  },
+  'SIGSTOP of a process that was just granted a lock': {
+    lane: 'line',
     lasts: LONGER_THAN_LEASE,
   },
   'requests held back (one-way)': { lane: 'network', lasts: OUTAGE },
@@ -40,6 +60,8 @@ export const FAULT_KINDS = {
   '500 although it was done': { lane: 'answers', lasts: STORM },
   'reset in the middle of an answer': { lane: 'answers', lasts: STORM },
   'watches cut every second': { lane: 'answers', lasts: [2_000, 6_000] },
+  'writes sent on seconds late': { lane: 'writes', lasts: STORM },
+  'answers to PATCH lost': { lane: 'writes', lasts: STORM },
   'Lease deleted': { lane: 'by hand' },
   'holder overwritten': { lane: 'by hand' },
   'holder cleared': { lane: 'by hand' },
@@ -67,13 +89,15 @@ export interface PlannedFault {
 /** Between two faults of a lane, in comparison with the others. */
 const GAPS: Record<Lane, number> = {
   process: 1,
+  line: 4,
   network: 1,
   answers: 1,
+  writes: 1,
   'by hand': 2.5,
   server: 5,
 };
 
-const NAMES = Object.keys(FAULT_KINDS).filter(isFaultName);
+export const FAULT_NAMES = Object.keys(FAULT_KINDS).filter(isFaultName);
 
 /**
  * @param duration milliseconds; all faults are over by then
@@ -85,14 +109,11 @@ export function planFaults(
   gap: number,
   without: readonly FaultName[] = [],
 ): PlannedFault[] {
-  const names = NAMES.filter((name) => !without.includes(name));
-  const lanes: Lane[] = ['process', 'network', 'answers', 'by hand', 'server'];
-  return lanes
-    .flatMap((lane) => {
-      const kinds = names.filter((name) => FAULT_KINDS[name].lane === lane);
-      return planLane(lane, kinds, random.fork(lane), duration, gap);
-    })
-    .toSorted((a, b) => a.at - b.at);
+  const names = FAULT_NAMES.filter((name) => !without.includes(name));
+  return LANES.flatMap((lane) => {
+    const kinds = names.filter((name) => FAULT_KINDS[name].lane === lane);
+    return planLane(lane, kinds, random.fork(lane), duration, gap);
+  }).toSorted((a, b) => a.at - b.at);
 }
 
 /** Every kind comes before any comes again. */

@@ -7,11 +7,12 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Agent, createServer, request, type Server } from 'node:https';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createAuthority } from '../../test/kube/certificates.js';
 import type { Random } from '../simulation/random.js';
 import type { LeaseWrite } from './evidence.js';
 import { FaultLink, portOf } from './fault-link.js';
-import { startWrite } from './lease-write.js';
+import { isWrite, startWrite } from './lease-write.js';
 
 /** How a process's requests are disturbed, beyond its link. */
 export interface Disturbance {
@@ -19,6 +20,10 @@ export interface Disturbance {
   refusals?: { readonly statuses: readonly number[]; readonly after: boolean };
   /** Of the answers, one in two breaks off in the middle. */
   cutsAnswers?: boolean;
+  /** Of the writes, one in two is sent on after so many milliseconds, whether its sender still waits or not. */
+  delaysWrites?: readonly [least: number, most: number];
+  /** Of the answers to PATCH, one in two never comes. */
+  losesPatches?: boolean;
   /** Watches end after a second. */
   cutsWatches?: boolean;
 }
@@ -64,6 +69,7 @@ export class FaultProxy implements AsyncDisposable {
   /** By the port from which a connection of theirs comes. */
   private readonly origins = new Map<number, Endpoint>();
   private readonly endpoints: Endpoint[] = [];
+  private readonly listeners = new Set<(write: LeaseWrite) => void>();
 
   private constructor(
     private readonly upstream: Upstream,
@@ -102,6 +108,12 @@ export class FaultProxy implements AsyncDisposable {
     return endpoint;
   }
 
+  /** Calls back with every write that was answered, before its sender can know. @returns what ends that */
+  listen(listener: (write: LeaseWrite) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { link } of this.endpoints) {
       link.close();
@@ -123,7 +135,7 @@ export class FaultProxy implements AsyncDisposable {
       await this.serveWatch(received, answer, disturbance);
       return;
     }
-    const { refusals, cutsAnswers } = disturbance;
+    const { refusals, cutsAnswers, delaysWrites, losesPatches } = disturbance;
     const refusal =
       refusals && this.random.chance(0.5)
         ? this.random.pick(refusals.statuses)
@@ -132,7 +144,19 @@ export class FaultProxy implements AsyncDisposable {
       refuse(answer, refusal);
       return;
     }
-    const answered = startWrite(this.writes, process, received, body);
+    const isLate = delaysWrites && isWrite(received) && this.random.chance(0.5);
+    if (isLate) {
+      await sleep(this.random.between(...delaysWrites));
+    }
+    const isLost =
+      losesPatches && received.method === 'PATCH' && this.random.chance(0.5);
+    const answered = startWrite(
+      this.writes,
+      process,
+      received,
+      body,
+      isLate ? 'sent late' : isLost ? 'answer lost' : undefined,
+    );
     const reply = await this.forward(received, body).catch((error: Error) => {
       if ('code' in error && error.code === 'ECONNREFUSED') {
         answered?.(NEVER_SENT);
@@ -140,8 +164,13 @@ export class FaultProxy implements AsyncDisposable {
       throw error;
     });
     const content = await buffer(reply);
-    answered?.(reply.statusCode!, content);
-    if (refusal !== undefined) {
+    const write = answered?.(reply.statusCode!, content);
+    if (write !== undefined) {
+      this.listeners.forEach((listener) => listener(write));
+    }
+    if (isLost) {
+      link.reset(port);
+    } else if (refusal !== undefined) {
       refuse(answer, refusal);
     } else if (cutsAnswers && this.random.chance(0.5)) {
       answer.writeHead(reply.statusCode!, reply.headers);

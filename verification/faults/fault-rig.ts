@@ -81,7 +81,7 @@ export class FaultRig implements AsyncDisposable {
       workforce,
       kubectl,
       new Operator(workforce, kubectl, locks),
-      new FaultInjector(workforce, server, kubectl, locks),
+      new FaultInjector(workforce, server, kubectl, proxy, locks),
       faketime,
     );
     await workforce.start(options.processes);

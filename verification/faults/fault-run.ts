@@ -34,7 +34,8 @@ const LOCKS: readonly LockProfile[] = [
   { name: 'ledger', weight: 4, options: { leaseDuration: 2_000 } },
   { name: 'billing', weight: 4, options: { leaseDuration: 2_000 } },
   { name: 'mailer', weight: 4, options: { leaseDuration: 3_000 } },
-  { name: 'report', weight: 4, options: { leaseDuration: 3_000 } },
+  // Longer than a grant.
+  { name: 'report', weight: 4, options: { leaseDuration: 4_000 } },
   {
     name: 'import',
     weight: 4,

@@ -5,7 +5,7 @@ import type { Evidence, Finding, LeaseWrite } from './evidence.js';
 import type { Excuse } from './excuses.js';
 import type { FaultRun } from './fault-run.js';
 import { durationOf, holderOf } from './histories.js';
-import { isApplied } from './lease-write.js';
+import { enrolledBy, grantedBy, isApplied } from './lease-write.js';
 
 /** Milliseconds before and after a finding that are shown with it. */
 const BEFORE = 8_000;
@@ -37,6 +37,10 @@ export function tableOf(run: FaultRun): Row[] {
   const refused = register.filter(({ accepted }) => !accepted);
   const takeovers = takeoverTimes(run);
   const margins = abortMargins(run);
+  const applied = writes.filter(isApplied);
+  const patches = writes.filter(({ verb }) => verb === 'patch');
+  const countSuffered = (suffered: LeaseWrite['suffered']): string =>
+    String(patches.filter((each) => each.suffered === suffered).length);
   const unknown = writes.filter(({ status }) => status === undefined);
   const unjudged = writes.filter(
     (write) => isApplied(write) && histories.holderBefore(write) === undefined,
@@ -60,6 +64,10 @@ export function tableOf(run: FaultRun): Row[] {
         .join(', '),
     ],
     ['writes to Leases', String(writes.length)],
+    ['… places in line', String(applied.filter(enrolledBy).length)],
+    ['… grants', String(applied.filter(grantedBy).length)],
+    ['… PATCH sent late', countSuffered('sent late')],
+    ['… PATCH whose answer was lost', countSuffered('answer lost')],
     ['… whose fate nobody knows', String(unknown.length)],
     ['… that replaced a record that nobody saw', String(unjudged.length)],
     ['overlaps not excused', count('two-holders')],
@@ -149,9 +157,14 @@ function timelineOf(
 
 function describe(write: LeaseWrite): string {
   const { author, verb, sent, stored, basedOn, status, answeredAt } = write;
-  const from = basedOn.resourceVersion ?? 'none';
+  const { change, suffered = '' } = write;
+  const from = change
+    ? change.isOfLine
+      ? `+${Object.values(change.added).join()} -${change.removed.join()}`
+      : `of ${change.tested?.holderIdentity ?? 'free'}`
+    : (basedOn.resourceVersion ?? 'none');
   const to = stored?.metadata.resourceVersion ?? 'none';
-  return `${author}: ${verb} ${from} by ${holderOf(sent) || 'free'}: ${status ?? 'no answer'}, now ${to}, at ${answeredAt.toFixed(1)}`;
+  return `${author}: ${verb} ${from} by ${holderOf(sent) || 'free'}: ${status ?? 'no answer'}, now ${to}, at ${answeredAt.toFixed(1)} ${suffered}`;
 }
 
 /**

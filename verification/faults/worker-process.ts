@@ -49,6 +49,8 @@ export class WorkerProcess {
   private readonly exited: Promise<void>;
   private readonly startedAt = monotonic();
   private stoppedAt: number | undefined;
+  /** How many have stopped it and not let it go on. */
+  private stops = 0;
   /** It may run again, and nothing was heard of it since. */
   private mayHaveAwoken = false;
   private mayEnd = false;
@@ -133,15 +135,20 @@ export class WorkerProcess {
   }
 
   stop(): void {
-    if (this.isAlive) {
-      this.stoppedAt = monotonic();
+    this.stops += 1;
+    if (this.isAlive && this.stops === 1) {
+      this.stoppedAt ??= monotonic();
+      this.mayHaveAwoken = false;
       this.child.kill('SIGSTOP');
     }
   }
 
   goOn(): void {
-    this.child.kill('SIGCONT');
-    this.mayHaveAwoken = true;
+    this.stops -= 1;
+    if (this.stops === 0) {
+      this.child.kill('SIGCONT');
+      this.mayHaveAwoken = true;
+    }
   }
 
   async kill(): Promise<void> {

@@ -11,11 +11,12 @@ import {
 import type { Excuses } from './excuses.js';
 import { durationOf, holderOf, specOf, type Histories } from './histories.js';
 import { isApplied } from './lease-write.js';
+import { grantedFor, isBefore, ticketsIn } from './line.js';
 
 /** Milliseconds: what times of several processes may differ by. */
 const ROUNDING = 1;
 /** Annotations and labels under these are the project's own. */
-const OWN = /^nestjs-k8s-lock\//;
+const OWN = /^(line\.)?nestjs-k8s-lock\//;
 
 export function judgeWrites(
   evidence: Evidence,
@@ -44,9 +45,12 @@ class WriteJudge {
   judge(write: LeaseWrite): Finding[] {
     const faults = [...this.faultsOfRequest(write)];
     if (isApplied(write)) {
-      const before = this.histories.before(write);
-      faults.push(...this.faultsOfRecord(write, before?.stored));
-      if (before && specOf(before.stored) !== specOf(write.stored)) {
+      const before = this.histories.recordBefore(write);
+      faults.push(
+        ...this.faultsOfRecord(write, before),
+        ...this.faultsOfLine(write, before),
+      );
+      if (before && specOf(before) !== specOf(write.stored)) {
         faults.push(...this.faultsOfChange(write, before));
       }
     }
@@ -63,8 +67,13 @@ class WriteJudge {
     verb,
     basedOn: { uid, resourceVersion },
     status,
+    change,
   }: LeaseWrite): Iterable<[Check, string]> {
-    if (verb !== 'create' && (!uid || !resourceVersion)) {
+    const isBased =
+      change === undefined
+        ? resourceVersion
+        : change.tested !== undefined || change.isOfLine;
+    if (verb !== 'create' && (!uid || !isBased)) {
       yield ['blind-write', 'it does not say what it replaces'];
     }
     if (verb === 'replace' && status === 201) {
@@ -74,7 +83,7 @@ class WriteJudge {
 
   /** R2, R6, R10. */
   private *faultsOfRecord(
-    { verb, stored }: LeaseWrite,
+    { verb, stored, change }: LeaseWrite,
     before: LeaseRecord | undefined,
   ): Iterable<[Check, string]> {
     if (verb === 'delete' || stored === undefined) {
@@ -85,6 +94,7 @@ class WriteJudge {
     const isHeld = holderOf(stored) !== '';
     if (
       isHeld &&
+      !change?.isOfLine &&
       !(
         spec.acquireTime &&
         spec.renewTime &&
@@ -123,19 +133,81 @@ class WriteJudge {
     }
   }
 
+  /** R11: whose places in line may it add and remove? */
+  private *faultsOfLine(
+    write: LeaseWrite,
+    before: LeaseRecord | undefined,
+  ): Iterable<[Check, string]> {
+    const { author, verb, lease, stored } = write;
+    const to = holderOf(stored);
+    if (verb === 'delete') {
+      if (ticketsIn(before?.metadata.annotations).length > 0) {
+        yield ['touched-foreign-record', 'R11: others are in line'];
+      }
+      return;
+    }
+    const { added, removed } = this.histories.changeOfLine(write);
+    for (const { identity } of added) {
+      if (!isOf(author, identity)) {
+        yield ['touched-foreign-record', `R11: it enrols ${identity}`];
+      }
+    }
+    const own = this.histories.ticketOf(lease, to);
+    const hasLapsed =
+      grantedFor(before) !== undefined && holderOf(before) !== to;
+    for (const ticket of removed) {
+      const { identity } = ticket;
+      const isPassed =
+        isOf(author, to) &&
+        (hasLapsed || (own !== undefined && isBefore(ticket, own)));
+      if (!isOf(author, identity) && identity !== to && !isPassed) {
+        yield [
+          'touched-foreign-record',
+          `R11: it removes ${identity} from the line`,
+        ];
+      }
+    }
+  }
+
+  /** R11: the holder passes the lock on to a process in line. */
+  private *faultsOfGrant(
+    write: LeaseWrite,
+    before: LeaseRecord,
+  ): Iterable<[Check, string]> {
+    const { lease, stored } = write;
+    const to = holderOf(stored);
+    const isTo = ({ identity }: { identity: string }): boolean =>
+      identity === to;
+    const ticket = this.histories.changeOfLine(write).removed.find(isTo);
+    if (ticket === undefined) {
+      yield ticketsIn(before.metadata.annotations).some(isTo)
+        ? ['malformed-record', `R11: the ticket of ${to} was left`]
+        : ['touched-foreign-record', `R11: ${to} was not in line`];
+    }
+    const seconds = stored?.spec?.leaseDurationSeconds ?? 0;
+    const isWanted =
+      seconds === this.histories.ticketOf(lease, to)?.seconds &&
+      (grantedFor(stored) ?? Infinity) <= seconds * 1_000;
+    if (ticket && !isWanted) {
+      yield ['malformed-record', `R11: not for as long as ${to} asked for it`];
+    }
+  }
+
   /** Who may do this to the record that was there, at this time? */
   private *faultsOfChange(
     write: LeaseWrite,
-    before: LeaseWrite,
+    before: LeaseRecord,
   ): Iterable<[Check, string]> {
     const { author, stored, forwardedAt } = write;
-    const from = holderOf(before.stored);
+    const from = holderOf(before);
     const to = holderOf(stored);
-    const isOwn = (identity: string): boolean =>
-      identity.startsWith(`${author}_`);
-    if (to !== '' && !isOwn(to)) {
-      yield ['touched-foreign-record', 'it is for another'];
-      return;
+    const isGrant = to !== '' && !isOf(author, to);
+    if (isGrant) {
+      if (!isOf(author, from)) {
+        yield ['touched-foreign-record', 'it is for another'];
+        return;
+      }
+      yield* this.faultsOfGrant(write, before);
     }
     if (from === '' || from === to) {
       return;
@@ -145,7 +217,7 @@ class WriteJudge {
       belief !== undefined &&
       belief.from < forwardedAt &&
       belief.to > forwardedAt + ROUNDING;
-    if (isOwn(from)) {
+    if (isOf(author, from)) {
       if (isBelieved) {
         yield [
           'touched-foreign-record',
@@ -158,9 +230,11 @@ class WriteJudge {
       yield ['touched-foreign-record', `it frees what is held by ${from}`];
       return;
     }
-    const stood = write.answeredAt - this.histories.specSince(before);
+    const made = this.histories.before(write);
+    const since = made ? this.histories.specSince(made) : -Infinity;
+    const stood = write.answeredAt - since;
     const watched = stood * (this.evidence.clockRates.get(author) ?? 1);
-    const duration = durationOf(before.stored);
+    const duration = durationOf(before);
     if (watched < duration - ROUNDING) {
       yield [
         'took-held-lock',
@@ -177,6 +251,10 @@ class WriteJudge {
       ];
     }
   }
+}
+
+function isOf(author: string, identity: string): boolean {
+  return identity.startsWith(`${author}_`);
 }
 
 function describe(lease: LeaseRecord | undefined): string {

@@ -103,7 +103,7 @@ it('The audit log of the real API server has requests about its own rights and a
   expect(new Set(asked.map(describeRequest))).toEqual(
     new Set([
       'create selfsubjectaccessreviews.authorization.k8s.io',
-      ...['create', 'delete', 'get', 'list', 'update', 'watch'].map(
+      ...['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'].map(
         (verb) => `${verb} ${leases}`,
       ),
     ]),

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { check } from '../faults/checker.js';
 import type { Evidence, Finding } from '../faults/evidence.js';
+import { FAULT_NAMES } from '../faults/fault-plan.js';
 import { FaultRig } from '../faults/fault-rig.js';
 import type {
   LockProfile,
@@ -60,7 +61,9 @@ export async function soak(options: SoakOptions): Promise<SoakRun> {
     execArgv: ['--expose-gc'],
   });
   // A process that was killed has nothing in use.
-  const faults = { without: ['kill -9 and restart'] } as const;
+  const faults = {
+    without: FAULT_NAMES.filter((name) => name.startsWith('kill -9')),
+  };
   await rig.injectFaults(duration * WARM_UP, GAP, faults);
   const early = await sampleAll(rig);
   rig.workforce.turnTo('work');

@@ -8,7 +8,7 @@ import {
 import { answer, monotonic, report } from './calls.js';
 import { openLocks, type LocksOptions } from './locks.js';
 import { skewWallClock, stepWallClock } from './wall-clock.js';
-import { lastGoodPutSentAt, traffic } from './wire.js';
+import { lastGoodWriteSentAt, traffic } from './wire.js';
 
 /** What a handle says. */
 export interface Look {
@@ -73,7 +73,7 @@ const calls = {
     locks.events$.subscribe(({ type, name, leaseName, ...event }) => {
       const reason = 'reason' in event ? event.reason : undefined;
       const operation = 'operation' in event ? event.operation : undefined;
-      const sentAt = lastGoodPutSentAt(leaseName);
+      const sentAt = lastGoodWriteSentAt(leaseName);
       report(type, { name, reason, operation, sentAt });
     });
   },
@@ -104,7 +104,7 @@ const calls = {
     return {
       abortedAt: await abortedAt,
       ...look(name),
-      renewalSentAt: lastGoodPutSentAt(lock.leaseName),
+      renewalSentAt: lastGoodWriteSentAt(lock.leaseName),
     };
   },
 

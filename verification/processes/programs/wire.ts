@@ -3,7 +3,7 @@ import { ClientRequest, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { monotonic } from './calls.js';
 
-const lastGoodPut = new Map<string, number>();
+const lastGoodWrite = new Map<string, number>();
 const sockets = new WeakSet<Socket>();
 let requests = 0;
 let connections = 0;
@@ -38,8 +38,8 @@ ClientRequest.prototype.end = function observedEnd(
       response.once('close', () => openWatches.delete(watched));
       watchesAwaited.get(watched)?.();
     }
-    if (this.method === 'PUT' && statusCode === 200) {
-      lastGoodPut.set(this.path, sentAt);
+    if (isWriteOfRecord(this) && statusCode === 200) {
+      lastGoodWrite.set(this.path, sentAt);
     }
   });
   return Reflect.apply(end, this, parameters);
@@ -54,9 +54,9 @@ export function traffic(): {
   return { requests, connections, mostInFlight };
 }
 
-/** When the last PUT to this Lease that was answered with 200 was sent. */
-export function lastGoodPutSentAt(leaseName: string): number | undefined {
-  for (const [path, at] of lastGoodPut) {
+/** When the last write to the record of this Lease that was answered with 200 was sent. A place in line is none. */
+export function lastGoodWriteSentAt(leaseName: string): number | undefined {
+  for (const [path, at] of lastGoodWrite) {
     if (path.endsWith(`/leases/${leaseName}`)) {
       return at;
     }
@@ -71,6 +71,13 @@ export async function untilWatched(leaseName: string): Promise<void> {
       watchesAwaited.set(leaseName, resolve);
     });
   }
+}
+
+function isWriteOfRecord(request: ClientRequest): boolean {
+  const type = String(request.getHeader('content-type'));
+  return request.method === 'PATCH'
+    ? type.startsWith('application/json-patch+json')
+    : request.method === 'PUT';
 }
 
 function watchedLease(path: string): string | undefined {
