@@ -185,6 +185,30 @@ describe('R10 the notes of who wrote which field', () => {
   });
 });
 
+describe('R10 the notes of a Lease for which processes wait', () => {
+  it('are removed by a grant, which is a PUT for once', async () => {
+    const cluster = new Cluster();
+    const pod = cluster.process('pod');
+    const lock = await pod.acquire();
+    const next = outcomeOf(cluster.process('other').acquire());
+    await settled();
+    pod.store.plan(
+      { instead: (lease) => withNotes([ours], created, lease) },
+      'get',
+      1,
+    );
+    await lock.release();
+    await settled();
+
+    expect(next.state).toBe('resolved');
+    // The holder has not seen the ticket before.
+    expect(pod.store.verbs()).toBe('get create update get update');
+    expect(pod.store.requests.at(-1)!.lease?.metadata).toMatchObject({
+      managedFields: [{}],
+    });
+  });
+});
+
 describe('R10 a Lease of coordinated leader election', () => {
   it.each(['acquire', 'try', 'skip'] as const)(
     'is refused to %s, at once and untouched, even when nobody holds it',

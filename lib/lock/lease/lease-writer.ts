@@ -30,6 +30,7 @@ import {
   renew,
   retain,
   take,
+  withoutManagedFields,
   type NewHolder,
 } from '../record/lease-record.js';
 import { sessionOf } from '../record/session.js';
@@ -100,6 +101,7 @@ export class LeaseWriter {
   private readonly clientId: string;
   /** Aborts when the engine is closed, which ends all retries. */
   private readonly closed: AbortSignal;
+  private hasReplaced = false;
 
   constructor(
     private readonly context: EngineContext,
@@ -149,7 +151,8 @@ export class LeaseWriter {
   ): Promise<WrittenLease> {
     const { context, local, lock } = this;
     return this.sent(async (made) => {
-      if (local.place.isPermitted && lineOf(found).length > 0) {
+      const isInUse = lineOf(found).length > 0;
+      if (isInUse && local.place.isPermitted && !this.mustReplace(found)) {
         try {
           return await local.change(found, made, options);
         } catch (error) {
@@ -161,6 +164,13 @@ export class LeaseWriter {
       }
       return local.replace(made, options);
     }, make);
+  }
+
+  /** Whether to use PUT once in this acquisition, since a PATCH does not remove managedFields. */
+  private mustReplace(found: StoredLease): boolean {
+    const isFirst = !this.hasReplaced;
+    this.hasReplaced = true;
+    return isFirst && withoutManagedFields(found) !== found;
   }
 
   /** R7. */
