@@ -44,6 +44,8 @@ const FARTHEST = 9 * 366 * 24 * HOUR;
 const AFTER_CHANGE = 3 * HOUR;
 /** The longest change of local time: Samoa skipped a whole day. */
 const LONGEST_CHANGE = 25 * HOUR;
+/** How much farther each look back goes: a look costs most where the next fire is far away. */
+const GROWTH = 4;
 /** This many fires are stepped through one by one; a time that is farther away is searched for. */
 const LONGEST_WALK = 100;
 
@@ -191,36 +193,46 @@ class CronChain implements Plan {
   }
 }
 
-/** `cron` only searches forward, so this searches for the latest start from which `cron` finds a time before `now`. */
+/**
+ * `cron` only searches forward, so this searches for the latest start from which `cron` finds a time before
+ * `now`. Each step keeps what `cron` has found from the present start: it is slow.
+ */
 function findLast(
   next: (start: number) => number,
   now: number,
 ): number | undefined {
-  const hasFire = (start: number): boolean => next(start) <= now;
   let span = SECOND;
-  while (!hasFire(now - span)) {
-    span *= 2;
+  let start = now - span;
+  let at = next(start);
+  while (at > now) {
+    span *= GROWTH;
     if (span > FARTHEST) {
       return undefined;
     }
+    start = now - span;
+    at = next(start);
   }
-  let start = now - span;
   // Two times of `cron` are at least a second apart.
-  let end = span === SECOND ? now : now - span / 2;
+  let end = span === SECOND ? now : now - span / GROWTH;
   while (end - start > SECOND) {
-    const at = next(start);
-    if (next(at) > now) {
+    const following = next(at);
+    if (following > now) {
       return at;
     }
-    start = Math.max(start, at);
+    if (at > start) {
+      start = at;
+      at = following;
+    }
     const middle = (start + end) / 2;
-    if (hasFire(middle)) {
+    const found = next(middle);
+    if (found <= now) {
       start = middle;
+      at = found;
     } else {
       end = middle;
     }
   }
-  return next(start);
+  return at;
 }
 
 /** The zone as `CronTime.sendAt()` determines it; undefined is the zone of the process. */

@@ -291,14 +291,30 @@ describe('around a change of the clocks', { timeout: 120_000 }, () => {
     '0 3 * * *',
   ];
 
+  /** `cron` is slow near a change, and what it plans depends on the start of the search alone. */
+  function rememberAnswers(expression: string, zone: string): () => CronTime {
+    const answers = new Map<number, ReturnType<CronTime['getNextDateFrom']>>();
+    return () => {
+      const time = cron(expression, zone);
+      const ask = time.getNextDateFrom.bind(time);
+      time.getNextDateFrom = (start, ...rest) => {
+        const known = answers.get(start.getTime()) ?? ask(start, ...rest);
+        answers.set(start.getTime(), known);
+        return known;
+      };
+      return time;
+    };
+  }
+
   it.each(changes)(
     'in %s at %s the fires are those of a scheduler that has run for long, whenever it is asked',
     (zone, change) => {
       const from = ms(change) - 30 * HOUR;
       const to = ms(change) + 8 * HOUR;
       for (const expression of expressions) {
-        const fires = followScheduler(cron(expression, zone), from, to);
-        const known = cron(expression, zone);
+        const start = rememberAnswers(expression, zone);
+        const fires = followScheduler(start(), from, to);
+        const known = start();
         for (
           let now = ms(change) - 5 * HOUR;
           now < ms(change) + 8 * HOUR;
@@ -307,7 +323,7 @@ describe('around a change of the clocks', { timeout: 120_000 }, () => {
           const last = fires.findLast((at) => at <= now);
           clock = now;
           // A process that has just been started, and one that has followed the fires.
-          for (const time of [cron(expression, zone), known]) {
+          for (const time of [start(), known]) {
             const answer = planOfCron(time).last(now);
             expect([expression, iso(now), iso(answer)]).toEqual([
               expression,
