@@ -85,18 +85,6 @@ export function describeOnServer(
   }
 }
 
-/** Describes it on both, for what compares them; where no real one is provided, on the embedded one alone. */
-export function describeOnEachServer(
-  name: string,
-  suite: (server: ServerUnderTest) => void,
-): void {
-  describeOnEmbedded(name, suite);
-  const real = inject('kubeApiserver');
-  if (real) {
-    describeOnReal(name, suite, real);
-  }
-}
-
 function describeOnEmbedded(
   name: string,
   suite: (server: ServerUnderTest) => void,

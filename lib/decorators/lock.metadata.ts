@@ -153,7 +153,7 @@ export function checkName(name: unknown, describe: () => string): string {
 }
 
 /** The fault of a lock name, or of the result of its function, that is empty or not a string. */
-export function describeNameFault(name: unknown): string {
+function describeNameFault(name: unknown): string {
   if (name === '') {
     return 'must not be empty';
   }

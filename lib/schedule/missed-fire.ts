@@ -64,7 +64,7 @@ export async function findMissedFire({
  * Without a fire claim in the record nothing was missed: the job is new. If a holder has begun the fire,
  * the call that repeats it finds out whether that holder is alive.
  */
-export function isMissed(
+function isMissed(
   fire: Fire,
   retry: boolean,
   lease: Lease | null,

@@ -11,9 +11,6 @@ import { startLockApp, type LockApp } from './lock-app.js';
 export const YEARLY = '0 0 0 1 1 *';
 export const UTC = { timeZone: 'UTC' };
 export const NEW_YEAR = new Date(Date.UTC(new Date().getUTCFullYear(), 0, 1));
-export const LAST_NEW_YEAR = new Date(
-  Date.UTC(new Date().getUTCFullYear() - 1, 0, 1),
-);
 
 /** The end of a call. */
 export type CallEnd = Extract<

@@ -44,6 +44,21 @@ function chain(time: CronTime, start: number, count: number): number[] {
   return fires;
 }
 
+/** `cron` is slow near a change, and what it plans depends on the start of the search alone. */
+function rememberAnswers(expression: string, zone: string): () => CronTime {
+  const answers = new Map<number, ReturnType<CronTime['getNextDateFrom']>>();
+  return () => {
+    const time = cron(expression, zone);
+    const ask = time.getNextDateFrom.bind(time);
+    time.getNextDateFrom = (start, ...rest) => {
+      const known = answers.get(start.getTime()) ?? ask(start, ...rest);
+      answers.set(start.getTime(), known);
+      return known;
+    };
+    return time;
+  };
+}
+
 describe('the fire of a call', () => {
   it.each([
     ['on time', '2026-03-02T03:00:00.000Z'],
@@ -290,21 +305,6 @@ describe('around a change of the clocks', { timeout: 120_000 }, () => {
     '30 2 * * *',
     '0 3 * * *',
   ];
-
-  /** `cron` is slow near a change, and what it plans depends on the start of the search alone. */
-  function rememberAnswers(expression: string, zone: string): () => CronTime {
-    const answers = new Map<number, ReturnType<CronTime['getNextDateFrom']>>();
-    return () => {
-      const time = cron(expression, zone);
-      const ask = time.getNextDateFrom.bind(time);
-      time.getNextDateFrom = (start, ...rest) => {
-        const known = answers.get(start.getTime()) ?? ask(start, ...rest);
-        answers.set(start.getTime(), known);
-        return known;
-      };
-      return time;
-    };
-  }
 
   it.each(changes)(
     'in %s at %s the fires are those of a scheduler that has run for long, whenever it is asked',

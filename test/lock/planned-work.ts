@@ -16,7 +16,7 @@ export type Pod = LockProcess<MemoryLeaseStore>;
 export const CLAIM = 'nestjs-k8s-lock/fire';
 export const MINUTE = 60_000;
 /** Planned times, one a minute. */
-export const fireAt = (minute: number): number =>
+const fireAt = (minute: number): number =>
   Date.parse('2026-01-01T00:00:00Z') + minute * MINUTE;
 
 interface Fire {

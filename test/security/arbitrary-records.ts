@@ -87,7 +87,7 @@ function jsonOf(numbers: fc.Arbitrary<string>): fc.Arbitrary<string> {
 /** Any JSON at all. */
 export const anyJson = jsonOf(numberText);
 /** JSON whose numbers come back as they went. */
-export const exactJson = jsonOf(
+const exactJson = jsonOf(
   exactNumber.map((value) => JSON.stringify(value)),
 );
 

@@ -464,7 +464,7 @@ export function hasFinalizers({ metadata }: Lease): boolean {
 }
 
 /** Whether the Lease was deleted, and is kept only by its finalizers. */
-export function isTerminating({ metadata }: Lease): boolean {
+function isTerminating({ metadata }: Lease): boolean {
   const { deletionTimestamp } = metadata;
   return deletionTimestamp !== undefined && deletionTimestamp !== null;
 }
