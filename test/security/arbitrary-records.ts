@@ -87,9 +87,7 @@ function jsonOf(numbers: fc.Arbitrary<string>): fc.Arbitrary<string> {
 /** Any JSON at all. */
 export const anyJson = jsonOf(numberText);
 /** JSON whose numbers come back as they went. */
-const exactJson = jsonOf(
-  exactNumber.map((value) => JSON.stringify(value)),
-);
+const exactJson = jsonOf(exactNumber.map((value) => JSON.stringify(value)));
 
 /** A value that belongs there, or now and then anything. */
 const rather = (value: fc.Arbitrary<string>): fc.Arbitrary<string> =>

@@ -25,7 +25,7 @@ const DEATH = [0, 3_000] as const;
 const OUTAGE = [500, 8_000] as const;
 const STORM = [1_000, 4_000] as const;
 
-export const FAULT_KINDS = {
+const FAULT_KINDS = {
   'SIGSTOP for longer than the lease': {
     lane: 'process',
     lasts: LONGER_THAN_LEASE,
