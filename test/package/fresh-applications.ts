@@ -3,9 +3,6 @@ import { expect } from 'vitest';
 import { ConsumerApp, type ConsumerOptions } from './consumer-app.js';
 import type { Packed } from './package-copy.js';
 
-/** For installations with an empty cache, on a busy machine. */
-export const TIMEOUT = 300_000;
-
 /** The README's job ran in one of two replicas; a lock by hand kept the second out as long as it was held. */
 const EXPECTED = {
   ran: 1,

@@ -1,23 +1,14 @@
 /** The packed package in a CommonJS application of Nest 11 with Jest, whose compilers are TypeScript and SWC. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { JestApp } from './jest-app.js';
-import { PackageCopy, type Packed } from './package-copy.js';
+import { packBeforeTests, TIMEOUT } from './package-copy.js';
 
-/** For an installation with an empty cache, on a busy machine. */
-const TIMEOUT = 300_000;
-
-let copy: PackageCopy;
-let packed: Packed;
+const packed = packBeforeTests();
 let app: JestApp;
 beforeAll(async () => {
-  copy = await PackageCopy.make();
-  packed = await copy.pack();
-  app = await JestApp.create(packed);
+  app = await JestApp.create(packed());
 }, TIMEOUT);
-afterAll(async () => {
-  await app?.[Symbol.asyncDispose]();
-  await copy?.[Symbol.asyncDispose]();
-});
+afterAll(() => app?.[Symbol.asyncDispose]());
 
 describe('Jest, with the settings of nest new', { timeout: TIMEOUT }, () => {
   it('runs the unit test', async () => {
@@ -59,7 +50,7 @@ describe('the package', { timeout: TIMEOUT }, () => {
   it('is right for publint', async () => {
     const { code, output } = await app.check(
       'publint/src/cli.js',
-      packed.tarball,
+      packed().tarball,
       '--strict',
     );
     expect(output).toContain('All good!');
@@ -69,7 +60,7 @@ describe('the package', { timeout: TIMEOUT }, () => {
   it('is right for @arethetypeswrong/cli', async () => {
     const { code, output } = await app.check(
       '@arethetypeswrong/cli/dist/index.js',
-      packed.tarball,
+      packed().tarball,
     );
     expect(output).toContain('No problems found');
     expect(code).toBe(0);

@@ -3,7 +3,11 @@ import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll } from 'vitest';
 import { Program } from './program.js';
+
+/** For a build and an installation with an empty cache, on a busy machine. */
+export const TIMEOUT = 300_000;
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -67,4 +71,20 @@ export class PackageCopy implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/**
+ * Packs the package before the tests of a file, and removes it after them.
+ *
+ * @returns what was packed, for later hooks and for tests
+ */
+export function packBeforeTests(): () => Packed {
+  let copy: PackageCopy | undefined;
+  let packed: Packed | undefined;
+  beforeAll(async () => {
+    copy = await PackageCopy.make();
+    packed = await copy.pack();
+  }, TIMEOUT);
+  afterAll(() => copy?.[Symbol.asyncDispose]());
+  return () => packed!;
 }

@@ -1,5 +1,5 @@
 /** The packed package in fresh applications of other versions: of Nest 11, in CommonJS, and with client-node 2. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ConsumerOptions } from '../../test/package/consumer-app.js';
 import {
   expectExampleRan,
@@ -8,9 +8,8 @@ import {
   NEST_12_OPTIONS,
   NEST_OPTIONS,
   NODENEXT,
-  TIMEOUT,
 } from '../../test/package/fresh-applications.js';
-import { PackageCopy, type Packed } from '../../test/package/package-copy.js';
+import { packBeforeTests, TIMEOUT } from '../../test/package/package-copy.js';
 
 /** Of `nest new` 11 in its first form, as of 10: resolves as Node 10 did, and knows nothing of `exports`. */
 const NEST_11_FIRST_OPTIONS = {
@@ -56,13 +55,7 @@ const EXPECTED_HEALTH = [
 const NEEDS_NEWER_NODE = Number.parseInt(process.versions.node) < 22;
 const NEWER_NODE = `node-${process.platform}-${process.arch}`;
 
-let copy: PackageCopy;
-let packed: Packed;
-beforeAll(async () => {
-  copy = await PackageCopy.make();
-  packed = await copy.pack();
-}, TIMEOUT);
-afterAll(() => copy?.[Symbol.asyncDispose]());
+const packed = packBeforeTests();
 
 function isNotForeign(error: string): boolean {
   return !/^node_modules\/(?!nestjs-k8s-lock\/)/.test(error);
@@ -74,7 +67,7 @@ function expectHealth(lines: string[]): void {
 
 describe('in a fresh application', { timeout: TIMEOUT }, () => {
   it('works with Nest 11 and Terminus 11, in CommonJS', async () => {
-    await using app = await installIn(packed, NEST_11, {
+    await using app = await installIn(packed(), NEST_11, {
       '@kubernetes/client-node': '^1.4.0',
       '@nestjs/terminus': '^11.0.0',
     });
@@ -94,7 +87,7 @@ describe('in a fresh application', { timeout: TIMEOUT }, () => {
   });
 
   it('works with client-node 2 on a newer Node, and says so on an older one', async () => {
-    await using app = await installIn(packed, NEST_12, {
+    await using app = await installIn(packed(), NEST_12, {
       '@kubernetes/client-node': '^2.0.0',
       ...(NEEDS_NEWER_NODE && { [NEWER_NODE]: '24' }),
     });

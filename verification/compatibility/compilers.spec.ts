@@ -1,21 +1,14 @@
 /** The types of the packed package under each TypeScript and module system that applications have. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { JestApp } from '../../test/package/jest-app.js';
-import { PackageCopy } from '../../test/package/package-copy.js';
+import { packBeforeTests, TIMEOUT } from '../../test/package/package-copy.js';
 
-/** For an installation with an empty cache, on a busy machine. */
-const TIMEOUT = 300_000;
-
-let copy: PackageCopy;
+const packed = packBeforeTests();
 let app: JestApp;
 beforeAll(async () => {
-  copy = await PackageCopy.make();
-  app = await JestApp.create(await copy.pack());
+  app = await JestApp.create(packed());
 }, TIMEOUT);
-afterAll(async () => {
-  await app?.[Symbol.asyncDispose]();
-  await copy?.[Symbol.asyncDispose]();
-});
+afterAll(() => app?.[Symbol.asyncDispose]());
 
 describe('the compilers', { timeout: TIMEOUT }, () => {
   const ROWS = [
