@@ -481,6 +481,14 @@ export function checkCall(
         `reentrant is not an option of ${method}(), which never shares a lock of its caller: use ${method === 'acquireAll' ? 'withLocks()' : 'withLock()'} or @WithLeaseLock() for that`,
       );
     }
+    if (
+      method === 'tryAcquire' &&
+      Reflect.get(options, 'waitTimeout') !== undefined
+    ) {
+      faults.push(
+        'waitTimeout is not an option of tryAcquire(), which does not wait: use acquire() for that',
+      );
+    }
   }
   throwFaults(faults);
 }

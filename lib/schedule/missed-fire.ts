@@ -69,7 +69,7 @@ function isMissed(fire: Fire, retry: boolean, lease: Lease | null): boolean {
     return false;
   }
   const claim = { ...fire, retry, ownIdentities: new Set<string>() };
-  return judgeClaim(claim, lease, undefined).state !== 'settled';
+  return judgeClaim(claim, lease, undefined).state !== 'taken';
 }
 
 /** Whether a retry may succeed. */

@@ -22,7 +22,7 @@ it.each([66_000, 4.1 * 60_000, 1.1 * 3_600_000, 1_000 / 3])(
         },
       };
       const claim = { ...fire, retry: false, ownIdentities: new Set<string>() };
-      expect(judgeClaim(claim, lease, undefined).state).toBe('settled');
+      expect(judgeClaim(claim, lease, undefined).state).toBe('taken');
     }
   },
 );

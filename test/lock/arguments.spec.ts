@@ -75,6 +75,26 @@ describe('options', () => {
   });
 });
 
+describe('waitTimeout', () => {
+  it('is refused by tryAcquire(), which does not wait', async () => {
+    const locks = await api.service();
+    expect(
+      await faultsOf(call(locks, 'tryAcquire', 'job', { waitTimeout: 5 })),
+    ).toEqual([
+      'waitTimeout is not an option of tryAcquire(), which does not wait: use acquire() for that',
+    ]);
+    expect(api.server.requests.count()).toBe(0);
+  });
+
+  it('may be set for the module, or undefined', async () => {
+    const locks = await api.service({ waitTimeout: 5 });
+    await using lock = await locks.tryAcquire('job');
+    expect(lock?.isHeld).toBe(true);
+    const options = { waitTimeout: undefined };
+    expect(await call(locks, 'tryAcquire', 'job', options)).toBeUndefined();
+  });
+});
+
 describe('reentrant', () => {
   it.each([
     ['acquire', true],

@@ -69,7 +69,7 @@ export const mutants = [
         (original) =>
         (claim, ...rest) => {
           const verdict = original(claim, ...rest);
-          const begun = claim.retry ? 'running' : 'settled';
+          const begun = claim.retry ? 'running' : 'taken';
           return verdict.state === 'claimed'
             ? { ...verdict, state: begun }
             : verdict;

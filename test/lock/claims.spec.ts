@@ -57,7 +57,7 @@ describe('a claim', () => {
     await lock.release();
     await settled();
     await expect(fire(b, { minute: 1 })).rejects.toMatchObject({
-      verdict: { state: 'settled', by: lock.holderIdentity },
+      verdict: { state: 'taken', by: lock.holderIdentity },
     });
     expect(b.store.requests).toEqual([]);
   });
@@ -176,7 +176,7 @@ describe('a claim', () => {
     expect(annotation()).toMatch(ended('done', 'a'));
     await settled();
     await expect(fire(b, { minute: 1, retry: true })).rejects.toMatchObject({
-      verdict: { state: 'settled' },
+      verdict: { state: 'taken' },
     });
   });
 

@@ -114,7 +114,7 @@ function findNonsense(lease: StoredLease): string[] {
     .map(([what]) => what);
 }
 
-const VERDICTS = ['free', 'settled', 'claimed', 'running', 'own'];
+const VERDICTS = ['free', 'taken', 'claimed', 'running', 'own'];
 
 /** What a record comes to, and what it must come to unless it is refused. */
 function judge(lease: StoredLease | undefined, json: string) {

@@ -120,7 +120,7 @@ export class Fires {
   skipped(
     machine: Machine,
     claim: FireClaim,
-    state: 'settled' | 'claimed' | 'running' | 'own',
+    state: 'taken' | 'claimed' | 'running' | 'own',
   ): void {
     this.statistics.count('fires skipped');
     const isRecorded = this.recorded.some(({ at, end }) =>

@@ -63,7 +63,7 @@ import { LeaseWriter, type WrittenLease } from '../lease/lease-writer.js';
 import {
   judgeFromBehind,
   waitInLine,
-  type LinedUpCall,
+  type QueuedCall,
 } from './waiting-line.js';
 
 /** After this many conflicts a call that does not wait treats the lock as held by others. */
@@ -84,7 +84,7 @@ const LEAST_PART_LEFT = 0.25;
 
 type Acquisition = Omit<AcquiredLease, 'permit'>;
 
-export class Acquirer implements LinedUpCall {
+export class Acquirer implements QueuedCall {
   private newHolder: NewHolder;
   readonly policy: WaitPolicy;
   private readonly writer: LeaseWriter;
@@ -149,7 +149,7 @@ export class Acquirer implements LinedUpCall {
   close(): void {
     const verdict = this.policy.isFollowing && this.policy.claimVerdict;
     const isAtWork =
-      verdict && (verdict.state === 'running' || verdict.state === 'settled');
+      verdict && (verdict.state === 'running' || verdict.state === 'taken');
     const reason = isAtWork
       ? new FireClaimedError(verdict)
       : new LockNotAcquiredError(this.lock, 'shutdown');

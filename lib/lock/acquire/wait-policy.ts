@@ -87,7 +87,7 @@ export class WaitPolicy {
   refuseClaimed(): void {
     const verdict = this.claimVerdict;
     switch (verdict?.state) {
-      case 'settled':
+      case 'taken':
         throw new FireClaimedError(verdict);
       case 'claimed':
         if (this.isOverdue && !this.expiresSoon) {

@@ -5,7 +5,7 @@ import type { EngineContext } from '../engine-context.js';
 import type { WaitPolicy } from './wait-policy.js';
 
 /** The parts of a call that its wait needs. */
-export interface LinedUpCall {
+export interface QueuedCall {
   readonly policy: WaitPolicy;
   /** Ends the call with this error. */
   stop(reason: unknown): void;
@@ -22,7 +22,7 @@ export interface LinedUpCall {
  */
 export async function waitInLine(
   local: LocalLease,
-  call: LinedUpCall,
+  call: QueuedCall,
   { clock, requestTimeout }: EngineContext,
   signal: AbortSignal,
 ): Promise<void> {
@@ -66,7 +66,7 @@ export async function waitInLine(
 /** Waits, judging again after each change and at each time limit. */
 async function waitForFire(
   local: LocalLease,
-  call: LinedUpCall,
+  call: QueuedCall,
   clock: Clock,
   signal: AbortSignal,
 ): Promise<void> {
@@ -108,7 +108,7 @@ function listen(local: LocalLease, judge: () => void): () => void {
  */
 export function judgeFromBehind(
   local: LocalLease,
-  call: LinedUpCall,
+  call: QueuedCall,
   isNews = true,
 ): void {
   const { policy } = call;

@@ -41,7 +41,7 @@ interface RecordedClaim {
 }
 
 /**
- * The meaning of the record for a claim: `free` = the fire may be claimed; `settled` = the fire was run or
+ * The meaning of the record for a claim: `free` = the fire may be claimed; `taken` = the fire was run or
  * begun elsewhere, and the call skips; `claimed` = the live holder `by` is about to begin the work or to
  * undo its claim; `running` = the live holder `by` is working, and the fire is repeated if it fails; `own` =
  * a write of this call has set `begun`, but the work has not started yet.
@@ -49,7 +49,7 @@ interface RecordedClaim {
 export type ClaimVerdict =
   | { readonly state: 'free' }
   | {
-      readonly state: 'settled' | 'claimed' | 'running' | 'own';
+      readonly state: 'taken' | 'claimed' | 'running' | 'own';
       readonly by?: string;
     };
 
@@ -72,7 +72,7 @@ export function judgeClaim(
   }
   const { by, state } = found;
   if (found.at > claim.at || state === 'done') {
-    return { state: 'settled', by };
+    return { state: 'taken', by };
   }
   if (state === 'open') {
     return { state: 'free' };
@@ -85,7 +85,7 @@ export function judgeClaim(
     return isLive ? { state: 'claimed', by } : { state: 'free' };
   }
   if (!claim.retry) {
-    return { state: 'settled', by };
+    return { state: 'taken', by };
   }
   return isLive ? { state: 'running', by } : { state: 'free' };
 }
