@@ -234,6 +234,9 @@ export class LockEngine {
       closed: closed.signal,
     });
     const evicted = await this.asUser(lock, () => writer.evict());
+    if (evicted) {
+      await this.sessions.tellHolder(lock.namespace, evicted);
+    }
     return evicted && describeLock(lock, evicted);
   }
 

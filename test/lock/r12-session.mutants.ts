@@ -61,6 +61,12 @@ export const mutants = [
       'session without a holder gets one': {
         'Acquirer#refuseEnded': () => () => undefined,
       },
+      'holder under a session never looks at its locks': {
+        'OwnSession#lookLater': () => () => undefined,
+      },
+      'holder is not told that a release was forced': {
+        'Sessions#tellHolder': () => () => Promise.resolve(),
+      },
       'late creation under a session stays': {
         'LeaseWriter#undoLater': () => () => undefined,
       },

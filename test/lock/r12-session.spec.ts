@@ -97,9 +97,63 @@ describe('a process that holds locks under a session', () => {
     await cluster.clock.advance(60_000);
     expect(new Set(writesOf(a))).toEqual(new Set(['update session']));
     expect(writesOf(a)).toHaveLength(12);
-    expect(a.store.requests).toHaveLength(12);
     expect(locks.map(({ isHeld }) => isHeld)).toEqual([true, true]);
     expect(a.eventTypes()).toBe('acquired acquired');
+  });
+
+  it.each([
+    [1, 1],
+    [4, 4],
+    [25, 10],
+  ])(
+    'reads, of %d locks, %d in each renewal interval',
+    async (count, reads) => {
+      await Promise.all(
+        Array.from({ length: count }, (_, i) => a.acquire(`lock-${i}`)),
+      );
+      await cluster.clock.advance(20_000);
+      a.store.requests.length = 0;
+      await cluster.clock.advance(50_000);
+      const names = a.store.requests
+        .filter(({ verb }) => verb === 'get')
+        .map(({ name }) => name);
+      expect(names.length / 10).toBeCloseTo(reads, 0);
+      expect(new Set(names).size).toBe(count);
+    },
+  );
+
+  it.each([
+    ['deleted', () => cluster.delete()],
+    ['taken', () => cluster.writeSpec(foreignSpec())],
+    ['freed', () => cluster.writeSpec({ leaseTransitions: 9 })],
+  ])(
+    'loses a lock that was %s within a renewal interval',
+    async (reason, act) => {
+      const [job, other] = [await a.acquire(), await a.acquire('other')];
+      act();
+      await cluster.clock.advance(5_000);
+      expect(reasonOf(job)).toBe(reason);
+      expect(other.isHeld).toBe(true);
+    },
+  );
+
+  it('is told by its session that a release was forced, however many locks it holds', async () => {
+    const names = Array.from({ length: 100 }, (_, i) => `lock-${i}`);
+    const locks = await Promise.all(names.map((name) => a.acquire(name)));
+    const robbed = locks[99]!;
+    expect(await b.forceRelease(robbed.name)).toMatchObject({
+      holder: robbed.holderIdentity,
+    });
+    expect(robbed.isHeld).toBe(true);
+    await cluster.clock.advance(5_000);
+    expect(reasonOf(robbed)).toBe('freed');
+    expect(locks.filter(({ isHeld }) => isHeld)).toHaveLength(99);
+    await robbed.release();
+    const again = await a.acquire(robbed.name);
+    await b.forceRelease(robbed.name);
+    await cluster.clock.advance(5_000);
+    expect(reasonOf(again)).toBe('freed');
+    expect(session().spec?.holderIdentity).toMatch(/^a_/);
   });
 
   it('has no timer for a lock', async () => {

@@ -14,6 +14,9 @@ import { durationOf, type WriteJudge } from './write-judge.js';
 /** Milliseconds: what is lost in adding and dividing times. */
 const ROUNDING = 0.01;
 
+/** Lease durations within which a holder under a session notices that its lock was taken by force or deleted. */
+const SESSION_PATIENCE = 4;
+
 /** Something that remembers the greatest token it was shown, and refuses smaller ones. */
 interface FencedRegister {
   greatest: bigint;
@@ -229,11 +232,12 @@ export class Checker {
 
   private checkRobbed(holding: Holding, robbedAt: number): void {
     const { leaseDuration, machine } = holding;
-    // Under a session it does not look at its record.
-    if (leaseDuration === Infinity || machine.isFrozen || holding.hasSession) {
+    if (leaseDuration === Infinity || machine.isFrozen) {
       return;
     }
-    const latest = robbedAt + leaseDuration / CLOCK_RATES.slowest;
+    // Under a session the failure of its looks does not cost it the lock.
+    const patience = holding.hasSession ? SESSION_PATIENCE : 1;
+    const latest = robbedAt + (patience * leaseDuration) / CLOCK_RATES.slowest;
     if (this.scheduler.now > latest && this.holdings.believes(holding)) {
       this.findings.add(
         'loss-unnoticed',

@@ -1,5 +1,5 @@
 /** R12: the session of this process, as the locks that it holds under it need it. */
-import type { LockLossReason } from '../../lock.errors.js';
+import type { LockLossReason, LockReference } from '../../lock.errors.js';
 import type { SessionReference } from '../record/session.js';
 
 /** A session that this process holds, or has lost. */
@@ -10,8 +10,15 @@ export interface HeldSession {
   readonly isHeld: boolean;
   /** Calls back when the session is lost, or at once if it was. @returns a function that stops that */
   onLoss(callback: (reason: LockLossReason) => void): () => void;
-  /** A lock is held under it until the returned function is called. */
-  join(): () => void;
+  /** The lock is held under it until the returned function is called. */
+  join(lock: LockUnderSession): () => void;
+}
+
+/** A lock that is held under a session, and therefore sends no renewals that would show that it was taken away. */
+export interface LockUnderSession {
+  readonly lock: LockReference;
+  /** Reads the record, and loses the lock if that is another's. Never rejects. */
+  look(): Promise<void>;
 }
 
 /** Opens the session of this process in one namespace. */

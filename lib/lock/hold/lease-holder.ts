@@ -132,7 +132,7 @@ export class LeaseHolder implements RecordListener {
     this.armDeadline();
     this.scheduleCheck();
     this.armMaxHold();
-    this.leaveSession = this.session?.join();
+    this.leaveSession = this.session?.join(this);
     this.stopListeningToSession = this.session?.onLoss((reason) =>
       this.lose(reason),
     );
@@ -297,8 +297,13 @@ export class LeaseHolder implements RecordListener {
 
   /** Called when a watch reports a deletion, which may be outdated, so the record is read at once. */
   recordGone(): void {
+    void this.look();
+  }
+
+  /** Reads the record to check that the lock is still held. */
+  async look(): Promise<void> {
     if (this.isHeld) {
-      void this.inTurn(() => this.verify());
+      await this.inTurn(() => this.verify());
     }
   }
 

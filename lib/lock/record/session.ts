@@ -2,7 +2,7 @@
  * R12: how a lock record names the session under which its holder holds it, and what is known of such a session.
  * A session is a Lease that a process renews instead of the locks that it holds.
  */
-import type { Lease } from '../../kube/lease-store.js';
+import type { Lease, LeasePatch, StoredLease } from '../../kube/lease-store.js';
 
 /**
  * `<name of the session's Lease> <its uid> <its duration in seconds> by <holder identity>`. Valid only for that
@@ -11,6 +11,9 @@ import type { Lease } from '../../kube/lease-store.js';
 export const SESSION = 'nestjs-k8s-lock/session';
 /** The label of a session's Lease. */
 export const IS_SESSION = 'nestjs-k8s-lock/is-session';
+
+/** On a session's Lease, `<name> <resourceVersion>` of a Lease that its process is to look at. */
+const LOOK_AT = 'nestjs-k8s-lock/look-at';
 
 const VALUE = /^([-.a-z0-9]{1,253}) (\S{1,64}) (\d{1,9}) by (.+)$/s;
 
@@ -84,6 +87,23 @@ export function withSession(
   const { name, uid, duration } = session;
   const seconds = Math.ceil(duration / 1_000);
   return { ...others, [SESSION]: `${name} ${uid} ${seconds} by ${identity}` };
+}
+
+/** Asks the process of the session to look at a lock, which was taken from it by force. */
+export function askToLookAt(
+  { uid }: SessionReference,
+  { metadata }: StoredLease,
+): LeasePatch {
+  const asked = `${metadata.name} ${metadata.resourceVersion}`;
+  return {
+    type: 'merge',
+    body: { metadata: { uid, annotations: { [LOOK_AT]: asked } } },
+  };
+}
+
+/** What {@link askToLookAt} has asked for last. */
+export function askedToLookAt({ metadata }: Lease): string | undefined {
+  return metadata.annotations?.[LOOK_AT];
 }
 
 /** Whether the Lease is a session. */

@@ -1,21 +1,27 @@
 /** R12: a session of this process: an ordinary Lease that is held and renewed as a lock is, for the locks under it. */
 import { LockLostError, type LockLossReason } from '../../lock.errors.js';
 import { onAbort } from '../abort-signals.js';
-import type { HeldSession } from '../hold/held-session.js';
+import type { StoredLease } from '../../kube/lease-store.js';
+import type { HeldSession, LockUnderSession } from '../hold/held-session.js';
 import type { LeaseHolder } from '../hold/lease-holder.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import { versionOf } from '../record/observed-lease.js';
-import type { SessionReference } from '../record/session.js';
+import { askedToLookAt, type SessionReference } from '../record/session.js';
 
 /** Milliseconds without a lock after which a session is deleted. */
 const LONGEST_IDLE = 300_000;
+/** The number of locks that are looked at in each renewal interval, one after the other. */
+const MOST_LOOKS = 10;
 
 export class OwnSession implements HeldSession {
   readonly reference: SessionReference;
   private readonly listeners = new Set<(reason: LockLossReason) => void>();
-  /** The number of locks that are held under it. */
-  private locks = 0;
+  /** The locks that are held under it: first the one that was not looked at for longest. */
+  private readonly locks = new Set<LockUnderSession>();
   private cancelEnd: (() => void) | undefined;
+  private cancelLook: (() => void) | undefined;
+  /** The lock that others have asked this process to look at. */
+  private askedFor: string | undefined;
 
   constructor(
     private readonly hold: LeaseHolder,
@@ -36,6 +42,7 @@ export class OwnSession implements HeldSession {
           hold.loseRestored();
         }
         newest = versionOf(lease);
+        this.lookAtAskedFor(lease);
       },
       recordGone: () => undefined,
     });
@@ -59,22 +66,20 @@ export class OwnSession implements HeldSession {
     return () => this.listeners.delete(listener);
   }
 
-  join(): () => void {
-    this.locks += 1;
+  join(lock: LockUnderSession): () => void {
+    this.locks.add(lock);
     this.endWhenIdle();
-    let isJoined = true;
+    this.lookLater();
     return () => {
-      if (isJoined) {
-        isJoined = false;
-        this.locks -= 1;
-        this.endWhenIdle();
-      }
+      this.locks.delete(lock);
+      this.endWhenIdle();
     };
   }
 
   /** Deletes the Lease, if it still names this process. Never rejects. */
   async end(): Promise<void> {
     this.cancelEnd?.();
+    this.cancelLook?.();
     if (!this.hold.isReleased) {
       this.onEnd();
       await this.hold.giveBack();
@@ -84,11 +89,53 @@ export class OwnSession implements HeldSession {
   private endWhenIdle(): void {
     if (this.isHeld) {
       const now = this.hold.context.clock.now();
-      this.endAt(this.locks === 0 ? now + LONGEST_IDLE : Infinity);
+      this.endAt(this.locks.size === 0 ? now + LONGEST_IDLE : Infinity);
     }
   }
 
+  /** Looks at one lock after the other: without renewals, nothing else shows that a lock was taken by force or deleted. */
+  private lookLater(): void {
+    if (this.cancelLook !== undefined || !this.isHeld) {
+      return;
+    }
+    const { context, options } = this.hold;
+    const { clock } = context;
+    const looks = Math.min(Math.max(this.locks.size, 1), MOST_LOOKS);
+    this.cancelLook = clock.schedule(
+      clock.now() + options.renewInterval / looks,
+      () => void this.lookAtNext(),
+      { background: true },
+    );
+  }
+
+  private async lookAtNext(): Promise<void> {
+    const [next] = this.locks;
+    if (next !== undefined) {
+      this.locks.delete(next);
+      this.locks.add(next);
+      await next.look();
+    }
+    this.cancelLook = undefined;
+    if (this.locks.size > 0) {
+      this.lookLater();
+    }
+  }
+
+  private lookAtAskedFor(lease: StoredLease): void {
+    const asked = askedToLookAt(lease);
+    if (asked !== undefined && asked !== this.askedFor) {
+      const [leaseName] = asked.split(' ');
+      for (const each of this.locks) {
+        if (each.lock.leaseName === leaseName) {
+          void each.look();
+        }
+      }
+    }
+    this.askedFor = asked;
+  }
+
   private lost(): void {
+    this.cancelLook?.();
     for (const listener of Array.from(this.listeners)) {
       listener(this.lossReason);
     }

@@ -3,7 +3,13 @@ import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { reportFailure, type EngineContext } from '../engine-context.js';
 import type { SessionOpener } from '../hold/held-session.js';
 import { LocalLease } from '../lease/local-lease.js';
-import type { ObservableSession, SessionReference } from '../record/session.js';
+import type { StoredLease } from '../../kube/lease-store.js';
+import {
+  askToLookAt,
+  sessionOf,
+  type ObservableSession,
+  type SessionReference,
+} from '../record/session.js';
 import { ObservedSession } from './observed-session.js';
 import { SessionKeeper } from './session-keeper.js';
 
@@ -76,6 +82,22 @@ export class Sessions {
     this.observed.set(id, observed);
     this.forgetUnfollowed();
     return observed;
+  }
+
+  /** Has the holder of a record that was evicted look at it, if it is held under a session. Never rejects. */
+  async tellHolder(namespace: string, evicted: StoredLease): Promise<void> {
+    const { store, requestTimeout } = this.context;
+    const session = sessionOf(evicted);
+    if (session) {
+      const { name } = session;
+      // If that fails, the holder looks when its turn comes.
+      await store
+        .patch({ namespace, name }, askToLookAt(session, evicted), {
+          timeout: requestTimeout,
+          priority: 'release',
+        })
+        .catch(() => undefined);
+    }
   }
 
   /** Ends what waits for a session of this process, since the application is closing. */
