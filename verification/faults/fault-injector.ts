@@ -13,8 +13,10 @@ import type { Workforce } from './workforce.js';
 
 /** How often a fault strikes a holder rather than anybody. */
 const AIM = 0.8;
-/** Milliseconds for an edit by hand, or until a write: longer than the API server is ever away. */
+/** Milliseconds for an edit by hand: longer than the API server is ever away. */
 const LONGEST_TRY = 30_000;
+/** Milliseconds until a write of a certain kind: longer than other faults keep everybody from it. */
+const LONGEST_WAIT = 120_000;
 /** How often a storm comes over everybody. */
 const WIDE = 0.3;
 /** Milliseconds: longer than senders wait for an answer. */
@@ -202,7 +204,7 @@ export class FaultInjector {
     return name;
   }
 
-  /** Disturbs the writes of all processes until a PATCH that was applied has suffered from it, too. */
+  /** Disturbs the writes of all processes, if possible until a PATCH that was applied has suffered from it. */
   private async onWrites(
     { duration }: PlannedFault,
     disturbance: Disturbance,
@@ -214,7 +216,7 @@ export class FaultInjector {
           write.suffered === suffered &&
           isApplied(write)) ||
         undefined,
-    );
+    ).catch(() => undefined);
     const { alive } = this.workforce;
     await this.disturbAll(alive, disturbance, [sleep(duration), hit]);
     return 'all';
@@ -234,12 +236,12 @@ export class FaultInjector {
         }
       });
     });
-    const tooLate = sleep(LONGEST_TRY, undefined, { signal: ended.signal });
+    const tooLate = sleep(LONGEST_WAIT, undefined, { signal: ended.signal });
     try {
       return await Promise.race([
         found,
         tooLate.then(() => {
-          throw new Error(`no such write came within ${LONGEST_TRY} ms`);
+          throw new Error(`no such write came within ${LONGEST_WAIT} ms`);
         }),
       ]);
     } finally {
