@@ -145,7 +145,7 @@ function membersOf(source) {
   const members =
     node.members ??
     unwrap(node.declarationList.declarations[0].initializer).properties;
-  const all = [...members].map((member) => ({
+  const all = [...members].filter(isPublic).map((member) => ({
     ...commentOf(member),
     name: member.name?.text,
     isMethod: member.kind === SyntaxKind.MethodDeclaration,
@@ -154,6 +154,10 @@ function membersOf(source) {
   return chosen === undefined
     ? all
     : chosen.split(',').map((name) => all.find((each) => each.name === name));
+}
+
+function isPublic({ modifiers = [] }) {
+  return ![...modifiers].some(({ kind }) => kind === SyntaxKind.PrivateKeyword);
 }
 
 /** The literals of a union, each with the comment before it. */

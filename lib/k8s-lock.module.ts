@@ -181,6 +181,11 @@ function makeService(
   modules: ModulesContainer,
   backend: LockBackend | undefined,
 ): LockService {
+  if (!backend && [...modules.values()].some(hasBackend)) {
+    throw new LockConfigurationError([
+      'K8sLockModule and K8sLockTestingModule.forRoot() are both imported, so the locks of one would not be in memory: beside a module that imports K8sLockModule, import K8sLockTestingModule.forApplication()',
+    ]);
+  }
   const service = new LockService(options, backend);
   if (isLoadedLazily(modules, options)) {
     clientOf(service)!.waitForStart(
@@ -188,4 +193,12 @@ function makeService(
     );
   }
   return service;
+}
+
+function hasBackend({
+  providers,
+}: {
+  providers: Map<unknown, unknown>;
+}): boolean {
+  return providers.has(LOCK_BACKEND);
 }

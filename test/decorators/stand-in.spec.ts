@@ -96,6 +96,57 @@ async function jobsWith(stub: unknown): Promise<Jobs> {
 
 const STUB = { withLock: (_name: string, work: () => unknown) => work() };
 
+/** A stub's acquire(), and the lock that it returns. */
+function acquiring(lock: unknown = { release: vi.fn<() => void>() }) {
+  const acquire = vi.fn<(name: string, options: object) => Promise<unknown>>();
+  return { lock, acquire: acquire.mockResolvedValue(lock) };
+}
+
+describe('a stub that has only an acquire()', () => {
+  it('runs the method with that, and releases in any case', async () => {
+    const release = vi.fn<() => void>();
+    const { lock, acquire } = acquiring({ release });
+    const jobs = await jobsWith({ acquire });
+    expect(await jobs.two()).toBe(lock);
+    expect(acquire.mock.calls).toEqual([
+      ['above', {}],
+      ['below', {}],
+    ]);
+    expect(release).toHaveBeenCalledTimes(2);
+    await expect(jobs.maySkip(new Error('own'))).rejects.toThrow('own');
+    expect(release).toHaveBeenCalledTimes(3);
+  });
+
+  it('says that the lock is taken by its rejection', async () => {
+    const { acquire } = acquiring();
+    acquire.mockRejectedValue(TAKEN);
+    const jobs = await jobsWith({ acquire });
+    expect(await jobs.maySkip()).toBeUndefined();
+    await expect(jobs.run('7')).rejects.toBe(TAKEN);
+    expect(runs).not.toHaveBeenCalled();
+  });
+
+  it.each([[undefined], [null], [true], [{}]])(
+    'is refused if it returns %s, which is no lock',
+    async (lock) => {
+      const { acquire } = acquiring();
+      acquire.mockResolvedValue(lock);
+      const jobs = await jobsWith({ acquire });
+      await expect(jobs.run('7')).rejects.toThrow(
+        'Jobs.run did not run: the acquire() of the object provided as LockService returned no lock',
+      );
+      expect(runs).not.toHaveBeenCalled();
+    },
+  );
+
+  it('is not asked if the stub has a withLock(), too', async () => {
+    const { acquire } = acquiring();
+    const jobs = await jobsWith({ ...STUB, acquire });
+    expect(await jobs.run('7')).toBe('ran 7');
+    expect(acquire).not.toHaveBeenCalled();
+  });
+});
+
 describe('a stub', () => {
   it('runs the method, and what that resolves with comes through', async () => {
     const jobs = await jobsWith(STUB);

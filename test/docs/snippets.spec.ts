@@ -25,8 +25,8 @@ const TESTS: Record<string, SnippetTest> = {
   ...http,
   ...observability,
 };
-/** The example that is a test file itself. */
-const TEST_FILE = 'testing';
+/** The examples that are test files themselves. */
+const TEST_FILES = ['testing', 'testing-server'];
 
 const programs = await writePrograms();
 const load = (id: string) => import(programs.pathOf(id));
@@ -41,7 +41,9 @@ afterAll(() => programs[Symbol.asyncDispose]());
 const ids = findBlocks('ts').map(({ id }) => id);
 
 it('has a test for each example, and no other', () => {
-  expect([...Object.keys(TESTS), TEST_FILE].toSorted()).toEqual(ids.toSorted());
+  expect([...Object.keys(TESTS), ...TEST_FILES].toSorted()).toEqual(
+    ids.toSorted(),
+  );
 });
 
 describe.each(ids.filter((id) => id in TESTS))('the example %s', (id) => {
@@ -49,6 +51,6 @@ describe.each(ids.filter((id) => id in TESTS))('the example %s', (id) => {
   it('does what it says', () => TESTS[id]!(() => load(id)));
 });
 
-describe(`the example ${TEST_FILE}`, async () => {
-  await load(TEST_FILE);
+describe.each(TEST_FILES)('the example %s', async (id) => {
+  await load(id);
 });

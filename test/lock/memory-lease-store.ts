@@ -3,25 +3,19 @@
  * takes exactly the time, and meets exactly the fate, that the test says.
  */
 import type {
-  Lease,
   LeaseKey,
   LeaseObserver,
-  LeasePatch,
-  LeaseStore,
   LeaseStoreFailure,
   RequestOptions,
   StoredLease,
 } from '../../lib/kube/lease-store.js';
-import {
-  LeaseStoreError,
-  make,
-  type Made,
-} from '../../lib/kube/lease-store.js';
-import { failureOfAnswer } from '../../lib/kube/api-errors.js';
-import { contentOf } from '../../lib/kube/kubernetes-lease-store.js';
+import { LeaseStoreError } from '../../lib/kube/lease-store.js';
 import type { Clock } from '../../lib/lock/clock.js';
-import { ApiError } from '../../lib/testing/api-status.js';
-import { LeaseApi, type ApiRequest } from '../../lib/testing/lease-api.js';
+import {
+  DirectLeaseStore,
+  type DirectRequest,
+  type DirectVerb,
+} from '../../lib/testing/direct-lease-store.js';
 import type { LeaseStorage } from '../../lib/testing/lease-storage.js';
 
 /** What happens to a request on its way; by default it is applied and answered at once. */
@@ -44,15 +38,9 @@ export interface Fate {
   };
 }
 
-export type Verb = 'get' | 'list' | 'create' | 'update' | 'patch' | 'delete';
+export type Verb = DirectVerb;
 
-export interface SentRequest {
-  readonly verb: Verb;
-  readonly name: string;
-  /** What a write carries. */
-  readonly lease?: Lease;
-  readonly patch?: LeasePatch;
-  readonly precondition?: { uid: string; resourceVersion: string };
+export interface SentRequest extends DirectRequest {
   /** Milliseconds after which the client gives up. */
   readonly timeout: number;
   /** On the clock of the sender. */
@@ -65,44 +53,22 @@ interface Planned {
   times: number;
 }
 
-export class MemoryLeaseStore implements LeaseStore {
+export class MemoryLeaseStore extends DirectLeaseStore {
   /** Every request that was sent, in order. */
   readonly requests: SentRequest[] = [];
   /** Watches report what happens; false: nothing arrives any more, and nobody is told. */
   watchesWork = true;
   /** Milliseconds until a watch reports what has happened. */
   watchDelay = 0;
-  closed = false;
-  /** The renewals a second that the process can do. */
-  capacity = Infinity;
-  private readonly api: LeaseApi;
   private readonly planned: Planned[] = [];
-  private readonly watches = new Set<{
-    key: LeaseKey;
-    observer: LeaseObserver;
-  }>();
-  private readonly stopFollowing: () => void;
 
   constructor(
-    private readonly storage: LeaseStorage,
+    storage: LeaseStorage,
     private readonly clock: Clock,
     /** Keeps the time of what is on its way: it lands even when the sender is gone. */
     private readonly network: Clock = clock,
   ) {
-    this.api = new LeaseApi(storage, undefined);
-    this.stopFollowing = storage.subscribe(({ before, after }) => {
-      const { lease } = after ?? before;
-      const tell = (): void => {
-        if (this.watchesWork) {
-          this.tellWatches(lease, after === undefined);
-        }
-      };
-      if (this.watchDelay > 0) {
-        this.network.schedule(this.network.now() + this.watchDelay, tell);
-      } else {
-        queueMicrotask(tell);
-      }
-    });
+    super(storage);
   }
 
   /** Gives the next `times` requests of these verbs this fate. What is planned first comes first. An `update` may be a PATCH. */
@@ -115,31 +81,8 @@ export class MemoryLeaseStore implements LeaseStore {
     this.planned.length = 0;
   }
 
-  /** How many watches are open. */
-  get openWatches(): number {
-    return this.watches.size;
-  }
-
-  /** Every watch is broken and comes back, which makes it list what it watches. */
-  reconnectWatches(): void {
-    for (const { key, observer } of this.watches) {
-      this.tellState(key, observer);
-    }
-  }
-
-  /** Makes the watches report a record, whatever is stored. */
-  tellWatches(lease: StoredLease, deleted = false): void {
-    const { name, namespace } = lease.metadata;
-    for (const { key, observer } of this.watches) {
-      if (name !== key.name || namespace !== key.namespace) {
-        continue;
-      }
-      if (deleted) {
-        observer.deleted();
-      } else {
-        observer.changed(structuredClone(lease), true);
-      }
-    }
+  get closed(): boolean {
+    return this.isClosed;
   }
 
   /** The verbs of what was sent, oldest first: the shortest way to say what should have been. */
@@ -147,159 +90,39 @@ export class MemoryLeaseStore implements LeaseStore {
     return this.requests.map(({ verb }) => verb).join(' ');
   }
 
-  defaultNamespace(): Promise<string> {
-    return Promise.resolve('default');
-  }
-
-  async get(
-    key: LeaseKey,
-    options?: RequestOptions,
-  ): Promise<StoredLease | undefined> {
-    try {
-      return await this.send({ verb: 'get', name: key.name }, options, () =>
-        this.api.get(requestOf(key)),
+  protected override deliver(tell: () => void): void {
+    const tellIfWorking = (): void => {
+      if (this.watchesWork) {
+        tell();
+      }
+    };
+    if (this.watchDelay > 0) {
+      this.network.schedule(
+        this.network.now() + this.watchDelay,
+        tellIfWorking,
       );
-    } catch (error) {
-      if (error instanceof LeaseStoreError && error.reason === 'not-found') {
-        return undefined;
-      }
-      throw error;
-    }
-  }
-
-  create(
-    key: LeaseKey,
-    lease: Made<Lease>,
-    options?: RequestOptions,
-  ): Promise<StoredLease> {
-    const keyOfAny = { ...key, name: undefined };
-    const { request, sent } = writeOf(keyOfAny, make(lease));
-    return this.send(
-      { verb: 'create', name: key.name, lease: sent },
-      options,
-      () => this.api.create(request),
-    );
-  }
-
-  replace(
-    key: LeaseKey,
-    lease: Made<StoredLease>,
-    options?: RequestOptions,
-  ): Promise<StoredLease> {
-    const { request, sent } = writeOf(key, make(lease));
-    return this.send(
-      { verb: 'update', name: key.name, lease: sent },
-      options,
-      () => this.api.update(request),
-    );
-  }
-
-  patch(
-    key: LeaseKey,
-    patch: Made<LeasePatch>,
-    options?: RequestOptions,
-  ): Promise<StoredLease> {
-    const made = make(patch);
-    const { body, contentType } = contentOf(made);
-    return this.send(
-      { verb: 'patch', name: key.name, patch: structuredClone(made) },
-      options,
-      () => this.api.patch({ ...requestOf(key, body), contentType }),
-    );
-  }
-
-  async delete(
-    key: LeaseKey,
-    precondition: { uid: string; resourceVersion: string },
-    options?: RequestOptions,
-  ): Promise<boolean> {
-    const body = JSON.stringify({
-      kind: 'DeleteOptions',
-      apiVersion: 'v1',
-      preconditions: precondition,
-    });
-    try {
-      const { kind } = await this.send<{ kind?: string }>(
-        { verb: 'delete', name: key.name, precondition },
-        options,
-        () => this.api.delete(requestOf(key, body)),
-      );
-      return kind === 'Status';
-    } catch (error) {
-      // Gone already: what was asked for is so.
-      const isGone =
-        error instanceof LeaseStoreError && error.reason === 'not-found';
-      if (!isGone) {
-        throw error;
-      }
-      return true;
-    }
-  }
-
-  async list(
-    namespace: string,
-    options?: RequestOptions,
-  ): Promise<StoredLease[]> {
-    const { items } = await this.send<{ items: StoredLease[] }>(
-      { verb: 'list', name: '' },
-      options,
-      () => this.api.list(requestOf({ namespace })),
-    );
-    return items;
-  }
-
-  watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
-    const watch = { key, observer };
-    this.watches.add(watch);
-    queueMicrotask(() => {
-      if (this.watches.has(watch)) {
-        this.tellState(key, observer);
-      }
-    });
-    return { close: () => this.watches.delete(watch) };
-  }
-
-  mayI(): Promise<boolean> {
-    return Promise.resolve(true);
-  }
-
-  address(): Promise<string> {
-    return Promise.resolve('memory:');
-  }
-
-  findNamespaceFault(): Promise<undefined> {
-    return Promise.resolve(undefined);
-  }
-
-  close(): void {
-    this.closed = true;
-    this.watches.clear();
-    this.stopFollowing();
-  }
-
-  private tellState(key: LeaseKey, observer: LeaseObserver): void {
-    if (!this.watchesWork) {
-      return;
-    }
-    const lease = this.storage.get(key)?.lease;
-    if (lease) {
-      observer.changed(structuredClone(lease), false);
     } else {
-      observer.deleted();
+      super.deliver(tellIfWorking);
     }
   }
 
-  private send<T = StoredLease>(
-    what: Omit<SentRequest, 'sentAt' | 'timeout'>,
+  protected override tellState(key: LeaseKey, observer: LeaseObserver): void {
+    if (this.watchesWork) {
+      super.tellState(key, observer);
+    }
+  }
+
+  protected send<T>(
+    what: DirectRequest,
     { signal, timeout = 5_000 }: RequestOptions = {},
-    apply: () => { body: string },
+    apply: () => T,
   ): Promise<T> {
     const isWrite = what.verb !== 'get' && what.verb !== 'list';
     const failure = (
       reason: LeaseStoreFailure,
       details: Fate['refused'] | { ambiguous?: boolean } = {},
     ) => new LeaseStoreError(reason, `${what.verb}: ${reason}`, details);
-    if (signal?.aborted || this.closed) {
+    if (signal?.aborted || this.isClosed) {
       return Promise.reject(failure('aborted'));
     }
     if (timeout <= 0) {
@@ -337,12 +160,12 @@ export class MemoryLeaseStore implements LeaseStore {
         }
         let answer: () => void;
         try {
-          const value = JSON.parse(apply().body);
           const { instead } = fate;
-          const shown: T = instead ? instead(value) : value;
+          const value = apply();
+          const shown: T = instead ? copy(instead(copy(value))) : value;
           answer = () => resolve(shown);
         } catch (error) {
-          answer = () => reject(refusal(what, error));
+          answer = () => reject(error);
         }
         if (breaks === 'after') {
           return fail(broken);
@@ -375,41 +198,4 @@ export class MemoryLeaseStore implements LeaseStore {
   }
 }
 
-function requestOf(key: Partial<LeaseKey>, body = ''): ApiRequest {
-  return {
-    ...key,
-    query: new URLSearchParams(),
-    contentType: 'application/json',
-    body,
-  };
-}
-
-function writeOf(
-  key: { namespace: string; name: string | undefined },
-  lease: Lease,
-): { request: ApiRequest; sent: Lease } {
-  const { name, ...rest } = key;
-  const body = JSON.stringify(lease);
-  const sent: Lease = JSON.parse(body);
-  return {
-    request: requestOf(name === undefined ? rest : { ...rest, name }, body),
-    sent,
-  };
-}
-
-/** What the API server answers, as the KubernetesLeaseStore words it. */
-function refusal(
-  { verb, name }: Pick<SentRequest, 'verb' | 'name'>,
-  error: unknown,
-): unknown {
-  return error instanceof ApiError
-    ? failureOfAnswer(
-        { verb, namespace: 'default', name, timeout: 0 },
-        {
-          status: error.code,
-          headers: {},
-          body: JSON.stringify(error.status),
-        },
-      )
-    : error;
-}
+const copy = (value: unknown) => JSON.parse(JSON.stringify(value));

@@ -84,6 +84,7 @@ describe('R9 with deleteOnRelease', () => {
     pod.store.delete = async () => {
       pod.store.requests.push({
         verb: 'delete',
+        namespace: 'default',
         name: JOB,
         timeout: 0,
         sentAt: 0,

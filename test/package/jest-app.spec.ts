@@ -1,5 +1,7 @@
 /** The packed package in a CommonJS application of Nest 11 with Jest, whose compilers are TypeScript and SWC. */
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findBlock } from '../docs/pages.js';
 import { JestApp } from './jest-app.js';
 import { packBeforeTests, TIMEOUT } from './package-copy.js';
 
@@ -11,13 +13,19 @@ beforeAll(async () => {
 afterAll(() => app?.[Symbol.asyncDispose]());
 
 describe('Jest, with the settings of nest new', { timeout: TIMEOUT }, () => {
-  it('runs the unit test', async () => {
-    expect(await app.test()).toContain('Tests:       4 passed, 4 total');
+  it('runs the unit tests', async () => {
+    expect(await app.test()).toContain('Tests:       9 passed, 9 total');
+  });
+
+  it('runs the example of the page on testing', async () => {
+    const shown = findBlock('jest').code;
+    const run = await readFile(app.path('src/app.testing.spec.ts'), 'utf8');
+    expect(shown).toBe(run);
   });
 
   it('runs the e2e test', async () => {
     const output = await app.test('--config', './test/jest-e2e.json');
-    expect(output).toContain('Tests:       3 passed, 3 total');
+    expect(output).toContain('Tests:       4 passed, 4 total');
   });
 });
 

@@ -27,6 +27,17 @@ it('does not load @kubernetes/client-node before it is needed', async () => {
   );
 });
 
+it('works with locks in memory without @kubernetes/client-node and without a connection', async () => {
+  await using importer = await TestProcess.start<ImporterCalls>(
+    'verification/processes/programs/importer',
+  );
+  expect(await importer.call('workInMemory')).toEqual([
+    'acquired',
+    'lost',
+    'released',
+  ]);
+});
+
 describeOnServer('1,000 cycles of a lock', (server) => {
   it('take two requests each, over at most 3 connections', async () => {
     const { kubeConfigYaml, embedded } = server;

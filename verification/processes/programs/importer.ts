@@ -1,5 +1,6 @@
 /** A program that imports the package where `@kubernetes/client-node` can't be loaded. */
 import { createRequire, Module, register } from 'node:module';
+import { Socket } from 'node:net';
 import type { KubeConfigLike } from 'nestjs-k8s-lock';
 import { answer } from './calls.js';
 import { refuseClientNode } from './client-node-ban.js';
@@ -62,6 +63,29 @@ const calls = {
     const { LeaseApiServer } = await import('nestjs-k8s-lock/testing');
     await using server = await LeaseApiServer.start();
     return await inspect(await server.kubeConfig());
+  },
+
+  /** Works with locks in memory, in a process that can open no connection. */
+  async workInMemory(): Promise<string[]> {
+    Socket.prototype.connect = () => {
+      throw new Error('a connection was opened');
+    };
+    const { NestFactory } = await import('@nestjs/core');
+    const { LockService } = await import('nestjs-k8s-lock');
+    const { K8sLockTestingModule, LockTestingController } =
+      await import('nestjs-k8s-lock/testing');
+    const app = await NestFactory.createApplicationContext(
+      K8sLockTestingModule.forRoot({ verifyAtStartup: 'require' }),
+      { logger: false, abortOnError: false },
+    );
+    const locks = app.get(LockService);
+    const controller = app.get(LockTestingController);
+    await locks.withLock('any', async () => {
+      await controller.stealFrom('any');
+    });
+    await controller.expireNow('other').catch(() => undefined);
+    await app.close();
+    return controller.events.map(({ type }) => type);
   },
 
   /** Does what needs client-node. */

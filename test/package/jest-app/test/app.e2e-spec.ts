@@ -1,7 +1,11 @@
 import { INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { K8sLockModule, LockService } from 'nestjs-k8s-lock';
-import { LeaseApiServer } from 'nestjs-k8s-lock/testing';
+import {
+  K8sLockTestingModule,
+  LeaseApiServer,
+  LockTestingController,
+} from 'nestjs-k8s-lock/testing';
 import request from 'supertest';
 import { App } from 'supertest/types';
 import { AppModule, locks } from '../src/app.module';
@@ -27,6 +31,19 @@ describe('AppController (e2e)', () => {
     expect(
       server.lease({ namespace: 'jobs', name: 'hello-world' }),
     ).toBeDefined();
+  });
+
+  it('GET / with locks in memory', async () => {
+    const module = await Test.createTestingModule({
+      imports: [AppModule, K8sLockTestingModule.forApplication()],
+    }).compile();
+    app = module.createNestApplication();
+    await app.init();
+    await request(app.getHttpServer())
+      .get('/')
+      .expect(200)
+      .expect('Hello world!');
+    module.get(LockTestingController).assertRanOnce('hello-world');
   });
 
   it('GET / with a stub', async () => {
