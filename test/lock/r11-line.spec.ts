@@ -643,6 +643,21 @@ describe('R11 something that removes annotations', () => {
   });
 });
 
+describe('R11 the number of a ticket that was removed', () => {
+  it('does not serve a later call, which came after others', async () => {
+    const { cluster, pods } = await held('b', 'c');
+    const abort = new AbortController();
+    await enrol(pods[0]!, {}, abort.signal);
+    cluster.write((lease) => removeTickets(lease));
+    await settled();
+    abort.abort();
+    await settled();
+    await enrol(pods[1]!);
+    await enrol(pods[0]!);
+    expect(inLine(cluster)).toEqual(['c', 'b']);
+  });
+});
+
 describe('R11 courtesy to clients that do not know the line', () => {
   type World = Awaited<ReturnType<typeof held>>;
 

@@ -594,7 +594,7 @@ export class Acquirer implements QueuedCall {
   ): void {
     const { place, courtesy } = this.local;
     const granted = record && grantOf(record);
-    place.wasUsed();
+    place.leave();
     courtesy.acquired(
       isOwn(verdict) ? (granted?.inRow ?? courtesy.inRow) : undefined,
     );

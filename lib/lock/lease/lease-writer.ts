@@ -202,10 +202,8 @@ export class LeaseWriter {
 
   /** R11: gives the place of this process up. A grant that crosses this is passed on. */
   leaveLine(): void {
-    const { place } = this.local;
-    const { ticket } = place;
+    const ticket = this.local.place.leave();
     if (ticket !== undefined) {
-      place.ticket = undefined;
       this.context.background(this.withdraw(ticket));
     }
   }

@@ -141,10 +141,12 @@ export class PlaceInLine {
     return stands;
   }
 
-  /** The lock was acquired. */
-  wasUsed(): void {
+  /** The place is not needed any more: the lock was acquired, or no call waits for it. @returns its ticket */
+  leave(): OwnTicket | undefined {
+    const { ticket } = this;
     this.ticket = undefined;
     this.removed = undefined;
+    return ticket;
   }
 
   /** The ticket is no place any more. @returns the ticket if its request may still be applied */
