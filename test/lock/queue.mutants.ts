@@ -1,18 +1,26 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf('handover', {
-  'local waiter gives up and nobody releases for the one before': {
-    'LocalLease#leave': (original) =>
-      function () {
-        this.endHandover = undefined;
-        original.call(this);
+export const mutants = [
+  ...mutantsOf('handover', {
+    'local waiter gives up and nobody releases for the one before': {
+      'LocalLease#leave': (original) =>
+        function () {
+          this.endHandover = undefined;
+          original.call(this);
+        },
+    },
+  }),
+  ...mutantsOf(
+    'handover',
+    {
+      'only the last of the holders that have ended is remembered': {
+        'ObservedLease#markReleased': (original) =>
+          function (identity, claim) {
+            this.ended.clear();
+            original.call(this, identity, claim);
+          },
       },
-  },
-  'only the last of the holders that have ended is remembered': {
-    'ObservedLease#markReleased': (original) =>
-      function (identity, claim) {
-        this.ended.clear();
-        original.call(this, identity, claim);
-      },
-  },
-});
+    },
+    'spec',
+  ),
+];

@@ -180,6 +180,24 @@ describe('a handover within a process', () => {
     expect(cluster.spec().holderIdentity).toBe(last.value!.holderIdentity);
   });
 
+  it('goes on when a former holder ends that has lost its lock', async () => {
+    const cluster = new Cluster();
+    const pod = cluster.process('pod');
+    pod.observe();
+    const lost = await pod.acquire();
+    await cluster.process('admin').forceRelease();
+    await cluster.clock.advance(100);
+    const lock = await pod.acquire();
+    const next = outcomeOf(pod.acquire());
+    pod.store.plan({ breaks: 'unsent' }, 'update', 1);
+    await lock.release(); // left to the next, whose write fails
+    await lost.release();
+    await cluster.clock.advance(1_000);
+
+    expect(next.state).toBe('resolved');
+    expect(cluster.spec().holderIdentity).toBe(next.value!.holderIdentity);
+  });
+
   it('takes place so often in a row that others wait for little, and not for ever', async () => {
     const cluster = new Cluster();
     const busy = cluster.process('busy');
