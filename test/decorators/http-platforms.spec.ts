@@ -341,12 +341,14 @@ class Routes {
 
 describe.each(Object.entries(PLATFORMS))('on %s', (_platform, makeAdapter) => {
   let fixture: LockApp;
-
-  beforeAll(async () => {
-    fixture = await startLockApp(
+  const start = (): Promise<LockApp> =>
+    startLockApp(
       { controllers: [Routes], providers: [Orders] },
       { adapter: makeAdapter() },
     );
+
+  beforeAll(async () => {
+    fixture = await start();
     await fixture.others.acquire('taken', LIVELY);
     await fixture.others.acquire('stock', LIVELY);
     await fixture.others.acquire('lively', LIVELY);
@@ -519,11 +521,13 @@ describe.each(Object.entries(PLATFORMS))('on %s', (_platform, makeAdapter) => {
     ] as const)(
       'passes on when to come again, after %s of the API server',
       async (_name, fault, retryAfter) => {
-        using _ = fixture.server.faults.inject(
+        // An application of its own, which pauses for as long as the API server asks.
+        await using paused = await start();
+        using _ = paused.server.faults.inject(
           { kind: 'status', ...fault },
           { name: 'down' },
         );
-        expect(await ask(fixture, 'down')).toMatchObject({
+        expect(await ask(paused, 'down')).toMatchObject({
           status: 503,
           retryAfter,
         });

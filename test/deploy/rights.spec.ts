@@ -314,13 +314,14 @@ describe(`on the ${inject('kubeApiserver') ? 'real' : 'embedded'} API server`, (
       await isWaiting;
       await lock.release();
       await (await next).release();
-      for (const { warnings } of [one, two]) {
-        expect(warnings).toEqual([
-          expect.stringContaining(
-            `may not patch leases.coordination.k8s.io in namespace "${cluster.namespace}", so it can't wait in line`,
-          ),
-        ]);
-      }
+      const atStart = expect.stringContaining(
+        `may not patch leases.coordination.k8s.io in namespace "${cluster.namespace}", so it can't wait in line`,
+      );
+      expect(one.warnings).toEqual([atStart]);
+      expect(two.warnings).toEqual([
+        atStart,
+        expect.stringContaining('Grant these credentials the verb "patch"'),
+      ]);
     });
 
     it.each(rows.filter((verb) => verb !== 'patch'))(
