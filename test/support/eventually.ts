@@ -3,5 +3,5 @@ import { vi } from 'vitest';
 
 /** Tries until `attempt` neither throws nor rejects. */
 export function eventually<T>(attempt: () => T | Promise<T>): Promise<T> {
-  return vi.waitFor(attempt, { timeout: 10_000, interval: 20 });
+  return vi.waitFor(attempt, { timeout: 45_000, interval: 20 });
 }
