@@ -116,7 +116,7 @@ export class Caller {
           belief?.end('released');
         });
       case 'tryAcquire':
-        return use(locks.tryAcquire(name, options));
+        return use(locks.tryAcquire(name, basics));
       case 'minHold': {
         const minHold = random.between(200, LEASE);
         return use(locks.acquire(name, { ...options, minHold }));
