@@ -46,6 +46,10 @@ export class LockedRun {
   /** The request scope of the call, which later subscriptions share. */
   private readonly caller = currentRequestScope();
   private readonly call = currentCall();
+  /** The fire claim of the lowest lock. */
+  private readonly claim: FireClaim | undefined;
+  /** A single lock may be a joined one, too, which it shares with a caller that has several. */
+  private readonly hasSeveral: boolean;
 
   /**
    * @param requests outermost lock first
@@ -55,27 +59,24 @@ export class LockedRun {
     private readonly client: LockClient,
     private readonly requests: readonly LockRequest[],
     readonly skipped: () => unknown,
-  ) {}
+  ) {
+    this.claim = requests.at(-1)?.claim;
+    this.hasSeveral = requests.length > 1;
+  }
 
   /** Acquires the locks. Undefined if the call is to be skipped. The wait is cancelled when the client goes away. */
   async enter(signal?: AbortSignal): Promise<LockHandle | undefined> {
-    if (this.caller === undefined) {
-      return this.acquireUntil(signal);
-    }
-    const until = anyOf(signal, this.caller.aborted);
+    const until = this.caller && anyOf(signal, this.caller.aborted);
     try {
-      return await this.acquireUntil(until.signal);
+      return await acquireAndBegin(
+        this.client.engine,
+        this.claim,
+        ({ waitTimeout }) =>
+          this.acquire(waitTimeout, until ? until.signal : signal),
+      );
     } finally {
-      until.end();
+      until?.end();
     }
-  }
-
-  private acquireUntil(
-    signal: AbortSignal | undefined,
-  ): Promise<LockHandle | undefined> {
-    return acquireAndBegin(this.client.engine, this.claim, ({ waitTimeout }) =>
-      this.acquire(waitTimeout, signal),
-    );
   }
 
   private acquire(
@@ -100,16 +101,6 @@ export class LockedRun {
         'return a Promise of its values, or an Observable',
       );
     }
-  }
-
-  /** A single lock may be a joined one, too, which it shares with a caller that has several. */
-  private get hasSeveral(): boolean {
-    return this.requests.length > 1;
-  }
-
-  /** The fire claim of the lowest lock. */
-  private get claim(): FireClaim | undefined {
-    return this.requests.at(-1)?.claim;
   }
 
   runUnder<T>(lock: LockHandle, work: () => T): T {

@@ -261,23 +261,15 @@ function checkSpec(value: unknown): void {
     'renewTime',
     'strategy',
   ]) {
-    if (!isNullOr(spec[field], 'string')) {
+    if (typeof (spec[field] ?? '') !== 'string') {
       throw new UnreadableAnswer(`spec.${field} is not a string`);
     }
   }
   for (const field of ['leaseDurationSeconds', 'leaseTransitions']) {
-    if (!isNullOr(spec[field], 'number') || !isWhole(spec[field])) {
+    if (!Number.isSafeInteger(spec[field] ?? 0)) {
       throw new UnreadableAnswer(`spec.${field} is not a whole number`);
     }
   }
-}
-
-function isNullOr(value: unknown, type: 'string' | 'number'): boolean {
-  return value === undefined || value === null || typeof value === type;
-}
-
-function isWhole(value: unknown): boolean {
-  return typeof value !== 'number' || Number.isSafeInteger(value);
 }
 
 function fieldsOf(value: unknown, name: string): Fields {

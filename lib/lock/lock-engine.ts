@@ -1,6 +1,6 @@
 /** The engine: acquires, observes, inspects and force-releases locks on the Leases of one store. */
 import { setMaxListeners } from 'node:events';
-import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
+import type { StoredLease } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { Acquirer } from './acquire/acquirer.js';
@@ -184,7 +184,7 @@ export class LockEngine {
 
   /** Watches the Lease from now on, so that the time since the last renewal is known. */
   observe(lock: LockReference): void {
-    const id = idOf(keyOf(lock));
+    const id = idOf(lock);
     if (!this.closing.signal.aborted && !this.observed.has(id)) {
       this.observed.set(id, this.localOf(lock).keepWatched());
     }
@@ -355,17 +355,16 @@ export class LockEngine {
   }
 
   private localOf(lock: LockReference): LocalLease {
-    const key = keyOf(lock);
-    const id = idOf(key);
+    const id = idOf(lock);
     const { store, clock } = this.context;
     const local =
       this.locals.get(id) ??
       new LocalLease(
-        key,
+        { namespace: lock.namespace, name: lock.leaseName },
         store,
         clock,
         (error) => reportFailure(this.context, lock, 'watch', error),
-        (session) => this.sessions.find(key.namespace, session),
+        (session) => this.sessions.find(lock.namespace, session),
       );
     // The Map is ordered by last use.
     this.locals.delete(id);
@@ -394,10 +393,6 @@ export class LockEngine {
   }
 }
 
-function keyOf({ namespace, leaseName }: LockReference): LeaseKey {
-  return { namespace, name: leaseName };
-}
-
-function idOf({ namespace, name }: LeaseKey): string {
-  return `${namespace}/${name}`;
+function idOf({ namespace, leaseName }: LockReference): string {
+  return `${namespace}/${leaseName}`;
 }
