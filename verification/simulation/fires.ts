@@ -7,7 +7,7 @@ import type { Holding, Holdings } from './holdings.js';
 import type { Machine } from './machine.js';
 import type { Statistics } from './statistics.js';
 import type { Timeline } from './timeline.js';
-import { holderOf, isOf, isParked } from './write-judge.js';
+import { holderOf, isOf, isParked, specOf } from './write-judge.js';
 
 /** The annotation in which a record remembers its claim. */
 export const CLAIM = 'nestjs-k8s-lock/fire';
@@ -309,7 +309,8 @@ export class Fires {
     if (
       said.by !== from ||
       !isOf(from, write) ||
-      (to === from && !isParked(after))
+      (to === from && !isParked(after)) ||
+      specOf(before) === specOf(after) // a place in line
     ) {
       return;
     }
