@@ -44,7 +44,7 @@ const ANSWERS: Partial<Record<LockTestingFailure, [number, string]>> = {
 /** The clientId of {@link TestingCluster.elsewhere}, whose requests never fail by plan. */
 const ELSEWHERE = 'elsewhere';
 
-export interface PlannedFailure {
+interface PlannedFailure {
   readonly failure: LockTestingFailure;
   /** Without a namespace: in any. */
   readonly key?: Partial<LeaseKey>;

@@ -406,6 +406,38 @@ describe('time', () => {
     expect(call.state).toBe('rejected');
   });
 
+  it('goes on from where it was moved to', async () => {
+    const module = await open([K8sLockTestingModule.forRoot()]);
+    const controller = module.get(LockTestingController);
+    await controller.holdElsewhere('import');
+    const call = module
+      .get(LockService)
+      .acquire('import', { waitTimeout: 600_000 });
+    const refused = expect(call).rejects.toThrow(LockNotAcquiredError);
+    await controller.advance(599_900);
+    await refused;
+  });
+
+  it('stands still when one of several applications closes, which waits for nothing', async () => {
+    const controller = new LockTestingController();
+    const one = await open([K8sLockTestingModule.forRoot({}, controller)]);
+    const two = await open([K8sLockTestingModule.forRoot({}, controller)]);
+    controller.stopTime();
+    const lock = await one.get(LockService).acquire('import');
+    const next = two.get(LockService).acquire('import');
+    await one.close();
+    expect(lock.isHeld).toBe(false);
+    await controller.advance(1_000);
+    expect((await next).isHeld).toBe(true);
+    const kept = await two
+      .get(LockService)
+      .acquire('kept', { autoRenew: false });
+    await controller.advance(13_499);
+    expect(kept.isHeld).toBe(true);
+    await controller.advance(1);
+    expect(kept.isHeld).toBe(false);
+  });
+
   it('goes on when the last application closes', async () => {
     const { module, locks, controller } = await start({ shutdownTimeout: 20 });
     const lock = await locks.acquire('import');
@@ -432,6 +464,8 @@ describe('time', () => {
     expect(lock.isHeld).toBe(true);
     await controller.advance(60_000);
     expect(lock.isHeld).toBe(true);
+    await module.close();
+    expect(lock.isHeld).toBe(false);
   });
 
   it('goes on where it was when fake timers come and go', async () => {
