@@ -250,7 +250,7 @@ describe('a line names the method once, and says truly whether it ran', () => {
           { providers: [Jobs, { provide: LockService, useValue: {} }] },
           ({ app }) => app.get(Jobs).import(),
         ),
-      /^Jobs\.import did not run: the object provided as LockService has no withLock\(\)\./,
+      /^Jobs\.import did not run: the object provided as LockService has neither withLock\(\) nor acquire\(\)\./,
     ],
     [
       'failing by itself',
