@@ -336,6 +336,24 @@ describe.each([
   });
 });
 
+it('R11 a grant that is longer than the lease of the call that uses the place is confirmed before the work starts', async () => {
+  const { cluster, clock, lock, pods } = await held('b');
+  const [b] = pods;
+  const first = new AbortController();
+  await enrol(b!, {}, first.signal);
+  const waiting = await enrol(b!, { leaseDuration: 1_000 });
+  first.abort();
+  await settled();
+  b!.store.plan({ answeredAfter: 20 }, 'update', 1);
+  await lock.release();
+  await clock.advance(19);
+  expect(waiting.state).toBe('pending');
+  await clock.advance(1);
+  expect(waiting.value!.isHeld).toBe(true);
+  expect(cluster.spec().leaseDurationSeconds).toBe(1);
+  expect(annotationOf(cluster, GRANT)).toBeUndefined();
+});
+
 describe('R11 a grant for a fire', () => {
   it('is confirmed by the claim, before the work starts', async () => {
     const { cluster, clock, lock, pods } = await held('b');

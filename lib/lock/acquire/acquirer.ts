@@ -536,7 +536,9 @@ export class Acquirer implements QueuedCall {
     const sentAt = Math.max(ticket.sentAt, aliveAt);
     const deadline = deadlineOf(sentAt, timingOf(duration, options));
     const least = Math.min(LEAST_TIME_LEFT, duration * LEAST_PART_LEFT);
-    return deadline - context.clock.now() >= least
+    // A renewal would shorten a grant that an earlier call of this process has enrolled for, and its answer may be lost.
+    const isLonger = duration > options.leaseDuration;
+    return !isLonger && deadline - context.clock.now() >= least
       ? {
           identity,
           lease,
