@@ -54,8 +54,8 @@ import { comparedContent } from '../record/lease-patch.js';
 import type { LocalLease } from './local-lease.js';
 import type { OwnTicket } from './place-in-line.js';
 
-/** The number of conflicts after which a forced release fails. */
-const MOST_FORCED_TRIES = 5;
+/** The number of conflicts after which a forced release fails: a holder that renews often causes some. */
+const MOST_FORCED_TRIES = 16;
 
 /** A record that was written. */
 export interface WrittenLease {
