@@ -122,6 +122,9 @@ export function scheduleUnless(
   at: number,
   callback: () => void,
 ): void {
+  if (signal.aborted) {
+    return;
+  }
   const fire = (): void => {
     stopListening();
     callback();

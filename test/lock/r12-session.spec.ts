@@ -239,6 +239,13 @@ describe('a process that holds locks under a session', () => {
     expect(cluster.clock.pending()).toBe(0);
   });
 
+  it('leaves no timer behind if the shutdown finds that the session was lost', async () => {
+    await (await a.acquire()).release();
+    cluster.clock.block(DEADLINE);
+    await a.engine.shutdown(0);
+    expect(cluster.clock.pending()).toBe(0);
+  });
+
   it('deletes a session under which nothing is held for long, and opens a new one when needed', async () => {
     const lock = await a.acquire();
     await cluster.clock.advance(600_000);

@@ -78,11 +78,13 @@ export class OwnSession implements HeldSession {
 
   /** Deletes the Lease, if it still names this process. Never rejects. */
   async end(): Promise<void> {
-    this.cancelEnd?.();
-    this.cancelLook?.();
     if (!this.hold.isReleased) {
       this.onEnd();
-      await this.hold.giveBack();
+      const ended = this.hold.giveBack();
+      // Only now, since the release may find that the session was lost.
+      this.cancelEnd?.();
+      this.cancelLook?.();
+      await ended;
     }
   }
 
