@@ -95,12 +95,6 @@ export const mutants = [
       acquireAndBegin: (original) => (place, claim, acquire) =>
         original(place, claim, () => acquire({ waitTimeout: undefined })),
     },
-    'beginning whose answer was lost given up by a shutdown': {
-      'LeaseHolder#leaveToOthers': () =>
-        function () {
-          this.abort.signal.throwIfAborted();
-        },
-    },
     'beginning cut short by a shutdown': {
       'LeaseHolder#giveUp': (original) =>
         function () {
