@@ -17,11 +17,7 @@ import { LeaseHolder } from './hold/lease-holder.js';
 import { LeaseWriter } from './lease/lease-writer.js';
 import { LocalLease } from './lease/local-lease.js';
 import { HeldLock, type LockHandle } from './hold/lock-handle.js';
-import {
-  reportFailure,
-  toBackendError,
-  type EngineContext,
-} from './engine-context.js';
+import { toBackendError, type EngineContext } from './engine-context.js';
 import { withTimeout } from './retry.js';
 import { describeLock, type LockState } from './record/lock-state.js';
 import type { AcquireMode } from './acquire/wait-policy.js';
@@ -356,15 +352,10 @@ export class LockEngine {
 
   private localOf(lock: LockReference): LocalLease {
     const id = idOf(lock);
-    const { store, clock } = this.context;
     const local =
       this.locals.get(id) ??
-      new LocalLease(
-        { namespace: lock.namespace, name: lock.leaseName },
-        store,
-        clock,
-        (error) => reportFailure(this.context, lock, 'watch', error),
-        (session) => this.sessions.find(lock.namespace, session),
+      new LocalLease(this.context, lock, (session) =>
+        this.sessions.find(lock.namespace, session),
       );
     // The Map is ordered by last use.
     this.locals.delete(id);

@@ -89,7 +89,7 @@ export const mutants = [
       },
       'late write by content taken for overtaken when others have enrolled': {
         comparedContent: (original) => (lease) =>
-          original(lease) + lease.metadata.resourceVersion,
+          lease ? original(lease) + lease.metadata.resourceVersion : undefined,
       },
       'place kept for a caller that does not come': {
         'PlaceInLine#awaitCaller': () => () => undefined,

@@ -29,7 +29,7 @@ import {
 import { renewalsOf, type Permit } from '../admission.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
-import { onAbort, untilAborted, waitUntil } from '../abort-signals.js';
+import { onAbort, untilAborted } from '../abort-signals.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
 import { deadlineOf, timingOf } from '../hold/deadline.js';
 import type { HeldSession, SessionOpener } from '../hold/held-session.js';
@@ -62,9 +62,9 @@ import {
 import { LeaseWriter, type WrittenLease } from '../lease/lease-writer.js';
 import {
   judgeFromBehind,
-  waitInLine,
+  waitInQueue,
   type QueuedCall,
-} from './waiting-line.js';
+} from './queued-call.js';
 
 /** After this many conflicts a call that does not wait treats the lock as held by others. */
 const MOST_CONFLICTS = 8;
@@ -179,7 +179,7 @@ export class Acquirer implements QueuedCall {
         ? clock.schedule(clock.now() + waitTimeout, () => this.timeIsUp())
         : undefined;
     try {
-      await waitInLine(this.local, this, this.context, this.cancel.signal);
+      await waitInQueue(this.local, this, this.context, this.cancel.signal);
       this.local.beginTurn();
       this.usePlace();
       try {
@@ -303,7 +303,7 @@ export class Acquirer implements QueuedCall {
     this.wasRead();
     if (
       this.ambiguous &&
-      (lease ? comparedContent(lease) : undefined) !== this.ambiguous.basedOn &&
+      comparedContent(lease) !== this.ambiguous.basedOn &&
       lease?.spec?.holderIdentity !== this.newHolder.identity
     ) {
       this.ambiguous = undefined; // another write came first, so it can't be applied any more
@@ -348,7 +348,7 @@ export class Acquirer implements QueuedCall {
   }
 
   private leaveAmbiguous(lease: StoredLease | null | undefined): void {
-    this.ambiguous = { basedOn: lease ? comparedContent(lease) : undefined };
+    this.ambiguous = { basedOn: comparedContent(lease) };
     this.timesAmbiguous += 1;
   }
 
@@ -580,7 +580,7 @@ export class Acquirer implements QueuedCall {
       place.positionIn(lease) ?? (place.isPermitted ? lineOf(lease).length : 0);
     const open = place.isPermitted && isLeftFree(lease) ? COURTESY : 0;
     const turn = verdict.since + open + position * Math.max(STAGGER, open);
-    return Math.max(courtesy.until, position > 0 || open > 0 ? turn : 0);
+    return Math.max(courtesy.freeUntil, position > 0 || open > 0 ? turn : 0);
   }
 
   /** A random pause that separates contenders, which grows with each conflict. */
@@ -783,12 +783,7 @@ export class Acquirer implements QueuedCall {
     this.mustRead = true;
     reportFailure(this.context, this.lock, 'acquire', error);
     if (this.timesAmbiguous > 1) {
-      const withdrawn = this.withdraw();
-      await waitUntil((resolve) => {
-        // oxlint-disable-next-line promise/no-promise-in-callback -- it never rejects
-        void withdrawn.then(resolve);
-        return () => undefined;
-      }, this.cancel.signal);
+      await untilAborted(this.withdraw(), this.cancel.signal);
     }
     const { clock } = this.context;
     const delay = Math.max(

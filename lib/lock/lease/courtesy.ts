@@ -17,10 +17,11 @@ const PEERS_STAY = 300_000;
 const CONTENDERS_STAY = 5_000;
 
 export class Courtesy {
+  /** Monotonic time until which this process does not take the lock. */
+  freeUntil = -Infinity;
   /** Monotonic times. */
   private acquiredAt = -Infinity;
   private releasedAt = -Infinity;
-  private freeUntil = -Infinity;
   private sawPeerAt = -Infinity;
   private metOthersAt = -Infinity;
   private inRowBefore = 0;
@@ -68,10 +69,5 @@ export class Courtesy {
     if (isLeftFree) {
       this.freeUntil = this.releasedAt + COURTESY;
     }
-  }
-
-  /** Monotonic time until which this process does not take the lock. */
-  get until(): number {
-    return this.freeUntil;
   }
 }

@@ -46,6 +46,7 @@ import {
   GRANT_DURATION,
   grantOf,
   lineOf,
+  positionOf,
   ticketAnnotation,
   ticketsToDrop,
   type Ticket,
@@ -72,12 +73,12 @@ export interface Ending {
   readonly giveUpAt: number;
   /** Monotonic time until which the lock must stay taken (`minHold`). */
   readonly takenUntil?: number;
-  /** The end of the fire that was claimed with the lock, if any. */
-  readonly claim: ClaimEnd;
+  /** The end of the fire that was claimed with the lock, if any. Default `open`: nobody has worked under the lock. */
+  readonly claim?: ClaimEnd;
   /** Delete the Lease instead of marking it free, unless it stores a fire claim or has finalizers. */
-  readonly remove: boolean;
+  readonly remove?: boolean;
   /** Leave the record free for a moment, although processes may be in line. */
-  readonly courtesy: boolean;
+  readonly courtesy?: boolean;
   /** If the lock is granted to another process, enrol this one again, for a lease of this duration. */
   readonly placeFor?: number;
 }
@@ -233,17 +234,9 @@ export class LeaseWriter {
           return;
         }
         if (isHeldBy(lease, ticket.identity)) {
-          return await this.release({
-            identity: ticket.identity,
-            giveUpAt,
-            claim: 'open',
-            remove: false,
-            courtesy: false,
-          });
+          return await this.release({ identity: ticket.identity, giveUpAt });
         }
-        const stands = lineOf(lease).some(
-          ({ identity }) => identity === ticket.identity,
-        );
+        const stands = positionOf(lease, ticket.identity) !== undefined;
         if (stands && place.isPermitted && !isForeign(lease)) {
           return await local.removeTicket(ticket, this.requestOptions());
         }
@@ -265,9 +258,7 @@ export class LeaseWriter {
           .catch(() => this.closed.throwIfAborted());
       }
     };
-    await this.retry(attempt, (error, failures) =>
-      this.delayUntil(giveUpAt, error, failures),
-    ).catch(() => undefined);
+    await this.retryUntil(giveUpAt, attempt);
     stopWatching();
   }
 
@@ -299,7 +290,7 @@ export class LeaseWriter {
   async release(ending: Ending): Promise<void> {
     const { context, local, lock } = this;
     const { identity } = ending;
-    let { remove } = ending;
+    let { remove = false } = ending;
     const place: KeptPlace = {};
     const attempt = async (mustLook: boolean): Promise<void> => {
       let lease = local.observed.lease;
@@ -340,7 +331,13 @@ export class LeaseWriter {
    */
   private async writeEnd(
     found: StoredLease,
-    { takenUntil = 0, claim, remove, courtesy, placeFor }: Ending,
+    {
+      takenUntil = 0,
+      claim = 'open',
+      remove,
+      courtesy = false,
+      placeFor,
+    }: Ending,
     place: KeptPlace,
   ): Promise<boolean> {
     const { local } = this;
@@ -445,9 +442,7 @@ export class LeaseWriter {
         );
       }
     };
-    await this.retry(attempt, (error, failures) =>
-      this.delayUntil(Infinity, error, failures),
-    ).catch(() => undefined);
+    await this.retryUntil(Infinity, attempt);
   }
 
   /**
@@ -469,7 +464,7 @@ export class LeaseWriter {
       if (lease?.spec?.holderIdentity === identity) {
         const freed = evict(endClaim(lease, 'open'));
         await local.replace(() => freed, options);
-      } else if ((lease ? comparedContent(lease) : undefined) !== basedOn) {
+      } else if (comparedContent(lease) !== basedOn) {
         return; // another client wrote in between, so the write can't be applied any more
       } else if (lease === null) {
         await local.create(() => createFree(local.key), options);
@@ -477,21 +472,13 @@ export class LeaseWriter {
         await local.replace(() => invalidate(lease, identity), options);
       }
     };
-    await this.retry(attempt, (error, failures) =>
-      this.delayUntil(giveUpAt, error, failures),
-    ).catch(() => undefined);
+    await this.retryUntil(giveUpAt, attempt);
   }
 
   /** R12: deletes the session that a creation without an answer may have made. No lock names it. Never rejects. */
   forgetSession(identity: string): Promise<void> {
     const giveUpAt = this.context.clock.now() + LONGEST_WRITE;
-    return this.release({
-      identity,
-      giveUpAt,
-      claim: 'open',
-      remove: true,
-      courtesy: false,
-    });
+    return this.release({ identity, giveUpAt, remove: true });
   }
 
   /**
@@ -504,13 +491,7 @@ export class LeaseWriter {
     const undo = (): Promise<void> =>
       local.holder === identity
         ? Promise.resolve()
-        : this.release({
-            identity,
-            giveUpAt: clock.now() + LONGEST_WRITE,
-            claim: 'open',
-            remove: false,
-            courtesy: false,
-          });
+        : this.release({ identity, giveUpAt: clock.now() + LONGEST_WRITE });
     scheduleUnless(clock, closed, clock.now() + LONGEST_WRITE, () => {
       context.background(undo());
     });
@@ -571,6 +552,16 @@ export class LeaseWriter {
     ) => number | undefined,
   ): Promise<T> {
     return retryWrite(this.context.clock, this.closed, attempt, delayAfter);
+  }
+
+  /** Reports failures. Never rejects. */
+  private async retryUntil(
+    giveUpAt: number,
+    attempt: (failures: number) => Promise<void>,
+  ): Promise<void> {
+    await this.retry(attempt, (error, failures) =>
+      this.delayUntil(giveUpAt, error, failures),
+    ).catch(() => undefined);
   }
 
   private delayUntil(

@@ -1,7 +1,6 @@
 /** The state that all callers of this process share for one Lease: observed record, queue, watch and holder. */
 import {
   LeaseStoreError,
-  type JsonPatchOperation,
   type Lease,
   type LeaseKey,
   type LeasePatch,
@@ -10,10 +9,12 @@ import {
   type RequestOptions,
   type StoredLease,
 } from '../../kube/lease-store.js';
+import type { LockReference } from '../../lock.errors.js';
 import { waitUntil } from '../abort-signals.js';
 import type { Clock } from '../clock.js';
+import { reportFailure, type EngineContext } from '../engine-context.js';
 import { ObservedLease, versionOf } from '../record/observed-lease.js';
-import { patchOf } from '../record/lease-patch.js';
+import { patchOf, removalOf } from '../record/lease-patch.js';
 import {
   isForeign,
   isStoredAs,
@@ -40,6 +41,7 @@ export interface RecordListener {
 }
 
 export class LocalLease {
+  readonly key: LeaseKey;
   readonly observed: ObservedLease;
   readonly queue = new LocalQueue();
   readonly place: PlaceInLine;
@@ -54,6 +56,8 @@ export class LocalLease {
   failure: LeaseStoreError | undefined;
   /** Whether the caller that has the turn waits for a holder of the lock. */
   hasMetHolder = false;
+  private readonly store: LeaseStore;
+  private readonly clock: Clock;
   private requests = 0;
   private readonly listeners = new Set<RecordListener>();
   private watch: { close(): void } | undefined;
@@ -63,13 +67,16 @@ export class LocalLease {
   private readonly closing = new AbortController();
   private cancelLinger: (() => void) | undefined;
 
+  /** @param findSession finds the session of a holder of this Lease; undefined for a Lease that is itself a session */
   constructor(
-    readonly key: LeaseKey,
-    private readonly store: LeaseStore,
-    private readonly clock: Clock,
-    private readonly onWatchFailure: (error: Error) => void,
+    private readonly context: EngineContext,
+    private readonly lock: LockReference,
     findSession?: (session: SessionReference) => ObservableSession,
   ) {
+    const { store, clock } = context;
+    this.key = { namespace: lock.namespace, name: lock.leaseName };
+    this.store = store;
+    this.clock = clock;
     this.observed = new ObservedLease(clock, findSession);
     this.place = new PlaceInLine(clock);
     this.courtesy = new Courtesy(clock);
@@ -195,11 +202,7 @@ export class LocalLease {
     ticket: OwnTicket,
     options: RequestOptions,
   ): Promise<void> {
-    const key = ticketKey(ticket).replaceAll('/', '~1');
-    const operations: JsonPatchOperation[] = [
-      { op: 'test', path: '/metadata/uid', value: ticket.uid },
-      { op: 'remove', path: `/metadata/annotations/${key}` },
-    ];
+    const operations = removalOf(ticketKey(ticket), ticket.uid);
     this.see(await this.ask(this.patch({ type: 'json', operations }, options)));
   }
 
@@ -320,7 +323,7 @@ export class LocalLease {
     this.watch ??= this.store.watch(this.key, {
       changed: (lease, live) => this.see(lease, { live }),
       deleted: () => this.seeAbsent(),
-      failed: this.onWatchFailure,
+      failed: (error) => reportFailure(this.context, this.lock, 'watch', error),
     });
     this.followSession();
     let kept = true;

@@ -5,6 +5,7 @@ import { isHeldBy } from '../record/lease-record.js';
 import {
   lineOf,
   MOST_TICKETS,
+  positionOf,
   ticketKey,
   type Ticket,
 } from '../record/line.js';
@@ -88,11 +89,7 @@ export class PlaceInLine {
 
   /** The number of processes in line before this one; undefined without a place. */
   positionIn(lease: StoredLease): number | undefined {
-    const { ticket } = this;
-    const position = lineOf(lease).findIndex(
-      ({ identity }) => identity === ticket?.identity,
-    );
-    return position === -1 ? undefined : position;
+    return positionOf(lease, this.ticket?.identity);
   }
 
   /** Whether other processes are in line. */

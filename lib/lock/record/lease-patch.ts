@@ -11,8 +11,14 @@ const ANNOTATIONS = '/metadata/annotations';
 /** The annotations that decide whether a write is still right. */
 const COMPARED = [CLAIM, EVICTED] as const;
 
-/** What a change by content compares: while it is the same, a write that was based on the record may be applied. */
-export function comparedContent({ metadata, spec }: StoredLease): string {
+/** What a change by content compares: while it is the same, a write that was based on the record may be applied. Undefined without a record. */
+export function comparedContent(
+  lease: StoredLease | null | undefined,
+): string | undefined {
+  if (!lease) {
+    return undefined;
+  }
+  const { metadata, spec } = lease;
   const annotations = COMPARED.map((key) => metadata.annotations?.[key]);
   return JSON.stringify([metadata.uid, spec, annotations]);
 }
@@ -27,13 +33,24 @@ export function patchOf(
 ): JsonPatchOperation[] {
   const { metadata, spec } = before;
   return [
-    { op: 'test', path: '/metadata/uid', value: metadata.uid },
+    testOf('/metadata/uid', metadata.uid),
     testOf('/spec', spec),
     ...(metadata.annotations ? COMPARED : []).map((key) =>
       testOf(pointer(ANNOTATIONS, key), metadata.annotations?.[key]),
     ),
     ...changesOf(ANNOTATIONS, metadata.annotations, after.metadata.annotations),
     ...changesOf('/spec', spec, after.spec),
+  ];
+}
+
+/** Removes an annotation of this Lease; fails if there is none. */
+export function removalOf(
+  annotation: string,
+  uid: string,
+): JsonPatchOperation[] {
+  return [
+    testOf('/metadata/uid', uid),
+    { op: 'remove', path: pointer(ANNOTATIONS, annotation) },
   ];
 }
 

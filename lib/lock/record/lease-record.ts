@@ -96,7 +96,7 @@ export function readHolder(lease: Lease): HolderState {
 
 /** Whether a client that does not know the line holds the lock. Only this package writes when it acquired a lock. */
 export function isForeign(lease: Lease): boolean {
-  return readHolder(lease).held && acquiredAt(lease) === undefined;
+  return acquiredAt(lease) === undefined && readHolder(lease).held;
 }
 
 /** R10: whether coordinated leader election owns the Lease. */

@@ -46,6 +46,17 @@ export function lineOf(lease: Lease): readonly Ticket[] {
   return line;
 }
 
+/** The number of tickets before that of this holder identity; undefined if it is not in line. */
+export function positionOf(
+  lease: Lease,
+  identity: string | undefined,
+): number | undefined {
+  const position = lineOf(lease).findIndex(
+    (ticket) => ticket.identity === identity,
+  );
+  return position === -1 ? undefined : position;
+}
+
 function isBefore(a: Ticket, b: Ticket): boolean {
   return a.number === b.number
     ? ticketKey(a) < ticketKey(b)
@@ -123,5 +134,5 @@ export function ticketsToDrop(
   const line = lineOf(lease);
   return hasGrantLapsed
     ? line
-    : line.slice(0, line.findIndex((each) => each.identity === identity) + 1);
+    : line.slice(0, (positionOf(lease, identity) ?? -1) + 1);
 }

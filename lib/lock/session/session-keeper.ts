@@ -4,7 +4,7 @@ import { LeaseStoreError } from '../../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockBackendError, LockNotAcquiredError } from '../../lock.errors.js';
 import { Acquirer } from '../acquire/acquirer.js';
-import { reportFailure, type EngineContext } from '../engine-context.js';
+import type { EngineContext } from '../engine-context.js';
 import type { HeldSession, SessionOpener } from '../hold/held-session.js';
 import { LeaseHolder } from '../hold/lease-holder.js';
 import { encodeLockName } from '../lease-name.js';
@@ -81,12 +81,7 @@ export class SessionKeeper implements SessionOpener {
     // A new name for each attempt, so that no late write brings a session back.
     const leaseName = newSessionName(engine.clientId);
     const lock = { name: leaseName, namespace, leaseName };
-    const local = new LocalLease(
-      { namespace, name: leaseName },
-      context.store,
-      context.clock,
-      (error) => reportFailure(context, lock, 'watch', error),
-    );
+    const local = new LocalLease(context, lock);
     const attempt = new Acquirer(context, local, lock, options, 'wait', {
       ...engine,
       isSession: true,

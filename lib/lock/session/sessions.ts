@@ -1,6 +1,6 @@
 /** R12: the sessions that an engine knows: its own, under which it holds locks, and those of other holders. */
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
-import { reportFailure, type EngineContext } from '../engine-context.js';
+import type { EngineContext } from '../engine-context.js';
 import type { SessionOpener } from '../hold/held-session.js';
 import { LocalLease } from '../lease/local-lease.js';
 import type { StoredLease } from '../../kube/lease-store.js';
@@ -59,18 +59,7 @@ export class Sessions {
     }
     const { context, engine } = this;
     const { name } = session;
-    const local = new LocalLease(
-      { namespace, name },
-      context.store,
-      context.clock,
-      (error) =>
-        reportFailure(
-          context,
-          { name, namespace, leaseName: name },
-          'watch',
-          error,
-        ),
-    );
+    const local = new LocalLease(context, { name, namespace, leaseName: name });
     const own = this.keepers.get(namespace)?.find(session.uid);
     const observed = new ObservedSession(
       context,

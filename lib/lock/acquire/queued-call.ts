@@ -20,7 +20,7 @@ export interface QueuedCall {
  * Resolves when the call gets its turn. A call that does not wait stays until it is known whether the lock
  * is held; a call for a fire stays while the caller before it may fail to get the lock.
  */
-export async function waitInLine(
+export async function waitInQueue(
   local: LocalLease,
   call: QueuedCall,
   { clock, requestTimeout }: EngineContext,
