@@ -102,6 +102,15 @@ export const mutants = mutantsOf(
           }
         },
     },
+    'the next Lease not listed when one is closed': {
+      'NamespaceWatches#remove': (original) =>
+        function (lease) {
+          const { readNext } = this;
+          this.readNext = () => {};
+          original.call(this, lease);
+          this.readNext = readNext;
+        },
+    },
     'a broken Lease of others stops the watch of the namespace': {
       'NamespaceWatches#dispatch': (original) =>
         function (type, object) {

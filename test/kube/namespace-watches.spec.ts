@@ -286,7 +286,8 @@ describe('The watch of a namespace', () => {
   const open = async (watch: Partial<WatchTiming> = {}) =>
     new KubernetesLeaseStore({
       kubeConfig: await server.kubeConfig(),
-      requestTimeout: 10_000,
+      // Longer than a test waits: what is held must not go on by itself.
+      requestTimeout: 60_000,
       // A watch may be broken at once: none counts as too short.
       watch: { backoff: 20, backoffLimit: 60, shortLife: 0, ...watch },
     });

@@ -103,6 +103,18 @@ export const mutants = [
         },
     },
   }),
+  ...mutantsOf(
+    'a claim is begun before others leave the fire out',
+    {
+      'beginning whose answer was lost given up by a shutdown': {
+        'LeaseHolder#leaveToOthers': () =>
+          function () {
+            this.abort.signal.throwIfAborted();
+          },
+      },
+    },
+    'spec',
+  ),
   ...mutantsOf('a claim says what became of the work', {
     'claim of another holder ended': {
       changeClaim:
