@@ -47,7 +47,7 @@ import {
 } from './lease-store.js';
 import type { WatchTiming } from './lease-watch.js';
 import { NamespaceWatches } from './namespace-watches.js';
-import { RequestQueue } from './request-queue.js';
+import { PausedError, RequestQueue } from './request-queue.js';
 
 export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
   /** Milliseconds for a request, unless the call gives another timeout. */
@@ -384,10 +384,6 @@ export class KubernetesLeaseStore implements LeaseStore {
     maxBytes = MAX_LEASE_BYTES,
   ): Promise<Answer> {
     const limits = { timeout: operation.timeout, within, signal };
-    const pause = this.queue.pauseOf(priority);
-    if (pause > Math.max(operation.timeout, 0)) {
-      throw failureOfPause(operation, pause);
-    }
     try {
       return await this.queue.run(priority, limits, async (timeout) => {
         const answer = await this.transport.exchange(
@@ -399,6 +395,9 @@ export class KubernetesLeaseStore implements LeaseStore {
         return answer;
       });
     } catch (error) {
+      if (error instanceof PausedError) {
+        throw failureOfPause(operation, error.left);
+      }
       if (!(error instanceof ExchangeError)) {
         throw error;
       }

@@ -29,12 +29,22 @@ const SHARE_OF_RENEWALS = 1 / 2;
 /** The longest pause that the API server may ask for, in milliseconds. */
 const LONGEST_PAUSE = 60_000;
 
+/** The API server has asked for a pause that is longer than the request may wait. */
+export class PausedError extends Error {
+  /** @param left milliseconds that are left of the pause */
+  constructor(readonly left: number) {
+    super(`paused for ${left} ms`);
+  }
+}
+
 interface Waiter {
   /** Waiters are sorted by `dueAt`, and by `number` if it is equal. */
   readonly dueAt: number;
   readonly number: number;
+  /** The latest end of a pause for which it waits. */
+  readonly pausedUntil: number;
   readonly admit: () => void;
-  readonly fail: (fault: 'aborted' | 'timeout') => void;
+  readonly fail: (error: Error) => void;
 }
 
 export class RequestQueue {
@@ -63,12 +73,20 @@ export class RequestQueue {
 
   /**
    * Sends no request to acquire or to read for so many milliseconds, since the API server has asked for a
-   * pause. Renewals and releases go on: what is held must be kept or given back in time, and each one that is
-   * refused has a pause of its own before its next attempt.
+   * pause. Those that can't wait for its end fail. Renewals and releases go on: what is held must be kept or
+   * given back in time, and each one that is refused has a pause of its own before its next attempt.
    */
   pause(asked: number): void {
     const delay = Math.min(asked, LONGEST_PAUSE);
     this.pausedUntil = Math.max(this.pausedUntil, performance.now() + delay);
+    for (const priority of PRIORITIES) {
+      const left = this.pauseOf(priority);
+      for (const waiter of this.waiting[priority].slice()) {
+        if (left > 0 && this.pausedUntil > waiter.pausedUntil) {
+          waiter.fail(new PausedError(left));
+        }
+      }
+    }
     setTimeout(() => this.admit(), Math.ceil(delay)).unref();
   }
 
@@ -83,7 +101,7 @@ export class RequestQueue {
    * Calls `send` once there is room, with the milliseconds that the request may then take.
    *
    * @throws ExchangeError if there is no room `within` its time, or if the queue stalls: no request except
-   * renewals was answered for `timeout`
+   * renewals was answered for `timeout`; PausedError if a pause ends later than `timeout` after the call
    */
   async run<T>(
     priority: RequestPriority,
@@ -97,6 +115,10 @@ export class RequestQueue {
     const now = performance.now();
     const dueAt = now + within;
     const renewal = { lateAt: now + within * LATE };
+    const pause = this.pauseOf(priority);
+    if (pause > Math.max(timeout, 0)) {
+      throw new PausedError(pause);
+    }
     if (this.hasRoom(priority)) {
       this.underWay += 1;
     } else {
@@ -156,7 +178,7 @@ export class RequestQueue {
   close(): void {
     for (const waiters of Object.values(this.waiting)) {
       for (const waiter of waiters.slice()) {
-        waiter.fail('aborted');
+        waiter.fail(new ExchangeError('aborted', 'queue'));
       }
     }
   }
@@ -198,17 +220,19 @@ export class RequestQueue {
       const waiter: Waiter = {
         dueAt,
         number: ++this.lastNumber,
+        pausedUntil: since + timeout,
         admit: () => {
           end();
           this.underWay += 1;
           resolve();
         },
-        fail: (fault) => {
+        fail: (error) => {
           end();
-          reject(new ExchangeError(fault, 'queue'));
+          reject(error);
         },
       };
-      const abort = (): void => waiter.fail('aborted');
+      const abort = (): void =>
+        waiter.fail(new ExchangeError('aborted', 'queue'));
       const endAt = (): number =>
         priority === 'renew'
           ? dueAt
@@ -219,7 +243,7 @@ export class RequestQueue {
       const check = (): void => {
         const left = endAt() - performance.now();
         if (left <= 0) {
-          waiter.fail('timeout');
+          waiter.fail(new ExchangeError('timeout', 'queue'));
         } else {
           timer = setTimeout(check, Math.min(Math.ceil(left), MAX_TIMEOUT));
         }

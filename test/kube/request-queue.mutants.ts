@@ -12,6 +12,15 @@ export const mutants = mutantsOf(
     'a pause that the API server asked for not heeded': {
       'RequestQueue#pauseOf': () => () => 0,
     },
+    'pause waited for by what can not wait so long': {
+      'RequestQueue#pause': (original) =>
+        function (asked) {
+          const { waiting } = this;
+          this.waiting = { renew: [], release: [], acquire: [], look: [] };
+          original.call(this, asked);
+          this.waiting = waiting;
+        },
+    },
     'new locks taken while a renewal is late': {
       'RequestQueue#isRenewingLate': () => () => false,
     },

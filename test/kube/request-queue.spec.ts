@@ -6,7 +6,7 @@ import type {
   RequestOptions,
   RequestPriority,
 } from '../../lib/kube/lease-store.js';
-import { RequestQueue } from '../../lib/kube/request-queue.js';
+import { PausedError, RequestQueue } from '../../lib/kube/request-queue.js';
 import type { ApiRequestEvent } from '../../lib/lock.events.js';
 import { answer, leaseNamed, StubApi } from './stub-api.js';
 
@@ -525,6 +525,25 @@ describe('a pause that the API server asks for', () => {
     await requests.answerNext();
     await vi.advanceTimersByTimeAsync(3_000);
     expect(requests.names.at(-1)).toBe('next');
+  });
+
+  it('fails what can not wait for its end, be it asked for before the pause or in it', async () => {
+    const requests = new Requests();
+    requests.fill();
+    const short = requests.send('look', 'short', { timeout: 100 });
+    const patient = requests.send('acquire', 'patient', { timeout: 5_000 });
+    const release = requests.send('release', 'release', { timeout: 100 });
+    requests.queue.pause(1_000);
+    expect(await short).toEqual(new PausedError(1_000));
+    expect(
+      await requests.send('acquire', 'late', { timeout: 999 }),
+    ).toBeInstanceOf(PausedError);
+    // Another pause, which ends too late for those that have waited for the first.
+    await vi.advanceTimersByTimeAsync(900);
+    await requests.answerAll();
+    requests.queue.pause(4_200);
+    expect(await patient).toBeInstanceOf(PausedError);
+    expect(await release).toBe('answered');
   });
 
   it('is not made shorter by a later one, and lasts a minute at most', async () => {
