@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { settled } from './controlled-clock.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
+import { inLine } from './waiting-processes.js';
 
 function setUp() {
   const cluster = new Cluster();
@@ -39,6 +40,27 @@ describe('an API server whose resourceVersions went back (etcd restored from a b
     const acquired = outcomeOf(pod.acquire());
     await clock.advance(10_000);
     expect(acquired.state).toBe('resolved');
+  });
+
+  it('does not make a process enrol in line again and again', async () => {
+    const { cluster, clock, pod } = setUp();
+    const holder = cluster.process('holder');
+    const lock = await holder.acquire();
+    pod.observe();
+    await settled();
+    const newer = structuredClone(cluster.lease()!);
+    newer.metadata.resourceVersion = '1000000';
+    pod.store.tellWatches(newer);
+
+    const waiting = outcomeOf(pod.acquire());
+    await clock.advance(100);
+    expect(inLine(cluster)).toHaveLength(1);
+    await lock.release();
+    await clock.advance(10);
+    expect(waiting.state).toBe('resolved');
+    await waiting.value!.release();
+    await clock.advance(1_000);
+    expect(cluster.holder()).toBeUndefined();
   });
 
   it('does not keep one from the lock that saw newer ones before it saw the Lease deleted', async () => {

@@ -133,16 +133,11 @@ export class LocalLease {
 
   /** Reads the record from the API server; null if there is none. */
   async read(options: RequestOptions): Promise<StoredLease | null> {
-    const { newest } = this.observed;
     const askedAt = this.clock.now();
-    const lease = await this.ask(this.store.get(this.key, options));
+    const lease = await this.askFor(this.store.get(this.key, options));
     if (lease === undefined) {
       this.seeAbsent({ askedAt });
       return null;
-    }
-    if (versionOf(lease) < newest) {
-      // A read can't be older than earlier observations, unless etcd was restored from a backup.
-      this.observed.forget();
     }
     this.see(lease, { askedAt });
     return lease;
@@ -188,7 +183,9 @@ export class LocalLease {
     const annotations = ticketAnnotation(ticket);
     const askedAt = this.clock.now();
     const body = { metadata: { uid: ticket.uid, annotations } };
-    const lease = await this.ask(this.patch({ type: 'merge', body }, options));
+    const lease = await this.askFor(
+      this.patch({ type: 'merge', body }, options),
+    );
     this.see(lease, { askedAt });
     // Something on the way may remove annotations.
     const stands =
@@ -203,7 +200,9 @@ export class LocalLease {
     options: RequestOptions,
   ): Promise<void> {
     const operations = removalOf(ticketKey(ticket), ticket.uid);
-    this.see(await this.ask(this.patch({ type: 'json', operations }, options)));
+    this.see(
+      await this.askFor(this.patch({ type: 'json', operations }, options)),
+    );
   }
 
   /** Without the right to patch, this process can't be in line. */
@@ -246,7 +245,7 @@ export class LocalLease {
     send: (made: () => T) => Promise<StoredLease>,
   ): Promise<StoredLease> {
     let sent: T | undefined;
-    const written = await this.ask(send(() => (sent = make())));
+    const written = await this.askFor(send(() => (sent = make())));
     if (sent === undefined || !isStoredAs(written, sent)) {
       throw new LeaseStoreError(
         'server',
@@ -256,6 +255,18 @@ export class LocalLease {
     }
     this.see(written);
     return written;
+  }
+
+  /** An answer can't be older than what was known before, unless etcd was restored from a backup. */
+  private async askFor<T extends StoredLease | undefined>(
+    request: Promise<T>,
+  ): Promise<T> {
+    const { newest } = this.observed;
+    const lease = await this.ask(request);
+    if (lease !== undefined && versionOf(lease) < newest) {
+      this.observed.forget();
+    }
+    return lease;
   }
 
   private async ask<T>(request: Promise<T>): Promise<T> {
