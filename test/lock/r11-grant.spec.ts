@@ -846,6 +846,37 @@ describe('R11 a place that a release keeps', () => {
     expect((await holder.try()).isHeld).toBe(true);
   });
 
+  it.each(['try', 'acquire'] as const)(
+    'may be granted while its process takes the free lock (%s), which is no failure',
+    async (call) => {
+      const { cluster, clock, holder } = await comingBack();
+      cluster.writeSpec({ leaseTransitions: 9 });
+      holder.store.plan({ appliedAfter: 5 }, ['patch', 'update'], 1);
+      const acquired = outcomeOf(holder[call]());
+      await clock.advance(1);
+      cluster.write((lease) => {
+        const { nonce } = lineIn(cluster.lease())[0]!;
+        const identity = `holder_${nonce}`;
+        const times = '2026-01-01T00:00:00.000000Z';
+        lease.spec = {
+          holderIdentity: identity,
+          leaseDurationSeconds: 3,
+          acquireTime: times,
+          renewTime: times,
+          leaseTransitions: 10,
+        };
+        const annotations = lease.metadata.annotations!;
+        delete annotations[`${TICKET}${nonce}`];
+        annotations[GRANT] = `3000 10 ${identity}`;
+      });
+      await clock.advance(10);
+      expect(acquired.value?.isHeld).toBe(true);
+      expect(
+        holder.events.filter(({ type }) => type === 'backend-error'),
+      ).toEqual([]);
+    },
+  );
+
   it('is given up by an application that shuts down', async () => {
     const { cluster, clock, holder } = await comingBack();
     const shutdown = outcomeOf(holder.engine.shutdown(10_000));

@@ -332,7 +332,9 @@ export class Acquirer implements QueuedCall {
     const { conflict, newHolder } = this;
     this.conflict = undefined;
     const version = lease?.metadata.resourceVersion;
-    const isOurs = lease?.spec?.holderIdentity === newHolder.identity;
+    // Unless the lock was granted to it in between.
+    const isOurs =
+      isHeldBy(lease, newHolder.identity) && grantOf(lease) === undefined;
     // After a conflict of a creation the Lease may have been deleted again. Without the word of the API
     // server that it existed, not every time: a 409 also comes from a quota or an admission webhook.
     const isExplained =
