@@ -8,8 +8,10 @@ export interface HeldSession {
   /** Monotonic time at which its last successful renewal was sent: the deadline of its locks counts from it (R8). */
   readonly lastSentAt: number;
   readonly isHeld: boolean;
+  /** Why its locks are lost with it. Only once it is lost. */
+  readonly lossReason: LockLossReason;
   /** Calls back when the session is lost, or at once if it was. @returns a function that stops that */
-  onLoss(callback: (reason: LockLossReason) => void): () => void;
+  onLoss(callback: () => void): () => void;
   /** The lock is held under it until the returned function is called. */
   join(lock: LockUnderSession): () => void;
 }

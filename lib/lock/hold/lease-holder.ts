@@ -133,8 +133,8 @@ export class LeaseHolder implements RecordListener {
     this.scheduleCheck();
     this.armMaxHold();
     this.leaveSession = this.session?.join(this);
-    this.stopListeningToSession = this.session?.onLoss((reason) =>
-      this.lose(reason),
+    this.stopListeningToSession = this.session?.onLoss(() =>
+      this.checkLimits(),
     );
   }
 
@@ -367,7 +367,7 @@ export class LeaseHolder implements RecordListener {
     if (now >= this.deadline) {
       this.lose('deadline');
     } else if (this.session?.isHeld === false) {
-      this.lose('session');
+      this.lose(this.session.lossReason);
     } else if (now >= this.endOfMaxHold) {
       this.lose('max-hold');
     }

@@ -15,7 +15,7 @@ const MOST_LOOKS = 10;
 
 export class OwnSession implements HeldSession {
   readonly reference: SessionReference;
-  private readonly listeners = new Set<(reason: LockLossReason) => void>();
+  private readonly listeners = new Set<() => void>();
   /** The locks that are held under it: first the one that was not looked at for longest. */
   private readonly locks = new Set<LockUnderSession>();
   private cancelEnd: (() => void) | undefined;
@@ -57,11 +57,11 @@ export class OwnSession implements HeldSession {
     return this.hold.isHeld;
   }
 
-  onLoss(callback: (reason: LockLossReason) => void): () => void {
-    const listener = (reason: LockLossReason): void => callback(reason);
+  onLoss(callback: () => void): () => void {
+    const listener = (): void => callback();
     this.listeners.add(listener);
-    if (this.hold.signal.aborted) {
-      listener(this.lossReason);
+    if (!this.isHeld) {
+      listener();
     }
     return () => this.listeners.delete(listener);
   }
@@ -139,7 +139,7 @@ export class OwnSession implements HeldSession {
   private lost(): void {
     this.cancelLook?.();
     for (const listener of Array.from(this.listeners)) {
-      listener(this.lossReason);
+      listener();
     }
     // Work that was told to stop has the rest of the lease for it, as under a lock with its own lease.
     this.endAt(this.lastSentAt + this.reference.duration);
@@ -154,7 +154,7 @@ export class OwnSession implements HeldSession {
         : clock.schedule(at, () => void this.end(), { background: true });
   }
 
-  private get lossReason(): LockLossReason {
+  get lossReason(): LockLossReason {
     const { reason } = this.hold.signal;
     const isLate =
       reason instanceof LockLostError && reason.reason === 'deadline';
