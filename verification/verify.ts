@@ -281,9 +281,10 @@ function failuresIn(report: string): string[] {
   });
 }
 
-/** The message and its place, without the frames of the test runner. */
+/** The message and its place, without the frames of the test runner, which names no reason for a timeout. */
 function indented(text: string): string {
   return text
+    .replace('STACK_TRACE_ERROR', 'the test timed out')
     .split('\n')
     .filter((line) => !line.includes('node_modules'))
     .slice(0, 12)
