@@ -122,6 +122,18 @@ export class LocalLease {
     }
   }
 
+  /** Records an answer, which can't be older than what was known when its request was sent, unless etcd was restored from a backup. */
+  private seeAnswer(
+    lease: StoredLease,
+    newest: bigint,
+    how?: { askedAt: number },
+  ): void {
+    if (versionOf(lease) < newest) {
+      this.observed.forget();
+    }
+    this.see(lease, how);
+  }
+
   /** Records that the Lease does not exist. */
   seeAbsent(how: { askedAt?: number } = {}): void {
     this.observed.seeAbsent(how);
@@ -133,13 +145,14 @@ export class LocalLease {
 
   /** Reads the record from the API server; null if there is none. */
   async read(options: RequestOptions): Promise<StoredLease | null> {
+    const { newest } = this.observed;
     const askedAt = this.clock.now();
-    const lease = await this.askFor(this.store.get(this.key, options));
+    const lease = await this.ask(this.store.get(this.key, options));
     if (lease === undefined) {
       this.seeAbsent({ askedAt });
       return null;
     }
-    this.see(lease, { askedAt });
+    this.seeAnswer(lease, newest, { askedAt });
     return lease;
   }
 
@@ -181,15 +194,16 @@ export class LocalLease {
   /** R11: adds a ticket, which changes no spec. @throws LeaseStoreError */
   async enrol(ticket: OwnTicket, options: RequestOptions): Promise<void> {
     const annotations = ticketAnnotation(ticket);
+    const { newest } = this.observed;
     const askedAt = this.clock.now();
     const body = { metadata: { uid: ticket.uid, annotations } };
-    const lease = await this.askFor(
-      this.patch({ type: 'merge', body }, options),
-    );
-    this.see(lease, { askedAt });
+    const lease = await this.ask(this.patch({ type: 'merge', body }, options));
     // Something on the way may remove annotations.
     const stands =
       lease.metadata.annotations?.[ticketKey(ticket)] !== undefined;
+    if (stands) {
+      this.seeAnswer(lease, newest, { askedAt });
+    }
     ticket.hasLanded = stands;
     this.place.isPermitted = stands;
   }
@@ -200,9 +214,7 @@ export class LocalLease {
     options: RequestOptions,
   ): Promise<void> {
     const operations = removalOf(ticketKey(ticket), ticket.uid);
-    this.see(
-      await this.askFor(this.patch({ type: 'json', operations }, options)),
-    );
+    this.see(await this.ask(this.patch({ type: 'json', operations }, options)));
   }
 
   /** Without the right to patch, this process can't be in line. */
@@ -244,8 +256,9 @@ export class LocalLease {
     make: () => T,
     send: (made: () => T) => Promise<StoredLease>,
   ): Promise<StoredLease> {
+    const { newest } = this.observed;
     let sent: T | undefined;
-    const written = await this.askFor(send(() => (sent = make())));
+    const written = await this.ask(send(() => (sent = make())));
     if (sent === undefined || !isStoredAs(written, sent)) {
       throw new LeaseStoreError(
         'server',
@@ -253,20 +266,8 @@ export class LocalLease {
         { ambiguous: true },
       );
     }
-    this.see(written);
+    this.seeAnswer(written, newest);
     return written;
-  }
-
-  /** An answer can't be older than what was known before, unless etcd was restored from a backup. */
-  private async askFor<T extends StoredLease | undefined>(
-    request: Promise<T>,
-  ): Promise<T> {
-    const { newest } = this.observed;
-    const lease = await this.ask(request);
-    if (lease !== undefined && versionOf(lease) < newest) {
-      this.observed.forget();
-    }
-    return lease;
   }
 
   private async ask<T>(request: Promise<T>): Promise<T> {
