@@ -116,6 +116,7 @@ export class LockClient {
     const context = {
       store,
       clock,
+      clientId,
       requestTimeout,
       emit: (event: LockEvent) => this.events.emit(event),
     };
@@ -123,7 +124,7 @@ export class LockClient {
       options.renewal === 'session'
         ? resolveLockOptions({}, options.lock)
         : undefined;
-    this.engine = new LockEngine(context, clientId, session);
+    this.engine = new LockEngine(context, session);
   }
 
   /** Refuses every call with `fault`, until {@link start}. */

@@ -1,4 +1,4 @@
-/** The services that every part of the engine uses, and the reporting of store failures. */
+/** What every part of the engine uses: its services, its identity and its end; and the reporting of store failures. */
 import { LockBackendError, type LockReference } from '../lock.errors.js';
 import type { LockBackendErrorEvent, LockEvent } from '../lock.events.js';
 import { LeaseStoreError, type LeaseStore } from '../kube/lease-store.js';
@@ -9,12 +9,18 @@ export interface EngineContext {
   readonly store: LeaseStore;
   readonly clock: Clock;
   readonly admission: Admission;
+  /** Unique to the engine: holder identities begin with it (R7). */
+  readonly clientId: string;
   /** The timeout of a request in milliseconds. */
   readonly requestTimeout: number;
   /** Never throws. */
   readonly emit: (event: LockEvent) => void;
   /** Registers work that no caller awaits, so that a shutdown can. The promise must not reject. */
   readonly background: (work: Promise<void>) => void;
+  /** Aborts when the application begins to close: no lock is acquired any more. */
+  readonly closing: AbortSignal;
+  /** Aborts when the engine is closed, which ends all retries. */
+  readonly closed: AbortSignal;
 }
 
 /** Converts a store error into the public error; returns any other error unchanged. */

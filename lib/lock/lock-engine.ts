@@ -30,6 +30,12 @@ import { Sessions } from './session/sessions.js';
  */
 const MOST_IDLE_CELLS = 1_000;
 
+/** What an engine is made of. */
+export type EngineParts = Pick<
+  EngineContext,
+  'store' | 'clock' | 'clientId' | 'requestTimeout' | 'emit'
+>;
+
 /** A call for a lock. */
 export interface LockCall extends CallForLock {
   readonly options: ResolvedLockOptions;
@@ -55,24 +61,24 @@ export class LockEngine {
   private onLastEnd: (() => void) | undefined;
 
   constructor(
-    context: Omit<EngineContext, 'admission' | 'background'>,
-    private readonly clientId: string,
+    parts: EngineParts,
     /** R12: the options of the session under which locks are held; undefined = each lock is renewed. */
     session?: ResolvedLockOptions,
   ) {
     // These signals have many listeners.
     setMaxListeners(0, this.closing.signal, this.closed.signal);
-    const { store, clock, emit } = context;
+    const { store, clock, emit } = parts;
     this.context = {
-      ...context,
+      ...parts,
       admission: new Admission(store, clock, emit),
       background: (work) => {
         this.background.add(work);
         void work.then(() => this.background.delete(work));
       },
+      closing: this.closing.signal,
+      closed: this.closed.signal,
     };
-    const engine = { clientId, closed: this.closed.signal };
-    this.sessions = new Sessions(this.context, engine, session);
+    this.sessions = new Sessions(this.context, session);
   }
 
   get clock(): Clock {
@@ -134,21 +140,20 @@ export class LockEngine {
       lock,
       options,
       mode,
-      {
-        clientId: this.clientId,
-        closed: this.closed.signal,
-        sessions: this.sessions.openerFor(lock.namespace, options),
-      },
+      { sessions: this.sessions.openerFor(lock.namespace, options) },
       claim,
     );
     this.acquirers.add(attempt);
     try {
       const acquisition = await attempt.run(signal);
-      const hold = new LeaseHolder(context, local, lock, options, acquisition, {
-        clientId: this.clientId,
-        closed: this.closed.signal,
-        onEnd: () => this.ended(hold),
-      });
+      const hold = new LeaseHolder(
+        context,
+        local,
+        lock,
+        options,
+        acquisition,
+        () => this.ended(hold),
+      );
       this.holders.add(hold);
       this.mostHolders = Math.max(this.mostHolders, this.holders.size);
       if (hold.isHeld) {
@@ -223,12 +228,8 @@ export class LockEngine {
    * or changed hands meanwhile.
    */
   async forceRelease(lock: LockReference): Promise<LockState | undefined> {
-    const { context, clientId, closed } = this;
     const local = this.localOf(lock);
-    const writer = new LeaseWriter(context, local, lock, {
-      clientId,
-      closed: closed.signal,
-    });
+    const writer = new LeaseWriter(this.context, local, lock);
     const evicted = await this.asUser(lock, () => writer.evict());
     if (evicted) {
       await this.sessions.tellHolder(lock.namespace, evicted);

@@ -373,15 +373,13 @@ export class LockTestingController {
 
   /** Another pod. */
   private get elsewhere(): LockEngine {
-    this.otherPod ??= new LockEngine(
-      {
-        store: this.cluster.storeFor(),
-        clock: this.cluster.clock,
-        requestTimeout: 5_000,
-        emit: () => undefined,
-      },
-      'elsewhere',
-    );
+    this.otherPod ??= new LockEngine({
+      store: this.cluster.storeFor(),
+      clock: this.cluster.clock,
+      clientId: 'elsewhere',
+      requestTimeout: 5_000,
+      emit: () => undefined,
+    });
     return this.otherPod;
   }
 }

@@ -53,10 +53,10 @@ export class LockProcess<S extends LeaseStore = LeaseStore> {
       {
         store,
         clock,
+        clientId,
         requestTimeout,
         emit: (event) => this.events.push(event),
       },
-      clientId,
       session && resolveLockOptions(session),
     );
   }

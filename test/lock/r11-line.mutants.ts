@@ -48,7 +48,14 @@ export const mutants = mutantsOf(
         },
     },
     'shutdown that waits for a place which it can not withdraw': {
-      'LocalLease#closingSignal': () => () => new AbortController().signal,
+      'LeaseWriter#withdraw': (original) =>
+        function (ticket) {
+          const closing = new AbortController().signal;
+          const unaware = Object.create(this, {
+            context: { value: { ...this.context, closing } },
+          });
+          return original.call(unaware, ticket);
+        },
     },
   },
   'spec',

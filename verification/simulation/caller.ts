@@ -327,7 +327,7 @@ export class Caller {
               isClaimed: state === 'claimed',
               heardAt: observation['since'],
               isHeldHere: holder !== undefined,
-              clientId: this.engine['clientId'],
+              clientId: this.engine['context'].clientId,
             });
           }),
       );

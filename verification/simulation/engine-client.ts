@@ -46,6 +46,7 @@ export class EngineClient {
       {
         store: this.store,
         clock: machine.clock,
+        clientId: id,
         requestTimeout: plan.requestTimeout,
         emit: (event) => {
           if (event.type === 'backend-error') {
@@ -56,7 +57,6 @@ export class EngineClient {
           }
         },
       },
-      id,
       plan.hasSession
         ? resolveLockOptions(world.scenario.lockOptions)
         : undefined,

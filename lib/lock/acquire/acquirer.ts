@@ -116,27 +116,25 @@ export class Acquirer implements QueuedCall {
     readonly lock: LockReference,
     readonly options: ResolvedLockOptions,
     private readonly mode: AcquireMode,
-    private readonly engine: {
-      clientId: string;
-      closed: AbortSignal;
-      /** R12: the session under which the lock is to be held; undefined = the lock is renewed itself. */
-      sessions?: SessionOpener;
+    private readonly renewal: {
+      /** R12: opens the session under which the lock is to be held; undefined = the lock is renewed itself. */
+      readonly sessions?: SessionOpener;
       /** Whether the Lease is itself a session. */
-      isSession?: boolean;
-    },
+      readonly isSession?: boolean;
+    } = {},
     private readonly claim?: FireClaim,
   ) {
     const { waitTimeout, leaseDuration } = options;
-    const identity = newHolderIdentity(engine.clientId);
+    const identity = newHolderIdentity(context.clientId);
     this.newHolder = {
       identity,
       leaseDuration,
       lockName: lock.name,
       claimed: claim?.at,
-      isSession: engine.isSession,
+      isSession: renewal.isSession,
     };
     claim?.ownIdentities.add(identity);
-    this.writer = new LeaseWriter(context, local, lock, engine);
+    this.writer = new LeaseWriter(context, local, lock);
     this.policy = new WaitPolicy(context.clock, local.observed, {
       identity,
       mode,
@@ -282,7 +280,7 @@ export class Acquirer implements QueuedCall {
    * told if the Lease exists.
    */
   private get isExpectedToBeNew(): boolean {
-    const { sessions, isSession } = this.engine;
+    const { sessions, isSession } = this.renewal;
     return (
       (sessions !== undefined || isSession === true) &&
       this.options.createLease &&
@@ -528,7 +526,7 @@ export class Acquirer implements QueuedCall {
       claimed !== undefined ||
       !options.autoRenew ||
       options.leaseDuration === Infinity ||
-      this.engine.sessions !== undefined
+      this.renewal.sessions !== undefined
     ) {
       return undefined;
     }
@@ -613,13 +611,13 @@ export class Acquirer implements QueuedCall {
   }
 
   private openSession(): Promise<HeldSession | undefined> | undefined {
-    const { sessions } = this.engine;
+    const { sessions } = this.renewal;
     return sessions && untilAborted(sessions.open(), this.cancel.signal);
   }
 
   /** The renewals a second that the lock will need: none under a session, which itself is never held back. */
   get renewals(): number {
-    const { sessions, isSession } = this.engine;
+    const { sessions, isSession } = this.renewal;
     return sessions || isSession ? 0 : renewalsOf(this.options);
   }
 
@@ -815,12 +813,12 @@ export class Acquirer implements QueuedCall {
       return Promise.resolve();
     }
     const { identity } = this.newHolder;
-    const withdrawn = this.engine.isSession
+    const withdrawn = this.renewal.isSession
       ? this.writer.forgetSession(identity)
       : this.writer.undo({
           identity,
           basedOn: ambiguous.basedOn,
-          leaseDuration: this.engine.sessions
+          leaseDuration: this.renewal.sessions
             ? Infinity
             : this.options.leaseDuration,
         });

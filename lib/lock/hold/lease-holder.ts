@@ -108,13 +108,10 @@ export class LeaseHolder implements RecordListener {
     readonly lock: LockReference,
     readonly options: ResolvedLockOptions,
     acquisition: AcquiredLease,
-    private readonly engine: {
-      clientId: string;
-      closed: AbortSignal;
-      onEnd: () => void;
-    },
+    /** Called when the release has ended. */
+    private readonly onEnd?: () => void,
   ) {
-    this.writer = new LeaseWriter(context, local, lock, engine);
+    this.writer = new LeaseWriter(context, local, lock);
     this.holderIdentity = acquisition.identity;
     this.uid = acquisition.lease.metadata.uid;
     this.mayBeCreatedLate = acquisition.mayBeCreatedLate;
@@ -604,7 +601,7 @@ export class LeaseHolder implements RecordListener {
       local.leave();
       this.writer.awaitCaller();
     }
-    this.engine.onEnd();
+    this.onEnd?.();
   }
 
   /** Whether the next caller of this process gets the lock before other processes. */

@@ -99,20 +99,13 @@ export interface AmbiguousWrite {
 }
 
 export class LeaseWriter {
-  private readonly clientId: string;
-  /** Aborts when the engine is closed, which ends all retries. */
-  private readonly closed: AbortSignal;
   private hasReplaced = false;
 
   constructor(
     private readonly context: EngineContext,
     private readonly local: LocalLease,
     private readonly lock: LockReference,
-    engine: { readonly clientId: string; readonly closed: AbortSignal },
-  ) {
-    this.clientId = engine.clientId;
-    this.closed = engine.closed;
-  }
+  ) {}
 
   /**
    * R1, R2: acquires by replacing the record as it is known when this is called, since the caller has just
@@ -176,7 +169,7 @@ export class LeaseWriter {
 
   /** R7. */
   newIdentity(): string {
-    return newHolderIdentity(this.clientId);
+    return newHolderIdentity(this.context.clientId);
   }
 
   /** R11: a ticket under a new holder identity. */
@@ -220,8 +213,8 @@ export class LeaseWriter {
   /** R11: removes a ticket, or passes its grant on. Never rejects. Ends once the ticket can't be granted any more. */
   private async withdraw(ticket: OwnTicket): Promise<void> {
     const { local } = this;
-    const { clock, requestTimeout } = this.context;
-    const { closingSignal, place } = local;
+    const { clock, requestTimeout, closing, closed } = this.context;
+    const { place } = local;
     const giveUpAt = clock.now() + LONGEST_WRITE;
     const stopWatching = local.keepWatched();
     const attempt = async (failures: number): Promise<void> => {
@@ -240,11 +233,11 @@ export class LeaseWriter {
         if (stands && place.isPermitted && !isForeign(lease)) {
           return await local.removeTicket(ticket, this.requestOptions());
         }
-        if (stands ? closingSignal.aborted : ticket.hasLanded) {
+        if (stands ? closing.aborted : ticket.hasLanded) {
           return;
         }
         // A process that is closing waits for no more than the answer of the enrolment.
-        const landsUntil = closingSignal.aborted
+        const landsUntil = closing.aborted
           ? Math.min(giveUpAt, ticket.sentAt + requestTimeout)
           : giveUpAt;
         if (clock.now() >= landsUntil) {
@@ -253,9 +246,9 @@ export class LeaseWriter {
         await local
           .changeOrTime(
             landsUntil - clock.now(),
-            closingSignal.aborted ? this.closed : closingSignal,
+            closing.aborted ? closed : closing,
           )
-          .catch(() => this.closed.throwIfAborted());
+          .catch(() => closed.throwIfAborted());
       }
     };
     await this.retryUntil(giveUpAt, attempt);
@@ -486,8 +479,8 @@ export class LeaseWriter {
    * be applied any more. Its session may live on, so that the record would never expire.
    */
   undoLater(identity: string): void {
-    const { context, closed, local } = this;
-    const { clock } = context;
+    const { context, local } = this;
+    const { clock, closed } = context;
     const undo = (): Promise<void> =>
       local.holder === identity
         ? Promise.resolve()
@@ -551,7 +544,8 @@ export class LeaseWriter {
       failures: number,
     ) => number | undefined,
   ): Promise<T> {
-    return retryWrite(this.context.clock, this.closed, attempt, delayAfter);
+    const { clock, closed } = this.context;
+    return retryWrite(clock, closed, attempt, delayAfter);
   }
 
   /** Reports failures. Never rejects. */
@@ -578,7 +572,7 @@ export class LeaseWriter {
   private requestOptions(): RequestOptions {
     return {
       timeout: this.context.requestTimeout,
-      signal: this.closed,
+      signal: this.context.closed,
       priority: 'release',
     };
   }

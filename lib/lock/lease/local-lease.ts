@@ -64,7 +64,6 @@ export class LocalLease {
   private watchers = 0;
   /** R12: the session of the holder, while that is another process and the Lease is watched. */
   private followed: { session: ObservableSession; end: () => void } | undefined;
-  private readonly closing = new AbortController();
   private cancelLinger: (() => void) | undefined;
 
   /** @param findSession finds the session of a holder of this Lease; undefined for a Lease that is itself a session */
@@ -95,11 +94,6 @@ export class LocalLease {
   /** Whether a request about the record is in flight. */
   get isAsking(): boolean {
     return this.requests > 0;
-  }
-
-  /** Aborts when the application is closing. */
-  get closingSignal(): AbortSignal {
-    return this.closing.signal;
   }
 
   get isWatched(): boolean {
@@ -346,7 +340,7 @@ export class LocalLease {
       kept = false;
       this.watchers -= 1;
       this.cancelLinger?.();
-      if (linger && !this.closingSignal.aborted) {
+      if (linger && !this.context.closing.aborted) {
         const { clock } = this;
         this.cancelLinger = clock.schedule(
           clock.now() + WATCH_LINGERS,
@@ -391,7 +385,6 @@ export class LocalLease {
 
   /** The application is closing: nothing is kept for calls that may follow. */
   close(): void {
-    this.closing.abort();
     this.place.close();
     this.stopWatching();
   }

@@ -39,7 +39,6 @@ export class ObservedSession implements ObservableSession, RecordListener {
     private readonly context: EngineContext,
     private readonly session: SessionReference,
     private readonly local: LocalLease,
-    private readonly closed: AbortSignal,
     private readonly own: HeldSession | undefined,
   ) {
     local.listen(this);
@@ -106,7 +105,7 @@ export class ObservedSession implements ObservableSession, RecordListener {
   recordGone(): void {
     if (this.isFollowed && this.mustRead(-Infinity)) {
       // The time of its absence counts from the read. If that fails, the next call repeats it.
-      this.settle(-Infinity, this.closed).catch(() => undefined);
+      this.settle(-Infinity, this.context.closed).catch(() => undefined);
     }
     this.tellFollowers();
   }
@@ -180,8 +179,8 @@ export class ObservedSession implements ObservableSession, RecordListener {
 
   /** Keeps the ended session for a while, since others may hold records of its locks for expired sooner if it exists. */
   private deleteLater(): void {
-    const { clock } = this.context;
-    scheduleUnless(clock, this.closed, clock.now() + LONGEST_WRITE, () => {
+    const { clock, closed } = this.context;
+    scheduleUnless(clock, closed, clock.now() + LONGEST_WRITE, () => {
       const { lease } = this.local.observed;
       if (lease && this.isPresent && !readHolder(lease).held) {
         // Without the right to delete, it stays.
@@ -212,7 +211,7 @@ export class ObservedSession implements ObservableSession, RecordListener {
   private requestOptions(): RequestOptions {
     return {
       timeout: this.context.requestTimeout,
-      signal: this.closed,
+      signal: this.context.closed,
       priority: 'acquire',
     };
   }

@@ -28,7 +28,6 @@ export class SessionKeeper implements SessionOpener {
     context: EngineContext,
     private readonly namespace: string,
     timing: ResolvedLockOptions,
-    private readonly engine: { clientId: string; closed: AbortSignal },
   ) {
     // A session is no lock that anybody asked for: of its events, only failed requests concern others.
     this.context = {
@@ -77,23 +76,18 @@ export class SessionKeeper implements SessionOpener {
   }
 
   private async openNew(): Promise<OwnSession> {
-    const { context, engine, namespace, options } = this;
+    const { context, namespace, options } = this;
     // A new name for each attempt, so that no late write brings a session back.
-    const leaseName = newSessionName(engine.clientId);
+    const leaseName = newSessionName(context.clientId);
     const lock = { name: leaseName, namespace, leaseName };
     const local = new LocalLease(context, lock);
     const attempt = new Acquirer(context, local, lock, options, 'wait', {
-      ...engine,
       isSession: true,
     });
     this.attempt = attempt;
     try {
       const acquisition = await attempt.run();
-      const hold = new LeaseHolder(context, local, lock, options, acquisition, {
-        clientId: engine.clientId,
-        closed: engine.closed,
-        onEnd: () => undefined,
-      });
+      const hold = new LeaseHolder(context, local, lock, options, acquisition);
       const { uid } = acquisition.lease.metadata;
       const session = new OwnSession(hold, local, uid, () =>
         this.ended(session),

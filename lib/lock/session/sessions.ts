@@ -23,7 +23,6 @@ export class Sessions {
   /** @param timing the options of the session of this process; undefined if each lock is renewed */
   constructor(
     private readonly context: EngineContext,
-    private readonly engine: { clientId: string; closed: AbortSignal },
     private readonly timing: ResolvedLockOptions | undefined,
   ) {}
 
@@ -44,7 +43,7 @@ export class Sessions {
     }
     let keeper = this.keepers.get(namespace);
     if (keeper === undefined) {
-      keeper = new SessionKeeper(this.context, namespace, timing, this.engine);
+      keeper = new SessionKeeper(this.context, namespace, timing);
       this.keepers.set(namespace, keeper);
     }
     return keeper;
@@ -57,17 +56,11 @@ export class Sessions {
     if (known !== undefined) {
       return known;
     }
-    const { context, engine } = this;
+    const { context } = this;
     const { name } = session;
     const local = new LocalLease(context, { name, namespace, leaseName: name });
     const own = this.keepers.get(namespace)?.find(session.uid);
-    const observed = new ObservedSession(
-      context,
-      session,
-      local,
-      engine.closed,
-      own,
-    );
+    const observed = new ObservedSession(context, session, local, own);
     this.observed.set(id, observed);
     this.forgetUnfollowed();
     return observed;
