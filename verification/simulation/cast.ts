@@ -256,12 +256,18 @@ export class Cast {
     return machine;
   }
 
-  private startClient(plan: ClientPlan): EngineClient {
+  /** @param until the true time until which its job is called */
+  private startClient(
+    plan: ClientPlan,
+    until = this.world.scenario.faultsEnd,
+  ): void {
     const client = this.boot(plan);
     this.clients.set(plan.name, client);
     this.world.timeline.add(plan.name, () => `starts as ${client.id}`);
-    client.start();
-    return client;
+    if (this.world.isHealed) {
+      client.machine.endPauses();
+    }
+    client.start(until);
   }
 
   private startPeers(): void {
@@ -376,9 +382,7 @@ export class Cast {
       });
       if (isReplaced) {
         scheduler.at(comesAt, () => {
-          const successor = this.startClient(client.plan);
-          successor.machine.endPauses();
-          successor.runJob(until);
+          this.startClient(client.plan, until);
         });
       }
     }

@@ -79,8 +79,9 @@ export class EngineClient {
     return this.busy === 0 && !this.caller.isLending;
   }
 
-  start(): void {
-    const { locks, job, faultsEnd } = this.world.scenario;
+  /** @param until the true time until which its job is called */
+  start(until: number): void {
+    const { locks, job } = this.world.scenario;
     if (this.plan.observes) {
       for (const lock of locks) {
         this.engine.observe(lock);
@@ -89,13 +90,14 @@ export class EngineClient {
     if (job) {
       this.engine.observe(job.lock);
     }
+    // As in an application: a fire that comes while it starts is the scheduler's or the one that is made up for.
+    this.runJob(until);
     if (job?.catchUp) {
       void this.occupied(() => this.job!.catchUp());
     }
     for (let i = 0; i < this.plan.callers; i += 1) {
       void this.occupied(() => this.callAgainAndAgain());
     }
-    this.runJob(faultsEnd);
   }
 
   /** Calls the job at its planned times, until this true time. */
