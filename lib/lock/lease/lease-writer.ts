@@ -14,6 +14,7 @@ import {
   annotate,
   createFree,
   createTaken,
+  dropsManagedFields,
   durationSeconds,
   evict,
   grant,
@@ -30,7 +31,6 @@ import {
   renew,
   retain,
   take,
-  withoutManagedFields,
   type NewHolder,
 } from '../record/lease-record.js';
 import { sessionOf } from '../record/session.js';
@@ -164,7 +164,7 @@ export class LeaseWriter {
   private mustReplace(found: StoredLease): boolean {
     const isFirst = !this.hasReplaced;
     this.hasReplaced = true;
-    return isFirst && withoutManagedFields(found) !== found;
+    return isFirst && dropsManagedFields(found);
   }
 
   /** R7. */

@@ -100,11 +100,12 @@ export class LocalLease {
     return this.watch !== undefined;
   }
 
-  /** Records an observation from a read, a write or the watch. */
+  /** Records an observation from a read, a write or the watch. @returns the record as it is to be written back */
   see(
-    lease: StoredLease,
+    found: StoredLease,
     how: { live?: boolean; askedAt?: number } = {},
-  ): void {
+  ): StoredLease {
+    const lease = withoutManagedFields(found); // they are half of it
     if (this.observed.see(lease, how)) {
       if (isForeign(lease)) {
         this.courtesy.sawPeer();
@@ -114,6 +115,7 @@ export class LocalLease {
         listener.recordSeen(lease);
       }
     }
+    return lease;
   }
 
   /** Records an answer, which can't be older than what was known when its request was sent, unless etcd was restored from a backup. */
@@ -121,11 +123,11 @@ export class LocalLease {
     lease: StoredLease,
     newest: bigint,
     how?: { askedAt: number },
-  ): void {
+  ): StoredLease {
     if (versionOf(lease) < newest) {
       this.observed.forget();
     }
-    this.see(lease, how);
+    return this.see(lease, how);
   }
 
   /** Records that the Lease does not exist. */
@@ -146,8 +148,7 @@ export class LocalLease {
       this.seeAbsent({ askedAt });
       return null;
     }
-    this.seeAnswer(lease, newest, { askedAt });
-    return lease;
+    return this.seeAnswer(lease, newest, { askedAt });
   }
 
   /**
@@ -160,9 +161,8 @@ export class LocalLease {
     make: () => StoredLease,
     options: RequestOptions,
   ): Promise<StoredLease> {
-    return this.write(
-      () => withoutManagedFields(make()),
-      (made) => this.store.replace(this.key, made, options),
+    return this.write(make, (made) =>
+      this.store.replace(this.key, made, options),
     );
   }
 
@@ -260,8 +260,7 @@ export class LocalLease {
         { ambiguous: true },
       );
     }
-    this.seeAnswer(written, newest);
-    return written;
+    return this.seeAnswer(written, newest);
   }
 
   private async ask<T>(request: Promise<T>): Promise<T> {

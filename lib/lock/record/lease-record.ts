@@ -424,6 +424,11 @@ export function withoutManagedFields(lease: StoredLease): StoredLease {
     : lease;
 }
 
+/** Whether a PUT of the record removes those notes. */
+export function dropsManagedFields({ metadata }: Lease): boolean {
+  return JSON.stringify(metadata.managedFields) === '[{}]';
+}
+
 /** Whether an entry of managedFields is of a create or update by this package. */
 function isNoteOfOurs(entry: unknown): boolean {
   const { manager, operation } = (entry ?? {}) as {
