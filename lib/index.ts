@@ -19,6 +19,7 @@ export type {
   KubeConfigLike,
   LockOptions,
   OnLocked,
+  OwnLockOptions,
 } from './k8s-lock.options.js';
 export {
   LockBackendError,
@@ -44,6 +45,7 @@ export type {
   LockLostEvent,
   LockNotAcquiredEvent,
   LockNotAcquiredEventReason,
+  LockPermitsDifferEvent,
   LockReleasedEvent,
   LockRenewedEvent,
   LockSaturatedEvent,
@@ -53,6 +55,12 @@ export type {
   LockWaitingEvent,
 } from './lock.events.js';
 export { LockService, type AcquireOptions } from './lock.service.js';
+export {
+  Semaphore,
+  type SemaphoreCallOptions,
+  type SemaphoreOptions,
+  type SemaphoreState,
+} from './semaphore.js';
 export { currentLock } from './lock/hold/current-lock.js';
 export {
   LeaseLock,

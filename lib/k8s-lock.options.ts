@@ -94,6 +94,18 @@ export interface LockOptions {
   reentrant?: boolean;
 }
 
+/** The options of one lock, which its decorator or call sets. */
+export interface OwnLockOptions extends LockOptions {
+  /**
+   * Make the lock a semaphore: at most this many calls hold it at a time, across all processes; a whole number
+   * from `1` to `100`. Each permit has a Lease of its own. Use one number everywhere: while processes differ,
+   * the greatest counts. Above `1` not together with `oncePerFire`.
+   *
+   * @defaultValue `1`
+   */
+  permits?: number;
+}
+
 /**
  * What a call under `@WithLeaseLock` or `LeaseLockInterceptor()` does when the lock is taken. A call under
  * `oncePerFire` first makes sure that the holder is alive, which takes until the holder renews. If the
@@ -204,6 +216,7 @@ export interface ResolvedLockOptions {
   readonly createLease: boolean;
   readonly deleteOnRelease: boolean;
   readonly reentrant: boolean;
+  readonly permits: number;
 }
 
 /** {@link K8sLockModuleOptions} with every default of the module filled in. */
@@ -285,6 +298,21 @@ const LOCK_RULES: Record<keyof LockOptions, Rule> = {
   createLease: BOOLEAN,
   deleteOnRelease: BOOLEAN,
   reentrant: BOOLEAN,
+};
+
+/** The most permits of a semaphore: a call that waits watches a Lease for each. */
+const MOST_PERMITS = 100;
+
+const OWN_RULES: Record<keyof OwnLockOptions, Rule> = {
+  ...LOCK_RULES,
+  permits: [
+    `must be a whole number from 1 to ${MOST_PERMITS}`,
+    (value) =>
+      typeof value === 'number' &&
+      Number.isInteger(value) &&
+      value >= 1 &&
+      value <= MOST_PERMITS,
+  ],
 };
 
 const MODULE_RULES: Record<keyof K8sLockModuleOptions, Rule> = {
@@ -371,17 +399,17 @@ export function resolveModuleOptions(
  * @throws LockConfigurationError that names every fault
  */
 export function resolveLockOptions(
-  own: LockOptions = {},
+  own: OwnLockOptions = {},
   module: LockOptions = {},
 ): ResolvedLockOptions {
-  const faults = findFaults(own, LOCK_RULES);
-  const merged = { ...module, ...withoutUndefined(own) };
+  const faults = findFaults(own, OWN_RULES);
+  const merged: OwnLockOptions = { ...module, ...withoutUndefined(own) };
   faults.push(...findContradictions(faults, merged));
   throwFaults(faults);
   return complete(merged);
 }
 
-function complete(options: LockOptions): ResolvedLockOptions {
+function complete(options: OwnLockOptions): ResolvedLockOptions {
   const given = options.leaseDuration ?? 15_000;
   const isInfinite = given === 'infinite';
   const leaseDuration = isInfinite ? Infinity : given;
@@ -399,7 +427,15 @@ function complete(options: LockOptions): ResolvedLockOptions {
     createLease: options.createLease ?? true,
     deleteOnRelease: options.deleteOnRelease ?? false,
     reentrant: options.reentrant ?? true,
+    permits: options.permits ?? 1,
   };
+}
+
+/** @throws LockConfigurationError if a semaphore is made without permits */
+export function requirePermits(options: Partial<OwnLockOptions>): void {
+  if (options.permits === undefined) {
+    throwFaults([`permits ${OWN_RULES.permits[0]}, not undefined`]);
+  }
 }
 
 /** Options that were given in the wrong place, and where they belong. */
@@ -409,6 +445,10 @@ const PLACES = new Map([
     'it goes beside useFactory, useClass or useExisting in forRootAsync()',
   ],
   ['renewal', 'it is for forRoot(), since all locks share one session'],
+  [
+    'permits',
+    'it is for semaphore(), @WithLeaseLock() and LeaseLockInterceptor(), since it belongs to one name',
+  ],
   ['onLocked', 'it is for @WithLeaseLock() and LeaseLockInterceptor()'],
   ['oncePerFire', 'it is for @WithLeaseLock()'],
   ['onFailure', 'it is for @WithLeaseLock()'],
@@ -593,7 +633,7 @@ export function throwFaults(faults: readonly string[]): void {
   }
 }
 
-function withoutUndefined(options: LockOptions): LockOptions {
+function withoutUndefined(options: OwnLockOptions): OwnLockOptions {
   return Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   );

@@ -46,6 +46,11 @@ export class LockLog implements Partial<Observer<LockEvent>> {
       case 'not-acquired':
         this.noteNotAcquired(event);
         break;
+      case 'permits-differ':
+        this.logger.warn(
+          `Semaphore ${quote(event.name)} (Lease ${event.namespace}/${event.leaseName}) has ${event.permits} permits here and ${event.others} in another process, so up to ${Math.max(event.permits, event.others)} can hold it at a time. This is expected while a rollout changes them; otherwise use one number everywhere.`,
+        );
+        break;
       default:
         this.debug(() => describe(event));
     }

@@ -1,5 +1,5 @@
 /** Joins the locks of a call that has several: acquires them in one global order, and runs its work under all. */
-import type { LockOptions } from './k8s-lock.options.js';
+import type { OwnLockOptions } from './k8s-lock.options.js';
 import type { LockClient, LockRequest, ResolvedLock } from './lock.client.js';
 import { LockNotAcquiredError } from './lock.errors.js';
 import { anyOf } from './lock/abort-signals.js';
@@ -8,6 +8,7 @@ import { LeaseLocks, type LeaseLock } from './lock/hold/lease-lock.js';
 import {
   comparePlaces,
   giveBack,
+  isOf,
   JoinedLock,
   type LockHandle,
   type Place,
@@ -75,7 +76,7 @@ export async function acquireAll(
 export async function acquireForCaller(
   client: LockClient,
   names: readonly string[],
-  options: LockOptions,
+  options: OwnLockOptions,
   signal: AbortSignal | undefined,
 ): Promise<JoinedLock> {
   const requests = names.map((name): LockRequest => ({
@@ -138,7 +139,9 @@ export class HeldLocks extends LeaseLocks {
     super();
     this.locks = names.map((name) => {
       const leaseName = client.leaseNameOf(name);
-      return joined.parts.find((lock) => lock.leaseName === leaseName)!;
+      return joined.parts.find(
+        (lock) => client.leaseNameOf(lock.name) === leaseName,
+      )!;
     });
   }
 
@@ -182,20 +185,19 @@ async function inOrder(
   kept: readonly LockHandle[],
 ): Promise<readonly LockRequest[]> {
   const places = new Map<LockRequest, Place>();
-  const shareable: Place[] = [];
+  const shareable: ResolvedLock[] = [];
   for (const request of requests) {
     // oxlint-disable-next-line no-await-in-loop -- only the first one waits
-    const { lock, options } = await client.resolve(
-      request.name,
-      request.options,
-    );
-    places.set(request, lock);
-    if (options.reentrant) {
-      shareable.push(lock);
+    const resolved = await client.resolve(request.name, request.options);
+    places.set(request, resolved.lock);
+    if (resolved.options.reentrant) {
+      shareable.push(resolved);
     }
   }
   for (const lock of kept) {
-    if (!shareable.some((each) => comparePlaces(each, lock) === 0)) {
+    if (
+      !shareable.some((each) => isOf(lock, each.lock, each.options.permits))
+    ) {
       void lock.release();
     }
   }

@@ -4,6 +4,7 @@ import {
   resolveLockOptions,
   type LockOptions,
   type OnLocked,
+  type OwnLockOptions,
   type ResolvedLockOptions,
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
@@ -24,13 +25,14 @@ import {
 import { EventStream } from './event-stream.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import { currentCall } from './lock/acquire/request-scope.js';
+import { leasesOf, slotsOf } from './lock/acquire/semaphore.js';
 import { acquireModeOf } from './lock/acquire/wait-policy.js';
 import { CallTurns } from './lock/call-turns.js';
 import { systemClock, type Clock } from './lock/clock.js';
 import { reportFailure, toBackendError } from './lock/engine-context.js';
 import { lendEnclosingLocks } from './lock/hold/current-lock.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
-import type { LockHandle } from './lock/hold/lock-handle.js';
+import { isOf, type LockHandle } from './lock/hold/lock-handle.js';
 import { encodeLockName } from './lock/lease-name.js';
 import { LockEngine } from './lock/lock-engine.js';
 import type { FireClaim } from './lock/record/fire-claim.js';
@@ -40,13 +42,14 @@ export interface LockRequest {
   readonly name: string;
   readonly onLocked: OnLocked;
   /** Never changed: the resolved options are cached by this object. */
-  readonly options: LockOptions;
+  readonly options: OwnLockOptions;
   /** The fire to claim with the lock. */
   readonly claim?: FireClaim;
 }
 
 /** A lock with its options merged over those of the module. */
 export interface ResolvedLock {
+  /** Of a semaphore: its first slot. */
   readonly lock: LockReference;
   readonly options: ResolvedLockOptions & { readonly namespace: string };
 }
@@ -101,7 +104,7 @@ export class LockClient {
   private readonly store: ClusterStore;
   private readonly turns = new CallTurns();
   /** The resolved lock of the last call, by the options of a decorator or an interceptor. */
-  private readonly planned = new WeakMap<LockOptions, ResolvedLock>();
+  private readonly planned = new WeakMap<OwnLockOptions, ResolvedLock>();
   /** `#private` keeps the credentials in it from loggers. */
   readonly #options: ResolvedModuleOptions;
 
@@ -143,9 +146,14 @@ export class LockClient {
   /** @throws LockConfigurationError that names every fault */
   async resolve(
     name: string,
-    options: LockOptions = {},
+    options: OwnLockOptions = {},
   ): Promise<ResolvedLock> {
-    return this.locate(name, resolveLockOptions(options, this.#options.lock));
+    return this.locate(name, this.complete(options));
+  }
+
+  /** @throws LockConfigurationError that names every fault */
+  complete(options: OwnLockOptions): ResolvedLockOptions {
+    return resolveLockOptions(options, this.#options.lock);
   }
 
   /**
@@ -208,7 +216,10 @@ export class LockClient {
     const resolving = this.resolvePlanned(name, given);
     const { resolved, shared } = await findShared(resolving, signal, lent);
     const { lock, options } = resolved;
-    const { waitTimeout = DECORATOR_WAIT_TIMEOUT } = options;
+    const { waitTimeout = DECORATOR_WAIT_TIMEOUT, permits } = options;
+    if (claim !== undefined && permits > 1) {
+      throw new LockConfigurationError([describePermitsOfFire(permits)]);
+    }
     const held =
       shared ??
       (await this.engine.acquireOrSkip({
@@ -272,8 +283,11 @@ export class LockClient {
    * Watches the Lease of a static name from now on, so that a call that does not wait knows at once
    * whether the holder is alive.
    */
-  async observe(name: string, options: LockOptions): Promise<void> {
-    this.engine.observe((await this.resolve(name, options)).lock);
+  async observe(name: string, options: OwnLockOptions): Promise<void> {
+    const { lock, options: own } = await this.resolve(name, options);
+    for (const slot of slotsOf(lock, own.permits)) {
+      this.engine.observe(slot);
+    }
   }
 
   /**
@@ -310,7 +324,7 @@ export class LockClient {
    * @throws LockBackendError, LockConfigurationError
    */
   async findMissingRights(
-    known: readonly { name: string; options: LockOptions }[],
+    known: readonly { name: string; options: OwnLockOptions }[],
   ): Promise<MissingRight[]> {
     const { options: any } = await this.resolve('any');
     const hasSessions = this.#options.renewal === 'session';
@@ -318,7 +332,10 @@ export class LockClient {
     for (const { name, options } of known) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other will do
       const { lock, options: own } = await this.resolve(name, options);
-      needs.push({ ...own, leaseNames: [lock.leaseName], hasSessions });
+      const leaseNames = leasesOf(lock, own.permits).map(
+        ({ leaseName }) => leaseName,
+      );
+      needs.push({ ...own, leaseNames, hasSessions });
     }
     try {
       return await findMissingRights(
@@ -356,7 +373,7 @@ export class LockClient {
   /** Caches the resolved options: only the name may differ between calls. */
   private async resolvePlanned(
     name: string,
-    options: LockOptions,
+    options: OwnLockOptions,
   ): Promise<ResolvedLock> {
     const known = this.planned.get(options);
     if (known?.lock.name === name) {
@@ -400,6 +417,11 @@ export class LockClient {
   }
 }
 
+/** Why a method with these permits can't claim fires. */
+export function describePermitsOfFire(permits: number): string {
+  return `permits: ${permits} cannot be used with oncePerFire, which runs each fire once in the cluster. Set oncePerFire: false to run it in up to ${permits} pods, or permits: 1`;
+}
+
 /** Re-entrancy: finds the lock among the references to the caller's locks, and releases the other references. */
 async function findShared(
   resolving: Promise<ResolvedLock>,
@@ -411,10 +433,7 @@ async function findShared(
     const resolved = await resolving;
     const { lock, options } = resolved;
     const enclosing = lent.find(
-      (each) =>
-        options.reentrant &&
-        each.namespace === lock.namespace &&
-        each.leaseName === lock.leaseName,
+      (each) => options.reentrant && isOf(each, lock, options.permits),
     );
     if (enclosing !== undefined) {
       signal?.throwIfAborted();

@@ -9,6 +9,8 @@ export interface LockReference {
   namespace: string;
   /** The name of the Lease object. */
   leaseName: string;
+  /** The slot of a semaphore, from 0 to `permits - 1`. */
+  slot?: number;
 }
 
 /** Default of `retryAfter`, in milliseconds. */
@@ -125,6 +127,8 @@ export interface NotAcquiredDetails {
   isOwnProcess?: boolean;
   /** Under `saturated`. */
   saturation?: LockSaturation;
+  /** Of a semaphore, all of which are held. */
+  permits?: number;
 }
 
 /** The lock was not acquired and the work did not run. Answers 423 (Locked), or 503 when this process takes no more locks. */
@@ -175,11 +179,15 @@ export class LockNotAcquiredError extends LockError {
 function whyNotAcquired(
   reason: LockNotAcquiredReason,
   who: string,
-  { waited = 0 }: NotAcquiredDetails,
+  { waited = 0, permits }: NotAcquiredDetails,
 ): string {
+  const taken =
+    permits === undefined
+      ? `it is held by ${who}`
+      : `all of its ${permits} permits are held`;
   const reasons: Record<LockNotAcquiredReason, string> = {
-    timeout: ` within ${Math.round(waited)} ms (waitTimeout): it is held by ${who}`,
-    held: `: it is held by ${who}`,
+    timeout: ` within ${Math.round(waited)} ms (waitTimeout): ${taken}`,
+    held: `: ${taken}`,
     shutdown: ': the application is shutting down and takes no new locks',
     saturated: ': this process holds as many locks as it can renew',
     cancelled:
@@ -224,7 +232,7 @@ function describeHolder({
 
 function adviceOf(
   reason: LockNotAcquiredReason,
-  { isOwnProcess }: NotAcquiredDetails,
+  { isOwnProcess, permits }: NotAcquiredDetails,
 ): string {
   if (reason === 'shutdown' || reason === 'cancelled') {
     return '';
@@ -234,6 +242,9 @@ function adviceOf(
   }
   if (isOwnProcess) {
     return ' If this call runs under that lock, it waits for itself: use withLock() or @WithLeaseLock() for both, which share a lock of their caller.';
+  }
+  if (reason === 'timeout' && permits !== undefined) {
+    return ' Wait longer, allow more permits, or inspect the holders with LockService.semaphore().';
   }
   return reason === 'timeout'
     ? ' Wait longer, or inspect the holder with LockService.inspect().'

@@ -145,6 +145,18 @@ export interface LockUnsaturatedEvent extends LockEventBase {
   duration: number;
 }
 
+/**
+ * Another process uses the same semaphore with another number of permits: as many as the greater number can hold it
+ * at a time. Emitted once for each other number.
+ */
+export interface LockPermitsDifferEvent extends LockEventBase {
+  type: 'permits-differ';
+  /** The permits of this call. */
+  permits: number;
+  /** Those of the other process; 1 for a lock. */
+  others: number;
+}
+
 /** A request to the API server failed. The operation goes on for as long as it can. */
 export interface LockBackendErrorEvent extends LockEventBase {
   type: 'backend-error';
@@ -165,6 +177,7 @@ export type LockEvent =
   | LockLostEvent
   | LockSaturatedEvent
   | LockUnsaturatedEvent
+  | LockPermitsDifferEvent
   | LockBackendErrorEvent;
 
 /** One request to the API server has ended. */

@@ -4,6 +4,8 @@ import { isObservable, type Observable } from 'rxjs';
 import {
   checkCall,
   type LockOptions,
+  type OwnLockOptions,
+  requirePermits,
   type ResolvedModuleOptions,
 } from './k8s-lock.options.js';
 import { noteCopy } from './copies.js';
@@ -18,9 +20,10 @@ import {
 } from './lock/hold/current-lock.js';
 import type { LeaseLock, LeaseLocks } from './lock/hold/lease-lock.js';
 import type { LockState } from './lock/record/lock-state.js';
+import { Semaphore, type SemaphoreOptions } from './semaphore.js';
 
 /** How a lock is acquired by a call. */
-export interface AcquireOptions extends LockOptions {
+export interface AcquireOptions extends OwnLockOptions {
   /**
    * Cancels the wait at any moment; the call then rejects with the signal's reason.
    *
@@ -227,6 +230,22 @@ export class LockService {
     } finally {
       await held.release();
     }
+  }
+
+  /**
+   * A lock that several calls can hold at a time, across all processes.
+   *
+   * @param options those of every call; `permits` is the number of calls that can hold it
+   * @throws LockConfigurationError for options that are wrong
+   * @example
+   * const downloads = locks.semaphore('downloads', { permits: 3 });
+   * await downloads.withLock((lock) => download({ signal: lock.signal }));
+   */
+  semaphore(name: string, options: SemaphoreOptions): Semaphore {
+    checkCall('semaphore', { name, options });
+    this.#client.complete(options);
+    requirePermits(options);
+    return new Semaphore(this, this.#client, name, { ...options });
   }
 
   /**

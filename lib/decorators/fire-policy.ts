@@ -2,6 +2,7 @@
 import { Logger } from '@nestjs/common';
 import type { LockOptions } from '../k8s-lock.options.js';
 import { quote } from '../lock.errors.js';
+import { describePermitsOfFire } from '../lock.client.js';
 import type { FireClaim } from '../lock/record/fire-claim.js';
 import { findFireOptionFaults } from '../schedule/fire.options.js';
 import {
@@ -139,6 +140,10 @@ export function findFireFaults(
     ].map((option) => `${option} needs oncePerFire, which is off here`);
   }
   const found: string[] = [];
+  const { permits = 1 } = lock.options;
+  if (permits > 1) {
+    found.push(describePermitsOfFire(permits));
+  }
   if (
     fire.catchUp &&
     (schedule?.type !== 'cron' || typeof lock.name !== 'string')

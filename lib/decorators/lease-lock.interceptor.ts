@@ -18,8 +18,8 @@ import {
 import {
   findObjectFaults,
   throwFaults,
-  type LockOptions,
   type OnLocked,
+  type OwnLockOptions,
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { clientOf } from '../lock.client.js';
@@ -68,7 +68,7 @@ import { runOnStandIn } from './stand-in.js';
  */
 export function LeaseLockInterceptor(
   name: string | ((context: ExecutionContext) => string),
-  options: LockOptions & { onLocked?: OnLocked } = {},
+  options: OwnLockOptions & { onLocked?: OnLocked } = {},
 ): Type<NestInterceptor> {
   if (new.target !== undefined) {
     throw new LockConfigurationError([

@@ -6,7 +6,7 @@ import {
   ModuleRef,
   ModulesContainer,
 } from '@nestjs/core';
-import type { LockOptions } from '../k8s-lock.options.js';
+import type { LockOptions, OwnLockOptions } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { clientOf } from '../lock.client.js';
 import { LockService } from '../lock.service.js';
@@ -59,7 +59,7 @@ export interface StaticLock {
   readonly name: string;
   /** Whether to watch the Lease from startup, so that calls that do not wait know whether the holder is alive. */
   readonly isObserved: boolean;
-  readonly options: LockOptions;
+  readonly options: OwnLockOptions;
   /** Set if missed fires of the method are caught up. */
   readonly catchUp: CatchUp | undefined;
 }

@@ -4,6 +4,7 @@ import {
   resolveLockOptions,
   type LockOptions,
   type OnLocked,
+  type OwnLockOptions,
 } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { refuseCall } from './configuration-log.js';
@@ -16,7 +17,7 @@ export interface DeclaredLock {
   readonly name: unknown;
   readonly onLocked: OnLocked | undefined;
   /** Merged over the options of the module when the lock is acquired. */
-  readonly options: LockOptions;
+  readonly options: OwnLockOptions;
 }
 
 /** One `@WithLeaseLock` on one method. */

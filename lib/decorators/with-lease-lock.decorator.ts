@@ -1,6 +1,6 @@
 /** `@WithLeaseLock`: wraps a method in place, so that every call of it runs under a lock. */
 import type { Observable } from 'rxjs';
-import type { LockOptions, OnLocked } from '../k8s-lock.options.js';
+import type { OnLocked, OwnLockOptions } from '../k8s-lock.options.js';
 import { findObjectFaults, throwFaults } from '../k8s-lock.options.js';
 import { LockConfigurationError } from '../lock.errors.js';
 import { refuseBareUse, refuseStandardUse } from './decorator-use.js';
@@ -17,7 +17,7 @@ import {
 } from './lock.metadata.js';
 
 /** How one decorated method acquires its lock. Defaults are those of `K8sLockModule.forRoot()`. */
-export interface WithLeaseLockOptions extends LockOptions, FireOptions {
+export interface WithLeaseLockOptions extends OwnLockOptions, FireOptions {
   /**
    * What a call does when the lock is taken: `'wait'` (for up to `waitTimeout`), `'skip'` (resolve with
    * undefined) or `'throw'`.
@@ -105,6 +105,8 @@ export interface LeaseLockDecorator<
  * are released. `currentLock()` and `@HeldLock()` return the lock of the lowest decorator, which is lost when
  * any of them is; the lowest also claims the fire. A decorator in between that replaces the method splits
  * them into two groups: the upper group is acquired first, and reports its own loss.
+ *
+ * **With `permits`** it is a semaphore: up to that many calls run at a time, across all pods.
  *
  * **On a route**, or in a method that a route calls, the wait is cancelled when the client goes away
  * (`LockNotAcquiredError` with reason `'cancelled'`), and a skipped route answers 204.

@@ -10,8 +10,10 @@ import {
   type LockTracer,
 } from './acquire/outcome.js';
 import { currentCall } from './acquire/request-scope.js';
+import { SlotSearch } from './acquire/semaphore.js';
 import { Admission } from './admission.js';
 import type { Clock } from './clock.js';
+import { isLine, slotLeaseName, slotOf } from './lease-name.js';
 import { findCondition, type LockCondition } from './hold/hold-condition.js';
 import { LeaseHolder } from './hold/lease-holder.js';
 import { LeaseWriter } from './lease/lease-writer.js';
@@ -21,7 +23,8 @@ import { toBackendError, type EngineContext } from './engine-context.js';
 import { withTimeout } from './retry.js';
 import { describeLock, type LockState } from './record/lock-state.js';
 import type { AcquireMode } from './acquire/wait-policy.js';
-import { isLock, LOCK_NAME } from './record/lease-record.js';
+import { acquiredAt, isLock, LOCK_NAME } from './record/lease-record.js';
+import { permitsOf } from './record/permits.js';
 import { Sessions } from './session/sessions.js';
 
 /**
@@ -35,6 +38,9 @@ export type EngineParts = Pick<
   EngineContext,
   'store' | 'clock' | 'clientId' | 'requestTimeout' | 'emit'
 >;
+
+/** The number of reported differences that are remembered. */
+const MOST_DIFFERENCES = 1_000;
 
 /** A call for a lock. */
 export interface LockCall extends CallForLock {
@@ -53,6 +59,8 @@ export class LockEngine {
   private readonly context: EngineContext;
   private readonly sessions: Sessions;
   private readonly observed = new Map<string, () => void>();
+  /** The semaphores, and the other numbers of permits, that were reported. */
+  private readonly differences = new Set<string>();
   private readonly closing = new AbortController();
   private readonly closed = new AbortController();
   private giveUpAt = Infinity;
@@ -110,8 +118,22 @@ export class LockEngine {
   async acquireOrSkip(call: LockCall): Promise<LockHandle | undefined> {
     const context = this.contextOfCall();
     return outcomeOfCall(context, this.tracer, call, () =>
-      this.acquireOnce(context, call),
+      call.options.permits === 1
+        ? this.acquireOnce(context, call)
+        : this.acquireSlot(context, call),
     );
+  }
+
+  private acquireSlot(
+    context: EngineContext,
+    call: LockCall,
+  ): Promise<LockHandle> {
+    const engine = {
+      localOf: (lock: LockReference) => this.localOf(lock),
+      acquire: (own: EngineContext, part: Omit<LockCall, 'skips'>) =>
+        this.acquireOnce(own, part),
+    };
+    return new SlotSearch(context, engine, call).run();
   }
 
   /**
@@ -128,7 +150,7 @@ export class LockEngine {
 
   private async acquireOnce(
     context: EngineContext,
-    { lock, options, mode, signal, claim }: LockCall,
+    { lock, options, mode, signal, claim }: Omit<LockCall, 'skips'>,
   ): Promise<LockHandle> {
     if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');
@@ -144,6 +166,7 @@ export class LockEngine {
       claim,
     );
     this.acquirers.add(attempt);
+    const endCompare = this.comparePermits(context, local, lock, options);
     try {
       const acquisition = await attempt.run(signal);
       const hold = new LeaseHolder(
@@ -173,9 +196,37 @@ export class LockEngine {
       });
       return new HeldLock(hold);
     } finally {
+      endCompare();
       this.acquirers.delete(attempt);
       this.checkLastEnd();
     }
+  }
+
+  /** Reports once if others use the lock with another number of permits. @returns a function that ends it */
+  private comparePermits(
+    { emit }: EngineContext,
+    local: LocalLease,
+    lock: LockReference,
+    { permits }: ResolvedLockOptions,
+  ): () => void {
+    const compare = (lease: StoredLease): void => {
+      // Only a lock of this package says when it was acquired.
+      const isOfLock = !isLine(lock.leaseName) && acquiredAt(lease);
+      const others = permitsOf(lease) ?? (isOfLock ? 1 : permits);
+      const difference = `${lock.namespace}/${lock.name} ${permits} ${others}`;
+      if (others !== permits && !this.differences.has(difference)) {
+        if (this.differences.size >= MOST_DIFFERENCES) {
+          this.differences.clear();
+        }
+        this.differences.add(difference);
+        emit({ type: 'permits-differ', ...lock, permits, others });
+      }
+    };
+    const { lease } = local.observed;
+    if (lease) {
+      compare(lease);
+    }
+    return local.listen({ recordSeen: compare, recordGone: () => undefined });
   }
 
   /** Whether a lock that was just acquired may be used: a shutdown that has begun meanwhile does not know it. */
@@ -205,7 +256,8 @@ export class LockEngine {
 
   /**
    * Reads the state of every Lease of the namespace that is or was a lock of this package. The lock name in
-   * the annotation is used only if it encodes to the name of the Lease, since any client may write it.
+   * the annotation is used only if it encodes to the name of the Lease, since any client may write it. A semaphore
+   * is listed slot by slot.
    */
   async list(
     namespace: string,
@@ -214,12 +266,18 @@ export class LockEngine {
     const leases = await this.asUser(undefined, () =>
       this.context.store.list(namespace, this.requestOptions()),
     );
-    return leases.filter(isLock).map((lease) => {
+    const locks = leases.filter(
+      (lease) => isLock(lease) && !isLine(lease.metadata.name),
+    );
+    return locks.map((lease) => {
       const leaseName = lease.metadata.name;
+      const slot = slotOf(leaseName);
       const written = lease.metadata.annotations?.[LOCK_NAME];
-      const isIts = written && leaseNameOf(written) === leaseName;
+      const isIts =
+        written && slotLeaseName(leaseNameOf(written), slot) === leaseName;
       const name = isIts ? written : leaseName;
-      return describeLock({ name, namespace, leaseName }, lease);
+      const place = isIts && slot > 0 ? { slot } : {};
+      return describeLock({ name, namespace, leaseName, ...place }, lease);
     });
   }
 
@@ -295,11 +353,11 @@ export class LockEngine {
     return withTimeout(clock, closeAt - clock.now(), writes);
   }
 
-  /** The condition of each lock that is held, or that was lost while its work still runs. */
+  /** The condition of each lock that is held, or that was lost while its work still runs. No work runs under a line. */
   check(): LockCondition[] {
     const now = this.context.clock.now();
-    return Array.from(this.holders).flatMap(
-      (hold) => findCondition(hold, now) ?? [],
+    return Array.from(this.holders).flatMap((hold) =>
+      isLine(hold.lock.leaseName) ? [] : (findCondition(hold, now) ?? []),
     );
   }
 

@@ -8,15 +8,20 @@ import {
 } from '../../lib/k8s-lock.options.js';
 import { findCode, findTables } from './pages.js';
 
-const [ofLocks = [], , ofModules = []] = findTables('## Options');
+const [ofLocks = [], ofCalls = [], ofModules = []] = findTables('## Options');
 
 describe('the options of a lock', () => {
   it.each([undefined, 15_000, 60_000])(
     'have their defaults, with leaseDuration %s',
     (leaseDuration) => {
-      const { leaseDuration: _, ...others } = resolveLockOptions({
+      const {
+        leaseDuration: _,
+        permits,
+        ...others
+      } = resolveLockOptions({
         leaseDuration,
       });
+      expect(permits).toBe(readDefaults(ofCalls, readFirst)['permits']);
       expect({ leaseDuration: 15_000, ...others }).toEqual(
         readDefaults(ofLocks, (cell) =>
           readDefault(cell.split(', or ')[0], leaseDuration),
@@ -50,6 +55,9 @@ it('the options of the module have their defaults', () => {
   expect(described).toBe('<hostname>_<uuid>');
   expect(clientId).toMatch(/^.+_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
 });
+
+/** `true` under `@Cron`, else `false`: what stands first. */
+const readFirst = (cell?: string): unknown => readDefault(cell?.split(' ')[0]);
 
 function readDefaults(
   table: readonly (readonly string[])[],

@@ -15,6 +15,7 @@ import { decorated } from './snippets/decorated.js';
 import { http } from './snippets/http.js';
 import { locks } from './snippets/locks.js';
 import { observability } from './snippets/observability.js';
+import { semaphores } from './snippets/semaphores.js';
 import { setUp } from './snippets/set-up.js';
 import type { SnippetTest } from './snippets/snippet-test.js';
 
@@ -24,6 +25,7 @@ const TESTS: Record<string, SnippetTest> = {
   ...decorated,
   ...http,
   ...observability,
+  ...semaphores,
 };
 /** The examples that are test files themselves. */
 const TEST_FILES = ['testing', 'testing-server'];

@@ -124,7 +124,7 @@ export class Acquirer implements QueuedCall {
     } = {},
     private readonly claim?: FireClaim,
   ) {
-    const { waitTimeout, leaseDuration } = options;
+    const { waitTimeout, leaseDuration, permits } = options;
     const identity = newHolderIdentity(context.clientId);
     this.newHolder = {
       identity,
@@ -132,6 +132,7 @@ export class Acquirer implements QueuedCall {
       lockName: lock.name,
       claimed: claim?.at,
       isSession: renewal.isSession,
+      permits,
     };
     claim?.ownIdentities.add(identity);
     this.writer = new LeaseWriter(context, local, lock);

@@ -27,13 +27,15 @@ export abstract class LeaseLock implements AsyncDisposable {
   abstract readonly namespace: string;
   /** The name of the Lease object. */
   abstract readonly leaseName: string;
+  /** The slot of a semaphore that is held, from `0` to `permits - 1`; undefined for a lock. */
+  abstract readonly slot: number | undefined;
   /** `<clientId>_<nonce>`, unique to this acquisition. */
   abstract readonly holderIdentity: string;
   /**
    * Greater than the token of every earlier holder of this lock, and smaller than that of every later
    * one. A store that refuses smaller tokens than it has seen is safe even from a holder that was paused
    * for longer than its lease. The token is the resourceVersion of the acquiring write; only a restore
-   * of etcd from a backup can set it back.
+   * of etcd from a backup can set it back. The tokens of a semaphore are compared slot by slot.
    */
   abstract readonly fencingToken: bigint;
   /**

@@ -2,6 +2,7 @@
 import type { LeaseStore } from '../../kube/lease-store.js';
 import { LockLostError } from '../../lock.errors.js';
 import { anyOf } from '../abort-signals.js';
+import { slotLeaseName } from '../lease-name.js';
 import type { ClaimEnd } from '../record/fire-claim.js';
 import type { LeaseHolder } from './lease-holder.js';
 import { LeaseLock } from './lease-lock.js';
@@ -57,6 +58,7 @@ export class HeldLock extends LockHandle {
   readonly name: string;
   readonly namespace: string;
   readonly leaseName: string;
+  readonly slot: number | undefined;
   readonly parts = [this];
   readonly scopes = new Set<LockScope>();
   private readonly releaseListeners = new Set<() => void>();
@@ -72,6 +74,7 @@ export class HeldLock extends LockHandle {
     this.name = lock.name;
     this.namespace = lock.namespace;
     this.leaseName = lock.leaseName;
+    this.slot = lock.slot;
     hold.lend();
   }
 
@@ -155,6 +158,7 @@ export class JoinedLock extends LockHandle {
   readonly name: string;
   readonly namespace: string;
   readonly leaseName: string;
+  readonly slot: number | undefined;
   readonly scopes: Set<LockScope>;
   private readonly last: LockHandle;
   private readonly anyOfThem: AbortSignal;
@@ -165,6 +169,7 @@ export class JoinedLock extends LockHandle {
     this.name = this.last.name;
     this.namespace = this.last.namespace;
     this.leaseName = this.last.leaseName;
+    this.slot = this.last.slot;
     this.scopes = this.last.scopes;
     const { signal, end } = anyOf(...parts.map((lock) => lock.signal));
     this.anyOfThem = signal!;
@@ -240,6 +245,23 @@ export class JoinedLock extends LockHandle {
 export async function giveBack(lock: LockHandle): Promise<void> {
   lock.endClaimAs('open');
   await lock.release();
+}
+
+/**
+ * Whether the handle is of this lock, or of a slot of this semaphore.
+ *
+ * @param permits those of the lock that is asked for
+ */
+export function isOf(
+  { namespace, leaseName, slot = 0 }: LeaseLock,
+  lock: Place,
+  permits: number,
+): boolean {
+  return (
+    namespace === lock.namespace &&
+    slot < permits &&
+    leaseName === slotLeaseName(lock.leaseName, slot)
+  );
 }
 
 /** The identity of a lock: two locks are the same if both fields are equal. */

@@ -23,6 +23,7 @@ import {
   type SessionReference,
 } from './session.js';
 import type { Clock } from '../clock.js';
+import { withPermits } from './permits.js';
 import {
   GRANT,
   grantOf,
@@ -182,6 +183,8 @@ export interface NewHolder {
   readonly session?: SessionReference;
   /** Whether the Lease is itself a session. */
   readonly isSession?: boolean;
+  /** The permits of the semaphore of which the Lease is a part. */
+  readonly permits?: number;
 }
 
 /** R2, R3: the record with `newHolder` in the place of its holder, if any, and without the tickets that it drops. */
@@ -528,7 +531,7 @@ function withTenure(
     ...others
   } = annotations ?? {};
   return {
-    ...others,
+    ...withPermits(others, newHolder.permits),
     [ACQUIRED_AT]: `${now} by ${newHolder.identity}`,
     [LOCK_NAME]: newHolder.lockName.slice(0, LONGEST_IN_ANNOTATION),
     ...claimedBy(newHolder),

@@ -1,0 +1,453 @@
+/**
+ * Acquires a semaphore, which is made of Leases that are ordinary locks: one slot for each permit, and a line. Who
+ * holds a slot holds the semaphore, so that every rule of a lock is one of the semaphore, and a crash costs one slot
+ * for one lease.
+ *
+ * A call that waits does so in these steps:
+ *
+ * 1. Take a slot that this process has known to be free for a while: nobody waits then.
+ * 2. Acquire the line, whose places are those of a lock (R11): one call at a time, in all processes, looks for a slot.
+ * 3. Try each slot that may be free. If all are held, watch them, and try what is released or expires.
+ * 4. Release the line to the next call.
+ *
+ * So the calls get their slots in the order in which they came, whichever slot becomes free, no call ever has two, and
+ * no slot is contended. The line is no part of the promise: if it is lost, two calls may look for slots at once.
+ *
+ * A call that does not wait tries each slot, and looks for dead holders under `skip`, as it does for a lock.
+ */
+import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
+import {
+  FINAL_REASONS,
+  LockBackendError,
+  LockNotAcquiredError,
+  type LockReference,
+} from '../../lock.errors.js';
+import type { LockEvent } from '../../lock.events.js';
+import { anyOf, waitUntil } from '../abort-signals.js';
+import type { EngineContext } from '../engine-context.js';
+import type { LockHandle } from '../hold/lock-handle.js';
+import { lineLeaseName, slotLeaseName } from '../lease-name.js';
+import type { LocalLease } from '../lease/local-lease.js';
+import { backoff, pause } from '../retry.js';
+import type { AcquireMode } from './wait-policy.js';
+
+/** How long a released slot is left to the call that has the line, in milliseconds. */
+const LEFT_TO_LINE = 100;
+/** The longest lease of the line: the time for which a process that dies at its head delays the others, in milliseconds. */
+const LINE_LEASE = 5_000;
+
+/** An acquisition of a lock, or of one Lease of a semaphore. */
+interface Call {
+  readonly lock: LockReference;
+  readonly options: ResolvedLockOptions;
+  readonly mode: AcquireMode;
+  readonly signal?: AbortSignal;
+}
+
+/** The parts of the engine that a semaphore uses. */
+interface Engine {
+  localOf(lock: LockReference): LocalLease;
+  /** Acquires a lock, without an event if that fails. */
+  acquire(context: EngineContext, call: Call): Promise<LockHandle>;
+}
+
+interface Slot {
+  readonly lock: LockReference;
+  readonly local: LocalLease;
+  /** The state in which it was held when it was last tried. */
+  tried?: string;
+}
+
+/** The slots of a semaphore; the lock itself, if it is none. */
+export function slotsOf(lock: LockReference, permits: number): LockReference[] {
+  if (permits === 1) {
+    return [lock];
+  }
+  return Array.from({ length: permits }, (_, slot) => ({
+    ...lock,
+    leaseName: slotLeaseName(lock.leaseName, slot),
+    slot,
+  }));
+}
+
+function lineOfSemaphore(lock: LockReference): LockReference {
+  return { ...lock, leaseName: lineLeaseName(lock.leaseName) };
+}
+
+/** All Leases of a lock or a semaphore. */
+export function leasesOf(
+  lock: LockReference,
+  permits: number,
+): LockReference[] {
+  const slots = slotsOf(lock, permits);
+  return permits === 1 ? slots : [...slots, lineOfSemaphore(lock)];
+}
+
+/** One acquisition of a semaphore. */
+export class SlotSearch {
+  private readonly startedAt: number;
+  private readonly slots: readonly Slot[];
+  private readonly slotContext: EngineContext;
+  private hasWaited = false;
+  /** The last attempt, if it failed. */
+  private failure: LockBackendError | undefined;
+  private failures = 0;
+  private polls = 0;
+
+  constructor(
+    private readonly context: EngineContext,
+    private readonly engine: Engine,
+    private readonly call: Call,
+  ) {
+    const { clock, emit } = context;
+    const { lock, options } = call;
+    this.startedAt = clock.now();
+    this.slots = slotsOf(lock, options.permits).map((slot) => ({
+      lock: slot,
+      local: engine.localOf(slot),
+    }));
+    this.slotContext = {
+      ...context,
+      emit: (event) => {
+        if (event.type === 'waiting') {
+          this.waiting();
+        } else if (event.type === 'acquired') {
+          emit({ ...event, waited: this.waited });
+        } else {
+          emit(event);
+        }
+      },
+    };
+  }
+
+  /** @throws LockNotAcquiredError, LockBackendError, or the signal's reason */
+  async run(): Promise<LockHandle> {
+    const { mode, options, signal } = this.call;
+    try {
+      if (mode === 'wait' && options.waitTimeout !== 0) {
+        return (await this.takeIdle()) ?? (await this.waitInLine());
+      }
+      const found = await this.tryAll();
+      return found ?? (await this.lookForDead());
+    } catch (error) {
+      // A slot, or the line, is not what the caller asked for.
+      throw error instanceof LockNotAcquiredError && !signal?.aborted
+        ? this.notAcquired(error.reason)
+        : error;
+    }
+  }
+
+  private get waited(): number {
+    return this.context.clock.now() - this.startedAt;
+  }
+
+  /** Step 1. */
+  private async takeIdle(): Promise<LockHandle | undefined> {
+    const { signal } = this.call;
+    const idle = this.inOrder().find((slot) => this.isIdle(slot));
+    return idle && this.attempt(idle, 'try', signal);
+  }
+
+  /** Whether a slot has been free for so long that no call can be looking for one. */
+  private isIdle({ local }: Slot): boolean {
+    const { lease, lastLook } = local.observed;
+    const verdict = local.observed.judge();
+    if (lease === undefined || !verdict.takeable || !verdict.free) {
+      return false;
+    }
+    const since = lease === null ? lastLook : verdict.since;
+    return this.context.clock.now() - since >= LEFT_TO_LINE;
+  }
+
+  /** Steps 2 to 4. */
+  private async waitInLine(): Promise<LockHandle> {
+    const { lock, options, signal } = this.call;
+    const { waitTimeout } = options;
+    const lineContext = { ...this.context, emit: this.emitOfLine };
+    const turn = await this.engine.acquire(lineContext, {
+      lock: lineOfSemaphore(lock),
+      options: lineOptions(
+        options,
+        waitTimeout && Math.max(0, waitTimeout - this.waited),
+      ),
+      mode: 'wait',
+      signal,
+    });
+    try {
+      return await this.takeFirst();
+    } finally {
+      void turn.release();
+    }
+  }
+
+  /** Of the events of the line, those that do not look like another lock. */
+  private readonly emitOfLine = (event: LockEvent): void => {
+    if (event.type === 'waiting') {
+      this.waiting();
+    } else if (
+      event.type === 'backend-error' ||
+      event.type === 'permits-differ'
+    ) {
+      this.context.emit(event);
+    }
+  };
+
+  /** Step 3: takes the first slot that is, or becomes, free. */
+  private async takeFirst(): Promise<LockHandle> {
+    const { clock, closing } = this.context;
+    const { options, signal } = this.call;
+    const { waitTimeout } = options;
+    const over = new AbortController();
+    const cancelTimeout =
+      waitTimeout === undefined
+        ? undefined
+        : clock.schedule(this.startedAt + waitTimeout, () => over.abort());
+    const until = anyOf(signal, closing, over.signal);
+    let stops: ((linger?: boolean) => void)[] = [];
+    try {
+      for (let pollAt = clock.now() + this.pollInterval; ;) {
+        let slot = this.findReady();
+        if (slot === undefined) {
+          this.waiting();
+          stops =
+            stops.length > 0
+              ? stops
+              : this.slots.map(({ local }) => local.keepWatched());
+          // oxlint-disable-next-line no-await-in-loop -- one change after the other
+          await this.changeOrTime(pollAt, until.signal!);
+        }
+        if (clock.now() >= pollAt) {
+          // The watch is only a hint.
+          pollAt = clock.now() + this.pollInterval;
+          slot ??= this.slots[this.polls++ % this.slots.length]!;
+        }
+        // oxlint-disable-next-line no-await-in-loop -- one slot after the other
+        const held = slot && (await this.attemptAgain(slot, until.signal!));
+        if (held) {
+          return held;
+        }
+      }
+    } catch (error) {
+      if (signal?.aborted) {
+        throw signal.reason;
+      }
+      if (closing.aborted) {
+        throw this.notAcquired('shutdown');
+      }
+      throw over.signal.aborted
+        ? (this.failure ?? this.notAcquired('timeout'))
+        : error;
+    } finally {
+      cancelTimeout?.();
+      until.end();
+      stops.forEach((stop) => stop(true));
+    }
+  }
+
+  private get pollInterval(): number {
+    const { clock } = this.context;
+    return this.call.options.retryInterval * (0.8 + clock.random() * 0.4);
+  }
+
+  /** A slot that may be free, and has changed since it was last tried. */
+  private findReady(): Slot | undefined {
+    const now = this.context.clock.now();
+    const ready = this.slots.filter((slot) => {
+      const verdict = slot.local.observed.judge();
+      const mayBeFree =
+        slot.local.observed.lease === undefined ||
+        verdict.takeable ||
+        (verdict.expiresAt ?? Infinity) <= now;
+      return mayBeFree && slot.tried !== stateOf(slot);
+    });
+    return ready.find(isKnown) ?? ready[0];
+  }
+
+  /** Resolves at the next change of a slot, or when one expires, or at this monotonic time. */
+  private changeOrTime(at: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.context;
+    const times = this.slots.flatMap(({ local }) => {
+      const verdict = local.observed.judge();
+      return verdict.takeable ? [] : (verdict.expiresAt ?? []);
+    });
+    const future = times.filter((time) => time > clock.now());
+    return waitUntil((done) => {
+      const ends = this.slots.map(({ local }) =>
+        local.listen({ recordSeen: done, recordGone: done }),
+      );
+      ends.push(clock.schedule(Math.min(at, ...future), done));
+      return () => ends.forEach((end) => end());
+    }, signal);
+  }
+
+  /** Tries a slot; a failure that may pass is reported, and followed by a pause. */
+  private async attemptAgain(
+    slot: Slot,
+    signal: AbortSignal,
+  ): Promise<LockHandle | undefined> {
+    const { clock } = this.context;
+    const before = stateOf(slot);
+    try {
+      const held = await this.attempt(slot, 'try', signal);
+      // A slot that was released meanwhile is tried again.
+      const isFree = slot.local.observed.judge().takeable;
+      slot.tried = isFree ? before : stateOf(slot);
+      this.failure = undefined;
+      this.failures = 0;
+      return held;
+    } catch (error) {
+      signal.throwIfAborted();
+      const isSaturated =
+        error instanceof LockNotAcquiredError && error.reason === 'saturated';
+      if (error instanceof LockBackendError && !isFinal(error)) {
+        this.failure = error;
+        this.context.emit({
+          type: 'backend-error',
+          ...slot.lock,
+          operation: 'acquire',
+          error,
+        });
+      } else if (!isSaturated) {
+        throw error;
+      }
+      this.failures += 1;
+      await pause(clock, backoff(clock, this.failures), signal);
+      return undefined;
+    }
+  }
+
+  /** @returns undefined if the slot is held */
+  private async attempt(
+    { lock }: Slot,
+    mode: AcquireMode,
+    signal: AbortSignal | undefined,
+  ): Promise<LockHandle | undefined> {
+    const { options } = this.call;
+    try {
+      return await this.engine.acquire(this.slotContext, {
+        lock,
+        options,
+        mode,
+        signal,
+      });
+    } catch (error) {
+      if (error instanceof LockNotAcquiredError && error.reason === 'held') {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  /** Takes a slot that is free; under `skip`, without asking for those that are watched and held. */
+  private async tryAll(): Promise<LockHandle | undefined> {
+    const { mode, signal } = this.call;
+    const slots = this.inOrder().filter(
+      ({ local }) =>
+        mode !== 'skip' ||
+        !local.isWatched ||
+        local.observed.lease === undefined ||
+        local.observed.judge().takeable,
+    );
+    return this.firstOf(slots, (slot) => this.attempt(slot, 'try', signal));
+  }
+
+  /** Under `skip`: waits until each holder is known to be alive, and takes the slot of one that is dead. */
+  private async lookForDead(): Promise<LockHandle> {
+    const { mode, signal } = this.call;
+    if (mode === 'skip') {
+      // All are watched meanwhile, so that the second look is over with the first.
+      const stops = this.slots.map(({ local }) => local.keepWatched());
+      try {
+        const held = await this.firstOf(this.slots, (slot) =>
+          this.attempt(slot, 'skip', signal),
+        );
+        if (held) {
+          return held;
+        }
+      } finally {
+        stops.forEach((stop) => stop());
+      }
+    }
+    throw this.notAcquired(mode === 'wait' ? 'timeout' : 'held');
+  }
+
+  private async firstOf(
+    slots: readonly Slot[],
+    acquire: (slot: Slot) => Promise<LockHandle | undefined>,
+  ): Promise<LockHandle | undefined> {
+    for (const slot of slots) {
+      // oxlint-disable-next-line no-await-in-loop -- never two slots
+      const held = await acquire(slot);
+      if (held) {
+        return held;
+      }
+    }
+    return undefined;
+  }
+
+  /** The slots in an order that begins anywhere: those known to be free first, and those known to be held last. */
+  private inOrder(): Slot[] {
+    const { slots } = this;
+    const first = Math.floor(this.context.clock.random() * slots.length);
+    const rank = (slot: Slot): number =>
+      isKnown(slot) ? (slot.local.observed.judge().takeable ? 0 : 2) : 1;
+    return [...slots.slice(first), ...slots.slice(0, first)].toSorted(
+      (one, other) => rank(one) - rank(other),
+    );
+  }
+
+  private waiting(): void {
+    if (!this.hasWaited) {
+      this.hasWaited = true;
+      this.context.emit({ type: 'waiting', ...this.call.lock });
+    }
+  }
+
+  private notAcquired(
+    reason: LockNotAcquiredError['reason'],
+  ): LockNotAcquiredError {
+    const { lock, options } = this.call;
+    const { permits, retryInterval } = options;
+    const { saturation } = this.context.admission;
+    const { waited } = this;
+    return new LockNotAcquiredError(lock, reason, {
+      permits,
+      waited,
+      retryInterval,
+      ...(reason === 'saturated' && { saturation }),
+    });
+  }
+}
+
+/** The line is held only while its head looks for a slot. */
+function lineOptions(
+  options: ResolvedLockOptions,
+  waitTimeout: number | undefined,
+): ResolvedLockOptions {
+  const leaseDuration = Math.min(options.leaseDuration, LINE_LEASE);
+  return {
+    ...options,
+    leaseDuration,
+    autoRenew: true,
+    renewInterval: leaseDuration / 3,
+    safetyMargin: leaseDuration / 10,
+    maxHold: undefined,
+    minHold: 0,
+    waitTimeout,
+  };
+}
+
+function isKnown({ local }: Slot): boolean {
+  return local.observed.lease !== undefined;
+}
+
+/** Differs once the record, or what is known of its session, has changed. */
+function stateOf({ local }: Slot): string {
+  const { lease } = local.observed;
+  const { takeable } = local.observed.judge();
+  return `${lease?.metadata.resourceVersion} ${takeable}`;
+}
+
+function isFinal({ reason }: LockBackendError): boolean {
+  return FINAL_REASONS.includes(reason);
+}
