@@ -2,7 +2,13 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { StoredLease } from '../../lib/kube/lease-store.js';
-import { encodeLockName } from '../../lib/lock/lease-name.js';
+import {
+  encodeLockName,
+  isLine,
+  lineLeaseName,
+  slotLeaseName,
+  slotOf,
+} from '../../lib/lock/lease-name.js';
 import { describeLock } from '../../lib/lock/record/lock-state.js';
 import { ObservedLease } from '../../lib/lock/record/observed-lease.js';
 import {
@@ -83,6 +89,66 @@ describe('the Lease name of a lock', () => {
 
   it('tells lone surrogates apart', () => {
     expect(encodeLockName('\uD800')).not.toBe(encodeLockName('\uD801'));
+  });
+});
+
+describe('the Leases of a semaphore', () => {
+  const semaphore = fc.oneof(
+    anyName,
+    fc.string({ minLength: 240, maxLength: 253, unit: fc.constant('a.b') }),
+    fc
+      .integer({ min: 230, max: 253 })
+      .map((length) => 'x'.repeat(length).replaceAll('xxx', 'x.x')),
+  );
+  const partsOf = (name: string): string[] => {
+    const leaseName = encodeLockName(name);
+    return [
+      ...[0, 1, 2, 10, 99].map((slot) => slotLeaseName(leaseName, slot)),
+      lineLeaseName(leaseName),
+    ];
+  };
+
+  it('have legal names, which are not those of each other, and tell what they are', () => {
+    fc.assert(
+      fc.property(semaphore, (name) => {
+        const parts = partsOf(name);
+        for (const part of parts) {
+          expect(part).toMatch(SUBDOMAIN);
+          expect(part.length).toBeLessThanOrEqual(253);
+        }
+        expect(new Set(parts).size).toBe(parts.length);
+        expect(parts.map(slotOf)).toEqual([0, 1, 2, 10, 99, 0]);
+        expect(parts.map(isLine)).toEqual([
+          ...[false, false, false, false, false],
+          true,
+        ]);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('are not those of another lock or semaphore, even of one with such a name', () => {
+    fc.assert(
+      fc.property(semaphore, semaphore, (a, b) => {
+        fc.pre(a !== b);
+        const others = new Set([...partsOf(b), ...partsOf(b).flatMap(partsOf)]);
+        expect(partsOf(a).filter((part) => others.has(part))).toEqual([]);
+        const lookAlikes = partsOf(a).slice(1).map(encodeLockName);
+        expect(lookAlikes.filter((name) => partsOf(a).includes(name))).toEqual(
+          [],
+        );
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it.each([
+    ['pool', 0, 'pool'],
+    ['pool', 7, 'pool--slot-7'],
+    ['Order #7', 1, /^order-7--[0-9a-f]{32}--slot-1$/],
+    ['x'.repeat(253), 12, /^x{210}--[0-9a-f]{32}--slot-12$/],
+  ])('of %j, slot %i, stay readable', (name, slot, expected) => {
+    expect(slotLeaseName(encodeLockName(name), slot)).toMatch(expected);
   });
 });
 

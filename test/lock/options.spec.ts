@@ -36,6 +36,7 @@ describe('the defaults', () => {
       createLease: true,
       deleteOnRelease: false,
       reentrant: true,
+      permits: 1,
     });
   });
 
@@ -92,13 +93,19 @@ describe('what is given', () => {
     expect(resolveLockOptions({}, lock)).toEqual({
       ...given,
       namespace: 'jobs',
+      permits: 1,
     });
   });
 
   it('to a call goes before what is given to the module; undefined is not given', () => {
     expect(
       resolveLockOptions(
-        { leaseDuration: 40_000, minHold: undefined, autoRenew: true },
+        {
+          leaseDuration: 40_000,
+          minHold: undefined,
+          autoRenew: true,
+          permits: 3,
+        },
         given,
       ),
     ).toEqual({
@@ -106,6 +113,7 @@ describe('what is given', () => {
       namespace: undefined,
       leaseDuration: 40_000,
       autoRenew: true,
+      permits: 3,
     });
   });
 });
