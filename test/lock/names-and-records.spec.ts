@@ -92,6 +92,14 @@ describe('the Lease name of a lock', () => {
   });
 });
 
+const partsOf = (name: string): string[] => {
+  const leaseName = encodeLockName(name);
+  return [
+    ...[0, 1, 2, 10, 99].map((slot) => slotLeaseName(leaseName, slot)),
+    lineLeaseName(leaseName),
+  ];
+};
+
 describe('the Leases of a semaphore', () => {
   const semaphore = fc.oneof(
     anyName,
@@ -100,14 +108,6 @@ describe('the Leases of a semaphore', () => {
       .integer({ min: 230, max: 253 })
       .map((length) => 'x'.repeat(length).replaceAll('xxx', 'x.x')),
   );
-  const partsOf = (name: string): string[] => {
-    const leaseName = encodeLockName(name);
-    return [
-      ...[0, 1, 2, 10, 99].map((slot) => slotLeaseName(leaseName, slot)),
-      lineLeaseName(leaseName),
-    ];
-  };
-
   it('have legal names, which are not those of each other, and tell what they are', () => {
     fc.assert(
       fc.property(semaphore, (name) => {
@@ -118,10 +118,8 @@ describe('the Leases of a semaphore', () => {
         }
         expect(new Set(parts).size).toBe(parts.length);
         expect(parts.map(slotOf)).toEqual([0, 1, 2, 10, 99, 0]);
-        expect(parts.map(isLine)).toEqual([
-          ...[false, false, false, false, false],
-          true,
-        ]);
+        expect(parts.map(isLine).lastIndexOf(false)).toBe(4);
+        expect(parts.map(isLine).indexOf(true)).toBe(5);
       }),
       { numRuns: 500 },
     );
