@@ -361,6 +361,63 @@ describe('the checker of the fault suite', () => {
     );
   });
 
+  describe('a lock that is held under a session', () => {
+    const SESSION = 'session-a';
+    const own = (lease: LeaseRecord): LeaseRecord => ({
+      ...lease,
+      metadata: { ...lease.metadata, name: SESSION, uid: 's' },
+    });
+    const ofSession = (
+      author: string,
+      at: number,
+      stored: LeaseRecord | undefined,
+      basedOn?: number,
+    ): LeaseWrite =>
+      write(author, at, stored && own(stored), basedOn, {
+        lease: SESSION,
+        ...(basedOn && {
+          basedOn: { uid: 's', resourceVersion: String(basedOn) },
+        }),
+      });
+    const opened = ofSession('a', 0, held(1, 'a_0'));
+    const created = write(
+      'a',
+      3,
+      annotated(held(2, A, { leaseDurationSeconds: 2_147_483_647 }), {
+        'nestjs-k8s-lock/session': `${SESSION} s 2 by ${A}`,
+      }),
+      undefined,
+    );
+    const taken = write('b', 2_600, held(9, B, { leaseTransitions: 2 }), 2);
+    const beliefs = [
+      { ...A_LOSES, token: 2n, from: 5 },
+      { ...B_HOLDS, token: 9n, from: 2_603 },
+    ];
+    const judged = (...others: LeaseWrite[]): Check[] =>
+      findingsIn({ beliefs, writes: [opened, created, ...others] });
+
+    it('may be taken when the session was ended, by somebody else when it had expired or by its process', () => {
+      const ended = ofSession('b', 2_500, free(3), 1);
+      expect(judged(ended, taken)).toEqual([]);
+      const deleted = ofSession('a', 1_900, undefined, 1);
+      expect(judged(deleted, taken)).toEqual([]);
+    });
+
+    it('may not be taken before', () => {
+      expect(judged(taken)).toEqual(['took-held-lock']);
+      const late = ofSession('b', 2_700, free(10), 1);
+      expect(judged(taken, late)).toEqual(['took-held-lock']);
+    });
+
+    it('may not be taken after a session was ended that had not expired', () => {
+      const early = ofSession('b', 1_900, free(3), 1);
+      expect(judged(early, taken)).toEqual(['took-held-lock']);
+      const renewed = ofSession('a', 1_000, held(3, 'a_0'), 1);
+      const tooSoon = ofSession('b', 2_500, free(4), 3);
+      expect(judged(renewed, tooSoon, taken)).toEqual(['took-held-lock']);
+    });
+  });
+
   it('finds a free record that looks held', () => {
     const looksHeld = { ...free(2), spec: { ...free(2).spec, renewTime: 't' } };
     expect(

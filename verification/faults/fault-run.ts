@@ -8,7 +8,7 @@ import { check, type Verdict } from './checker.js';
 import type { Evidence } from './evidence.js';
 import { FaultRig } from './fault-rig.js';
 import { holderOf } from './histories.js';
-import type { LockProfile } from './programs/messages.js';
+import { SESSION_LEASE, type LockProfile } from './programs/messages.js';
 
 export interface FaultRunOptions {
   readonly seed: string;
@@ -31,15 +31,15 @@ export interface FaultRun {
 const CALLERS = 3;
 
 const LOCKS: readonly LockProfile[] = [
-  { name: 'ledger', weight: 4, options: { leaseDuration: 2_000 } },
-  { name: 'billing', weight: 4, options: { leaseDuration: 2_000 } },
+  { name: 'ledger', weight: 4, options: { leaseDuration: SESSION_LEASE } },
+  { name: 'billing', weight: 4, options: { leaseDuration: SESSION_LEASE } },
   { name: 'mailer', weight: 4, options: { leaseDuration: 3_000 } },
   // Longer than a grant.
   { name: 'report', weight: 4, options: { leaseDuration: 4_000 } },
   {
     name: 'import',
     weight: 4,
-    options: { leaseDuration: 2_000, deleteOnRelease: true },
+    options: { leaseDuration: SESSION_LEASE, deleteOnRelease: true },
   },
   { name: 'eternal', weight: 1, options: { leaseDuration: 'infinite' } },
 ];

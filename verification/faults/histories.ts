@@ -17,7 +17,15 @@ export class Histories {
   /** By Lease and name of the annotation: every ticket that anybody has sent. */
   private readonly tickets = new Map<string, Ticket>();
 
+  /** Of all Leases: the writes that have freed or deleted them, or may have. */
+  private readonly freeing: readonly LeaseWrite[];
+
   constructor(writes: readonly LeaseWrite[]) {
+    this.freeing = writes.filter(
+      (write) =>
+        (isApplied(write) || write.status === undefined) &&
+        holderOf(write.stored ?? write.sent) === '',
+    );
     for (const { lease, change } of writes) {
       for (const ticket of ticketsIn(change?.added)) {
         this.tickets.set(`${lease} ${ticket.key}`, ticket);
@@ -140,6 +148,14 @@ export class Histories {
     }
   }
 
+  /** R12: whether it was certainly not ended by then: nobody had freed or deleted its Lease. */
+  isSessionAlive({ name, uid }: SessionReference, at: number): boolean {
+    return !this.freeing.some(
+      ({ lease, basedOn, forwardedAt }) =>
+        lease === name && basedOn.uid === uid && forwardedAt <= at,
+    );
+  }
+
   /** The writes by which this holder ceased to be the holder. */
   displacements(lease: string, holder: string): readonly LeaseWrite[] {
     return this.endings.get(`${lease} ${holder}`) ?? [];
@@ -197,6 +213,30 @@ export function durationOf(lease: LeaseRecord | undefined): number {
   return typeof seconds === 'number' && seconds < INFINITE_SECONDS
     ? seconds * 1_000
     : Infinity;
+}
+
+/** R12: the session under which its holder holds the lock. */
+export interface SessionReference {
+  readonly name: string;
+  readonly uid: string;
+}
+
+export function sessionOf(
+  lease: LeaseRecord | undefined,
+): SessionReference | undefined {
+  const { annotations } = lease?.metadata ?? {};
+  const [, name, uid, holder] =
+    /^(\S+) (\S+) \d+ by (.*)$/s.exec(
+      annotations?.['nestjs-k8s-lock/session'] ?? '',
+    ) ?? [];
+  return name !== undefined && uid !== undefined && holder === holderOf(lease)
+    ? { name, uid }
+    : undefined;
+}
+
+/** By its name, which is known of writes whose record nobody saw. */
+export function isSession(lease: string): boolean {
+  return lease.startsWith('session-');
 }
 
 export function specOf(lease: LeaseRecord | undefined): string {

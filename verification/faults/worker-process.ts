@@ -34,7 +34,10 @@ export interface WorkerSetting {
   readonly failed: (worker: WorkerProcess, how: string) => void;
 }
 
-export type WorkerPlan = Pick<WorkerOptions, 'locks' | 'callers' | 'seed'>;
+export type WorkerPlan = Pick<
+  WorkerOptions,
+  'locks' | 'callers' | 'seed' | 'renewal'
+>;
 
 export class WorkerProcess {
   readonly name: string;

@@ -33,7 +33,7 @@ export class Workforce implements AsyncDisposable {
   constructor(
     private readonly setting: WorkforceSetting,
     private readonly proxy: FaultProxy,
-    private readonly plan: WorkerPlan,
+    private readonly plan: Omit<WorkerPlan, 'renewal'>,
     private readonly random: Random,
     /** Those that a process may be started with. */
     private readonly clocks: readonly Clock[],
@@ -113,7 +113,7 @@ export class Workforce implements AsyncDisposable {
       setting,
       endpoint,
       'unavailable' in this.setting.faketime ? { ...clock, rate: 1 } : clock,
-      this.plan,
+      { ...this.plan, renewal: renewalAt(place) },
     );
     this.all.push(worker);
     worker.turnTo(this.mode);
@@ -152,4 +152,9 @@ export class Workforce implements AsyncDisposable {
     const at = monotonic();
     this.register.push({ lock, process, holding, token, at, accepted });
   }
+}
+
+/** Every other process holds its locks under a session. */
+function renewalAt(place: string): WorkerPlan['renewal'] {
+  return Number(place.slice(1)) % 2 === 0 ? 'session' : 'lock';
 }

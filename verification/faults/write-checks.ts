@@ -9,7 +9,14 @@ import {
   type LeaseWrite,
 } from './evidence.js';
 import type { Excuses } from './excuses.js';
-import { durationOf, holderOf, specOf, type Histories } from './histories.js';
+import {
+  durationOf,
+  holderOf,
+  isSession,
+  sessionOf,
+  specOf,
+  type Histories,
+} from './histories.js';
 import { isApplied } from './lease-write.js';
 import { grantedFor, isBefore, ticketsIn } from './line.js';
 
@@ -226,11 +233,23 @@ class WriteJudge {
       }
       return;
     }
-    if (to === '') {
+    const made = this.histories.before(write);
+    // R12: a session that has expired is ended before anything is taken from it.
+    if (to === '' && !isSession(write.lease)) {
       yield ['touched-foreign-record', `it frees what is held by ${from}`];
       return;
     }
-    const made = this.histories.before(write);
+    const session = sessionOf(made?.stored);
+    if (session !== undefined) {
+      if (this.histories.isSessionAlive(session, write.answeredAt)) {
+        yield [
+          'took-held-lock',
+          `${from} holds it under ${session.name}, which nobody had ended`,
+        ];
+      }
+      yield* this.faultsOfBelief(write, from, isBelieved);
+      return;
+    }
     const since = made ? this.histories.specSince(made) : -Infinity;
     const stood = write.answeredAt - since;
     const watched = stood * (this.evidence.clockRates.get(author) ?? 1);
@@ -241,7 +260,18 @@ class WriteJudge {
         `the record of ${from} has stood for at most ${stood.toFixed(1)} ms, of ${duration} ms`,
       ];
     }
+    yield* this.faultsOfBelief(write, from, isBelieved);
+  }
+
+  /** The holder from which the lock is taken must know by then that it has lost it. */
+  private *faultsOfBelief(
+    { author, forwardedAt }: LeaseWrite,
+    from: string,
+    isBelieved: boolean,
+  ): Iterable<[Check, string]> {
+    const belief = this.beliefs.get(from);
     if (
+      belief &&
       isBelieved &&
       this.excuses.find(belief, forwardedAt, author) === undefined
     ) {

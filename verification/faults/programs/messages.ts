@@ -1,5 +1,8 @@
 /** What a worker process and the run that started it say to each other. */
 
+/** Milliseconds; locks with this lease are held under the session of a process that has one. */
+export const SESSION_LEASE = 2_000;
+
 /** A lock that workers contend for. */
 export interface LockProfile {
   readonly name: string;
@@ -20,6 +23,7 @@ export interface WorkerOptions {
   /** How many callers want locks at the same time. */
   readonly callers: number;
   readonly seed: string;
+  readonly renewal: 'lock' | 'session';
   /** How fast its clocks go, 1 = truly. */
   readonly clockRate: number;
   /** Hours by which it is to set its wall clock off itself, where nobody else does. */

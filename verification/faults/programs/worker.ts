@@ -10,6 +10,7 @@ import { Random } from '../../simulation/random.js';
 import { Caller } from './caller.js';
 import {
   LEAST_STALL,
+  SESSION_LEASE,
   type Mode,
   type Order,
   type Report,
@@ -86,6 +87,8 @@ async function start(options: WorkerOptions): Promise<(order: Order) => void> {
       kubeConfig,
       clientId: options.name,
       requestTimeout: REQUEST_TIMEOUT,
+      renewal: options.renewal,
+      leaseDuration: SESSION_LEASE,
       verifyAtStartup: false,
     }),
     { logger: false, abortOnError: false },
