@@ -168,9 +168,14 @@ export class FireCalls {
       (parkedUntil === undefined
         ? aliveAt <= calledAtLocal
         : parkedUntil <= claim.at);
-    // What is claimed under a lock that never expires is waited for until it must have begun.
+    // What is claimed under a lock that never expires is waited for until it must have begun; under a session that
+    // lives, until the next look, which is late for a process that is far from the front of the line.
+    const look = 6 * (options.retryInterval ?? 0);
     const until = isClaimed
-      ? Math.min(expiresAt, calledAtLocal + LONGEST_WRITE)
+      ? Math.min(
+          verdict.session ? calledAtLocal + look : expiresAt,
+          calledAtLocal + LONGEST_WRITE,
+        )
       : expiresAt;
     return mayBeDead && until !== Infinity
       ? (until - machine.localTime()) / machine.rate + slack
