@@ -77,6 +77,12 @@ export class Admission {
     };
   }
 
+  /** Admits a lock if no call is before it, and there is room for it. */
+  admitAtOnce(renewals: number): Permit | undefined {
+    const isNext = this.waiting.size === 0 && this.acquiring < MOST_ACQUIRING;
+    return renewals === 0 || isNext ? this.tryAdmit(renewals) : undefined;
+  }
+
   /** Admits a lock that can't wait, if there is room for it. */
   tryAdmit(renewals: number): Permit | undefined {
     return renewals === 0 || this.hasRoomFor(renewals)

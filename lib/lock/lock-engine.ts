@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import type { StoredLease } from '../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
+import { AcquireCall } from './acquire/acquire-call.js';
 import { Acquirer } from './acquire/acquirer.js';
 import {
   outcomeOfCall,
@@ -54,7 +55,7 @@ export class LockEngine {
   private readonly locals = new Map<string, LocalLease>();
   private readonly holders = new Set<LeaseHolder>();
   private mostHolders = 0;
-  private readonly acquirers = new Set<Acquirer>();
+  private readonly calls = new Set<AcquireCall>();
   private readonly background = new Set<Promise<void>>();
   private readonly context: EngineContext;
   private readonly sessions: Sessions;
@@ -150,25 +151,20 @@ export class LockEngine {
 
   private async acquireOnce(
     context: EngineContext,
-    { lock, options, mode, signal, claim }: Omit<LockCall, 'skips'>,
+    { signal, ...request }: Omit<LockCall, 'skips'>,
   ): Promise<LockHandle> {
+    const { lock, options, claim } = request;
     if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');
     }
     const local = this.localOf(lock);
-    const attempt = new Acquirer(
-      context,
-      local,
-      lock,
-      options,
-      mode,
-      { sessions: this.sessions.openerFor(lock.namespace, options) },
-      claim,
-    );
-    this.acquirers.add(attempt);
+    const call = new AcquireCall(context, local, request);
+    this.calls.add(call);
     const endCompare = this.comparePermits(context, local, lock, options);
     try {
-      const acquisition = await attempt.run(signal);
+      const sessions = this.sessions.openerFor(lock.namespace, options);
+      const acquirer = new Acquirer(context, local, call, { sessions });
+      const acquisition = await acquirer.run(signal);
       const hold = new LeaseHolder(
         context,
         local,
@@ -192,12 +188,12 @@ export class LockEngine {
         fencingToken: hold.fencingToken,
         holder: hold.holderIdentity,
         ...(claim && { fire: new Date(claim.at) }),
-        waited: attempt.waited,
+        waited: call.waited,
       });
       return new HeldLock(hold);
     } finally {
       endCompare();
-      this.acquirers.delete(attempt);
+      this.calls.delete(call);
       this.checkLastEnd();
     }
   }
@@ -211,7 +207,8 @@ export class LockEngine {
   ): () => void {
     const compare = (lease: StoredLease): void => {
       // Only a lock of this package says when it was acquired.
-      const isOfLock = !isLine(lock.leaseName) && acquiredAt(lease);
+      const isOfLock =
+        permits > 1 && !isLine(lock.leaseName) && acquiredAt(lease);
       const others = permitsOf(lease) ?? (isOfLock ? 1 : permits);
       const difference = `${lock.namespace}/${lock.name} ${permits} ${others}`;
       if (others !== permits && !this.differences.has(difference)) {
@@ -304,8 +301,8 @@ export class LockEngine {
       return;
     }
     this.closing.abort();
-    for (const attempt of this.acquirers) {
-      attempt.close();
+    for (const call of this.calls) {
+      call.close();
     }
     for (const stopObserving of this.observed.values()) {
       stopObserving();
@@ -393,7 +390,7 @@ export class LockEngine {
   }
 
   private checkLastEnd(): void {
-    if (this.holders.size === 0 && this.acquirers.size === 0) {
+    if (this.holders.size === 0 && this.calls.size === 0) {
       this.onLastEnd?.();
     }
   }

@@ -1,6 +1,6 @@
 /** Retry policy: back-off, Retry-After, pauses and timeouts. */
 import { FINAL_REASONS, type LockReference } from '../lock.errors.js';
-import { LeaseStoreError } from '../kube/lease-store.js';
+import { LeaseStoreError, type RequestOptions } from '../kube/lease-store.js';
 import { onAbort, waitUntil } from './abort-signals.js';
 import type { Clock } from './clock.js';
 import { reportFailure, type EngineContext } from './engine-context.js';
@@ -50,22 +50,31 @@ export function isFirstConflict(error: unknown, failures: number): boolean {
 }
 
 /**
- * Reports a failed release, and returns the pause before the next attempt; `giveUpAt` is the monotonic
- * time at which attempts end.
+ * Reports a failed release, and returns the pause before the next attempt; undefined if none begins before the
+ * monotonic time `giveUpAt`.
  */
 export function delayOfRetry(
   context: EngineContext,
   lock: LockReference,
   error: LeaseStoreError,
   { failures, giveUpAt }: { failures: number; giveUpAt: number },
-): number {
+): number | undefined {
   if (isFirstConflict(error, failures)) {
     return 0;
   }
   reportFailure(context, lock, 'release', error);
   const { clock } = context;
   const left = giveUpAt - clock.now();
-  return Math.max(backoff(clock, failures), retryAfterOf(error, left));
+  const delay = Math.max(backoff(clock, failures), retryAfterOf(error, left));
+  return clock.now() + delay < giveUpAt ? delay : undefined;
+}
+
+/** The options of a request that gives something back, which goes on while the application is closing. */
+export function lastRequest({
+  requestTimeout,
+  closed,
+}: EngineContext): RequestOptions {
+  return { timeout: requestTimeout, signal: closed, priority: 'release' };
 }
 
 /**
@@ -101,6 +110,19 @@ export async function retryWrite<T>(
     }
   }
   // oxlint-enable no-await-in-loop
+}
+
+/** As {@link retryWrite}, for as long as {@link delayOfRetry} says. Never rejects. */
+export async function retryUntil(
+  context: EngineContext,
+  lock: LockReference,
+  giveUpAt: number,
+  attempt: (failures: number) => Promise<void>,
+): Promise<void> {
+  const { clock, closed } = context;
+  await retryWrite(clock, closed, attempt, (error, failures) =>
+    delayOfRetry(context, lock, error, { failures, giveUpAt }),
+  ).catch(() => undefined);
 }
 
 /** Resolves when `work` has resolved, or after `delay`; the work continues. */

@@ -14,7 +14,7 @@ export const mutants = mutantsOf(
         },
     },
     'a permit kept by a call that waits for a holder': {
-      'Acquirer#returnPermit': () => () => undefined,
+      'CallAdmission#end': () => () => undefined,
     },
     'a permit kept for a lock that is lost or released': {
       'LeaseHolder#stop': (original) =>
@@ -26,12 +26,9 @@ export const mutants = mutantsOf(
         },
     },
     'a grant used by a process that can not renew it': {
-      'Acquirer#mayUseGrant': (original) =>
+      'CallAdmission#admitHeld': (original) =>
         function () {
-          if (!original.call(this)) {
-            this.permit = this.context.admission.enter(this.renewals);
-          }
-          return true;
+          return original.call(this, true);
         },
     },
     'a refusal instead of a wait': {

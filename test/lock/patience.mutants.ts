@@ -31,11 +31,10 @@ export const mutants = [
         },
     },
     'fire that waits for its turn beyond the waitTimeout': {
-      judgeFromBehind:
-        (original) =>
-        (local, call, ...rest) => {
-          if (!(call.policy.isForFire && local.holder !== undefined)) {
-            original(local, call, ...rest);
+      'AcquireCall#judgeFromBehind': (original) =>
+        function (...args) {
+          if (!this.policy.isForFire || this.local.holder === undefined) {
+            original.apply(this, args);
           }
         },
     },

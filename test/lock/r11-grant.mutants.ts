@@ -2,18 +2,11 @@ import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = [
   ...mutantsOf('R11', {
-    'deadline of a grantee counted from when it saw the grant': {
-      'Acquirer#startGranted': (original) =>
-        function () {
-          const granted = original.call(this);
-          return granted && { ...granted, sentAt: this.context.clock.now() };
-        },
-    },
     'grantee that believes to have the whole lease': {
-      'Acquirer#startGranted': (original) =>
+      'WaitingInLine#startGranted': (original) =>
         function () {
           const granted = original.call(this);
-          const duration = this.options.leaseDuration;
+          const duration = this.call.options.leaseDuration;
           return granted && { ...granted, duration };
         },
     },
@@ -44,8 +37,15 @@ export const mutants = [
   ...mutantsOf(
     'R11',
     {
+      'deadline of a grantee counted from when it saw the grant': {
+        'WaitingInLine#startGranted': (original) =>
+          function () {
+            const granted = original.call(this);
+            return granted && { ...granted, sentAt: this.context.clock.now() };
+          },
+      },
       'work started with too little time left of its grant': {
-        'Acquirer#startGranted': (original) =>
+        'WaitingInLine#startGranted': (original) =>
           function () {
             const clock = { now: () => -Infinity };
             const unhurried = Object.create(this, {
@@ -55,14 +55,11 @@ export const mutants = [
           },
       },
       'fire begun under a grant without its claim': {
-        'Acquirer#startGranted': (original) =>
+        'Acquirer#mustConfirm': (original) =>
           function () {
-            const { claimed, ...newHolder } = this.newHolder;
-            const unclaimed = Object.create(this, {
-              newHolder: { value: newHolder },
-            });
-            const granted = original.call(unclaimed);
-            return granted && { ...granted, claimed };
+            const claim = { value: undefined };
+            const call = { value: Object.create(this.call, { claim }) };
+            return original.call(Object.create(this, { call }));
           },
       },
       'duration of a grant ignored by those who wait': {
@@ -98,7 +95,7 @@ export const mutants = [
         'LeaseWriter#keepPlace': () => () => undefined,
       },
       'end of a grant slept through': {
-        'Acquirer#concerns': (original) =>
+        'WaitingInLine#concerns': (original) =>
           function (lease) {
             return original.call(this, lease, -Infinity);
           },

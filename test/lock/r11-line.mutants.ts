@@ -7,7 +7,7 @@ export const mutants = mutantsOf(
       isForeign: () => () => false,
     },
     'lock taken from before those in line': {
-      'Acquirer#turnAt': () => () => -Infinity,
+      'WaitingInLine#turnAt': () => () => -Infinity,
     },
     'tickets ordered as text': {
       isBefore: () => (a, b) => String(a.number) < String(b.number),

@@ -68,7 +68,7 @@ export const mutants = [
         'Sessions#tellHolder': () => () => Promise.resolve(),
       },
       'late creation under a session stays': {
-        'LeaseWriter#undoLater': () => () => undefined,
+        'FailedWrites#undoLater': () => () => undefined,
       },
       'restored session goes on': {
         'LeaseHolder#loseRestored': () => () => undefined,

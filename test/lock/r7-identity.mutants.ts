@@ -5,7 +5,7 @@ export const mutants = mutantsOf('R7', {
     newHolderIdentity: () => (clientId) => `${clientId}_0`,
   },
   'ambiguous write taken as failed': {
-    'Acquirer#leaveAmbiguous': () => () => undefined,
+    'FailedWrites#leaveAmbiguous': () => () => undefined,
   },
   'ambiguous write taken as success': {
     'LocalLease#replace': (original) =>
@@ -24,9 +24,9 @@ export const mutants = mutantsOf('R7', {
   },
   'ambiguous write not made impossible when nobody wants it any more': {
     // It is taken for overtaken unless it has landed.
-    'LeaseWriter#undo': (original) =>
-      function (write) {
-        return original.call(this, { ...write, basedOn: '' });
+    'FailedWrites#undoWrite': (original) =>
+      function (identity) {
+        return original.call(this, identity, '');
       },
   },
   'lock that does not expire created taken': {

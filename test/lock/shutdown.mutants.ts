@@ -25,7 +25,7 @@ export const mutants = [
       'LockEngine#mayHandOut': () => () => true,
     },
     'waits not ended before the rest has closed': {
-      'Acquirer#close': deferred,
+      'AcquireCall#close': deferred,
       'LockEngine#close': catchUp,
     },
   }),

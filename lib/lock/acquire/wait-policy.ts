@@ -32,7 +32,6 @@ const WIDEST_CLOCK_SKEW = 60_000;
 
 /** A call for a lock. */
 interface WaitingCall {
-  readonly identity: string;
   readonly mode: AcquireMode;
   /** Milliseconds; undefined = without limit. */
   readonly waitTimeout?: number;
@@ -51,14 +50,13 @@ export class WaitPolicy {
   /** Monotonic time until which the call had a reason to wait for proof. */
   private lookUntil: number;
   /** The holder identity of the call. */
-  identity: string;
+  identity = '';
 
   constructor(
     private readonly clock: Clock,
     private readonly observed: ObservedLease,
     private readonly call: WaitingCall,
   ) {
-    this.identity = call.identity;
     this.startedAt = clock.now();
     this.lookUntil = this.startedAt;
   }

@@ -606,11 +606,11 @@ export class LeaseHolder implements RecordListener {
 
   /** Whether the next caller of this process gets the lock before other processes. */
   private get mayHandOver(): boolean {
-    const { queue, handovers, isCourtesyDue, hasOthersInLine } = this.local;
+    const { local } = this;
     return (
-      queue.hasWaiters &&
-      !isCourtesyDue &&
-      !(hasOthersInLine && handovers >= MOST_HANDOVERS)
+      local.queue.hasWaiters &&
+      !local.isCourtesyDue &&
+      !(local.handovers >= MOST_HANDOVERS && local.hasOthersInLine)
     );
   }
 

@@ -1,4 +1,4 @@
-/** Writes the record of a lock: acquires, renews, releases, undoes a write whose outcome is unknown, and evicts. */
+/** Writes the record of a lock: acquires, renews, releases and grants, evicts, and withdraws tickets. */
 import {
   LeaseStoreError,
   type Lease,
@@ -19,7 +19,6 @@ import {
   evict,
   grant,
   hasFinalizers,
-  invalidate,
   isForeign,
   isHeldBy,
   leaveFree,
@@ -38,9 +37,10 @@ import {
   backoff,
   delayOfRetry,
   isFirstConflict,
+  lastRequest,
   LONGEST_WRITE,
+  retryUntil,
   retryWrite,
-  scheduleUnless,
 } from '../retry.js';
 import {
   GRANT_DURATION,
@@ -51,7 +51,6 @@ import {
   ticketsToDrop,
   type Ticket,
 } from '../record/line.js';
-import { comparedContent } from '../record/lease-patch.js';
 import type { LocalLease } from './local-lease.js';
 import type { OwnTicket } from './place-in-line.js';
 
@@ -87,15 +86,6 @@ export interface Ending {
 interface KeptPlace {
   ticket?: OwnTicket | undefined;
   isUncertain?: boolean;
-}
-
-/** An acquiring write that may have been applied, or may still be. */
-export interface AmbiguousWrite {
-  readonly identity: string;
-  /** What the write compares (see `comparedContent`); undefined = it was a creation. */
-  readonly basedOn: string | undefined;
-  /** How long the record stays taken if the write was applied and is not undone. */
-  readonly leaseDuration: number;
 }
 
 export class LeaseWriter {
@@ -167,17 +157,12 @@ export class LeaseWriter {
     return isFirst && dropsManagedFields(found);
   }
 
-  /** R7. */
-  newIdentity(): string {
-    return newHolderIdentity(this.context.clientId);
-  }
-
   /** R11: a ticket under a new holder identity. */
   newTicket(lease: StoredLease, leaseDuration: number): OwnTicket {
     // A grant to a process that has died must not look infinite to other clients.
     const granted = leaseDuration === Infinity ? GRANT_DURATION : leaseDuration;
     return {
-      identity: this.newIdentity(),
+      identity: newHolderIdentity(this.context.clientId),
       number: this.local.place.numberIn(lease),
       seconds: durationSeconds(granted),
       uid: lease.metadata.uid,
@@ -219,7 +204,7 @@ export class LeaseWriter {
     const stopWatching = local.keepWatched();
     const attempt = async (failures: number): Promise<void> => {
       if (failures > 0 || !local.observed.lease || !ticket.hasLanded) {
-        await local.read(this.requestOptions());
+        await local.read(lastRequest(this.context));
       }
       for (;;) {
         const { lease } = local.observed;
@@ -231,7 +216,7 @@ export class LeaseWriter {
         }
         const stands = positionOf(lease, ticket.identity) !== undefined;
         if (stands && place.isPermitted && !isForeign(lease)) {
-          return await local.removeTicket(ticket, this.requestOptions());
+          return await local.removeTicket(ticket, lastRequest(this.context));
         }
         if (stands ? closing.aborted : ticket.hasLanded) {
           return;
@@ -251,7 +236,7 @@ export class LeaseWriter {
           .catch(() => closed.throwIfAborted());
       }
     };
-    await this.retryUntil(giveUpAt, attempt);
+    await retryUntil(this.context, this.lock, giveUpAt, attempt);
     stopWatching();
   }
 
@@ -285,17 +270,17 @@ export class LeaseWriter {
     const { identity } = ending;
     let { remove = false } = ending;
     const place: KeptPlace = {};
-    const attempt = async (mustLook: boolean): Promise<void> => {
+    const attempt = async (failures: number): Promise<void> => {
       let lease = local.observed.lease;
-      if (mustLook || !isHeldBy(lease, identity)) {
-        lease = await local.read(this.requestOptions());
+      if (failures > 0 || !isHeldBy(lease, identity)) {
+        lease = await local.read(lastRequest(this.context));
       }
       if (!isHeldBy(lease, identity)) {
         return;
       }
       if (!(await this.writeEnd(lease, { ...ending, remove }, place))) {
         remove = false;
-        await attempt(true);
+        await attempt(1);
       }
     };
     const delayAfter = (
@@ -308,11 +293,11 @@ export class LeaseWriter {
         remove = false;
         return 0;
       }
-      return this.delayUntil(ending.giveUpAt, error, failures);
+      const { giveUpAt } = ending;
+      return delayOfRetry(context, lock, error, { failures, giveUpAt });
     };
-    await this.retry((failures) => attempt(failures > 0), delayAfter).catch(
-      () => undefined,
-    );
+    const { clock, closed } = context;
+    await retryWrite(clock, closed, attempt, delayAfter).catch(() => undefined);
     this.keepPlace(place);
   }
 
@@ -341,7 +326,7 @@ export class LeaseWriter {
       const rest = (): number => Math.max(1, takenUntil - clock.now());
       await local.replace(
         () => retain(lease, rest(), clock),
-        this.requestOptions(),
+        lastRequest(this.context),
       );
       return true;
     }
@@ -356,11 +341,11 @@ export class LeaseWriter {
       readClaim(found) === undefined &&
       !hasFinalizers(found)
     ) {
-      return local.delete(lease, this.requestOptions());
+      return local.delete(lease, lastRequest(this.context));
     }
     const free = (): StoredLease =>
       courtesy ? leaveFree(release(lease)) : release(lease);
-    await this.change('release', found, free, this.requestOptions());
+    await this.change('release', found, free, lastRequest(this.context));
     local.courtesy.released(courtesy);
     return true;
   }
@@ -394,7 +379,7 @@ export class LeaseWriter {
         : granted;
     };
     try {
-      await this.change('release', found, make, this.requestOptions());
+      await this.change('release', found, make, lastRequest(this.context));
     } catch (error) {
       place.isUncertain ||= error instanceof LeaseStoreError && error.ambiguous;
       if (!place.isUncertain) {
@@ -425,69 +410,17 @@ export class LeaseWriter {
     const { local } = this;
     const { clock } = this.context;
     const attempt = async (): Promise<void> => {
-      const lease = await local.read(this.requestOptions());
+      const lease = await local.read(lastRequest(this.context));
       if (isHeldBy(lease, identity) && sessionOf(lease)) {
         await this.change(
           'renew',
           lease,
           () => leaveSession(lease, leaseDuration, clock),
-          this.requestOptions(),
+          lastRequest(this.context),
         );
       }
     };
-    await this.retryUntil(Infinity, attempt);
-  }
-
-  /**
-   * R7: undoes an acquire whose result is unknown after its caller gave up. The API server may still apply it
-   * (up to 34 s later): this frees the record if the write was applied, and otherwise changes the record so
-   * that the write fails. Never rejects.
-   */
-  async undo({
-    identity,
-    basedOn,
-    leaseDuration,
-  }: AmbiguousWrite): Promise<void> {
-    const { local } = this;
-    const giveUpAt =
-      this.context.clock.now() + Math.max(LONGEST_WRITE, leaseDuration);
-    const attempt = async (): Promise<void> => {
-      const options = this.requestOptions();
-      const lease = await local.read(options);
-      if (lease?.spec?.holderIdentity === identity) {
-        const freed = evict(endClaim(lease, 'open'));
-        await local.replace(() => freed, options);
-      } else if (comparedContent(lease) !== basedOn) {
-        return; // another client wrote in between, so the write can't be applied any more
-      } else if (lease === null) {
-        await local.create(() => createFree(local.key), options);
-      } else {
-        await local.replace(() => invalidate(lease, identity), options);
-      }
-    };
-    await this.retryUntil(giveUpAt, attempt);
-  }
-
-  /** R12: deletes the session that a creation without an answer may have made. No lock names it. Never rejects. */
-  forgetSession(identity: string): Promise<void> {
-    const giveUpAt = this.context.clock.now() + LONGEST_WRITE;
-    return this.release({ identity, giveUpAt, remove: true });
-  }
-
-  /**
-   * R7, R12: frees the record that a creation without an answer may have left behind by the time at which it can't
-   * be applied any more. Its session may live on, so that the record would never expire.
-   */
-  undoLater(identity: string): void {
-    const { context, local } = this;
-    const { clock, closed } = context;
-    const undo = (): Promise<void> =>
-      local.holder === identity
-        ? Promise.resolve()
-        : this.release({ identity, giveUpAt: clock.now() + LONGEST_WRITE });
-    scheduleUnless(clock, closed, clock.now() + LONGEST_WRITE, () => {
-      context.background(undo());
-    });
+    await retryUntil(this.context, this.lock, Infinity, attempt);
   }
 
   /**
@@ -497,10 +430,10 @@ export class LeaseWriter {
    * @throws LeaseStoreError, LockBackendError
    */
   async evict(): Promise<StoredLease | undefined> {
-    const { clock } = this.context;
+    const { clock, closed } = this.context;
     let evicted: string | undefined;
     const attempt = async (): Promise<StoredLease | undefined> => {
-      const lease = await this.local.read(this.requestOptions());
+      const lease = await this.local.read(lastRequest(this.context));
       refuseCoordinated(this.lock, lease);
       const state = lease ? readHolder(lease) : undefined;
       if (
@@ -511,10 +444,10 @@ export class LeaseWriter {
         return undefined;
       }
       evicted = state.holder;
-      await this.local.replace(() => evict(lease), this.requestOptions());
+      await this.local.replace(() => evict(lease), lastRequest(this.context));
       return lease;
     };
-    return this.retry(attempt, (error, failures) => {
+    return retryWrite(clock, closed, attempt, (error, failures) => {
       if (error.reason !== 'conflict' || failures >= MOST_FORCED_TRIES) {
         return undefined;
       }
@@ -535,46 +468,6 @@ export class LeaseWriter {
       return make();
     });
     return { lease, sentAt };
-  }
-
-  private retry<T>(
-    attempt: (failures: number) => Promise<T>,
-    delayAfter: (
-      error: LeaseStoreError,
-      failures: number,
-    ) => number | undefined,
-  ): Promise<T> {
-    const { clock, closed } = this.context;
-    return retryWrite(clock, closed, attempt, delayAfter);
-  }
-
-  /** Reports failures. Never rejects. */
-  private async retryUntil(
-    giveUpAt: number,
-    attempt: (failures: number) => Promise<void>,
-  ): Promise<void> {
-    await this.retry(attempt, (error, failures) =>
-      this.delayUntil(giveUpAt, error, failures),
-    ).catch(() => undefined);
-  }
-
-  private delayUntil(
-    giveUpAt: number,
-    error: LeaseStoreError,
-    failures: number,
-  ): number | undefined {
-    const { context, lock } = this;
-    const delay = delayOfRetry(context, lock, error, { failures, giveUpAt });
-    const isOver = delay > 0 && context.clock.now() + delay >= giveUpAt;
-    return isOver ? undefined : delay;
-  }
-
-  private requestOptions(): RequestOptions {
-    return {
-      timeout: this.context.requestTimeout,
-      signal: this.context.closed,
-      priority: 'release',
-    };
   }
 }
 

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { LeaseStoreError } from '../../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import { LockBackendError, LockNotAcquiredError } from '../../lock.errors.js';
+import { AcquireCall } from '../acquire/acquire-call.js';
 import { Acquirer } from '../acquire/acquirer.js';
 import type { EngineContext } from '../engine-context.js';
 import type { HeldSession, SessionOpener } from '../hold/held-session.js';
@@ -21,7 +22,7 @@ export class SessionKeeper implements SessionOpener {
   private readonly sessions = new Set<OwnSession>();
   private current: OwnSession | undefined;
   private opening: Promise<OwnSession> | undefined;
-  private attempt: Acquirer | undefined;
+  private call: AcquireCall | undefined;
 
   /** @param timing the leaseDuration, renewInterval and safetyMargin of sessions */
   constructor(
@@ -66,7 +67,7 @@ export class SessionKeeper implements SessionOpener {
 
   /** Ends the opening of a session, since the application is closing. */
   beginClosing(): void {
-    this.attempt?.close();
+    this.call?.close();
   }
 
   /** Deletes the sessions. Never rejects. */
@@ -81,12 +82,15 @@ export class SessionKeeper implements SessionOpener {
     const leaseName = newSessionName(context.clientId);
     const lock = { name: leaseName, namespace, leaseName };
     const local = new LocalLease(context, lock);
-    const attempt = new Acquirer(context, local, lock, options, 'wait', {
-      isSession: true,
+    const call = new AcquireCall(context, local, {
+      lock,
+      options,
+      mode: 'wait',
     });
-    this.attempt = attempt;
+    this.call = call;
     try {
-      const acquisition = await attempt.run();
+      const acquirer = new Acquirer(context, local, call, { isSession: true });
+      const acquisition = await acquirer.run();
       const hold = new LeaseHolder(context, local, lock, options, acquisition);
       const { uid } = acquisition.lease.metadata;
       const session = new OwnSession(hold, local, uid, () =>
@@ -98,7 +102,7 @@ export class SessionKeeper implements SessionOpener {
     } catch (error) {
       throw toStoreError(error);
     } finally {
-      this.attempt = undefined;
+      this.call = undefined;
     }
   }
 
