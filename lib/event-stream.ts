@@ -26,8 +26,14 @@ export class EventStream<Event> {
   private isDelivering = false;
   private isComplete = false;
 
-  /** @param name the public name of the stream, for the log */
-  constructor(private readonly name: string) {
+  /**
+   * @param name the public name of the stream, for the log
+   * @param present makes the event that a new listener gets at once
+   */
+  constructor(
+    private readonly name: string,
+    private readonly present?: () => Event,
+  ) {
     this.events$ = new IsolatingObservable<Event>(
       (listener) => this.add(listener),
       (error) => this.report(error),
@@ -75,6 +81,9 @@ export class EventStream<Event> {
       return undefined;
     }
     this.listeners.add(listener);
+    if (this.present !== undefined) {
+      listener.next(this.present());
+    }
     return () => this.listeners.delete(listener);
   }
 

@@ -272,7 +272,7 @@ export const BOOLEAN: Rule = [
   (value) => typeof value === 'boolean',
 ];
 
-const LOCK_RULES: Record<keyof LockOptions, Rule> = {
+export const LOCK_RULES: Record<keyof LockOptions, Rule> = {
   namespace: [
     'must be a DNS-1123 label: at most 63 of a-z, 0-9 and -, with a letter or digit at both ends',
     (value) =>

@@ -18,15 +18,23 @@ export function refuseBareUse(
     (typeof first === 'object' &&
       (typeof second === 'string' || typeof second === 'symbol'));
   if (isBare) {
-    const [effect, call] =
-      decorator === 'HeldLock'
-        ? ['where it does nothing', '@HeldLock()']
-        : ['which would run unlocked', `@${decorator}(…)`];
+    const [effect, call] = USES.get(decorator) ?? [
+      'which would run unlocked',
+      `@${decorator}(…)`,
+    ];
     throw new LockConfigurationError([
       `@${decorator} was used without parentheses on ${nameOf(first, second)}, ${effect}: write ${call}`,
     ]);
   }
 }
+
+/** What a decorator without parentheses comes to, and how to write it, if it is none that locks. */
+const USES = new Map([
+  ['HeldLock', ['where it does nothing', '@HeldLock()']],
+  ['LeaderOnly', ['which would run in each pod', '@LeaderOnly(…)']],
+  ['OnDeposed', ['which would never be called', '@OnDeposed(…)']],
+  ['OnElected', ['which would never be called', '@OnElected(…)']],
+]);
 
 /** Checks the second argument of a decorator, which is an object in a standard ECMAScript decorator. */
 export function refuseStandardUse(decorator: string, context: unknown): void {

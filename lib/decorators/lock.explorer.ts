@@ -93,6 +93,17 @@ interface ProvidedClass {
   readonly prototype: object;
   /** The instances that exist at startup: none for a request-scoped class. */
   readonly instances: readonly object[];
+  /** Whether it has one instance, which exists at startup. */
+  readonly isSingleton: boolean;
+}
+
+/** A method that carries marks of a decorator. */
+export interface MarkedMethod<Mark> {
+  readonly prototype: object;
+  readonly key: string;
+  readonly marks: readonly Mark[];
+  /** Undefined if each request or injection has its own. */
+  readonly instance: object | undefined;
 }
 
 /** Created in a module to find out which LockService its providers see, by Nest's own rules. */
@@ -271,6 +282,8 @@ export class LockedMethodExplorer {
       if (host === undefined || wrapper.isAlias) {
         continue;
       }
+      const isSingleton =
+        wrapper.isDependencyTreeStatic() && !wrapper.isTransient;
       const classes = new Map<object, object[]>();
       if (!wrapper.isNotMetatype) {
         // Instances of a request-scoped class are created later, and Nest injects them.
@@ -283,7 +296,30 @@ export class LockedMethodExplorer {
         }
       }
       for (const [prototype, instances] of classes) {
-        yield { host, prototype, instances };
+        yield { host, prototype, instances, isSingleton };
+      }
+    }
+  }
+
+  /** The methods of all controllers and providers in which `findMarks` finds any, once for each instance. */
+  *findMarkedMethods<Mark>(
+    findMarks: (prototype: object, key: string) => readonly Mark[],
+  ): Iterable<MarkedMethod<Mark>> {
+    for (const provided of this.findProvidedClasses()) {
+      const { prototype, instances, isSingleton } = provided;
+      let keys: string[];
+      try {
+        keys = this.findMethods(prototype).map(([key]) => key);
+      } catch {
+        continue; // a Proxy that throws
+      }
+      for (const key of keys) {
+        const marks = findMarks(prototype, key);
+        for (const instance of isSingleton ? instances : [undefined]) {
+          if (marks.length > 0) {
+            yield { prototype, key, marks, instance };
+          }
+        }
       }
     }
   }

@@ -208,7 +208,7 @@ function refuse(what: string, why: string): never {
  * Copies name, length, properties and the metadata of the decorators below from the method to the wrapper.
  * Decorators above find the wrapper and add their metadata to it.
  */
-function takeOver(method: AnyMethod, wrapper: AnyMethod): void {
+export function takeOver(method: AnyMethod, wrapper: AnyMethod): void {
   // A method compiled to ES5 has a prototype, which the wrapper, as it is no constructor, does not need.
   const { prototype: _, ...properties } =
     Object.getOwnPropertyDescriptors(method);

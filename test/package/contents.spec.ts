@@ -46,8 +46,14 @@ describe('the packed package', () => {
       .flatMap((path) =>
         ['js', 'd.ts'].map((end) => `dist/${path.replace(/ts$/, end)}`),
       );
-    const forImport = ['', 'health/', 'telemetry/', 'testing/'].flatMap(
-      (folder) => ['mjs', 'd.mts'].map((end) => `dist/${folder}index.${end}`),
+    const forImport = [
+      '',
+      'health/',
+      'leader/',
+      'telemetry/',
+      'testing/',
+    ].flatMap((folder) =>
+      ['mjs', 'd.mts'].map((end) => `dist/${folder}index.${end}`),
     );
     const manifests = [
       'any-lock',

@@ -1,0 +1,29 @@
+import { mutantsOf } from '../mutants/mutant.js';
+
+export const mutants = mutantsOf(
+  'a process leads for as long as it holds the lock, and its work is over before it contends again',
+  {
+    'a process leads by a flag': {
+      'LeaderElection#isLeader': () =>
+        function isLeader() {
+          return this.state === 'leading';
+        },
+    },
+    'work runs under a leadership that has ended': {
+      'LeaderElection#present': () =>
+        function present() {
+          return this.term;
+        },
+    },
+    'a process leads again while work of its last leadership runs': {
+      'LeaderTerm#idle': () => async () => undefined,
+    },
+    'a process leads on whose method under @OnElected has failed': {
+      'LeaderTerm#stepDown': () => () => undefined,
+    },
+    'nobody is told that a leadership has ended': {
+      'LeaderElection#depose': () => async () => undefined,
+    },
+  },
+  'spec',
+);
