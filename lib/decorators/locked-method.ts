@@ -177,8 +177,8 @@ function refuseWithoutInstance(lowest: MethodLock): never {
 }
 
 /** Finds the service of an instance that Nest has not injected, and that no startup pass has found. */
-async function requireLateService(
-  { key }: MethodLock,
+export async function requireLateService(
+  { key }: Pick<MethodLock, 'key'>,
   instance: object,
 ): Promise<Partial<LockService>> {
   const service = await bindLate(instance);

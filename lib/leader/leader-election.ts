@@ -93,6 +93,8 @@ export function describeElections(locks: object): string {
  * ) {}
  */
 export class LeaderElection {
+  /** The name of the election, and of its lock. */
+  readonly name: string;
   /**
    * Whether this process leads: the present state at once, and then each change. Completes when the application
    * closes. An error that a listener throws is logged and does not affect the election.
@@ -115,16 +117,24 @@ export class LeaderElection {
   private lock: LockReference | undefined;
   private term: LeaderTerm | undefined;
   private isClosed = false;
-  /** @internal */
+  /**
+   * What this process does about the election.
+   *
+   * @internal
+   */
   state: LeaderState = 'contending';
 
-  /** @internal */
+  /**
+   * Made by the module.
+   *
+   * @internal
+   */
   constructor(
     locks: LockService,
-    /** The name of the election, and of its lock. */
-    readonly name: string,
+    name: string,
     options: LeaderElectionOptions,
   ) {
+    this.name = name;
     const known = elections.get(locks) ?? new Map<string, LeaderElection>();
     if (known.has(name)) {
       throwFaults([
@@ -152,7 +162,11 @@ export class LeaderElection {
     return this.present;
   }
 
-  /** @internal */
+  /**
+   * As {@link leadership}.
+   *
+   * @internal
+   */
   get present(): LeaderTerm | undefined {
     return this.isLeader ? this.term : undefined;
   }
@@ -183,7 +197,11 @@ export class LeaderElection {
     }
   }
 
-  /** @internal The error of a call that only the leader runs. */
+  /**
+   * The error of a call that only the leader runs.
+   *
+   * @internal
+   */
   refusal(): LockNotAcquiredError {
     return new LockNotAcquiredError(
       this.lock ?? this.unlocated,
@@ -191,17 +209,29 @@ export class LeaderElection {
     );
   }
 
-  /** @internal */
+  /**
+   * Called by the explorer.
+   *
+   * @internal
+   */
   onElected(method: LeaderMethod<Leadership>): void {
     this.elected.push(method);
   }
 
-  /** @internal */
+  /**
+   * Called by the explorer.
+   *
+   * @internal
+   */
   onDeposed(method: LeaderMethod<LockLostError>): void {
     this.deposed.push(method);
   }
 
-  /** @internal Called by Nest: checks the options together with those of the module. */
+  /**
+   * Called by Nest: checks the options together with those of the module.
+   *
+   * @internal
+   */
   onModuleInit(): void {
     const { client, name } = this;
     if (client === undefined) {
@@ -218,7 +248,11 @@ export class LeaderElection {
     client.fixedNames.add(name);
   }
 
-  /** @internal Called by Nest. A stub of LockService never leads. */
+  /**
+   * Called by Nest. A stub of LockService never leads.
+   *
+   * @internal
+   */
   onApplicationBootstrap(): void {
     if (this.client !== undefined) {
       onAbort(this.client.engine.closingSignal, () => this.close());
@@ -226,7 +260,11 @@ export class LeaderElection {
     }
   }
 
-  /** @internal Called by Nest; the lock itself is released with all others. */
+  /**
+   * Called by Nest; the lock itself is released with all others.
+   *
+   * @internal
+   */
   onApplicationShutdown(): void {
     this.close();
     this.failureLines.end();

@@ -7,10 +7,10 @@ import {
 } from '../decorators/decorator-use.js';
 import { refuseCall } from '../decorators/configuration-log.js';
 import {
-  bindLate,
   findLockService,
   requestLockService,
 } from '../decorators/lock-service.injection.js';
+import { requireLateService } from '../decorators/locked-method.js';
 import { describeMethod } from '../decorators/lock.metadata.js';
 import { takeOver } from '../decorators/with-lease-lock.decorator.js';
 import { currentExchange } from '../http/http-exchange.js';
@@ -219,12 +219,8 @@ async function callAsLeader(
       `${label} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
     );
   }
-  const locks = findLockService(instance) ?? (await bindLate(instance));
-  if (locks === undefined) {
-    refuseCall(
-      `${label} has no LockService, so it did not run: its instance was made with new, or K8sLockModule.forRoot() is not imported. List the class in the providers of a module, or make the instance with moduleRef.create()`,
-    );
-  }
+  const locks =
+    findLockService(instance) ?? (await requireLateService({ key }, instance));
   const election = findElection(locks, name);
   if (election === undefined) {
     refuseCall(

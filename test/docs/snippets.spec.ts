@@ -13,6 +13,7 @@ import { writePrograms } from './program.js';
 import { findBlocks } from './pages.js';
 import { decorated } from './snippets/decorated.js';
 import { http } from './snippets/http.js';
+import { leader } from './snippets/leader.js';
 import { locks } from './snippets/locks.js';
 import { observability } from './snippets/observability.js';
 import { semaphores } from './snippets/semaphores.js';
@@ -25,6 +26,7 @@ const TESTS: Record<string, SnippetTest> = {
   ...decorated,
   ...http,
   ...observability,
+  ...leader,
   ...semaphores,
 };
 /** The examples that are test files themselves. */

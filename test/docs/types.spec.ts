@@ -21,6 +21,8 @@ const REFUSED: Block[] = [
     'never-undefined',
     `@WithLeaseLock('name', { onLocked: 'skip' })\n  async run() { return 'ran'; }`,
   ),
+  refusedLeader('leader-not-async', 'run() {}'),
+  refusedLeader('leader-never-undefined', `async run() { return 'ran'; }`),
   refused('static', `@WithLeaseLock('name')\n  static async run() {}`),
 ];
 
@@ -75,6 +77,12 @@ it('what must not compile does not, with the quoted messages', () => {
     quoted.map((message) => expect.stringContaining(message)),
   );
 });
+
+function refusedLeader(id: string, method: string): Block {
+  const { language, code } = refused(id, `@LeaderOnly('name')\n  ${method}`);
+  const imports = `import { LeaderOnly } from 'nestjs-k8s-lock/leader';\n`;
+  return { language, id, code: imports + code };
+}
 
 function refused(id: string, method: string): Block {
   const code = `@Injectable()\nexport class Refused {\n  ${method}\n}\n`;

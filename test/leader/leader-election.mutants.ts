@@ -4,15 +4,15 @@ export const mutants = mutantsOf(
   'a process leads for as long as it holds the lock, and its work is over before it contends again',
   {
     'a process leads by a flag': {
-      'LeaderElection#isLeader': () =>
+      'LeaderElection#isLeader': (original) =>
         function isLeader() {
-          return this.state === 'leading';
+          return original.call(this) || this.state === 'leading';
         },
     },
     'work runs under a leadership that has ended': {
-      'LeaderElection#present': () =>
+      'LeaderElection#present': (original) =>
         function present() {
-          return this.term;
+          return original.call(this) ?? this.term;
         },
     },
     'a process leads again while work of its last leadership runs': {
