@@ -1,5 +1,9 @@
 /** Retry policy: back-off, Retry-After, pauses and timeouts. */
-import { FINAL_REASONS, type LockReference } from '../lock.errors.js';
+import {
+  FINAL_REASONS,
+  type LockBackendReason,
+  type LockReference,
+} from '../lock.errors.js';
 import { LeaseStoreError, type RequestOptions } from '../kube/lease-store.js';
 import { onAbort, waitUntil } from './abort-signals.js';
 import type { Clock } from './clock.js';
@@ -9,7 +13,11 @@ import { reportFailure, type EngineContext } from './engine-context.js';
 export const LONGEST_WRITE = 60_000;
 
 /** Whether retrying cannot succeed, because the request itself or the rights are wrong. */
-export function isFinal({ reason }: LeaseStoreError): boolean {
+export function isFinal({
+  reason,
+}: {
+  readonly reason: LockBackendReason;
+}): boolean {
   return FINAL_REASONS.includes(reason);
 }
 

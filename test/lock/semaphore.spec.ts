@@ -283,6 +283,40 @@ describe('the order of a semaphore', () => {
   });
 });
 
+describe('a slot that is released', () => {
+  it('is found by the next poll of it when the watches are dead', async () => {
+    const holder = cluster.process('holder');
+    const locks = await done(
+      Promise.all([enter(holder), enter(holder), enter(holder)]),
+    );
+    const waiter = cluster.process('waiter');
+    const call = outcomeOf(enter(waiter));
+    await cluster.clock.advance(500);
+    waiter.store.watchesWork = false;
+    await locks[1].release();
+    await cluster.clock.advance(4_000);
+    expect(call.value?.slot).toBe(locks[1].slot);
+  });
+
+  it('is left to the one that is next in line, and then to anybody', async () => {
+    const process = cluster.process('a');
+    const locks = await done(
+      Promise.all([enter(process), enter(process), enter(process)]),
+    );
+    await locks[1].release();
+    const line = (): string | undefined =>
+      cluster.lease(LINE)?.metadata.resourceVersion;
+    const before = line();
+    const second = await done(enter(process));
+    expect([second.slot, line()]).not.toEqual([locks[1].slot, before]);
+    await second.release();
+    await cluster.clock.advance(100);
+    const then = line();
+    const third = await done(enter(process));
+    expect([third.slot, line()]).toEqual([locks[1].slot, then]);
+  });
+});
+
 describe('a crash', () => {
   it('costs one slot for one lease', async () => {
     const machine = cluster.clock.elsewhere();
@@ -619,6 +653,18 @@ describe('a call that ends', () => {
     await cluster.clock.advance(3_000);
     expect(call.value?.isHeld).toBe(true);
 
+    // A slot that is known to be free.
+    await call.value!.release();
+    await cluster.clock.advance(1_000);
+    waiter.store.plan(
+      { refused: { reason: 'server', status: 500 } },
+      'update',
+      2,
+    );
+    const next = outcomeOf(enter(waiter));
+    await cluster.clock.advance(3_000);
+    expect(next.value?.isHeld).toBe(true);
+
     const refused = cluster.process('refused');
     refused.store.plan(
       { refused: { reason: 'forbidden', status: 403 } },
@@ -627,6 +673,46 @@ describe('a call that ends', () => {
     const other = outcomeOf(enter(refused));
     await cluster.clock.advance(100);
     expect(other.reason).toMatchObject({ reason: 'forbidden' });
+  });
+});
+
+describe('a process that can renew no more locks', () => {
+  it('leaves the line to others, and gets a slot that they do not need', async () => {
+    const holder = cluster.process('holder');
+    const locks = await done(
+      Promise.all([enter(holder), enter(holder), enter(holder)]),
+    );
+    const process = cluster.process('full');
+    await done(process.acquire('other'));
+    process.store.capacity = 0.9; // enough for the line, and not for a slot beside it
+    const call = outcomeOf(enter(process));
+    await cluster.clock.advance(500);
+    const behind = outcomeOf(enter(cluster.process('behind')));
+    await cluster.clock.advance(500);
+    expect(cluster.holder(LINE)).toBe('full');
+    await locks[0].release();
+    await cluster.clock.advance(1_000);
+    expect(behind.value?.isHeld).toBe(true);
+    expect(call.state).toBe('pending');
+    await locks[1].release();
+    await cluster.clock.advance(10_000);
+    expect(call.value?.isHeld).toBe(true);
+    expect(held()).toHaveLength(3);
+  });
+
+  it('waits for a free slot that it knows, too, for as long as it may', async () => {
+    const process = cluster.process('full');
+    const lock = await done(enter(process));
+    await done(process.acquire('other'));
+    await lock.release();
+    await cluster.clock.advance(1_000);
+    process.store.capacity = 0.2;
+    const call = outcomeOf(enter(process, { waitTimeout: 5_000 }));
+    await cluster.clock.advance(4_999);
+    expect(call.state).toBe('pending');
+    await cluster.clock.advance(1);
+    expect(call.reason).toMatchObject({ lock: POOL, reason: 'saturated' });
+    expect(slots()).toEqual([undefined, undefined, undefined]);
   });
 });
 

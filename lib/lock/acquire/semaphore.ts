@@ -17,7 +17,6 @@
  */
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import {
-  FINAL_REASONS,
   LockBackendError,
   LockNotAcquiredError,
   type LockReference,
@@ -28,7 +27,7 @@ import type { EngineContext } from '../engine-context.js';
 import type { LockHandle } from '../hold/lock-handle.js';
 import { lineLeaseName, slotLeaseName } from '../lease-name.js';
 import type { LocalLease } from '../lease/local-lease.js';
-import { backoff, pause } from '../retry.js';
+import { backoff, isFinal, pause } from '../retry.js';
 import type { AcquireMode } from './wait-policy.js';
 
 /** How long a released slot is left to the call that has the line, in milliseconds. */
@@ -104,7 +103,10 @@ export class SlotSearch {
     this.startedAt = clock.now();
     this.slots = slotsOf(lock, options.permits).map((slot) => ({
       lock: slot,
-      local: engine.localOf(slot),
+      // Not kept, since the engine forgets what is not in use.
+      get local() {
+        return engine.localOf(slot);
+      },
     }));
     this.slotContext = {
       ...context,
@@ -125,7 +127,7 @@ export class SlotSearch {
     const { mode, options, signal } = this.call;
     try {
       if (mode === 'wait' && options.waitTimeout !== 0) {
-        return (await this.takeIdle()) ?? (await this.waitInLine());
+        return await this.wait();
       }
       const found = await this.tryAll();
       return found ?? (await this.lookForDead());
@@ -141,11 +143,26 @@ export class SlotSearch {
     return this.context.clock.now() - this.startedAt;
   }
 
-  /** Step 1. */
-  private async takeIdle(): Promise<LockHandle | undefined> {
-    const { signal } = this.call;
-    const idle = this.inOrder().find((slot) => this.isIdle(slot));
-    return idle && this.attempt(idle, 'try', signal);
+  /** All steps. While this process can renew no more locks, it leaves the line to others. */
+  private async wait(): Promise<LockHandle> {
+    const { clock, closing } = this.context;
+    const { options, signal } = this.call;
+    const { waitTimeout = Infinity } = options;
+    for (let rounds = 1; ; rounds += 1) {
+      // oxlint-disable no-await-in-loop -- one round after the other
+      try {
+        return (await this.takeIdle()) ?? (await this.waitInLine());
+      } catch (error) {
+        const left = waitTimeout - this.waited;
+        if (!isSaturated(error) || left <= 0) {
+          throw error;
+        }
+        const until = anyOf(signal, closing);
+        const delay = Math.min(backoff(clock, rounds), left);
+        await pause(clock, delay, until.signal).finally(until.end);
+      }
+      // oxlint-enable no-await-in-loop
+    }
   }
 
   /** Whether a slot has been free for so long that no call can be looking for one. */
@@ -157,6 +174,21 @@ export class SlotSearch {
     }
     const since = lease === null ? lastLook : verdict.since;
     return this.context.clock.now() - since >= LEFT_TO_LINE;
+  }
+
+  /** Step 1. */
+  private async takeIdle(): Promise<LockHandle | undefined> {
+    const { signal } = this.call;
+    const idle = this.inOrder().find((slot) => this.isIdle(slot));
+    try {
+      return idle && (await this.attempt(idle, 'try', signal));
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!isSaturated(error)) {
+        this.reportOrThrow(idle!, error);
+      }
+      return undefined;
+    }
   }
 
   /** Steps 2 to 4. */
@@ -297,23 +329,21 @@ export class SlotSearch {
       return held;
     } catch (error) {
       signal.throwIfAborted();
-      const isSaturated =
-        error instanceof LockNotAcquiredError && error.reason === 'saturated';
-      if (error instanceof LockBackendError && !isFinal(error)) {
-        this.failure = error;
-        this.context.emit({
-          type: 'backend-error',
-          ...slot.lock,
-          operation: 'acquire',
-          error,
-        });
-      } else if (!isSaturated) {
-        throw error;
-      }
+      this.failure = this.reportOrThrow(slot, error);
       this.failures += 1;
       await pause(clock, backoff(clock, this.failures), signal);
       return undefined;
     }
+  }
+
+  /** Reports a failure that may pass. @throws any other error */
+  private reportOrThrow({ lock }: Slot, error: unknown): LockBackendError {
+    if (!(error instanceof LockBackendError) || isFinal(error)) {
+      throw error;
+    }
+    const operation = 'acquire';
+    this.context.emit({ type: 'backend-error', ...lock, operation, error });
+    return error;
   }
 
   /** @returns undefined if the slot is held */
@@ -437,6 +467,10 @@ function lineOptions(
   };
 }
 
+function isSaturated(error: unknown): boolean {
+  return error instanceof LockNotAcquiredError && error.reason === 'saturated';
+}
+
 function isKnown({ local }: Slot): boolean {
   return local.observed.lease !== undefined;
 }
@@ -446,8 +480,4 @@ function stateOf({ local }: Slot): string {
   const { lease } = local.observed;
   const { takeable } = local.observed.judge();
   return `${lease?.metadata.resourceVersion} ${takeable}`;
-}
-
-function isFinal({ reason }: LockBackendError): boolean {
-  return FINAL_REASONS.includes(reason);
 }
