@@ -6,7 +6,11 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beliefsOf, type Belief } from '../beliefs/belief-log.js';
 import { monotonic } from '../processes/programs/calls.js';
-import type { OurOptions, PeerOptions } from './programs/options.js';
+import type {
+  LeaderOptions,
+  OurOptions,
+  PeerOptions,
+} from './programs/options.js';
 
 /** Milliseconds for a process to end in order. */
 const END_TIMEOUT = 15_000;
@@ -23,7 +27,7 @@ export class Contender implements AsyncDisposable {
     readonly name: string,
     command: string,
     parameters: readonly string[],
-    options: OurOptions | PeerOptions,
+    options: OurOptions | LeaderOptions | PeerOptions,
   ) {
     this.child = spawn(command, parameters);
     this.closed = once(this.child, 'close').then(([code, signal]) => {
@@ -48,6 +52,12 @@ export class Contender implements AsyncDisposable {
     return new Contender(options.name, process.execPath, [program], options);
   }
 
+  /** @param build what `buildForProcesses` has built */
+  static leader(build: string, options: LeaderOptions): Contender {
+    const program = join(build, 'verification/interop/programs/leader.js');
+    return new Contender(options.name, process.execPath, [program], options);
+  }
+
   /** @param binary what `obtainPeers` gives */
   static peer(binary: string, options: PeerOptions): Contender {
     const kind = options.clientGo === undefined ? 'k8slock' : 'client-go';
@@ -64,6 +74,11 @@ export class Contender implements AsyncDisposable {
     return this.believed(
       (belief) => lock === undefined || belief.lock === lock,
     );
+  }
+
+  /** Waits until it has acquired a lock after `time`. */
+  async acquiredAfter(time: number): Promise<Belief> {
+    return this.believed(({ from }) => from > time);
   }
 
   /** Waits until a belief of it has ended. */

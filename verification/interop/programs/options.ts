@@ -28,6 +28,16 @@ export interface OurPart extends Turns {
   readonly options: Omit<AcquireOptions, 'signal'>;
 }
 
+/** What one process does that contends in an election of ours. */
+export interface LeaderOptions {
+  readonly name: string;
+  readonly kubeConfigYaml: string;
+  readonly namespace: string;
+  readonly lock: string;
+  readonly leaseDuration: number;
+  readonly safetyMargin: number;
+}
+
 /** What one process of a Go peer does; see `../peers`. */
 export interface PeerOptions extends Turns {
   readonly name: string;
