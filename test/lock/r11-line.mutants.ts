@@ -47,6 +47,21 @@ export const mutants = mutantsOf(
             : original.call(this, operation, found, make, options);
         },
     },
+    'right to patch given up until the process restarts': {
+      'PlaceInLine#isPermitted': () =>
+        function () {
+          return this.refusedUntil === -Infinity;
+        },
+    },
+    'right to patch asked for with each attempt': {
+      'PlaceInLine#isPermitted': (original) =>
+        function () {
+          // Right after the refusal it counts.
+          return (
+            original.call(this) || this.refusedUntil - this.clock.now() < 60_000
+          );
+        },
+    },
     'shutdown that waits for a place which it can not withdraw': {
       'LeaseWriter#withdraw': (original) =>
         function (ticket) {

@@ -597,6 +597,38 @@ describe('R11 without the right to patch', () => {
     expect(failuresOf(holder)).toEqual(['renew forbidden']);
   });
 
+  it('a process tries again after a minute, reports that once, and enrols as soon as it may', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const [pod] = pods;
+    pod!.store.plan(FORBIDDEN, 'patch');
+    await enrol(pod!);
+    await clock.advance(59_000);
+    expect(failuresOf(pod!)).toEqual(['acquire forbidden']);
+    await clock.advance(3_000);
+    expect(failuresOf(pod!)).toEqual(Array(2).fill('acquire forbidden'));
+    pod!.store.heal();
+    await clock.advance(57_000);
+    expect(inLine(cluster)).toEqual([]);
+    await clock.advance(5_000);
+    expect(inLine(cluster)).toEqual(['b']);
+    expect(failuresOf(pod!)).toHaveLength(2);
+  });
+
+  it('a holder tries again after a minute, and grants the lock if it may', async () => {
+    const { clock, holder, lock, pods } = await held('b');
+    holder.store.plan(FORBIDDEN, 'patch');
+    const waiting = await enrol(pods[0]!);
+    await clock.advance(70_000);
+    expect(failuresOf(holder)).toEqual(Array(2).fill('renew forbidden'));
+    holder.store.heal();
+    await clock.advance(65_000);
+    await lock.release();
+    await settled();
+    expect(holder.store.requests.at(-1)!.verb).toBe('patch');
+    expect(waiting.state).toBe('resolved');
+    expect(failuresOf(holder)).toHaveLength(2);
+  });
+
   it('a call that has taken the lock, and lost the answer, confirms that it has', async () => {
     const { cluster, clock, lock, pods } = await held('b', 'c');
     await enrolDead(cluster, 'dead');

@@ -199,7 +199,7 @@ export class LocalLease {
       this.seeAnswer(lease, newest, { askedAt });
     }
     ticket.hasLanded = stands;
-    this.place.isPermitted = stands;
+    this.place.notePatch(stands);
   }
 
   /** R11: removes a ticket; `conflict` if it does not stand in the record. @throws LeaseStoreError */
@@ -220,7 +220,7 @@ export class LocalLease {
       return await this.store.patch(this.key, patch, options);
     } catch (error) {
       if (error instanceof LeaseStoreError && error.reason === 'forbidden') {
-        this.place.isPermitted = false;
+        this.place.notePatch(false);
       }
       throw error;
     }

@@ -16,6 +16,9 @@ const AT_ONCE = 5;
 /** How long the place that a release has kept waits for a call, in milliseconds. */
 const LONGEST_VACANCY = 50;
 
+/** How long a refused patch counts, in milliseconds: an operator may grant the right meanwhile. */
+const REFUSAL_COUNTS = 60_000;
+
 /** The ticket of this process. */
 export interface OwnTicket extends Ticket {
   /** The Lease in which it stands. */
@@ -30,8 +33,8 @@ export class PlaceInLine {
   ticket: OwnTicket | undefined;
   /** The ticket that was removed from the line although its process waits: the next one has its number. */
   private removed: OwnTicket | undefined;
-  /** Whether the API server lets this process patch the Lease, without which it can't enrol. */
-  isPermitted = true;
+  /** Monotonic time until which this process does not try to patch the Lease. */
+  private refusedUntil = -Infinity;
   /** Whether calls tend to follow at once upon a release. */
   private isInUse = false;
   private releasedAt = -Infinity;
@@ -40,6 +43,18 @@ export class PlaceInLine {
   private vacancy: { stop: () => void; leave: () => void } | undefined;
 
   constructor(private readonly clock: Clock) {}
+
+  /** R11: whether the API server lets this process patch the Lease, without which it can't be in line. */
+  get isPermitted(): boolean {
+    return this.clock.now() >= this.refusedUntil;
+  }
+
+  /** A patch of the Lease was permitted, or refused. */
+  notePatch(isPermitted: boolean): void {
+    this.refusedUntil = isPermitted
+      ? -Infinity
+      : this.clock.now() + REFUSAL_COUNTS;
+  }
 
   /** A call gets its turn. */
   callBegins(): void {
