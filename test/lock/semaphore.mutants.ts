@@ -26,6 +26,9 @@ export const mutants = mutantsOf(
           return local.observed.judge().takeable;
         },
     },
+    'dead holders observed only from the head of the line': {
+      'SlotSearch#lookFromLine': () => () => Promise.resolve(),
+    },
     'a line with the lease of a lock': {
       lineOptions: (original) => (options, waitTimeout) => ({
         ...original(options, waitTimeout),

@@ -35,6 +35,9 @@ const LEFT_TO_LINE = 100;
 /** The longest lease of the line: the time for which a process that dies at its head delays the others, in milliseconds. */
 const LINE_LEASE = 5_000;
 
+/** How often a call in line looks at each slot, in leases. */
+const LOOKED_AT = 1 / 3;
+
 /** An acquisition of a lock, or of one Lease of a semaphore. */
 interface Call {
   readonly lock: LockReference;
@@ -195,16 +198,27 @@ export class SlotSearch {
   private async waitInLine(): Promise<LockHandle> {
     const { lock, options, signal } = this.call;
     const { waitTimeout } = options;
-    const lineContext = { ...this.context, emit: this.emitOfLine };
-    const turn = await this.engine.acquire(lineContext, {
-      lock: lineOfSemaphore(lock),
-      options: lineOptions(
-        options,
-        waitTimeout && Math.max(0, waitTimeout - this.waited),
-      ),
-      mode: 'wait',
-      signal,
-    });
+    const arrived = new AbortController();
+    const emit = (event: LockEvent): void => {
+      this.emitOfLine(event);
+      if (event.type === 'waiting') {
+        void this.lookFromLine(arrived.signal);
+      }
+    };
+    const turn = await this.engine
+      .acquire(
+        { ...this.context, emit },
+        {
+          lock: lineOfSemaphore(lock),
+          options: lineOptions(
+            options,
+            waitTimeout && Math.max(0, waitTimeout - this.waited),
+          ),
+          mode: 'wait',
+          signal,
+        },
+      )
+      .finally(() => arrived.abort());
     try {
       return await this.takeFirst();
     } finally {
@@ -213,7 +227,7 @@ export class SlotSearch {
   }
 
   /** Of the events of the line, those that do not look like another lock. */
-  private readonly emitOfLine = (event: LockEvent): void => {
+  private emitOfLine(event: LockEvent): void {
     if (event.type === 'waiting') {
       this.waiting();
     } else if (
@@ -222,7 +236,39 @@ export class SlotSearch {
     ) {
       this.context.emit(event);
     }
-  };
+  }
+
+  /**
+   * Reads the slots in turn, so that a holder that dies meanwhile has been observed when this call has the line (R5):
+   * else the slots of several that die at once would become free one lease after the other.
+   */
+  private async lookFromLine(arrived: AbortSignal): Promise<void> {
+    const { clock, requestTimeout: timeout } = this.context;
+    const { leaseDuration } = this.call.options;
+    const round = (leaseDuration * LOOKED_AT) / this.slots.length;
+    for (let looks = 0; leaseDuration < Infinity; looks += 1) {
+      const { local } = this.slots[looks % this.slots.length]!;
+      const delay = Math.max(round, this.pollInterval);
+      const isKnown =
+        local.isWatched ||
+        clock.now() - local.observed.lastLook < delay * this.slots.length;
+      try {
+        // oxlint-disable no-await-in-loop -- one slot after the other
+        if (!isKnown) {
+          const options = {
+            timeout,
+            signal: arrived,
+            priority: 'look',
+          } as const;
+          await local.read(options).catch(() => undefined);
+        }
+        await pause(clock, delay, arrived);
+        // oxlint-enable no-await-in-loop
+      } catch {
+        return;
+      }
+    }
+  }
 
   /** Step 3: takes the first slot that is, or becomes, free. */
   private async takeFirst(): Promise<LockHandle> {
