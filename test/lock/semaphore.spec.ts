@@ -423,7 +423,7 @@ describe('never more than the permits', () => {
         );
         machines.set(id, { process, die: () => crash(process, machine) });
       };
-      const call = (id: number): void => {
+      const want = (id: number): void => {
         const { process } = machines.get(id)!;
         const cancel = new AbortController();
         const { clock } = process;
@@ -486,7 +486,7 @@ describe('never more than the permits', () => {
             store.heal();
             break;
           default:
-            call(id);
+            want(id);
         }
         // oxlint-disable-next-line no-await-in-loop -- one step after the other
         await cluster.clock.advance(random(1_000));

@@ -246,15 +246,17 @@ export class SlotSearch {
     const { clock, requestTimeout: timeout } = this.context;
     const { leaseDuration } = this.call.options;
     const round = (leaseDuration * LOOKED_AT) / this.slots.length;
-    for (let looks = 0; leaseDuration < Infinity; looks += 1) {
+    if (round === Infinity) {
+      return;
+    }
+    for (let looks = 0; ; looks += 1) {
       const { local } = this.slots[looks % this.slots.length]!;
       const delay = Math.max(round, this.pollInterval);
-      const isKnown =
-        local.isWatched ||
-        clock.now() - local.observed.lastLook < delay * this.slots.length;
+      const age = clock.now() - local.observed.lastLook;
+      const isRecent = local.isWatched || age < delay * this.slots.length;
       try {
         // oxlint-disable no-await-in-loop -- one slot after the other
-        if (!isKnown) {
+        if (!isRecent) {
           const options = {
             timeout,
             signal: arrived,
