@@ -40,10 +40,7 @@ export const mutants = mutantsOf(
         function (operation, found, make, options) {
           return this.local.place.isPermitted &&
             JSON.stringify(found.metadata.annotations).includes('line.')
-            ? this.sent(
-                (made: unknown) => this.local.change(found, made, options),
-                make,
-              )
+            ? this.local.change(found, make, options)
             : original.call(this, operation, found, make, options);
         },
     },

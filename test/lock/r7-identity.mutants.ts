@@ -16,7 +16,7 @@ export const mutants = mutantsOf('R7', {
           return await original.call(this, makeOnce, options);
         } catch (error) {
           if (sent !== undefined && Reflect.get(Object(error), 'ambiguous')) {
-            return sent;
+            return { lease: sent, sentAt: this.clock.now() };
           }
           throw error;
         }

@@ -5,12 +5,10 @@ export const mutants = mutantsOf('R8', {
     deadlineOf: () => () => Infinity,
   },
   'deadline counted from the answer': {
-    // A record is made in the moment in which it is sent, and here once more when the answer has come.
     'LocalLease#replace': (original) =>
-      async function (make, options) {
-        const written = await original.call(this, make, options);
-        make();
-        return written;
+      async function (...args) {
+        const written = await original.apply(this, args);
+        return { ...written, sentAt: this.clock.now() };
       },
   },
   'no safety margin': {

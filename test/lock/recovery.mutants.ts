@@ -12,7 +12,7 @@ export const mutants = mutantsOf('a restore of etcd is noticed', {
   'answers to writes that are older than what was known ignored': {
     'LocalLease#seeAnswer': () =>
       function (lease, _, how) {
-        this.see(lease, how);
+        return this.see(lease, how);
       },
   },
 });

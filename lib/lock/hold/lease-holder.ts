@@ -15,12 +15,12 @@ import {
   type LockReference,
 } from '../../lock.errors.js';
 import { beginClaim, type ClaimEnd } from '../record/fire-claim.js';
-import {
-  LeaseWriter,
-  type Ending,
-  type WrittenLease,
-} from '../lease/lease-writer.js';
-import type { LocalLease, RecordListener } from '../lease/local-lease.js';
+import { LeaseWriter, type Ending } from '../lease/lease-writer.js';
+import type {
+  LocalLease,
+  RecordListener,
+  WrittenLease,
+} from '../lease/local-lease.js';
 import {
   reportFailure,
   toBackendError,

@@ -51,18 +51,11 @@ import {
   ticketsToDrop,
   type Ticket,
 } from '../record/line.js';
-import type { LocalLease } from './local-lease.js';
+import type { LocalLease, WrittenLease } from './local-lease.js';
 import type { OwnTicket } from './place-in-line.js';
 
 /** The number of conflicts after which a forced release fails: a holder that renews often causes some. */
 const MOST_FORCED_TRIES = 16;
-
-/** A record that was written. */
-export interface WrittenLease {
-  readonly lease: StoredLease;
-  /** R8: the monotonic time at which the write was SENT. */
-  readonly sentAt: number;
-}
 
 /** The release of a holder. */
 export interface Ending {
@@ -113,10 +106,8 @@ export class LeaseWriter {
     const { identity } = newHolder;
     const { lease: found, effectiveLease: lease } = local.observed;
     if (!found || !lease) {
-      return this.sent(
-        (make) => local.create(make, options),
-        () => newRecord(local.key, newHolder, clock),
-      );
+      const created = (): Lease => newRecord(local.key, newHolder, clock);
+      return local.create(created, options);
     }
     const verdict = local.observed.judge(identity);
     const hasGrantLapsed =
@@ -127,27 +118,25 @@ export class LeaseWriter {
   }
 
   /** R1: writes the record; by content if processes are in line, so that no enrolment disturbs it. */
-  private change(
+  private async change(
     operation: 'acquire' | 'renew' | 'release',
     found: StoredLease,
     make: () => StoredLease,
     options: RequestOptions,
   ): Promise<WrittenLease> {
     const { context, local, lock } = this;
-    return this.sent(async (made) => {
-      const isInUse = lineOf(found).length > 0;
-      if (isInUse && local.place.isPermitted && !this.mustReplace(found)) {
-        try {
-          return await local.change(found, made, options);
-        } catch (error) {
-          if (local.place.isPermitted) {
-            throw error;
-          }
-          reportFailure(context, lock, operation, error);
+    const isInUse = lineOf(found).length > 0;
+    if (isInUse && local.place.isPermitted && !this.mustReplace(found)) {
+      try {
+        return await local.change(found, make, options);
+      } catch (error) {
+        if (local.place.isPermitted) {
+          throw error;
         }
+        reportFailure(context, lock, operation, error);
       }
-      return local.replace(made, options);
-    }, make);
+    }
+    return local.replace(make, options);
   }
 
   /** Whether to use PUT once in this acquisition, since a PATCH does not remove managedFields. */
@@ -455,19 +444,6 @@ export class LeaseWriter {
         ? 0
         : backoff(clock, failures, 1_000);
     });
-  }
-
-  private async sent<T extends Lease>(
-    send: (make: () => T) => Promise<StoredLease>,
-    make: () => T,
-  ): Promise<WrittenLease> {
-    const { clock } = this.context;
-    let sentAt = clock.now();
-    const lease = await send(() => {
-      sentAt = clock.now();
-      return make();
-    });
-    return { lease, sentAt };
   }
 }
 

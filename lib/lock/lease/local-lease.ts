@@ -30,6 +30,13 @@ import { PlaceInLine } from './place-in-line.js';
 /** How long a watch stays open after its last use, in milliseconds: contenders come back. */
 const WATCH_LINGERS = 1_000;
 
+/** A record that was written. */
+export interface WrittenLease {
+  readonly lease: StoredLease;
+  /** R8: the monotonic time at which the write was SENT. */
+  readonly sentAt: number;
+}
+
 /** Listens to observations of the record, and to the progress of the caller that has the turn. */
 export interface RecordListener {
   recordSeen(lease: StoredLease): void;
@@ -77,7 +84,7 @@ export class LocalLease {
     this.store = store;
     this.clock = clock;
     this.observed = new ObservedLease(clock, findSession);
-    this.place = new PlaceInLine(clock);
+    this.place = new PlaceInLine(clock, context.closing);
     this.courtesy = new Courtesy(clock);
   }
 
@@ -160,7 +167,7 @@ export class LocalLease {
   replace(
     make: () => StoredLease,
     options: RequestOptions,
-  ): Promise<StoredLease> {
+  ): Promise<WrittenLease> {
     return this.write(make, (made) =>
       this.store.replace(this.key, made, options),
     );
@@ -176,7 +183,7 @@ export class LocalLease {
     before: StoredLease,
     make: () => StoredLease,
     options: RequestOptions,
-  ): Promise<StoredLease> {
+  ): Promise<WrittenLease> {
     return this.write(make, (made) =>
       this.patch(
         () => ({ type: 'json', operations: patchOf(before, made()) }),
@@ -227,7 +234,7 @@ export class LocalLease {
   }
 
   /** R1: creates the record. @throws LeaseStoreError */
-  create(make: () => Lease, options: RequestOptions): Promise<StoredLease> {
+  create(make: () => Lease, options: RequestOptions): Promise<WrittenLease> {
     return this.write(make, (made) =>
       this.store.create(this.key, made, options),
     );
@@ -249,10 +256,16 @@ export class LocalLease {
   private async write<T extends Lease>(
     make: () => T,
     send: (made: () => T) => Promise<StoredLease>,
-  ): Promise<StoredLease> {
+  ): Promise<WrittenLease> {
     const { newest } = this.observed;
     let sent: T | undefined;
-    const written = await this.ask(send(() => (sent = make())));
+    let sentAt = -Infinity;
+    const request = send(() => {
+      sentAt = this.clock.now();
+      sent = make();
+      return sent;
+    });
+    const written = await this.ask(request);
     if (sent === undefined || !isStoredAs(written, sent)) {
       throw new LeaseStoreError(
         'server',
@@ -260,7 +273,7 @@ export class LocalLease {
         { ambiguous: true },
       );
     }
-    return this.seeAnswer(written, newest);
+    return { lease: this.seeAnswer(written, newest), sentAt };
   }
 
   private async ask<T>(request: Promise<T>): Promise<T> {

@@ -38,11 +38,14 @@ export class PlaceInLine {
   /** Whether calls tend to follow at once upon a release. */
   private isInUse = false;
   private releasedAt = -Infinity;
-  private isClosed = false;
   /** While the process has a place that no call uses. */
   private vacancy: { stop: () => void; leave: () => void } | undefined;
 
-  constructor(private readonly clock: Clock) {}
+  /** @param closing aborts when the application begins to close: no place is kept any more */
+  constructor(
+    private readonly clock: Clock,
+    private readonly closing: AbortSignal,
+  ) {}
 
   /** R11: whether the API server lets this process patch the Lease, without which it can't be in line. */
   get isPermitted(): boolean {
@@ -76,7 +79,7 @@ export class PlaceInLine {
       { background: true },
     );
     this.vacancy = { stop, leave };
-    if (this.isClosed) {
+    if (this.closing.aborted) {
       leave();
     }
   }
@@ -91,15 +94,14 @@ export class PlaceInLine {
     this.releasedAt = this.clock.now();
   }
 
-  /** The application is closing: no place is kept any more. */
+  /** The application is closing. */
   close(): void {
-    this.isClosed = true;
     this.vacancy?.leave();
   }
 
   /** Whether the releaser of the lock is to keep a place for a call that may follow. */
   get isWanted(): boolean {
-    return this.isInUse && !this.isClosed;
+    return this.isInUse && !this.closing.aborted;
   }
 
   /** The number of processes in line before this one; undefined without a place. */
