@@ -20,6 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { obtainPackages } from '../test/package/installed-packages.js';
 import { obtainRedis } from './combinations/redis-server.js';
 import { obtainFaketime } from './faults/faketime.js';
+import { obtainPostgres } from './fencing/postgres-server.js';
 import { buildPeers } from './interop/peers.js';
 import { buildKubeApiserver } from './kube-apiserver/build.js';
 
@@ -74,6 +75,10 @@ const redis: Need = {
   what: 'redis-server (of the machine, or a Debian package, by apt-get)',
   obtain: obtainRedis,
 };
+const postgres: Need = {
+  what: 'postgresql (of the machine, or a Debian package, by apt-get)',
+  obtain: obtainPostgres,
+};
 const nestPackages: Need = {
   what: 'the packages of Nest 11 and 12 (by npm)',
   obtain: async () => {
@@ -92,6 +97,11 @@ const SUITES: Readonly<Record<string, Suite>> = {
     about: 'real processes, which are killed and paused',
     needs: [kubeApiserver],
     specs: ['verification/processes'],
+  },
+  fencing: {
+    about: 'that PostgreSQL refuses a leader that was paused',
+    needs: [kubeApiserver, postgres],
+    specs: ['verification/fencing'],
   },
   simulation: {
     about: '10,000 seeds of the simulator',

@@ -20,11 +20,16 @@ export class Program implements AsyncDisposable {
   constructor(
     command: string,
     args: readonly string[],
-    { cwd, env = {} }: { cwd: string; env?: NodeJS.ProcessEnv },
+    {
+      cwd,
+      env = {},
+      ...user
+    }: { cwd: string; env?: NodeJS.ProcessEnv; uid?: number; gid?: number },
   ) {
     this.child = spawn(command, args, {
       cwd,
       env: { ...process.env, ...env },
+      ...user,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {

@@ -34,6 +34,7 @@ describe('without the optional peers', () => {
     ['testing/index.js', 'LeaseApiServer'],
     ['telemetry/index.js', 'K8sLockTelemetryModule'],
     ['health/index.js', 'LockHealthIndicator'],
+    ['leader/index.js', 'LeaderElectionModule'],
   ])('%s loads', async (entry, name) => {
     const names = await evaluate(`${load(entry)}.then(Object.keys)`);
     expect(names).toContain(name);
@@ -62,6 +63,7 @@ describe('the types', () => {
     ['index.d.ts', PEERS],
     ['testing/index.d.ts', PEERS],
     ['health/index.d.ts', PEERS],
+    ['leader/index.d.ts', PEERS],
     ['telemetry/index.d.ts', ['@nestjs/terminus']],
   ])('of %s do not need what is optional', async (entry, refused) => {
     const types = await readTypes(join(findDist(), entry));

@@ -38,7 +38,7 @@ const calls = {
   /** @returns the names of what is not the same when it is required, of all entries */
   async findTwins(): Promise<string[]> {
     const requireHere = createRequire(import.meta.url);
-    const entries = ['', '/testing', '/telemetry', '/health'].map(
+    const entries = ['', '/testing', '/telemetry', '/health', '/leader'].map(
       (entry) => `nestjs-k8s-lock${entry}`,
     );
     // At once, with Nest in between: an ES module that is being imported can not be required.
