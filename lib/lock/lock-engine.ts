@@ -206,9 +206,8 @@ export class LockEngine {
     { permits }: ResolvedLockOptions,
   ): () => void {
     const compare = (lease: StoredLease): void => {
-      // Only a lock of this package says when it was acquired.
-      const isOfLock =
-        permits > 1 && !isLine(lock.leaseName) && acquiredAt(lease);
+      // Slot 0 may be held as the lock of that name. Only this package writes when it acquired a lock.
+      const isOfLock = lock.slot === 0 && acquiredAt(lease) !== undefined;
       const others = permitsOf(lease) ?? (isOfLock ? 1 : permits);
       const difference = `${lock.namespace}/${lock.name} ${permits} ${others}`;
       if (others !== permits && !this.differences.has(difference)) {

@@ -13,6 +13,7 @@ import {
   release,
   take,
 } from '../lock/record/lease-record.js';
+import { slotLeaseName } from '../lock/lease-name.js';
 import { TestingCluster, type LockTestingFailure } from './testing-cluster.js';
 
 /** Selects a lock of the application. */
@@ -23,6 +24,12 @@ export interface LockTestingTarget {
    * @defaultValue that of the module
    */
   namespace?: string;
+  /**
+   * The slot of a semaphore.
+   *
+   * @defaultValue `0`, the lock of that name
+   */
+  slot?: number;
 }
 
 /** Selects the requests that fail. */
@@ -232,14 +239,17 @@ export class LockTestingController {
    */
   failNext(
     failure: LockTestingFailure,
-    { name, namespace, verb, times = 1 }: FailNextOptions = {},
+    { name, namespace, slot = 0, verb, times = 1 }: FailNextOptions = {},
   ): () => void {
     const client = this.requireClient();
     return this.cluster.plan({
       failure,
       key: {
         namespace,
-        name: name === undefined ? undefined : client.leaseNameOf(name),
+        name:
+          name === undefined
+            ? undefined
+            : slotLeaseName(client.leaseNameOf(name), slot),
       },
       ...(verb !== undefined && { verbs: [verb].flat() }),
       times,
@@ -324,7 +334,7 @@ export class LockTestingController {
     name: string,
     target: LockTestingTarget,
   ): Promise<ResolvedLock> {
-    return this.requireClient().resolve(name, target);
+    return resolve(this.requireClient(), name, target);
   }
 
   private requireClient(): LockClient {
@@ -364,7 +374,7 @@ export class LockTestingController {
     await this.cluster.withoutFailures(() =>
       Promise.all(
         Array.from(this.cluster.clients, async (client) => {
-          const { lock } = await client.resolve(name, target);
+          const { lock } = await resolve(client, name, target);
           await client.engine.read(lock);
         }),
       ),
@@ -382,6 +392,16 @@ export class LockTestingController {
     });
     return this.otherPod;
   }
+}
+
+async function resolve(
+  client: LockClient,
+  name: string,
+  { slot = 0, ...target }: LockTestingTarget,
+): Promise<ResolvedLock> {
+  const { lock, options } = await client.resolve(name, target);
+  const leaseName = slotLeaseName(lock.leaseName, slot);
+  return { lock: { ...lock, leaseName }, options };
 }
 
 function keyOf(lock: { namespace: string; leaseName: string }): LeaseKey {

@@ -241,6 +241,28 @@ describe('holdElsewhere()', () => {
   });
 });
 
+describe('a slot of a semaphore', () => {
+  it('is held elsewhere, expires and is stolen as a lock', async () => {
+    const { locks, controller } = await start();
+    const pool = locks.semaphore('pool', { permits: 2 });
+    const release = await controller.holdElsewhere('pool', { slot: 1 });
+    const lock = await pool.acquire();
+    expect(lock.slot).toBe(0);
+    expect(await pool.tryAcquire()).toBeUndefined();
+    await release();
+    const other = await pool.tryAcquire();
+    expect(other?.slot).toBe(1);
+    await controller.stealFrom('pool', { slot: 1 });
+    expect([lock.isHeld, other?.isHeld]).toEqual([true, false]);
+    await controller.expireNow('pool', { slot: 0 });
+    expect(lock.signal.reason).toMatchObject({ reason: 'deadline' });
+    controller.failNext('unavailable', { name: 'pool', slot: 0, times: 1 });
+    await expect(
+      locks.semaphore('pool', { permits: 2 }).tryAcquire(),
+    ).rejects.toBeInstanceOf(LockBackendError);
+  });
+});
+
 describe('stealFrom()', () => {
   it('takes the lock from its holder, who knows at once', async () => {
     const { locks, controller } = await start();
