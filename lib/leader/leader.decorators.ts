@@ -115,6 +115,11 @@ function listener(
     descriptor?: MethodDescriptor,
   ): void => {
     requireMethod(decorator, target, key, descriptor);
+    if (typeof key === 'symbol') {
+      throw new LockConfigurationError([
+        `@${decorator}() cannot be applied to ${describeMethod(target, key)}: it is for methods with a name, since Nest does not find those of symbols`,
+      ]);
+    }
     addLeaderMark(target, key!, { decorator, election });
   };
 }

@@ -188,6 +188,26 @@ describe('an election', () => {
     ]);
   });
 
+  it("is held under the session of the process, with renewal: 'session'", async () => {
+    const lock = { renewal: 'session' } as const;
+    const one = await pods.startLeader('one', { lock });
+    const two = await pods.startFollower('two', { lock });
+    await pods.controller.advance(60_000);
+    expect([one, two].map(({ election }) => election.isLeader)).toEqual([
+      true,
+      false,
+    ]);
+    const elected = leads(two);
+    await one.module.close();
+    await elected;
+    expect(pods.history).toEqual([
+      'one elected',
+      'one aborted',
+      'one deposed: shutdown',
+      'two elected',
+    ]);
+  });
+
   it('goes on after a refusal of the API server', async () => {
     const one = await pods.start('one', {
       beforeInit: () =>

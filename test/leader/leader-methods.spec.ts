@@ -312,7 +312,8 @@ const startWith = async (
 ): Promise<unknown> =>
   pods.start('one', { metadata: providers }).catch((error) => error.message);
 
-const use = (decorator: Function, target: object, key: string) => () =>
+const SYMBOL = Symbol('own');
+const use = (decorator: Function, target: object, key: string | symbol) => () =>
   Reflect.apply(decorator, undefined, [
     target,
     key,
@@ -388,11 +389,15 @@ describe('a mistake', () => {
     class Jobs {
       static run(): void {}
       run(): void {}
+      [SYMBOL](): void {}
       get value(): number {
         return 1;
       }
     }
     const { prototype } = Jobs;
+    expect(use(OnElected(NAME), prototype, SYMBOL)).toThrow(
+      '@OnElected() cannot be applied to Jobs[Symbol(own)]: it is for methods with a name',
+    );
     expect(use(OnElected, prototype, 'run')).toThrow(
       '@OnElected was used without parentheses on Jobs.run, which would never be called: write @OnElected(…)',
     );
