@@ -57,7 +57,7 @@ export interface Pod {
   readonly dispatcher: Dispatcher;
 }
 
-export class ErrorLog implements LoggerService {
+class ErrorLog implements LoggerService {
   readonly errors: string[] = [];
 
   error(message: unknown): void {
