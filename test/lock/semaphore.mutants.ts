@@ -26,8 +26,8 @@ export const mutants = mutantsOf(
           return local.observed.judge().takeable;
         },
     },
-    'dead holders observed only from the head of the line': {
-      'SlotSearch#lookFromLine': () => () => Promise.resolve(),
+    'slots that no waiting call watches': {
+      'SlotSearch#watchSlots': () => () => undefined,
     },
     'a line with the lease of a lock': {
       lineOptions: (original) => (options, waitTimeout) => ({

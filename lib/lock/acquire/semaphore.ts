@@ -35,9 +35,6 @@ const LEFT_TO_LINE = 100;
 /** The longest lease of the line: the time for which a process that dies at its head delays the others, in milliseconds. */
 const LINE_LEASE = 5_000;
 
-/** How often a call in line looks at each slot, in leases. */
-const LOOKED_AT = 1 / 3;
-
 /** An acquisition of a lock, or of one Lease of a semaphore. */
 interface Call {
   readonly lock: LockReference;
@@ -91,6 +88,7 @@ export class SlotSearch {
   private readonly slots: readonly Slot[];
   private readonly slotContext: EngineContext;
   private hasWaited = false;
+  private stopWatching: (() => void) | undefined;
   /** The last attempt, if it failed. */
   private failure: LockBackendError | undefined;
   private failures = 0;
@@ -198,15 +196,15 @@ export class SlotSearch {
   private async waitInLine(): Promise<LockHandle> {
     const { lock, options, signal } = this.call;
     const { waitTimeout } = options;
-    const arrived = new AbortController();
     const emit = (event: LockEvent): void => {
       this.emitOfLine(event);
       if (event.type === 'waiting') {
-        void this.lookFromLine(arrived.signal);
+        // So that the state of the slots is known when this call has the line, and that of holders that die (R5).
+        this.watchSlots();
       }
     };
-    const turn = await this.engine
-      .acquire(
+    try {
+      const turn = await this.engine.acquire(
         { ...this.context, emit },
         {
           lock: lineOfSemaphore(lock),
@@ -217,12 +215,22 @@ export class SlotSearch {
           mode: 'wait',
           signal,
         },
-      )
-      .finally(() => arrived.abort());
-    try {
-      return await this.takeFirst();
+      );
+      try {
+        return await this.takeFirst();
+      } finally {
+        void turn.release();
+      }
     } finally {
-      void turn.release();
+      this.stopWatching?.();
+      this.stopWatching = undefined;
+    }
+  }
+
+  private watchSlots(): void {
+    if (this.stopWatching === undefined) {
+      const stops = this.slots.map(({ local }) => local.keepWatched());
+      this.stopWatching = () => stops.forEach((stop) => stop(true));
     }
   }
 
@@ -238,40 +246,6 @@ export class SlotSearch {
     }
   }
 
-  /**
-   * Reads the slots in turn, so that a holder that dies meanwhile has been observed when this call has the line (R5):
-   * else the slots of several that die at once would become free one lease after the other.
-   */
-  private async lookFromLine(arrived: AbortSignal): Promise<void> {
-    const { clock, requestTimeout: timeout } = this.context;
-    const { leaseDuration } = this.call.options;
-    const round = (leaseDuration * LOOKED_AT) / this.slots.length;
-    if (round === Infinity) {
-      return;
-    }
-    for (let looks = 0; ; looks += 1) {
-      const { local } = this.slots[looks % this.slots.length]!;
-      const delay = Math.max(round, this.pollInterval);
-      const age = clock.now() - local.observed.lastLook;
-      const isRecent = local.isWatched || age < delay * this.slots.length;
-      try {
-        // oxlint-disable no-await-in-loop -- one slot after the other
-        if (!isRecent) {
-          const options = {
-            timeout,
-            signal: arrived,
-            priority: 'look',
-          } as const;
-          await local.read(options).catch(() => undefined);
-        }
-        await pause(clock, delay, arrived);
-        // oxlint-enable no-await-in-loop
-      } catch {
-        return;
-      }
-    }
-  }
-
   /** Step 3: takes the first slot that is, or becomes, free. */
   private async takeFirst(): Promise<LockHandle> {
     const { clock, closing } = this.context;
@@ -283,16 +257,12 @@ export class SlotSearch {
         ? undefined
         : clock.schedule(this.startedAt + waitTimeout, () => over.abort());
     const until = anyOf(signal, closing, over.signal);
-    let stops: ((linger?: boolean) => void)[] = [];
     try {
       for (let pollAt = clock.now() + this.pollInterval; ;) {
         let slot = this.findReady();
         if (slot === undefined) {
           this.waiting();
-          stops =
-            stops.length > 0
-              ? stops
-              : this.slots.map(({ local }) => local.keepWatched());
+          this.watchSlots();
           // oxlint-disable-next-line no-await-in-loop -- one change after the other
           await this.changeOrTime(pollAt, until.signal!);
         }
@@ -320,7 +290,6 @@ export class SlotSearch {
     } finally {
       cancelTimeout?.();
       until.end();
-      stops.forEach((stop) => stop(true));
     }
   }
 
