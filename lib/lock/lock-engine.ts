@@ -11,7 +11,7 @@ import {
   type LockTracer,
 } from './acquire/outcome.js';
 import { currentCall } from './acquire/request-scope.js';
-import { SlotSearch } from './acquire/semaphore.js';
+import { SlotSearch, slotsOf } from './acquire/semaphore.js';
 import { Admission } from './admission.js';
 import type { Clock } from './clock.js';
 import { isLine, slotLeaseName, slotOf } from './lease-name.js';
@@ -125,7 +125,7 @@ export class LockEngine {
     );
   }
 
-  private acquireSlot(
+  private async acquireSlot(
     context: EngineContext,
     call: LockCall,
   ): Promise<LockHandle> {
@@ -134,7 +134,16 @@ export class LockEngine {
       acquire: (own: EngineContext, part: Omit<LockCall, 'skips'>) =>
         this.acquireOnce(own, part),
     };
-    return new SlotSearch(context, engine, call).run();
+    const { lock, options } = call;
+    // Other numbers of permits show in any slot, whichever is acquired.
+    const ends = slotsOf(lock, options.permits).map((slot) =>
+      this.comparePermits(context, this.localOf(slot), slot, options),
+    );
+    try {
+      return await new SlotSearch(context, engine, call).run();
+    } finally {
+      ends.forEach((end) => end());
+    }
   }
 
   /**
