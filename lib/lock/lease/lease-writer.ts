@@ -82,7 +82,7 @@ interface KeptPlace {
 }
 
 export class LeaseWriter {
-  private hasReplaced = false;
+  private hasWritten = false;
 
   constructor(
     private readonly context: EngineContext,
@@ -125,8 +125,11 @@ export class LeaseWriter {
     options: RequestOptions,
   ): Promise<WrittenLease> {
     const { context, local, lock } = this;
+    // A PATCH does not remove managedFields, and a PUT conflicts with each enrolment: it is tried once.
+    const mustReplace = !this.hasWritten && dropsManagedFields(found);
+    this.hasWritten = true;
     const isInUse = lineOf(found).length > 0;
-    if (isInUse && local.place.isPermitted && !this.mustReplace(found)) {
+    if (isInUse && local.place.isPermitted && !mustReplace) {
       try {
         return await local.change(found, make, options);
       } catch (error) {
@@ -137,13 +140,6 @@ export class LeaseWriter {
       }
     }
     return local.replace(make, options);
-  }
-
-  /** Whether to use PUT once in this acquisition, since a PATCH does not remove managedFields. */
-  private mustReplace(found: StoredLease): boolean {
-    const isFirst = !this.hasReplaced;
-    this.hasReplaced = true;
-    return isFirst && dropsManagedFields(found);
   }
 
   /** R11: a ticket under a new holder identity. */
