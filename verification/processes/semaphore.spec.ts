@@ -68,12 +68,13 @@ describeOnServer('a semaphore', (server) => {
       const before = order.slice(0, firstEnd).filter((other) => other === pod);
       expect(before.length).toBeGreaterThanOrEqual(TIMES / 2);
     }
-    const types = new Set(events.map(({ type }) => type));
-    expect([...types].toSorted((a, b) => (a < b ? -1 : 1))).toEqual([
-      'acquired',
-      'released',
-      'waiting',
-    ]);
+    // A write may be overtaken more than once while so many enrol.
+    const failures = events.filter(
+      (event) =>
+        event.type === 'lost' ||
+        (event.type === 'backend-error' && event.error.reason !== 'conflict'),
+    );
+    expect(failures).toEqual([]);
     expect(events.filter(({ type }) => type === 'acquired')).toHaveLength(
       PODS * TIMES,
     );
