@@ -185,16 +185,17 @@ describe('R10 the notes of who wrote which field', () => {
   });
 });
 
-describe('R10 the notes of a Lease for which processes wait', () => {
-  async function withWaiting() {
-    const cluster = new Cluster();
-    const pod = cluster.process('pod');
-    const lock = await pod.acquire();
-    const next = outcomeOf(cluster.process('other').acquire());
-    await settled();
-    return { cluster, pod, lock, next };
-  }
+/** A holder that does not know that another process waits. */
+async function withWaiting() {
+  const cluster = new Cluster();
+  const pod = cluster.process('pod');
+  const lock = await pod.acquire();
+  const next = outcomeOf(cluster.process('other').acquire());
+  await settled();
+  return { cluster, pod, lock, next };
+}
 
+describe('R10 the notes of a Lease for which processes wait', () => {
   it('are removed by a grant, which is a PUT for once', async () => {
     const { cluster, pod, lock, next } = await withWaiting();
     pod.observe();
