@@ -21,6 +21,8 @@ export interface Crowd {
   readonly callersPerPod: number;
   /** How long a caller keeps the lock, in milliseconds. */
   readonly section: number;
+  /** How many may hold it at once. Default 1: it is a lock. */
+  readonly permits?: number;
 }
 
 /** Several pods share a process: a machine with few cores could not bear one for each. */
@@ -68,11 +70,8 @@ export async function openPods(
   const contend: Contender = async (crowd, duration) => {
     const lock = randomUUID();
     const window = windowOf(crowd, duration);
-    const { section, callersPerPod } = crowd;
     const parts = await Promise.all(
-      processes.map((process) =>
-        process.call('contend', lock, window, section, callersPerPod),
-      ),
+      processes.map((process) => process.call('contend', lock, window, crowd)),
     );
     return judge(parts, crowd, window);
   };

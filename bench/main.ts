@@ -15,8 +15,10 @@ import { callers } from './benches/callers.js';
 import { contention } from './benches/contention.js';
 import { deadWaiter, takeover } from './benches/deaths.js';
 import { handover } from './benches/handover.js';
+import { leader } from './benches/leader.js';
 import { held, leaks, names } from './benches/many-locks.js';
 import { cycle, imports, overhead } from './benches/one-process.js';
+import { semaphore } from './benches/semaphore.js';
 import { describeMachine, publish, type Folders } from './page.js';
 import { inMarkdown, judge, type Report } from './report.js';
 import { Setting, type Bench } from './setting.js';
@@ -24,7 +26,9 @@ import { Setting, type Bench } from './setting.js';
 const BENCHES: Readonly<Record<string, Bench>> = {
   contention,
   callers,
+  semaphore,
   handover,
+  leader,
   takeover,
   'dead-waiter': deadWaiter,
   held,

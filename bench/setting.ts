@@ -34,7 +34,8 @@ export class Setting {
     readonly namespace: string,
     /** Of a user who may do everything; its context names the namespace. */
     readonly kubeConfigYaml: string,
-    private readonly build: string,
+    /** What was built for processes. */
+    readonly build: string,
     /** The program with the peers. */
     readonly peers: string,
     readonly options: BenchOptions,

@@ -16,8 +16,18 @@ import { RawLease } from './raw-leases.js';
 interface Locks {
   acquire(
     name: string,
-    options: { signal: AbortSignal },
-  ): Promise<NaiveLock & { readonly signal?: AbortSignal }>;
+    options: { signal: AbortSignal; permits?: number },
+  ): Promise<
+    NaiveLock & { readonly signal?: AbortSignal; readonly leaseName?: string }
+  >;
+}
+
+/** What each caller does. */
+export interface Turn {
+  /** How long it keeps the lock, in milliseconds. */
+  readonly section: number;
+  /** How many may hold it at once. */
+  readonly permits?: number;
 }
 
 /** What the pods of one process have done. */
@@ -41,11 +51,11 @@ const until = (at: number): Promise<void> =>
 async function takeTurn(
   locks: Locks,
   lock: string,
-  section: number,
+  { section, permits }: Turn,
   signal: AbortSignal,
 ): Promise<Omit<Belief, 'process'>> {
   const asked = monotonic();
-  const held = await locks.acquire(lock, { signal });
+  const held = await locks.acquire(lock, { signal, permits });
   const from = monotonic();
   let lostAt: number | undefined;
   held.signal?.addEventListener('abort', () => (lostAt = monotonic()));
@@ -53,7 +63,7 @@ async function takeTurn(
     await sleep(section);
   }
   const belief = {
-    lock,
+    lock: held.leaseName ?? lock, // of a semaphore, the slot
     holding: held.holderIdentity,
     token: held.fencingToken,
     asked,
@@ -88,16 +98,11 @@ const calls = {
     raw = await RawLease.open(kubeConfigYaml, 'raw');
   },
 
-  /**
-   * All callers take the lock again and again, from now to the end of the window.
-   *
-   * @param section how long each keeps it, in milliseconds
-   */
+  /** All callers take the lock again and again, from now to the end of the window. */
   async contend(
     lock: string,
     window: Window,
-    section: number,
-    callersPerPod: number,
+    turn: Turn & { readonly callersPerPod: number },
   ): Promise<Part> {
     const counted = countRequests(window);
     const signal = AbortSignal.timeout(Math.round(window[1] - monotonic()));
@@ -108,7 +113,7 @@ const calls = {
       while (!signal.aborted) {
         try {
           // oxlint-disable-next-line no-await-in-loop -- one turn after the other
-          const belief = await takeTurn(locks, lock, section, signal);
+          const belief = await takeTurn(locks, lock, turn, signal);
           beliefs.push({ process: name, ...belief });
         } catch (error) {
           if (!signal.aborted) {
@@ -119,7 +124,7 @@ const calls = {
     };
     await Promise.all(
       pods.flatMap((locks, pod) =>
-        Array.from({ length: callersPerPod }, (_, caller) =>
+        Array.from({ length: turn.callersPerPod }, (_, caller) =>
           contend(locks, `${process.pid}-${pod}-${caller}`),
         ),
       ),
