@@ -2,6 +2,7 @@
 import { KubeClient } from '../../test/kube-client.js';
 import type { LeaseRecord, LeaseWrite } from './evidence.js';
 import { KUBECTL } from './evidence.js';
+import { sessionOf } from './histories.js';
 import { startWrite } from './lease-write.js';
 
 /** The holders that are written by hand begin with this. */
@@ -64,10 +65,15 @@ export class Kubectl {
   /** Takes the lock away for somebody who will never renew it. */
   overwriteHolder(lease: string): Promise<boolean> {
     const holderIdentity = `${BY_HAND}${(this.count += 1)}`;
-    return this.edit(lease, ({ metadata, spec }) => ({
-      metadata,
-      // A free record has no duration, and a holder without one holds for ever.
-      spec: { leaseDurationSeconds: 2, ...spec, holderIdentity },
+    return this.edit(lease, (found) => ({
+      metadata: found.metadata,
+      // A free record has no duration, and a holder without one holds for ever; one under a session has no end.
+      spec: {
+        leaseDurationSeconds: 2,
+        ...found.spec,
+        ...(sessionOf(found) && { leaseDurationSeconds: 2 }),
+        holderIdentity,
+      },
     }));
   }
 
