@@ -36,6 +36,11 @@ export function backoff(
   );
 }
 
+/** The time from one look to the next: within a fifth of the interval, so that processes do not look at once. */
+export function randomized(clock: Clock, interval: number): number {
+  return interval * (0.8 + clock.random() * 0.4);
+}
+
 /** Upper limit of Retry-After, in milliseconds. */
 const MAX_RETRY_AFTER = 60_000;
 

@@ -16,6 +16,19 @@ beforeEach(() => {
 });
 afterEach(() => pods[Symbol.asyncDispose]());
 
+/** The leader closes, and the other pod leads. */
+async function expectChange(one: Pod, two: Pod): Promise<void> {
+  const elected = leads(two);
+  await one.module.close();
+  await elected;
+  expect(pods.history).toEqual([
+    'one elected',
+    'one aborted',
+    'one deposed: shutdown',
+    'two elected',
+  ]);
+}
+
 describe('an election', () => {
   it('has one leader, and the next in line is granted the leadership when that closes', async () => {
     const one = await pods.startLeader('one');
@@ -177,15 +190,7 @@ describe('an election', () => {
     const two = await pods.startFollower('two', { lock: { waitTimeout: 0 } });
     await pods.controller.advance(120_000);
     expect(one.election.isLeader).toBe(true);
-    const elected = leads(two);
-    await one.module.close();
-    await elected;
-    expect(pods.history).toEqual([
-      'one elected',
-      'one aborted',
-      'one deposed: shutdown',
-      'two elected',
-    ]);
+    await expectChange(one, two);
   });
 
   it("is held under the session of the process, with renewal: 'session'", async () => {
@@ -197,15 +202,7 @@ describe('an election', () => {
       true,
       false,
     ]);
-    const elected = leads(two);
-    await one.module.close();
-    await elected;
-    expect(pods.history).toEqual([
-      'one elected',
-      'one aborted',
-      'one deposed: shutdown',
-      'two elected',
-    ]);
+    await expectChange(one, two);
   });
 
   it('goes on after a refusal of the API server', async () => {

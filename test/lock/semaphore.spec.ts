@@ -59,6 +59,10 @@ async function done<T>(work: Promise<T>): Promise<T> {
   return work;
 }
 
+/** Has a process acquire every slot. */
+const enterAll = (process: Process) =>
+  done(Promise.all([enter(process), enter(process), enter(process)]));
+
 const held = (): LeaseLock[] => acquired.filter(({ isHeld }) => isHeld);
 
 /** Who holds each slot, by the records. */
@@ -266,9 +270,7 @@ describe('the order of a semaphore', () => {
 
   it('takes few requests of those who wait', async () => {
     const holder = cluster.process('holder');
-    const locks = await done(
-      Promise.all([enter(holder), enter(holder), enter(holder)]),
-    );
+    const locks = await enterAll(holder);
     const waiter = cluster.process('waiter');
     const call = outcomeOf(enter(waiter, { waitTimeout: 60_000 }));
     await cluster.clock.advance(100);
@@ -298,9 +300,7 @@ describe('the order of a semaphore', () => {
 describe('a slot that is released', () => {
   it('is found by the next poll of it when the watches are dead', async () => {
     const holder = cluster.process('holder');
-    const locks = await done(
-      Promise.all([enter(holder), enter(holder), enter(holder)]),
-    );
+    const locks = await enterAll(holder);
     const waiter = cluster.process('waiter');
     const call = outcomeOf(enter(waiter));
     await cluster.clock.advance(500);
@@ -365,9 +365,7 @@ describe('a crash', () => {
 
   it('of the first in line costs those behind it some seconds', async () => {
     const holder = cluster.process('holder');
-    const locks = await done(
-      Promise.all([enter(holder), enter(holder), enter(holder)]),
-    );
+    const locks = await enterAll(holder);
     const machine = cluster.clock.elsewhere();
     const dying = cluster.process('dying', machine);
     void enter(dying);
@@ -695,9 +693,7 @@ describe('a call that ends', () => {
 
   it('goes on after a failure that may pass, and ends with one that may not', async () => {
     const holder = cluster.process('holder');
-    const locks = await done(
-      Promise.all([enter(holder), enter(holder), enter(holder)]),
-    );
+    const locks = await enterAll(holder);
     const waiter = cluster.process('waiter');
     const call = outcomeOf(enter(waiter));
     await cluster.clock.advance(500);
@@ -736,9 +732,7 @@ describe('a call that ends', () => {
 describe('a process that can renew no more locks', () => {
   it('leaves the line to others, and gets a slot that they do not need', async () => {
     const holder = cluster.process('holder');
-    const locks = await done(
-      Promise.all([enter(holder), enter(holder), enter(holder)]),
-    );
+    const locks = await enterAll(holder);
     const process = cluster.process('full');
     await done(process.acquire('other'));
     process.store.capacity = 0.9; // enough for the line, and not for a slot beside it
@@ -840,9 +834,7 @@ describe('a call that does not wait', () => {
 describe('the events of a semaphore', () => {
   it('are those of a lock, and none of its line', async () => {
     const holder = cluster.process('holder');
-    const locks = await done(
-      Promise.all([enter(holder), enter(holder), enter(holder)]),
-    );
+    const locks = await enterAll(holder);
     const waiter = cluster.process('waiter');
     const call = outcomeOf(enter(waiter));
     await cluster.clock.advance(2_000);

@@ -47,7 +47,7 @@ import {
   refuseTerminating,
 } from '../record/lease-record.js';
 import type { Verdict } from '../record/observed-lease.js';
-import { backoff, isFinal, pause, retryAfterOf } from '../retry.js';
+import { backoff, isFinal, pause, randomized, retryAfterOf } from '../retry.js';
 import type { AcquireCall, Renewal } from './acquire-call.js';
 import { CallAdmission } from './admit.js';
 import { FailedWrites, MOST_CONFLICTS } from './failed-writes.js';
@@ -236,8 +236,7 @@ export class Acquirer {
     const { clock } = this.context;
     this.mustRead = false;
     this.readAt = readAt;
-    this.pollInterval =
-      this.call.options.retryInterval * (0.8 + clock.random() * 0.4);
+    this.pollInterval = randomized(clock, this.call.options.retryInterval);
   }
 
   /** Step 4: enrols in the line. */

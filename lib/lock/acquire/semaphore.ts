@@ -27,7 +27,7 @@ import type { EngineContext } from '../engine-context.js';
 import type { LockHandle } from '../hold/lock-handle.js';
 import { lineLeaseName, slotLeaseName } from '../lease-name.js';
 import type { LocalLease } from '../lease/local-lease.js';
-import { backoff, isFinal, pause } from '../retry.js';
+import { backoff, isFinal, pause, randomized } from '../retry.js';
 import type { AcquireMode } from './wait-policy.js';
 
 /** How long a released slot is left to the call that has the line, in milliseconds. */
@@ -295,7 +295,7 @@ export class SlotSearch {
 
   private get pollInterval(): number {
     const { clock } = this.context;
-    return this.call.options.retryInterval * (0.8 + clock.random() * 0.4);
+    return randomized(clock, this.call.options.retryInterval);
   }
 
   /** A slot that may be free, and has changed since it was last tried. */
