@@ -51,23 +51,30 @@ const MOST_OVERHEAD = 100;
 
 export const overhead: Bench = {
   about:
-    'A decorated method, without the time of its requests, against one that is not decorated.',
+    'A decorated method against one that is not decorated: while each request is answered at once, and, without the time of its requests, on the API server. The latter has the work of the event loop and cold caches in it.',
 
   async run(setting) {
     const program = await setting.start<LockedMethodCalls>(
       'bench/programs/locked-method',
     );
-    const [locked, unlocked] = await program.call(
-      'decorated',
-      setting.kubeConfigYaml,
-      setting.options.quick ? 500 : 3_000,
-    );
+    const rounds = setting.options.quick ? 500 : 3_000;
+    await program.call('open', setting.kubeConfigYaml);
+    const between = await program.call('betweenRequests', rounds);
+    const atOnce = await program.call('answeredAtOnce', rounds);
     return {
-      tables: [],
+      tables: [
+        {
+          title: 'A decorated call, beyond its requests',
+          rows: [
+            { requests: 'answered at once', 'p50 µs': overheadOf(atOnce) },
+            { requests: 'to the API server', 'p50 µs': overheadOf(between) },
+          ],
+        },
+      ],
       targets: [
         {
-          what: 'a decorated call, beyond its requests, µs',
-          value: (median(locked) - median(unlocked)) * 1_000,
+          what: 'a decorated call with requests answered at once, µs',
+          value: overheadOf(atOnce),
           most: MOST_OVERHEAD,
         },
       ],
@@ -75,6 +82,10 @@ export const overhead: Bench = {
     };
   },
 };
+
+function overheadOf([locked, unlocked]: Samples): number {
+  return (median(locked) - median(unlocked)) * 1_000;
+}
 
 const PARTS = [
   'reflect-metadata',

@@ -1,8 +1,10 @@
 /** Measures a decorated method: the cost of its lock beyond its requests. */
+import { createRequire } from 'node:module';
 import { KubeConfig } from '@kubernetes/client-node';
 import { Injectable } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { K8sLockModule, LockService, WithLeaseLock } from 'nestjs-k8s-lock';
+import type { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { answer } from '../../verification/processes/programs/calls.js';
 import { inTurns, timeOf, type Samples } from './in-turns.js';
 
@@ -14,9 +16,11 @@ class Work {
   async locked(): Promise<void> {}
 }
 
+let work: Work;
+let service: LockService;
+
 const calls = {
-  /** Locked calls, without the time in which a request of them is under way, against unlocked ones. */
-  async decorated(kubeConfigYaml: string, rounds: number): Promise<Samples> {
+  async open(kubeConfigYaml: string): Promise<void> {
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromString(kubeConfigYaml);
     const app = await NestFactory.createApplicationContext(
@@ -29,9 +33,14 @@ const calls = {
       },
       { logger: false, abortOnError: false },
     );
-    const work = app.get(Work);
+    work = app.get(Work);
+    service = app.get(LockService);
+  },
+
+  /** Locked calls, without the time in which a request of them is under way, against unlocked ones. */
+  betweenRequests(rounds: number): Promise<Samples> {
     let inRequests = 0;
-    app.get(LockService).requests$.subscribe(({ duration }) => {
+    service.requests$.subscribe(({ duration }) => {
       inRequests += duration;
     });
     return inTurns(
@@ -44,7 +53,33 @@ const calls = {
       () => timeOf(() => work.unlocked()),
     );
   },
+
+  /**
+   * Locked calls against unlocked ones, while each write succeeds at once without being sent. Must be the last
+   * measurement: what the application knows from then on is not what the API server has.
+   */
+  answeredAtOnce(rounds: number): Promise<Samples> {
+    const { prototype } = storeOfThePackage();
+    prototype.replace = async (_, lease) => {
+      const made = typeof lease === 'function' ? lease() : lease;
+      const resourceVersion = String(
+        BigInt(made.metadata.resourceVersion) + 1n,
+      );
+      return { ...made, metadata: { ...made.metadata, resourceVersion } };
+    };
+    return inTurns(
+      rounds,
+      () => timeOf(() => work.locked()),
+      () => timeOf(() => work.unlocked()),
+    );
+  },
 };
+
+/** The class in the package, which does not export it; the package is built into the folder of this program. */
+function storeOfThePackage(): typeof KubernetesLeaseStore {
+  const load = createRequire(import.meta.url);
+  return load('../../dist/kube/kubernetes-lease-store.js').KubernetesLeaseStore;
+}
 
 export type LockedMethodCalls = typeof calls;
 
