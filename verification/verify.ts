@@ -2,7 +2,7 @@
  * `npm run verify -- [--list] [SUITE ...]` runs the suites of this folder, by default all, one after the other;
  * `npm run verify -- SUITE OPTIONS` runs the program of one of them with other options. A suite whose needs
  * can't be met is skipped, and named at the end. Exits with 1 when one has failed, and with `CI=true` also when
- * one was skipped.
+ * one was skipped, unless it is for what the checkout lacks.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,11 +23,14 @@ import { obtainFaketime } from './faults/faketime.js';
 import { obtainPostgres } from './fencing/postgres-server.js';
 import { buildPeers } from './interop/peers.js';
 import { buildKubeApiserver } from './kube-apiserver/build.js';
+import { findEarlierBuilds } from './upgrade/earlier-builds.js';
 
 /** What a machine must have, and what makes it have it, or rejects. */
 interface Need {
   readonly what: string;
   readonly obtain: () => Promise<unknown>;
+  /** Whether the checkout has it or lacks it, so that no machine can obtain it. */
+  readonly isOfCheckout?: true;
 }
 
 interface Suite {
@@ -78,6 +81,11 @@ const redis: Need = {
 const postgres: Need = {
   what: 'postgresql (of the machine, or a Debian package, by apt-get)',
   obtain: obtainPostgres,
+};
+const history: Need = {
+  what: 'git, and the whole history in this checkout',
+  obtain: findEarlierBuilds,
+  isOfCheckout: true,
 };
 const nestPackages: Need = {
   what: 'the packages of Nest 11 and 12 (by npm)',
@@ -136,12 +144,20 @@ const SUITES: Readonly<Record<string, Suite>> = {
     needs: [nestPackages, redis],
     specs: ['verification/compatibility', 'verification/combinations'],
   },
+  upgrade: {
+    about: 'replicas of earlier builds beside those of this one',
+    needs: [history, kubeApiserver],
+    specs: ['verification/upgrade'],
+  },
   sample: {
     about: 'the demo of the samples, with the rights of their manifests',
     needs: [kubeApiserver],
     specs: ['verification/sample'],
   },
 };
+
+const SKIPPED = 'SKIPPED';
+const LACKING = `${SKIPPED}, which is no failure`;
 
 const [names, rest] = splitArguments(process.argv.slice(2));
 const mistake = findMistake(names, rest);
@@ -200,7 +216,8 @@ async function runSuites(
     results.push(`${name.padEnd(15)} ${seconds.padStart(5)} s  ${result}`);
     const isGood =
       result === 'passed' ||
-      (result.startsWith('SKIPPED') && process.env.CI !== 'true');
+      result.startsWith(LACKING) ||
+      (result.startsWith(SKIPPED) && process.env.CI !== 'true');
     process.exitCode ||= isGood ? 0 : 1;
   }
   console.log(`\n${results.join('\n')}`);
@@ -215,15 +232,16 @@ async function runSuite(
   { needs, specs, program }: Suite,
   options: readonly string[],
 ): Promise<string> {
-  try {
-    for (const need of needs) {
+  for (const need of needs) {
+    try {
       // oxlint-disable-next-line no-await-in-loop -- what one has made, the next may use
       await need.obtain();
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      console.error(message);
+      const how = need.isOfCheckout ? LACKING : SKIPPED;
+      return `${how}: ${message.split('\n', 1)[0]}`;
     }
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    console.error(message);
-    return `SKIPPED: ${message.split('\n', 1)[0]}`;
   }
   const steps: string[][] = [];
   const folder = mkdtempSync(join(tmpdir(), 'verify-'));

@@ -6,6 +6,9 @@ export const mutants = mutantsOf(
     'place in line under a holder that does not know the line': {
       isForeign: () => () => false,
     },
+    'older version taken for one that knows the line': {
+      keptGrant: () => () => false,
+    },
     'lock taken from before those in line': {
       'WaitingInLine#turnAt': () => () => -Infinity,
     },

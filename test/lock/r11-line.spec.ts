@@ -771,6 +771,23 @@ describe('R11 courtesy to clients that do not know the line', () => {
     expect(turns).toBe(2);
   });
 
+  it('comes each half second once an older version was seen, which keeps what the record said of the line', async () => {
+    const { turns } = await turnsUntilFree(async ({ cluster, clock, pods }) => {
+      pods.forEach((pod) => pod.observe());
+      cluster.write((lease) => {
+        lease.metadata.annotations![GRANT] = 'open 0';
+        lease.metadata.annotations!['nestjs-k8s-lock/acquired-at'] =
+          '2026-01-01T00:00:00.000000Z by stranger';
+        lease.spec = foreignSpec();
+      });
+      await clock.advance(10);
+      cluster.writeSpec({ leaseTransitions: 8 });
+      await clock.advance(10);
+      return pods[0]!.acquire();
+    });
+    expect(turns).toBe(2);
+  });
+
   it('counts the turns of those to which the lock was passed on', async () => {
     let granted = '';
     const { turns } = await turnsUntilFree(

@@ -81,6 +81,17 @@ export class Contender implements AsyncDisposable {
     return this.believed(({ from }) => from > time);
   }
 
+  /** Waits until it has had so many turns with a lock, or with any slot of a semaphore. */
+  async acquiredTimes(times: number, lock: string): Promise<void> {
+    const turns = new Set<string>();
+    await this.believed(({ holding, lock: leaseName }) => {
+      if (leaseName === lock || leaseName.startsWith(`${lock}--slot-`)) {
+        turns.add(holding);
+      }
+      return turns.size >= times;
+    });
+  }
+
   /** Waits until a belief of it has ended. */
   async ended(): Promise<Belief> {
     return this.believed(({ how }) => how !== 'died');

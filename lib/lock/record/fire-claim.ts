@@ -90,14 +90,21 @@ export function judgeClaim(
   return isLive ? { state: 'running', by } : { state: 'free' };
 }
 
-/** Reads the fire claim of a record. A time alone, as a person may write it, means `done`. */
+/**
+ * Reads the fire claim of a record. A time alone, as a person may write it, means `done`, and so does a time with what another
+ * version may write after it.
+ */
 export function readClaim(lease: Lease): RecordedClaim | undefined {
-  const [time = '', state, , by] =
+  const [time = '', state, word, by] =
     lease.metadata.annotations?.[CLAIM]?.split(' ') ?? [];
   const at = Date.parse(time);
   return Number.isNaN(at)
     ? undefined
-    : { at, state: UNFINISHED.find((each) => each === state) ?? 'done', by };
+    : {
+        at,
+        state: UNFINISHED.find((each) => each === state) ?? 'done',
+        by: word === 'by' ? by : undefined,
+      };
 }
 
 const UNFINISHED = ['claimed', 'open', 'begun'] as const;

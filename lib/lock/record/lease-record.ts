@@ -28,6 +28,7 @@ import {
   GRANT,
   grantOf,
   grantValue,
+  keptGrant,
   leftFreeValue,
   ticketKey,
   type Grant,
@@ -95,9 +96,15 @@ export function readHolder(lease: Lease): HolderState {
   };
 }
 
-/** Whether a client that does not know the line holds the lock. Only this package writes when it acquired a lock. */
+/**
+ * Whether a client that does not know the line holds the lock: one that does not write when it acquired a lock, as only this
+ * package does, or an older version of this package.
+ */
 export function isForeign(lease: Lease): boolean {
-  return acquiredAt(lease) === undefined && readHolder(lease).held;
+  return (
+    readHolder(lease).held &&
+    (acquiredAt(lease) === undefined || keptGrant(lease))
+  );
 }
 
 /** R10: whether coordinated leader election owns the Lease. */

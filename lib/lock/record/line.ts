@@ -102,6 +102,17 @@ export function grantOf(lease: Lease): Grant | undefined {
     : undefined;
 }
 
+/**
+ * Whether a held record kept what {@link GRANT} said before: this package removes it with each acquisition,
+ * so that the holder does not know the line.
+ */
+export function keptGrant(lease: Lease): boolean {
+  return (
+    lease.metadata.annotations?.[GRANT] !== undefined &&
+    grantOf(lease) === undefined
+  );
+}
+
 /** The value of {@link GRANT}. */
 export function grantValue(
   identity: string,

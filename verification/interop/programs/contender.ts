@@ -37,11 +37,12 @@ async function contend(locks: LockService, part: OurPart): Promise<void> {
     if (lock === undefined) {
       return;
     }
-    const { holderIdentity: holding, fencingToken, signal } = lock;
+    const { holderIdentity: holding, leaseName, fencingToken, signal } = lock;
     const token = String(fencingToken);
     say({
       event: 'acquired',
-      lock: name,
+      // Of a semaphore: the slot.
+      lock: leaseName,
       holding,
       token,
       asked,
@@ -78,14 +79,14 @@ async function acquire(
 }
 
 async function run(options: OurOptions): Promise<void> {
-  const { name: clientId, kubeConfigYaml, namespace } = options;
-  const locks = await openLocks({ clientId, kubeConfigYaml, namespace });
+  const { name: clientId, locks: parts, ...module } = options;
+  const locks = await openLocks({ clientId, ...module });
   locks.events$.subscribe((event) => {
     if (event.type === 'backend-error') {
       console.error(`${event.operation} of ${event.name}:`, event.error);
     }
   });
-  await Promise.all(options.locks.map((part) => contend(locks, part)));
+  await Promise.all(parts.map((part) => contend(locks, part)));
   process.exit();
 }
 

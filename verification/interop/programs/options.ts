@@ -1,5 +1,5 @@
 /** What a contender is told to do, by a line of JSON: ours, and those that are written in Go. */
-import type { AcquireOptions } from 'nestjs-k8s-lock';
+import type { AcquireOptions, K8sLockModuleOptions } from 'nestjs-k8s-lock';
 
 /** The least and the most that something takes, in milliseconds. */
 export type Span = readonly [least: number, most: number];
@@ -20,6 +20,7 @@ export interface OurOptions {
   readonly name: string;
   readonly kubeConfigYaml: string;
   readonly namespace: string;
+  readonly renewal?: K8sLockModuleOptions['renewal'];
   readonly locks: readonly OurPart[];
 }
 

@@ -1,6 +1,6 @@
 /** A program with scheduled jobs, whose wall clock is off; in one of them the work never ends. */
 import { KubeConfig } from '@kubernetes/client-node';
-import { Injectable } from '@nestjs/common';
+import { Injectable, type INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Cron, ScheduleModule } from '@nestjs/schedule';
 import { K8sLockModule, LockService, WithLeaseLock } from 'nestjs-k8s-lock';
@@ -14,6 +14,8 @@ const EVERY_PERIOD = `*/${PERIOD} * * * * *`;
 
 export interface CronJobsOptions {
   kubeConfigYaml: string;
+  /** Before the names of its locks. */
+  namePrefix?: string;
   leaseDuration: number;
   /** Milliseconds by which the wall clock is wrong. */
   shift: number;
@@ -22,6 +24,7 @@ export interface CronJobsOptions {
 }
 
 let hangs = false;
+let app: INestApplicationContext;
 
 async function work(job: string): Promise<void> {
   const period = PERIOD * 1_000;
@@ -52,15 +55,15 @@ const calls = {
     ({ hangs } = options);
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromString(options.kubeConfigYaml);
-    const { leaseDuration } = options;
-    const app = await NestFactory.createApplicationContext(
+    const { leaseDuration, namePrefix } = options;
+    app = await NestFactory.createApplicationContext(
       {
         module: class App {
           readonly name = 'app';
         },
         imports: [
           ScheduleModule.forRoot(),
-          K8sLockModule.forRoot({ kubeConfig, leaseDuration }),
+          K8sLockModule.forRoot({ kubeConfig, leaseDuration, namePrefix }),
         ],
         providers: [Jobs],
       },
@@ -76,6 +79,11 @@ const calls = {
         });
       }
     });
+  },
+
+  /** Shuts the application down, as Nest does on SIGTERM. */
+  async close(): Promise<void> {
+    await app.close();
   },
 };
 
