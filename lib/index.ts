@@ -68,7 +68,10 @@ export {
   type LeaseLockJson,
 } from './lock/hold/lease-lock.js';
 export type {
+  FireState,
   FreeLockState,
   HeldLockState,
   LockState,
+  SessionState,
+  WaitingState,
 } from './lock/record/lock-state.js';

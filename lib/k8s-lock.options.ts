@@ -488,7 +488,7 @@ export function checkCall(
     faults.push(
       `the first argument of ${method}() must be an array of one or more lock names, not ${Array.isArray(names) ? 'an empty one' : describeValue(names)}`,
     );
-  } else if (method !== 'list') {
+  } else if (!method.startsWith('list')) {
     for (const name of new Set<unknown>(names)) {
       if (typeof name !== 'string' || name === '') {
         faults.push(

@@ -19,7 +19,7 @@ import {
   runUnderLock,
 } from './lock/hold/current-lock.js';
 import type { LeaseLock, LeaseLocks } from './lock/hold/lease-lock.js';
-import type { LockState } from './lock/record/lock-state.js';
+import type { LockState, SessionState } from './lock/record/lock-state.js';
 import { Semaphore, type SemaphoreOptions } from './semaphore.js';
 
 /** How a lock is acquired by a call. */
@@ -280,6 +280,20 @@ export class LockService {
     checkCall('list', { options });
     const { lock } = await this.#client.resolve('any', options);
     return this.#client.engine.list(lock.namespace, this.#client.leaseNameOf);
+  }
+
+  /**
+   * Reads the state of all sessions of a namespace: the Leases that processes renew under `renewal: 'session'` instead of
+   * their locks.
+   *
+   * @throws LockBackendError, LockConfigurationError
+   */
+  async listSessions(
+    options: Pick<LockOptions, 'namespace'> = {},
+  ): Promise<SessionState[]> {
+    checkCall('listSessions', { options });
+    const { lock } = await this.#client.resolve('any', options);
+    return this.#client.engine.listSessions(lock.namespace);
   }
 
   /**

@@ -22,10 +22,16 @@ import { LocalLease } from './lease/local-lease.js';
 import { HeldLock, type LockHandle } from './hold/lock-handle.js';
 import { toBackendError, type EngineContext } from './engine-context.js';
 import { withTimeout } from './retry.js';
-import { describeLock, type LockState } from './record/lock-state.js';
+import {
+  describeLock,
+  describeSession,
+  type LockState,
+  type SessionState,
+} from './record/lock-state.js';
 import type { AcquireMode } from './acquire/wait-policy.js';
 import { acquiredAt, isLock, LOCK_NAME } from './record/lease-record.js';
 import { permitsOf } from './record/permits.js';
+import { isSession } from './record/session.js';
 import { Sessions } from './session/sessions.js';
 
 /**
@@ -259,31 +265,24 @@ export class LockEngine {
     return describeLock(lock, await this.read(lock));
   }
 
-  /**
-   * Reads the state of every Lease of the namespace that is or was a lock of this package. The lock name in
-   * the annotation is used only if it encodes to the name of the Lease, since any client may write it. A semaphore
-   * is listed slot by slot.
-   */
+  /** Reads the state of every lock of the namespace: see {@link describeLocks}. */
   async list(
     namespace: string,
     leaseNameOf: (name: string) => string,
   ): Promise<LockState[]> {
-    const leases = await this.asUser(undefined, () =>
+    return describeLocks(await this.listLeases(namespace), leaseNameOf);
+  }
+
+  /** Reads the state of every session of the namespace. */
+  async listSessions(namespace: string): Promise<SessionState[]> {
+    return describeSessions(await this.listLeases(namespace));
+  }
+
+  /** Reads every Lease of the namespace. */
+  private listLeases(namespace: string): Promise<StoredLease[]> {
+    return this.asUser(undefined, () =>
       this.context.store.list(namespace, this.requestOptions()),
     );
-    const locks = leases.filter(
-      (lease) => isLock(lease) && !isLine(lease.metadata.name),
-    );
-    return locks.map((lease) => {
-      const leaseName = lease.metadata.name;
-      const slot = slotOf(leaseName);
-      const written = lease.metadata.annotations?.[LOCK_NAME];
-      const isIts =
-        written && slotLeaseName(leaseNameOf(written), slot) === leaseName;
-      const name = isIts ? written : leaseName;
-      const place = isIts && slot > 0 ? { slot } : {};
-      return describeLock({ name, namespace, leaseName, ...place }, lease);
-    });
   }
 
   /**
@@ -446,6 +445,36 @@ export class LockEngine {
   private requestOptions(): { timeout: number } {
     return { timeout: this.context.requestTimeout };
   }
+}
+
+/**
+ * The state of every Lease that is or was a lock of this package. The lock name in the annotation is used only if it
+ * encodes to the name of the Lease, since any client may write it. A semaphore is listed slot by slot.
+ */
+export function describeLocks(
+  leases: readonly StoredLease[],
+  leaseNameOf: (name: string) => string,
+): LockState[] {
+  const locks = leases.filter(
+    (lease) => isLock(lease) && !isLine(lease.metadata.name),
+  );
+  return locks.map((lease) => {
+    const { name: leaseName, namespace = '' } = lease.metadata;
+    const slot = slotOf(leaseName);
+    const written = lease.metadata.annotations?.[LOCK_NAME];
+    const isIts =
+      written && slotLeaseName(leaseNameOf(written), slot) === leaseName;
+    const name = isIts ? written : leaseName;
+    const place = isIts && slot > 0 ? { slot } : {};
+    return describeLock({ name, namespace, leaseName, ...place }, lease);
+  });
+}
+
+/** The state of every Lease that is a session. */
+export function describeSessions(
+  leases: readonly StoredLease[],
+): SessionState[] {
+  return leases.filter(isSession).map(describeSession);
 }
 
 function idOf({ namespace, leaseName }: LockReference): string {

@@ -253,6 +253,8 @@ describe('inspect, list and forceRelease', () => {
       namespace: 'looked-at',
       leaseName: free,
       transitions: 0,
+      waiting: [],
+      version: expect.stringMatching(/^\d+$/),
     });
     const states = await service.list();
     expect(states).toEqual(

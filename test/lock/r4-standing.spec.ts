@@ -43,6 +43,7 @@ describe('R4 free is', () => {
       state: 'free',
       exists: false,
       transitions: 0,
+      waiting: [],
     });
     await expect(pod.try()).resolves.toMatchObject({ isHeld: true });
   });
