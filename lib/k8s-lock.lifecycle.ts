@@ -10,7 +10,6 @@ import { catchUp, type CatchUp } from './schedule/catch-up.js';
 import {
   LockedMethodExplorer,
   type Explored,
-  type StaticLock,
 } from './decorators/lock.explorer.js';
 import type { CronTime } from './schedule/planned-fires.js';
 import { describeShortPeriod } from './schedule/schedule-warnings.js';
@@ -22,7 +21,7 @@ import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockLog } from './lock-log.js';
 import { LockConfigurationError, LockError } from './lock.errors.js';
-import { clientOf, type LockClient } from './lock.client.js';
+import { clientOf, type FixedLock, type LockClient } from './lock.client.js';
 import { LockService } from './lock.service.js';
 import { ShutdownHook } from './shutdown.module.js';
 
@@ -58,7 +57,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     }
     this.locks.events$.subscribe(new LockLog(this.logger));
     this.warnOfGlobalModules();
-    await this.verify(client, found);
+    await this.verify(client, [...found, ...client.fixedLocks]);
     this.followSchedulers(client, explored);
     for (const { name, isObserved, options } of found) {
       client.fixedNames.add(name);
@@ -154,7 +153,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
 
   private async verify(
     client: LockClient,
-    found: readonly StaticLock[],
+    known: readonly FixedLock[],
   ): Promise<void> {
     const warn = (warning: string): void => {
       if (!this.closing.signal.aborted) {
@@ -163,7 +162,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     };
     switch (this.options.verifyAtStartup) {
       case 'require':
-        return requireRights(client, found, warn).catch((error: unknown) => {
+        return requireRights(client, known, warn).catch((error: unknown) => {
           // Logged here because Nest may print only the message, which lacks the details.
           if (
             error instanceof LockError &&
@@ -175,7 +174,7 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
         });
       case 'warn':
         // Not awaited: an API server that does not answer must not delay the start.
-        requireRights(client, found, warn).catch((error: Error) =>
+        requireRights(client, known, warn).catch((error: Error) =>
           warn(error instanceof LockError ? error.explanation : error.message),
         );
     }
@@ -185,11 +184,11 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
 /** @param warn is told if nothing is missing but the right to wait in line, without which locks work too */
 async function requireRights(
   client: LockClient,
-  found: readonly StaticLock[],
+  known: readonly FixedLock[],
   warn: (warning: string) => void,
 ): Promise<void> {
-  const missing = await client.findMissingRights(found);
-  const faults = await client.findNamespaceFaults(found);
+  const missing = await client.findMissingRights(known);
+  const faults = await client.findNamespaceFaults(known);
   if (missing.some(({ verb }) => verb !== 'patch')) {
     faults.push(
       `the Kubernetes API server does not grant the rights that locks need: this process ${describeRights(missing)}. Add to its Role: ${ROLE_RULE} (delete too for deleteOnRelease and renewal: 'session')`,

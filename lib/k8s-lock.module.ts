@@ -10,6 +10,11 @@ import {
   HttpAdapterHost,
   ModulesContainer,
 } from '@nestjs/core';
+import {
+  callFactoryOf,
+  findSourceFaults,
+  type AsyncRegistration,
+} from './async-options.js';
 import { followExchanges } from './http/http-exchange.js';
 import { LockedMethodExplorer } from './decorators/lock.explorer.js';
 import { isLoadedLazily, RESOLVED_OPTIONS } from './global-modules.js';
@@ -22,9 +27,7 @@ import {
   type OPTIONS_TYPE,
 } from './k8s-lock.module-definition.js';
 import {
-  describeValue,
   findObjectFaults,
-  isClass,
   resolveModuleOptions,
   throwFaults,
   type K8sLockModuleOptions,
@@ -100,7 +103,7 @@ export class K8sLockModule
   static override forRootAsync(
     options: typeof ASYNC_OPTIONS_TYPE,
   ): DynamicModule {
-    throwFaults(findSourceFaults(options));
+    throwFaults(findSourceFaults(FOR_ROOT, options));
     const { providers = [], ...definition } = super.forRootAsync(options);
     return {
       ...definition,
@@ -109,57 +112,17 @@ export class K8sLockModule
         : providers.map((provider) =>
             'useFactory' in provider &&
             provider.provide === MODULE_OPTIONS_TOKEN
-              ? { ...provider, useFactory: callFactory }
+              ? { ...provider, useFactory: callFactoryOf(FOR_ROOT) }
               : provider,
           ),
     };
   }
 }
 
-/** The sources of options for forRootAsync(), which needs exactly one. */
-const SOURCES = ['useFactory', 'useClass', 'useExisting'] as const;
-
-const FACTORY_METHOD = 'createK8sLockOptions';
-
-/** Calls the options factory, checking at run time that it has the method. */
-function callFactory(factory: unknown): unknown {
-  const method: unknown = Reflect.get(Object(factory), FACTORY_METHOD);
-  if (typeof method !== 'function') {
-    throw new LockConfigurationError([
-      `the class of useClass or useExisting in forRootAsync() must have the method ${FACTORY_METHOD}(), but ${describeValue(factory)} has none`,
-    ]);
-  }
-  return Reflect.apply(method, factory, []);
-}
-
-function isFunction(value: unknown): boolean {
-  return typeof value === 'function' && !isClass(value);
-}
-
-function findSourceFaults(options: typeof ASYNC_OPTIONS_TYPE): string[] {
-  const faults = findObjectFaults('the argument of forRootAsync()', options);
-  if (faults.length > 0) {
-    return faults;
-  }
-  const given = SOURCES.filter((source) => options[source] !== undefined);
-  if (given.length !== 1) {
-    return [
-      `forRootAsync() must be given one of ${SOURCES.join(', ')}, not ${given.join(' and ') || 'none of them'}`,
-    ];
-  }
-  const { useFactory, useClass } = options;
-  if (useFactory !== undefined && !isFunction(useFactory)) {
-    return [
-      `useFactory must be a function that returns the options, not ${isClass(useFactory) ? 'a class: pass it as useClass' : describeValue(useFactory)}`,
-    ];
-  }
-  // An arrow function has no prototype.
-  return useClass === undefined || Reflect.get(Object(useClass), 'prototype')
-    ? []
-    : [
-        `useClass must be a class with ${FACTORY_METHOD}(), not ${describeValue(useClass)}`,
-      ];
-}
+const FOR_ROOT: AsyncRegistration = {
+  method: 'forRootAsync()',
+  factoryMethod: 'createK8sLockOptions',
+};
 
 function resolveGivenOptions(
   isConfigured: true | undefined,

@@ -54,6 +54,12 @@ export interface ResolvedLock {
   readonly options: ResolvedLockOptions & { readonly namespace: string };
 }
 
+/** A lock that is known before the first call. */
+export interface FixedLock {
+  readonly name: string;
+  readonly options: OwnLockOptions;
+}
+
 /** The token of the {@link LockBackend}; without a provider for it, locks use {@link KUBERNETES}. */
 export const LOCK_BACKEND = Symbol('K8S_LOCK_BACKEND');
 
@@ -97,8 +103,10 @@ export class LockClient {
   readonly events = new EventStream<LockEvent>('events$');
   readonly requests = new EventStream<ApiRequestEvent>('requests$');
   readonly engine: LockEngine;
-  /** The fixed names of decorated methods and interceptors, known before the first call. */
+  /** The fixed names of decorated methods, interceptors and elections, known before the first call. */
   readonly fixedNames = new Set<string>();
+  /** The locks of elections, which are checked at startup with those of decorated methods. */
+  readonly fixedLocks: FixedLock[] = [];
   /** Why every call is refused until the application starts the module. */
   private notStarted: string | undefined;
   private readonly store: ClusterStore;
@@ -138,6 +146,12 @@ export class LockClient {
   /** The application has called the lifecycle hooks of the module, and will call those of shutdown. */
   start(): void {
     this.notStarted = undefined;
+  }
+
+  /** Called before the application starts. */
+  addFixedLock(name: string, options: OwnLockOptions): void {
+    this.fixedNames.add(name);
+    this.fixedLocks.push({ name, options });
   }
 
   readonly leaseNameOf = (name: string): string =>
@@ -294,9 +308,7 @@ export class LockClient {
    * Checks with the API server that Leases can be created in the namespaces of the locks. Returns one
    * sentence for each namespace that does not exist or is being deleted.
    */
-  async findNamespaceFaults(
-    known: readonly { name: string; options: LockOptions }[],
-  ): Promise<string[]> {
+  async findNamespaceFaults(known: readonly FixedLock[]): Promise<string[]> {
     const namespaces = new Set<string>();
     for (const { name, options } of [{ name: 'any', options: {} }, ...known]) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other will do
@@ -324,7 +336,7 @@ export class LockClient {
    * @throws LockBackendError, LockConfigurationError
    */
   async findMissingRights(
-    known: readonly { name: string; options: OwnLockOptions }[],
+    known: readonly FixedLock[],
   ): Promise<MissingRight[]> {
     const { options: any } = await this.resolve('any');
     const hasSessions = this.#options.renewal === 'session';

@@ -1,5 +1,9 @@
 /** The exports of `nestjs-k8s-lock/leader`: leader election on the locks of this package. */
-export { LeaderElectionModule } from './leader-election.module.js';
+export {
+  LeaderElectionModule,
+  type LeaderElectionAsyncOptions,
+  type LeaderElectionOptionsFactory,
+} from './leader-election.module.js';
 export {
   LeaderElection,
   type LeaderElectionOptions,

@@ -149,6 +149,8 @@ export class LeaderElection {
       minHold: 0,
       deleteOnRelease: false,
     };
+    this.checkWithModule();
+    this.client?.addFixedLock(name, this.options);
     this.leader$ = this.states.events$.pipe(distinctUntilChanged());
   }
 
@@ -228,27 +230,6 @@ export class LeaderElection {
   }
 
   /**
-   * Called by Nest: checks the options together with those of the module.
-   *
-   * @internal
-   */
-  onModuleInit(): void {
-    const { client, name } = this;
-    if (client === undefined) {
-      return;
-    }
-    throwElectionFaults(name, () => {
-      const { leaseDuration } = client.complete(this.options);
-      return leaseDuration === Infinity
-        ? [
-            'leaseDuration must be a number of milliseconds, not "infinite": a leader that dies would never be replaced',
-          ]
-        : [];
-    });
-    client.fixedNames.add(name);
-  }
-
-  /**
    * Called by Nest. A stub of LockService never leads.
    *
    * @internal
@@ -269,6 +250,18 @@ export class LeaderElection {
     this.close();
     this.failureLines.end();
     this.states.complete();
+  }
+
+  /** Checks the options together with those of the module. @throws LockConfigurationError that names every fault */
+  private checkWithModule(): void {
+    const { client, name, options } = this;
+    throwElectionFaults(name, () =>
+      client?.complete(options).leaseDuration === Infinity
+        ? [
+            'leaseDuration must be a number of milliseconds, not "infinite": a leader that dies would never be replaced',
+          ]
+        : [],
+    );
   }
 
   /** Leads again and again, until the application begins to close. Never rejects. */
@@ -409,17 +402,26 @@ function isAbortError(error: unknown): boolean {
   return isError(error) && error.name === 'AbortError';
 }
 
-/** Checks the arguments of forFeature(). @throws LockConfigurationError that names every fault */
-export function checkElection(name: unknown, options: unknown): void {
+/** @throws LockConfigurationError for a wrong name */
+export function checkElectionName(name: unknown): void {
   if (typeof name !== 'string' || name === '') {
     throwFaults([
       `the name of an election must be a string that is not empty, not ${describeValue(name)}`,
     ]);
   }
-  throwElectionFaults(String(name), () => {
+}
+
+/** Checks the options of an election. @throws LockConfigurationError that names every fault */
+export function checkElection(
+  name: string,
+  options: LeaderElectionOptions,
+): LeaderElectionOptions {
+  checkElectionName(name);
+  throwElectionFaults(name, () => {
     const faults = findObjectFaults('the options', options);
-    return faults.length > 0 ? faults : findFaults(Object(options), RULES);
+    return faults.length > 0 ? faults : findFaults(options, RULES);
   });
+  return options;
 }
 
 /** @throws LockConfigurationError in which each fault names the election */

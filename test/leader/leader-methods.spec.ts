@@ -7,6 +7,12 @@ import {
   Scope,
   SetMetadata,
 } from '@nestjs/common';
+import {
+  Cron,
+  CronExpression,
+  ScheduleModule,
+  SchedulerRegistry,
+} from '@nestjs/schedule';
 import { Test } from '@nestjs/testing';
 import { of } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -28,7 +34,8 @@ import {
 } from '../../lib/leader/index.js';
 import { K8sLockTestingModule } from '../../lib/testing/index.js';
 import { decorateMethod, defer, startLockApp } from '../decorators/lock-app.js';
-import { leads, NAME, Pods } from './pods.js';
+import { PLATFORMS } from '../decorators/http-clients.js';
+import { leads, NAME, Pods, type Pod } from './pods.js';
 
 let pods: Pods;
 beforeEach(() => {
@@ -139,6 +146,34 @@ describe('a method under @LeaderOnly()', () => {
     );
   });
 
+  it('runs under @Cron in the leader only, in any order of the decorators', async () => {
+    const runs: string[] = [];
+    class Jobs {
+      async above(): Promise<void> {
+        runs.push('above');
+      }
+
+      async below(): Promise<void> {
+        runs.push('below');
+      }
+    }
+    const cron = Cron(CronExpression.EVERY_YEAR);
+    decorateMethod(Jobs.prototype, 'above', [cron, LeaderOnly(NAME)]);
+    decorateMethod(Jobs.prototype, 'below', [LeaderOnly(NAME), cron]);
+    const metadata = { imports: [ScheduleModule.forRoot()], providers: [Jobs] };
+    const fire = async ({ module }: Pod): Promise<void> => {
+      const jobs = module.get(SchedulerRegistry).getCronJobs();
+      expect(jobs.size).toBe(2);
+      await Promise.all([...jobs.values()].map((job) => job.fireOnTick()));
+    };
+    const one = await pods.startLeader('one', { metadata });
+    const two = await pods.startFollower('two', { metadata });
+    await fire(two);
+    expect(runs).toEqual([]);
+    await fire(one);
+    expect(runs.toSorted()).toEqual(['above', 'below']);
+  });
+
   it('refuses a result whose work would run later', async () => {
     class Jobs {
       @LeaderOnly(NAME, { onLocked: 'throw' })
@@ -154,48 +189,56 @@ describe('a method under @LeaderOnly()', () => {
     );
   });
 
-  it('answers 204 on a route that is skipped, and 423 with Retry-After under throw', async () => {
-    @Controller('stock')
-    class StockController {
-      @Get('refresh')
-      @LeaderOnly(NAME)
-      async refresh(): Promise<string | undefined> {
-        return 'refreshed';
-      }
+  it.each(Object.entries(PLATFORMS))(
+    'answers 204 on a route that is skipped, and 423 with Retry-After under throw: %s',
+    async (_, adapter) => {
+      @Controller('stock')
+      class StockController {
+        @Get('refresh')
+        @LeaderOnly(NAME)
+        async refresh(): Promise<string | undefined> {
+          return 'refreshed';
+        }
 
-      @Get('count')
-      @LeaderOnly(NAME, { onLocked: 'throw' })
-      async count(): Promise<number> {
-        return 3;
+        @Get('count')
+        @LeaderOnly(NAME, { onLocked: 'throw' })
+        async count(): Promise<number> {
+          return 3;
+        }
       }
-    }
-    const metadata = {
-      imports: [LeaderElectionModule.forFeature(NAME)],
-      controllers: [StockController],
-    };
-    await using one = await startLockApp(metadata);
-    const election: LeaderElection = one.app.get(getLeaderElectionToken(NAME));
-    await election.whenLeader(() => undefined);
-    await using two = await startLockApp(metadata, { server: one.server });
-    const answers = async (pod: typeof one) => {
-      const both = [
-        await pod.request('stock/refresh'),
-        await pod.request('stock/count'),
-      ];
-      return both.map(({ status, headers }) => [
-        status,
-        headers.get('retry-after'),
+      const metadata = {
+        imports: [LeaderElectionModule.forFeature(NAME)],
+        controllers: [StockController],
+      };
+      await using one = await startLockApp(metadata, { adapter: adapter() });
+      const election: LeaderElection = one.app.get(
+        getLeaderElectionToken(NAME),
+      );
+      await election.whenLeader(() => undefined);
+      await using two = await startLockApp(metadata, {
+        server: one.server,
+        adapter: adapter(),
+      });
+      const answers = async (pod: typeof one) => {
+        const both = [
+          await pod.request('stock/refresh'),
+          await pod.request('stock/count'),
+        ];
+        return both.map(({ status, headers }) => [
+          status,
+          headers.get('retry-after'),
+        ]);
+      };
+      expect(await answers(one)).toEqual([
+        [200, null],
+        [200, null],
       ]);
-    };
-    expect(await answers(one)).toEqual([
-      [200, null],
-      [200, null],
-    ]);
-    expect(await answers(two)).toEqual([
-      [204, null],
-      [423, '1'],
-    ]);
-  });
+      expect(await answers(two)).toEqual([
+        [204, null],
+        [423, '1'],
+      ]);
+    },
+  );
 });
 
 describe('methods under @OnElected() and @OnDeposed()', () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { BeliefLog, readBeliefs, type Belief } from './belief-log.js';
-import { findOverlaps, findStaleTokens } from './overlaps.js';
+import { findOverlaps, findStaleTokens, mostAtOnce } from './overlaps.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'beliefs-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -55,6 +55,20 @@ describe('findOverlaps', () => {
         belief('c', 0, 30, { lock: 'two' }),
       ),
     ).toEqual([]);
+  });
+});
+
+describe('mostAtOnce', () => {
+  it('counts beliefs in any lock, and takes no hand-over for two', () => {
+    expect(mostAtOnce([])).toBe(0);
+    expect(
+      mostAtOnce([
+        belief('a', 0, 10),
+        belief('b', 10, 20, { lock: 'two' }),
+        belief('c', 5, Infinity, { lock: 'three' }),
+        belief('d', 15, 18),
+      ]),
+    ).toBe(3);
   });
 });
 

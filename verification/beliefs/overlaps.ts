@@ -45,6 +45,17 @@ export function findStaleTokens(beliefs: readonly Belief[]): Belief[] {
   return stale;
 }
 
+/** The greatest number of beliefs, in whichever lock, that have a moment in common. */
+export function mostAtOnce(beliefs: readonly Belief[]): number {
+  return Math.max(
+    0,
+    ...beliefs.map(
+      ({ from: at }) =>
+        beliefs.filter(({ from, to }) => from <= at && at < to).length,
+    ),
+  );
+}
+
 /** For each lock its beliefs, in the order in which they began. */
 function byLock(beliefs: readonly Belief[]): Iterable<Belief[]> {
   const locks = new Map<string, Belief[]>();

@@ -84,6 +84,8 @@ async function run(options: OurOptions): Promise<void> {
   locks.events$.subscribe((event) => {
     if (event.type === 'backend-error') {
       console.error(`${event.operation} of ${event.name}:`, event.error);
+    } else if (event.type === 'permits-differ') {
+      console.error(`${event.permits} permits here, ${event.others} elsewhere`);
     }
   });
   await Promise.all(parts.map((part) => contend(locks, part)));
