@@ -61,11 +61,12 @@ export class LockSpan {
   }
 
   /** @param waited milliseconds */
-  acquired(waited: number): void {
+  acquired({ leaseName }: LockReference, waited: number): void {
     this.span.addEvent(SPAN_EVENT.acquired, {
       [ATTRIBUTE.waited]: waited / 1_000,
     });
     this.span.setAttribute(ATTRIBUTE.outcome, outcomeOf('acquired'));
+    this.span.setAttribute(ATTRIBUTE.leaseName, leaseName);
   }
 
   /** The call ended without the lock. */

@@ -81,10 +81,10 @@ class LockRecorder implements LockTracer {
     };
     return {
       acquire: (acquire) => span.activate(acquire),
-      acquired: (fencingToken) => {
-        span.acquired(answered('acquired'));
+      acquired: (held) => {
+        span.acquired(held, answered('acquired'));
         const hold = { span, series, isLost: false };
-        this.open.set(idOf({ ...lock, fencingToken }), hold);
+        this.open.set(idOf(held), hold);
       },
       ended: (end) => {
         answered(end);

@@ -110,6 +110,29 @@ describe('the metrics', () => {
     expect(await level('k8s_lock.held')).toEqual([0]);
   });
 
+  it('are those of each slot of a semaphore, under its name', async () => {
+    await using fixture = await startTelemetryApp({ providers: [Jobs] });
+    const pool = fixture.locks.semaphore('pool', { permits: 3 });
+    const held = await Promise.all([1, 2, 3].map(() => pool.acquire()));
+    expect(new Set(held.map(({ slot }) => slot)).size).toBe(3);
+    const sumOf = async (metric: string): Promise<number> => {
+      const series = await fixture.series(metric);
+      return series.reduce((sum, { value }) => sum + value, 0);
+    };
+    expect(await sumOf('k8s_lock.held')).toBe(3);
+    expect(await sumOf('k8s_lock.acquisitions')).toBe(3);
+    await Promise.all(held.map((lock) => lock.release()));
+    expect(await sumOf('k8s_lock.held')).toBe(0);
+    expect(await sumOf('k8s_lock.hold.duration')).toBe(3);
+    expect(await sumOf('k8s_lock.waiting')).toBe(0);
+    const spans = fixture.spans();
+    expect(
+      spans
+        .map(({ attributes }) => attributes['k8s_lock.lease.name'])
+        .toSorted(),
+    ).toEqual(['pool', 'pool--slot-1', 'pool--slot-2']);
+  });
+
   it('tell acquisitions and waits apart by their outcome', async () => {
     await using fixture = await startTelemetryApp();
     const { locks, others, server } = fixture;

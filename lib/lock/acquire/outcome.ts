@@ -27,7 +27,8 @@ export interface LockTracer {
 export interface CallTrace {
   /** Runs `acquire` in the context of the trace. */
   acquire<T>(acquire: () => T): T;
-  acquired(fencingToken: bigint): void;
+  /** @param held has the Lease: of a semaphore, that of the slot */
+  acquired(held: LockHandle): void;
   ended(end: CallEnd): void;
   /** Runs the work under the lock in the context of the trace. */
   run<T>(work: () => T): T;
@@ -59,7 +60,7 @@ export async function outcomeOfCall(
   try {
     const held = await (trace ? trace.acquire(acquire) : acquire());
     if (trace) {
-      trace.acquired(held.fencingToken);
+      trace.acquired(held);
       surround(held, (work) => trace.run(work));
     }
     return held;
