@@ -143,6 +143,25 @@ describe('isHealthy', () => {
     );
   });
 
+  it('names a semaphore for each of its slots whose renewal is overdue', async () => {
+    await using fixture = await startHealthApp();
+    const pool = fixture.locks.semaphore('pool', { permits: 3, ...STEADY });
+    await using _ = await pool.acquire();
+    await using __ = await pool.acquire();
+    expect((await ask(fixture, 'ready'))[0]).toBe(200);
+    using fault = fixture.server.faults.inject(
+      { kind: 'status', code: 500 },
+      { verb: 'update' },
+    );
+    await fault.hit();
+    await eventually(async () =>
+      expect(await ask(fixture, 'ready')).toEqual([
+        503,
+        { status: 'down', apiServer: 'up', overdue: ['pool', 'pool'] },
+      ]),
+    );
+  });
+
   it('does not mind a single renewal that failed', async () => {
     await using fixture = await startHealthApp();
     const renewals = countRenewals(fixture.locks);

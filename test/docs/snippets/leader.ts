@@ -2,6 +2,7 @@
 import type { Type } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
 import { expect } from 'vitest';
+import { LockService } from '../../../lib/index.js';
 import {
   getLeaderElectionToken,
   LeaderElectionModule,
@@ -43,6 +44,18 @@ export const leader: Record<string, SnippetTest> = {
     );
     await two.get<LeaderElection>(ELECTION).whenLeader(() => undefined);
     await two.close();
+  },
+
+  'leader-async': async (load) => {
+    await using _ = await startCluster({ LEADER_NAMESPACE: 'leaders' });
+    const { AppModule } = await load<{ AppModule: Type }>();
+    const pod = await startPod(AppModule);
+    const locks = pod.get(LockService);
+    const state = await pod
+      .get<LeaderElection>(ELECTION)
+      .whenLeader(() => locks.inspect('dispatcher', { namespace: 'leaders' }));
+    expect(state).toMatchObject({ state: 'held' });
+    await pod.close();
   },
 
   'when-leader': async (load) => {

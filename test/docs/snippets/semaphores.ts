@@ -8,7 +8,7 @@ import {
 } from '../../../lib/index.js';
 import { defer, startLockApp } from '../../decorators/lock-app.js';
 import { eventually } from '../../support/eventually.js';
-import { importRows, sendReminders } from '../your-code.js';
+import { ConfigService, importRows, sendReminders } from '../your-code.js';
 import type { SnippetTest, Statements } from './snippet-test.js';
 
 export const semaphores: Record<string, SnippetTest> = {
@@ -41,6 +41,25 @@ export const semaphores: Record<string, SnippetTest> = {
     expect(await reminders.send()).toEqual({ sent: 1 });
     await others.acquire();
     await expect(reminders.send()).rejects.toThrow(LockNotAcquiredError);
+  },
+
+  'semaphore-config': async (load) => {
+    const { Exporter } = await load<{ Exporter: Type<{ run(): unknown }> }>();
+    vi.stubEnv('EXPORT_PERMITS', '2');
+    await using fixture = await startLockApp({
+      providers: [Exporter, ConfigService],
+    });
+    vi.unstubAllEnvs();
+    const end = defer();
+    importRows.mockImplementation(() => end.promise.then(() => []));
+    const exporter = fixture.app.get(Exporter);
+    const runs = [1, 2, 3].map(() => exporter.run());
+    await eventually(() => expect(importRows).toHaveBeenCalledTimes(2));
+    expect(
+      await fixture.others.tryAcquire('export', { permits: 2 }),
+    ).toBeUndefined();
+    end.resolve();
+    await Promise.all(runs);
   },
 
   'semaphore-schedule': async (load) => {
