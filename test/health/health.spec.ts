@@ -146,8 +146,8 @@ describe('isHealthy', () => {
   it('names a semaphore for each of its slots whose renewal is overdue', async () => {
     await using fixture = await startHealthApp();
     const pool = fixture.locks.semaphore('pool', { permits: 3, ...STEADY });
-    await using _ = await pool.acquire();
-    await using __ = await pool.acquire();
+    await pool.acquire();
+    await pool.acquire();
     expect((await ask(fixture, 'ready'))[0]).toBe(200);
     using fault = fixture.server.faults.inject(
       { kind: 'status', code: 500 },

@@ -59,6 +59,13 @@ class Stock {
   }
 }
 
+/** The scheduler calls its jobs. */
+async function fire({ module }: Pod): Promise<void> {
+  const jobs = module.get(SchedulerRegistry).getCronJobs();
+  expect(jobs.size).toBe(2);
+  await Promise.all([...jobs.values()].map((job) => job.fireOnTick()));
+}
+
 describe('a method under @LeaderOnly()', () => {
   it('runs in the leader only; other calls are skipped, or rejected under throw', async () => {
     const metadata = { providers: [Stock] };
@@ -161,11 +168,6 @@ describe('a method under @LeaderOnly()', () => {
     decorateMethod(Jobs.prototype, 'above', [cron, LeaderOnly(NAME)]);
     decorateMethod(Jobs.prototype, 'below', [LeaderOnly(NAME), cron]);
     const metadata = { imports: [ScheduleModule.forRoot()], providers: [Jobs] };
-    const fire = async ({ module }: Pod): Promise<void> => {
-      const jobs = module.get(SchedulerRegistry).getCronJobs();
-      expect(jobs.size).toBe(2);
-      await Promise.all([...jobs.values()].map((job) => job.fireOnTick()));
-    };
     const one = await pods.startLeader('one', { metadata });
     const two = await pods.startFollower('two', { metadata });
     await fire(two);
