@@ -178,6 +178,7 @@ function instrumentsIn(file) {
   const kinds = {
     createCounter: 'counter',
     createHistogram: 'histogram',
+    createObservableGauge: 'gauge',
     createUpDownCounter: 'up-down counter',
   };
   const found = [];

@@ -62,6 +62,11 @@ export interface LockNotAcquiredEvent extends LockEventBase {
 export interface LockRenewedEvent extends LockEventBase {
   type: 'renewed';
   fencingToken: bigint;
+  /**
+   * The part of the time from a renewal to the deadline that was left when this one succeeded: 1 = all of it,
+   * 0 = none. Absent where there is no deadline, and from the first renewal of a lock that another pod has passed on.
+   */
+  margin?: number;
 }
 
 /** The lock was released. */

@@ -4,6 +4,7 @@ import type {
   Counter,
   Histogram,
   Meter,
+  ObservableGauge,
   UpDownCounter,
 } from '@opentelemetry/api';
 import type { ApiRequestEvent } from '../lock.events.js';
@@ -18,16 +19,41 @@ const LOCK_BOUNDS = [
   0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900,
   3_600,
 ];
+const MARGIN_BOUNDS = [0.1, 0.25, 0.5, 0.75, 1];
+
+/** A call that has asked for a lock and waits for the outcome. */
+export interface WaitingCall {
+  readonly series: Attributes;
+  /** In milliseconds, by `performance.now()`. */
+  readonly calledAt: number;
+  /** The planned time that it claims, in milliseconds since 1970. */
+  readonly fire: number | undefined;
+}
+
+/** What is read of the locks of one time series when metrics are collected. */
+interface Level {
+  readonly series: Attributes;
+  /** First the one that has waited for longest. Calls for a fire are not among them. */
+  readonly calls: Set<WaitingCall>;
+  /** The latest planned times, in milliseconds since 1970; 0 = none. */
+  planned: number;
+  claimed: number;
+}
 
 export class LockMeter {
   private readonly held: UpDownCounter;
   private readonly waiting: UpDownCounter;
+  private readonly oldestWait: ObservableGauge;
   private readonly acquisitions: Counter;
   private readonly waitDuration: Histogram;
   private readonly holdDuration: Histogram;
   private readonly renewals: Counter;
+  private readonly renewalMargin: Histogram;
+  private readonly firePlanned: ObservableGauge;
+  private readonly fireClaimed: ObservableGauge;
   private readonly saturatedProcesses: UpDownCounter;
   private readonly requestDuration: Histogram;
+  private readonly levels = new Map<string, Level>();
 
   constructor(meter: Meter) {
     this.held = meter.createUpDownCounter(METRIC.held, {
@@ -37,6 +63,11 @@ export class LockMeter {
     this.waiting = meter.createUpDownCounter(METRIC.waiting, {
       description: 'Calls that have asked for a lock and wait for the outcome.',
       unit: '{call}',
+    });
+    this.oldestWait = meter.createObservableGauge(METRIC.oldestWait, {
+      description:
+        'Time that the call has waited which waits for longest; 0 if none waits. Calls of scheduled methods that claim their fire are left out: they may follow the run in another pod.',
+      unit: 's',
     });
     this.acquisitions = meter.createCounter(METRIC.acquisitions, {
       description: 'Calls that asked for a lock, by outcome.',
@@ -57,6 +88,22 @@ export class LockMeter {
       description: 'Renewals of held leases.',
       unit: '{renewal}',
     });
+    this.renewalMargin = meter.createHistogram(METRIC.renewalMargin, {
+      description:
+        'Part of the time from a renewal to the deadline that was left when the next one succeeded.',
+      unit: '1',
+      advice: { explicitBucketBoundaries: MARGIN_BOUNDS },
+    });
+    this.firePlanned = meter.createObservableGauge(METRIC.firePlanned, {
+      description:
+        'Planned time of the latest fire that came to this process, in seconds since 1970.',
+      unit: 's',
+    });
+    this.fireClaimed = meter.createObservableGauge(METRIC.fireClaimed, {
+      description:
+        'Planned time of the latest fire that this process has claimed, or has found claimed by another one, in seconds since 1970; 0 if none.',
+      unit: 's',
+    });
     this.saturatedProcesses = meter.createUpDownCounter(METRIC.saturated, {
       description: '1 while this process can renew no more locks, else 0.',
       unit: '{process}',
@@ -66,18 +113,69 @@ export class LockMeter {
       unit: 's',
       advice: { explicitBucketBoundaries: REQUEST_BOUNDS },
     });
+    this.observe();
   }
 
-  called(series: Attributes): void {
+  private observe(): void {
+    this.oldestWait.addCallback((result) => {
+      const now = performance.now();
+      for (const { series, calls } of this.levels.values()) {
+        const [oldest] = calls;
+        const waited = oldest === undefined ? 0 : now - oldest.calledAt;
+        result.observe(waited / 1_000, series);
+      }
+    });
+    this.firePlanned.addCallback((result) => {
+      for (const { series, planned } of this.fires()) {
+        result.observe(planned / 1_000, series);
+      }
+    });
+    this.fireClaimed.addCallback((result) => {
+      for (const { series, claimed } of this.fires()) {
+        result.observe(claimed / 1_000, series);
+      }
+    });
+  }
+
+  /** Locks without a name share a time series, whose latest fire is that of none in particular. */
+  private fires(): Level[] {
+    return Array.from(this.levels.values()).filter(
+      ({ series, planned }) => planned > 0 && ATTRIBUTE.lockName in series,
+    );
+  }
+
+  private levelOf(series: Attributes): Level {
+    const key = JSON.stringify(series);
+    const level = this.levels.get(key) ?? {
+      series,
+      calls: new Set(),
+      planned: 0,
+      claimed: 0,
+    };
+    this.levels.set(key, level);
+    return level;
+  }
+
+  called(call: WaitingCall): void {
+    const { series, fire } = call;
     this.waiting.add(1, series);
+    const level = this.levelOf(series);
+    if (fire === undefined) {
+      level.calls.add(call);
+    } else {
+      level.planned = Math.max(level.planned, fire);
+    }
   }
 
-  answered(
-    series: Attributes,
-    end: CallEnd | 'acquired',
-    waited: number,
-  ): void {
+  /** @param waited milliseconds */
+  answered(call: WaitingCall, end: CallEnd | 'acquired', waited: number): void {
+    const { series, fire } = call;
     this.waiting.add(-1, series);
+    const level = this.levelOf(series);
+    level.calls.delete(call);
+    if (fire !== undefined && (end === 'acquired' || end === 'fire-claimed')) {
+      level.claimed = Math.max(level.claimed, fire);
+    }
     const attributes = { ...series, [ATTRIBUTE.outcome]: outcomeOf(end) };
     this.acquisitions.add(1, attributes);
     this.waitDuration.record(waited / 1_000, attributes);
@@ -92,7 +190,14 @@ export class LockMeter {
     this.holdDuration.record(held / 1_000, withError(series, loss));
   }
 
-  renewed(series: Attributes, failure?: string): void {
+  renewed(series: Attributes, margin: number | undefined): void {
+    this.renewals.add(1, series);
+    if (margin !== undefined) {
+      this.renewalMargin.record(margin, series);
+    }
+  }
+
+  renewalFailed(series: Attributes, failure: string): void {
     this.renewals.add(1, withError(series, failure));
   }
 

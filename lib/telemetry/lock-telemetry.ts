@@ -68,15 +68,15 @@ class LockRecorder implements LockTracer {
     private readonly labelOf: (lock: LockReference) => string | undefined,
   ) {}
 
-  begin(lock: LockReference): CallTrace {
+  begin(lock: LockReference, fire?: number): CallTrace {
     const label = this.labelOf(lock);
     const series = seriesOf(lock, label);
     const span = new LockSpan(this.api, this.tracer, lock, label);
-    const calledAt = performance.now();
-    this.meter.called(series);
+    const call = { series, calledAt: performance.now(), fire };
+    this.meter.called(call);
     const answered = (end: CallEnd | 'acquired'): number => {
-      const waited = performance.now() - calledAt;
-      this.meter.answered(series, end, waited);
+      const waited = performance.now() - call.calledAt;
+      this.meter.answered(call, end, waited);
       return waited;
     };
     return {
@@ -97,11 +97,11 @@ class LockRecorder implements LockTracer {
   record(event: LockEvent): void {
     switch (event.type) {
       case 'renewed':
-        this.meter.renewed(this.seriesOf(event));
+        this.meter.renewed(this.seriesOf(event), event.margin);
         break;
       case 'backend-error':
         if (event.operation === 'renew') {
-          this.meter.renewed(this.seriesOf(event), event.error.reason);
+          this.meter.renewalFailed(this.seriesOf(event), event.error.reason);
         }
         break;
       case 'saturated':

@@ -15,6 +15,7 @@ export const SCOPE = 'nestjs-k8s-lock';
 export const METRIC = {
   held: 'k8s_lock.held',
   waiting: 'k8s_lock.waiting',
+  oldestWait: 'k8s_lock.wait.oldest',
   /** `k8s_lock.acquisition.outcome` */
   acquisitions: 'k8s_lock.acquisitions',
   /** `k8s_lock.acquisition.outcome` */
@@ -23,6 +24,9 @@ export const METRIC = {
   holdDuration: 'k8s_lock.hold.duration',
   /** `error.type`, if the renewal failed */
   renewals: 'k8s_lock.renewals',
+  renewalMargin: 'k8s_lock.renewal.margin',
+  firePlanned: 'k8s_lock.fire.planned',
+  fireClaimed: 'k8s_lock.fire.claimed',
   saturated: 'k8s_lock.saturated',
   /** `k8s_lock.request.verb`, `http.response.status_code`, and `error.type` if the request failed */
   requestDuration: 'k8s_lock.request.duration',

@@ -1,7 +1,9 @@
 /** The metrics, as the OpenTelemetry SDK exports them. */
 import * as conventions from '@opentelemetry/semantic-conventions/incubating';
+import { Cron, ScheduleModule } from '@nestjs/schedule';
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
+import { LeaseApiServer } from '../../lib/testing/index.js';
 import { defer, LIVELY } from '../decorators/lock-app.js';
 import { startTelemetryApp, type TelemetryApp } from './telemetry-app.js';
 import { aborted } from '../support/aborted.js';
@@ -28,6 +30,12 @@ class Jobs {
   async settle(_id: string) {}
 }
 
+class Fires {
+  @Cron('* * * * * *')
+  @WithLeaseLock('statements')
+  async send() {}
+}
+
 describe('the metrics', () => {
   it('have names, units and kinds by the conventions', async () => {
     await using fixture = await startTelemetryApp();
@@ -46,9 +54,11 @@ describe('the metrics', () => {
       metric('k8s_lock.acquisitions', '{acquisition}', 'SUM'),
       metric('k8s_lock.held', '{lock}', 'SUM'),
       metric('k8s_lock.hold.duration', 's', 'HISTOGRAM'),
+      metric('k8s_lock.renewal.margin', '1', 'HISTOGRAM'),
       metric('k8s_lock.renewals', '{renewal}', 'SUM'),
       metric('k8s_lock.request.duration', 's', 'HISTOGRAM'),
       metric('k8s_lock.wait.duration', 's', 'HISTOGRAM'),
+      metric('k8s_lock.wait.oldest', 's', 'GAUGE'),
       metric('k8s_lock.waiting', '{call}', 'SUM'),
     ]);
   });
@@ -243,6 +253,79 @@ describe('the metrics', () => {
     });
   });
 
+  it('tell how long the oldest waiting call has waited, and return to zero', async () => {
+    await using fixture = await startTelemetryApp();
+    const { locks } = fixture;
+    const first = await locks.acquire('a');
+    const calledAt = performance.now();
+    const [second, third] = [locks.acquire('a'), locks.acquire('a')];
+    const oldest = async () =>
+      (await fixture.series('k8s_lock.wait.oldest')).map(({ value }) => value);
+    await eventually(async () =>
+      expect(await oldest()).toEqual([expect.toSatisfy((age) => age > 0.05)]),
+    );
+    const [age] = await oldest();
+    expect(age).toBeLessThanOrEqual((performance.now() - calledAt) / 1_000);
+    await first.release();
+    await (await second).release();
+    await (await third).release();
+    expect(await oldest()).toEqual([0]);
+  });
+
+  it('tell how much time was left when a renewal succeeded', async () => {
+    await using fixture = await startTelemetryApp();
+    const { locks, server } = fixture;
+    const renewed = renewal(fixture);
+    // Of the 900 ms to the deadline, 300 pass before a renewal, and 250 before its answer.
+    server.faults.inject({ kind: 'delay', before: 250 }, { verb: 'update' });
+    const lock = await locks.acquire('a', {
+      leaseDuration: 2_000,
+      safetyMargin: 1_100,
+      renewInterval: 300,
+    });
+    await renewed;
+    const [margin] = await fixture.series('k8s_lock.renewal.margin');
+    await lock.release();
+    expect(margin?.attributes).toEqual(NAMESPACE);
+    expect(margin!.sum).toBeGreaterThan(0);
+    expect(margin!.sum! / margin!.value).toBeLessThan(350 / 900);
+  });
+
+  it('tell a fire that nobody has claimed from one that somebody has', async () => {
+    await using server = await LeaseApiServer.start();
+    await using fixture = await startFires(server);
+    const taken = await fixture.others.acquire('statements', LIVELY);
+    const latest = async (name: string) => {
+      const series = await fixture.series(`k8s_lock.fire.${name}`);
+      expect(series.map(({ attributes }) => attributes)).toEqual([
+        { ...NAMESPACE, 'k8s_lock.name': 'statements' },
+      ]);
+      return series[0]!.value;
+    };
+    const isMissed = async () => {
+      const planned = await latest('planned');
+      expect(Math.abs(planned - Date.now() / 1_000)).toBeLessThan(60);
+      return planned > (await latest('claimed'));
+    };
+    await eventually(async () => expect(await isMissed()).toBe(true));
+    await taken.release();
+    await eventually(async () => expect(await isMissed()).toBe(false));
+  });
+
+  it('tell that a fire is claimed in the pod that has found it claimed, too', async () => {
+    await using server = await LeaseApiServer.start();
+    await using one = await startFires(server);
+    await using two = await startFires(server);
+    const claimed = async ({ series }: TelemetryApp) =>
+      (await series('k8s_lock.fire.claimed'))[0]?.value ?? 0;
+    // Each fire is acquired in one pod, so they agree only if the other counts what it found claimed.
+    await eventually(async () => {
+      const latest = await claimed(one);
+      expect(latest).toBeGreaterThan(0);
+      expect(await claimed(two)).toBe(latest);
+    });
+  });
+
   it('measure each request, by verb, status and error', async () => {
     await using fixture = await startTelemetryApp();
     const { server, locks } = fixture;
@@ -349,6 +432,13 @@ it('nothing that is recorded carries a holder or a token', async () => {
     expect(recorded).not.toContain(secret);
   }
 });
+
+function startFires(server: LeaseApiServer): Promise<TelemetryApp> {
+  return startTelemetryApp(
+    { imports: [ScheduleModule.forRoot()], providers: [Fires] },
+    { server },
+  );
+}
 
 async function namesIn(fixture: TelemetryApp) {
   const acquisitions = await fixture.series('k8s_lock.acquisitions');

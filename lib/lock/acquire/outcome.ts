@@ -19,8 +19,12 @@ export type CallEnd = LockNotAcquiredEventReason | 'fire-claimed';
 
 /** Traces calls: the seam of `nestjs-k8s-lock/telemetry`. Implementations must not throw. */
 export interface LockTracer {
-  /** Called when a call requests a lock. */
-  begin(lock: LockReference): CallTrace;
+  /**
+   * Called when a call requests a lock.
+   *
+   * @param fire the planned time that the call claims, in milliseconds since 1970
+   */
+  begin(lock: LockReference, fire?: number): CallTrace;
 }
 
 /** Traces one call: either `acquired` or `ended` is called once. */
@@ -56,7 +60,7 @@ export async function outcomeOfCall(
   acquire: () => Promise<LockHandle>,
 ): Promise<LockHandle | undefined> {
   const calledAt = clock.now();
-  const trace = tracer?.begin(lock);
+  const trace = tracer?.begin(lock, claim?.at);
   try {
     const held = await (trace ? trace.acquire(acquire) : acquire());
     if (trace) {

@@ -154,6 +154,15 @@ export class LeaseHolder implements RecordListener {
     return deadlineOf(this.lastSentAt, this.timing);
   }
 
+  /** The part of the time to the deadline that is left; undefined without a deadline, and under a grant (R11), which is short. */
+  private get margin(): number | undefined {
+    const { deadline, lastSentAt, timing, options } = this;
+    return deadline === Infinity ||
+      timing.leaseDuration !== options.leaseDuration
+      ? undefined
+      : (deadline - this.context.clock.now()) / (deadline - lastSentAt);
+  }
+
   get isReleased(): boolean {
     return this.released !== undefined;
   }
@@ -487,6 +496,7 @@ export class LeaseHolder implements RecordListener {
       this.requestOptions(),
     );
     if (this.isHeld) {
+      const margin = this.margin;
       this.sentAt = sentAt;
       this.timing = this.options;
       this.armDeadline();
@@ -494,6 +504,7 @@ export class LeaseHolder implements RecordListener {
         type: 'renewed',
         ...this.lock,
         fencingToken: this.fencingToken,
+        ...(margin !== undefined && { margin }),
       });
     }
   }
