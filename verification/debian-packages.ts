@@ -24,7 +24,13 @@ export async function unpackPackages(
       ...args,
     ]);
   await apt('update');
-  await apt('install', '--download-only', '--yes', ...names);
+  await apt(
+    'install',
+    '--download-only',
+    '--no-install-recommends',
+    '--yes',
+    ...names,
+  );
   const files = await readdir(archives);
   for (const file of files.filter((each) => each.endsWith('.deb'))) {
     // oxlint-disable-next-line no-await-in-loop -- into one folder, one after the other
