@@ -23,6 +23,7 @@ import { obtainFaketime } from './faults/faketime.js';
 import { obtainPostgres } from './fencing/postgres-server.js';
 import { buildPeers } from './interop/peers.js';
 import { buildKubeApiserver } from './kube-apiserver/build.js';
+import { obtainPrometheus } from './observability/prometheus.js';
 import { findEarlierBuilds } from './upgrade/earlier-builds.js';
 
 /** What a machine must have, and what makes it have it, or rejects. */
@@ -87,6 +88,10 @@ const history: Need = {
   obtain: findEarlierBuilds,
   isOfCheckout: true,
 };
+const prometheus: Need = {
+  what: 'prometheus (a Debian package, by apt-get)',
+  obtain: obtainPrometheus,
+};
 const nestPackages: Need = {
   what: 'the packages of Nest 11 and 12 (by npm)',
   obtain: async () => {
@@ -148,6 +153,11 @@ const SUITES: Readonly<Record<string, Suite>> = {
     about: 'replicas of earlier builds beside those of this one',
     needs: [history, kubeApiserver],
     specs: ['verification/upgrade'],
+  },
+  observability: {
+    about: 'the alerts and the dashboard on a real Prometheus',
+    needs: [prometheus],
+    specs: ['verification/observability'],
   },
   sample: {
     about: 'the demo of the samples, with the rights of their manifests',

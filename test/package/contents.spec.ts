@@ -56,12 +56,14 @@ describe('the packed package', () => {
       ['mjs', 'd.mts'].map((end) => `dist/${folder}index.${end}`),
     );
     const manifests = [
-      'any-lock',
-      'flow-schema',
-      'named-locks',
-      'one-lock',
-      'sessions',
-    ].map((name) => `deploy/${name}.yaml`);
+      'any-lock.yaml',
+      'flow-schema.yaml',
+      'grafana/k8s-lock.json',
+      'named-locks.yaml',
+      'one-lock.yaml',
+      'prometheus/k8s-lock.rules.yaml',
+      'sessions.yaml',
+    ].map((name) => `deploy/${name}`);
     const pages = (await readdir(join(copy.folder, 'docs'))).map(
       (name) => `docs/${name}`,
     );

@@ -316,8 +316,6 @@ describe('the metrics', () => {
     await using server = await LeaseApiServer.start();
     await using one = await startFires(server);
     await using two = await startFires(server);
-    const claimed = async ({ series }: TelemetryApp) =>
-      (await series('k8s_lock.fire.claimed'))[0]?.value ?? 0;
     // Each fire is acquired in one pod, so they agree only if the other counts what it found claimed.
     await eventually(async () => {
       const latest = await claimed(one);
@@ -432,6 +430,11 @@ it('nothing that is recorded carries a holder or a token', async () => {
     expect(recorded).not.toContain(secret);
   }
 });
+
+async function claimed(fixture: TelemetryApp): Promise<number> {
+  const [series] = await fixture.series('k8s_lock.fire.claimed');
+  return series?.value ?? 0;
+}
 
 function startFires(server: LeaseApiServer): Promise<TelemetryApp> {
   return startTelemetryApp(

@@ -1,13 +1,14 @@
 /** Runs the examples of metrics, spans and health checks. */
 import type { Type } from '@nestjs/common';
 import { metrics } from '@opentelemetry/api';
+import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
 import {
   AggregationTemporality,
   InMemoryMetricExporter,
   MeterProvider,
   PeriodicExportingMetricReader,
 } from '@opentelemetry/sdk-metrics';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { LockService } from '../../../lib/index.js';
 import { startLockApp } from '../../decorators/lock-app.js';
 import { startCluster, startPod } from './set-up.js';
@@ -36,6 +37,28 @@ export const observability: Record<string, SnippetTest> = {
     await pod.close();
     await reader.shutdown();
     metrics.disable();
+  },
+
+  prometheus: async (load) => {
+    // Its port may be in use here.
+    const serve = vi
+      .spyOn(PrometheusExporter.prototype, 'startServer')
+      .mockResolvedValue();
+    await using _ = await startCluster();
+    const { AppModule, exporter } = await load<{
+      AppModule: Type;
+      exporter: PrometheusExporter;
+    }>();
+    expect(serve).toHaveBeenCalledOnce();
+    const pod = await startPod(AppModule);
+    await pod.get(LockService).withLock('order-7', () => undefined);
+    const { resourceMetrics } = await exporter.collect();
+    expect(
+      resourceMetrics.scopeMetrics.flatMap(({ metrics: all }) =>
+        all.map(({ descriptor }) => descriptor.name),
+      ),
+    ).toContain('k8s_lock.acquisitions');
+    await pod.close();
   },
 
   health: async (load) => {
