@@ -1,49 +1,96 @@
-/** A leader shuts down while another process contends, as in a rolling update; of this package, and of client-go. */
+/** A change of leaders while the next one contends: by a shutdown, as in a rolling update, and by a death; also of client-go. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { KubeClient } from '../../test/kube-client.js';
+import type { Belief } from '../../verification/beliefs/belief-log.js';
 import { findOverlaps } from '../../verification/beliefs/overlaps.js';
+import type { LeaseRecord } from '../../verification/faults/evidence.js';
+import { isTicket } from '../../verification/faults/line.js';
 import { Contender } from '../../verification/interop/contender.js';
 import { percentile, type Row } from '../report.js';
 import type { Bench, Setting } from '../setting.js';
 
 const LEASE = 15_000;
-const LOCK = 'controller';
-/** Milliseconds in which a process has started, and contends. */
-const START = 4_000;
+/** How often client-go renews by default; this package does every third of the lease. */
+const RETRY_PERIOD = 2_000;
+const LONGEST_RENEWAL = LEASE / 3;
+/** How many elections of a kind change their leaders at the same time. */
+const ELECTIONS = 5;
+/** Milliseconds after which a process of client-go contends, at any time between two of its looks. */
+const START = 2 * RETRY_PERIOD;
+/** Milliseconds between two looks at whether a process of this package contends. */
+const LOOK = 100;
+/** Milliseconds in which the next one must contend, and lead: several leases. */
+const PATIENCE = 60_000;
 const FOR_EVER = 3_600_000;
 
-type Start = (name: string, lock: string) => Contender;
+/** An election of this package, or of client-go. */
+interface Kind {
+  readonly election: string;
+  start(name: string, lock: string): Contender;
+  /** Resolves when another process contends with the leader. */
+  contends(lock: string): Promise<unknown>;
+}
+
+/** How a leadership ends. @returns what was wrong with it */
+type End = (leader: Contender) => Promise<string[]>;
+
+interface Changes {
+  readonly row: Row;
+  readonly wrong: readonly string[];
+}
+
+const shutDown: End = (leader) => leader.finish();
+
+/** At any time after a renewal. */
+const die: End = async (leader) => {
+  await sleep(Math.random() * LONGEST_RENEWAL);
+  await leader.kill();
+  return [];
+};
 
 export const leader: Bench = {
   about:
-    'The leader shuts down while the next one contends, with the election of this package and with that of client-go.',
+    'The leader shuts down or dies while the next one contends, with the election of this package and with that of client-go.',
 
   async run(setting) {
-    const rows: Row[] = [];
-    const faults: string[] = [];
-    for (const [election, start] of elections(setting)) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other: each has the machine for itself
-      const { changes, wrong } = await changeLeaders(
-        (name) => start(name, `${LOCK}-${rows.length}`),
-        setting.options.quick ? 3 : 20,
+    const { quick } = setting.options;
+    const kinds = kindsOf(setting);
+    const shutdowns: Changes[] = [];
+    for (const [index, kind] of kinds.entries()) {
+      shutdowns.push(
+        // oxlint-disable-next-line no-await-in-loop -- one after the other: each has the machine for itself
+        await changeLeaders(kind, `closing-${index}`, shutDown, quick ? 1 : 8),
       );
-      rows.push({
-        election,
-        changes: changes.length,
-        'p50 ms': percentile(changes, 0.5),
-        'p99 ms': percentile(changes, 0.99),
-      });
-      faults.push(...wrong);
     }
-    const title = 'From the end of one leadership to the next one';
-    return { tables: [{ title, rows }], targets: [], faults };
+    // Nearly all of this time passes until leases expire.
+    const deaths = await Promise.all(
+      kinds.map((kind, index) =>
+        changeLeaders(kind, `dying-${index}`, die, quick ? 1 : 4),
+      ),
+    );
+    return {
+      tables: [
+        {
+          title:
+            'The leader shuts down: from the end of its leadership to the next one',
+          rows: shutdowns.map(({ row }) => row),
+        },
+        {
+          title: `The leader is killed: from its death to the next leadership, with a lease of ${LEASE / 1_000} s`,
+          rows: deaths.map(({ row }) => row),
+        },
+      ],
+      targets: [],
+      faults: [...shutdowns, ...deaths].flatMap(({ wrong }) => wrong),
+    };
   },
 };
 
-function elections(setting: Setting): [string, Start][] {
+function kindsOf(setting: Setting): Kind[] {
   const { build, kubeConfigYaml, namespace, peers } = setting;
-  const inGo =
-    (retryPeriod: number): Start =>
-    (name, lock) =>
+  const client = new KubeClient(kubeConfigYaml);
+  const inGo = (retryPeriod: number): Omit<Kind, 'election'> => ({
+    start: (name, lock) =>
       Contender.peer(peers, {
         name,
         lock,
@@ -57,11 +104,13 @@ function elections(setting: Setting): [string, Start][] {
         },
         hold: [FOR_EVER, FOR_EVER],
         rest: [0, 0],
-      });
+      }),
+    contends: () => sleep(START),
+  });
   return [
-    [
-      'nestjs-k8s-lock',
-      (name, lock) =>
+    {
+      election: 'nestjs-k8s-lock',
+      start: (name, lock) =>
         Contender.leader(build, {
           name,
           lock,
@@ -70,37 +119,132 @@ function elections(setting: Setting): [string, Start][] {
           leaseDuration: LEASE,
           safetyMargin: LEASE / 10,
         }),
-    ],
-    ['client-go, 2 s retry (its default)', inGo(2_000)],
-    ['client-go, 100 ms retry', inGo(100)],
+      contends: async (lock) => {
+        const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${lock}`;
+        const isInLine = async (): Promise<boolean> => {
+          const { body } = await client.request<LeaseRecord>('GET', path);
+          return Object.keys(body.metadata.annotations ?? {}).some(isTicket);
+        };
+        // oxlint-disable no-await-in-loop -- one look after the other
+        for (let left = PATIENCE; left > 0; left -= LOOK) {
+          if (await isInLine()) {
+            return;
+          }
+          await sleep(LOOK);
+        }
+        // oxlint-enable no-await-in-loop
+        throw new Error(`nobody contends for ${lock} after ${PATIENCE} ms`);
+      },
+    },
+    {
+      election: 'client-go, 2 s retry (its default)',
+      ...inGo(RETRY_PERIOD),
+    },
+    { election: 'client-go, 100 ms retry', ...inGo(100) },
   ];
 }
 
+/** Several elections change their leaders, again and again. */
 async function changeLeaders(
-  start: (name: string) => Contender,
-  times: number,
-): Promise<{ changes: number[]; wrong: string[] }> {
-  const all = [start('process-0')];
-  const changes: number[] = [];
-  const wrong: string[] = [];
-  for (let number = 1; number <= times; number += 1) {
-    const last = all.at(-1)!;
-    const next = start(`process-${number}`);
-    all.push(next);
-    // oxlint-disable no-await-in-loop -- one leader after the other
-    await Promise.all([last.acquired(), sleep(START)]);
-    const finished = last.finish();
-    const { from } = await next.acquired();
-    wrong.push(...(await finished));
-    // oxlint-enable no-await-in-loop
-    changes.push(from - last.beliefs()[0]!.to);
-  }
-  wrong.push(...(await all.at(-1)!.finish()));
-  const overlaps = findOverlaps(all.flatMap((each) => each.beliefs()));
-  wrong.push(
-    ...overlaps.map(
-      ({ earlier, later }) => `${earlier.process} and ${later.process} led`,
-    ),
+  kind: Kind,
+  lock: string,
+  end: End,
+  rounds: number,
+): Promise<Changes> {
+  const elections = Array.from(
+    { length: ELECTIONS },
+    (_, index) => new Election(kind, `${lock}-${index}`, end),
   );
-  return { changes, wrong };
+  try {
+    const times: number[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      // oxlint-disable no-await-in-loop -- one round after the other
+      await Promise.all(elections.map((each) => each.prepare()));
+      if (end === shutDown) {
+        for (const election of elections) {
+          times.push(await election.change());
+        }
+      } else {
+        const ofRound = elections.map((each) => each.change());
+        times.push(...(await Promise.all(ofRound)));
+      }
+      // oxlint-enable no-await-in-loop
+    }
+    return {
+      row: {
+        election: kind.election,
+        changes: times.length,
+        'p50 ms': percentile(times, 0.5),
+        'p99 ms': percentile(times, 0.99),
+      },
+      wrong: elections.flatMap((each) => each.wrong()),
+    };
+  } finally {
+    await Promise.all(elections.map((each) => each[Symbol.asyncDispose]()));
+  }
+}
+
+/** One election: a process leads, and another one contends. */
+class Election implements AsyncDisposable {
+  private readonly all: Contender[] = [];
+  private readonly complaints: string[] = [];
+
+  constructor(
+    private readonly kind: Kind,
+    private readonly lock: string,
+    private readonly end: End,
+  ) {}
+
+  /** Has one more contend. It starts when somebody leads: else it might lead first. */
+  async prepare(): Promise<void> {
+    const leads = this.all.at(-1) ?? this.start();
+    await leading(leads);
+    this.start();
+    await this.kind.contends(this.lock);
+  }
+
+  /** @returns milliseconds from one leadership to the next */
+  async change(): Promise<number> {
+    const [last, next] = this.all.slice(-2);
+    const ended = this.end(last!);
+    const { from } = await leading(next!);
+    this.complaints.push(...(await ended));
+    return from - last!.beliefs()[0]!.to;
+  }
+
+  wrong(): string[] {
+    const overlaps = findOverlaps(this.all.flatMap((each) => each.beliefs()));
+    return [
+      ...this.complaints,
+      ...overlaps.map(
+        ({ earlier, later }) =>
+          `${earlier.process} and ${later.process} led ${this.lock}`,
+      ),
+    ];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.all.map((each) => each.kill()));
+  }
+
+  private start(): Contender {
+    const name = `process-${this.all.length}`;
+    const started = this.kind.start(name, this.lock);
+    this.all.push(started);
+    return started;
+  }
+}
+
+/** Waits until it leads. @throws Error if it does not in time */
+async function leading(contender: Contender): Promise<Belief> {
+  const given = new AbortController();
+  const late = sleep(PATIENCE, undefined, { signal: given.signal }).then(() => {
+    throw new Error(`${contender.name} does not lead after ${PATIENCE} ms`);
+  });
+  try {
+    return await Promise.race([contender.acquired(), late]);
+  } finally {
+    given.abort();
+    await late.catch(() => undefined);
+  }
 }

@@ -9,6 +9,12 @@ export const mutants = mutantsOf(
           return original.call(this) || this.state === 'leading';
         },
     },
+    'a leadership that outlives its lock': {
+      'LeaderTerm#isHeld': () =>
+        function () {
+          return !this.steppedDown.signal.aborted;
+        },
+    },
     'work runs under a leadership that has ended': {
       'LeaderElection#present': (original) =>
         function present() {

@@ -9,7 +9,10 @@ export type BeliefEvent =
   /** The process was told that it holds the lock now. */
   | {
       readonly event: 'acquired';
+      /** The name of the Lease. */
       readonly lock: string;
+      /** What was asked for: of a semaphore, not the Lease. */
+      readonly name?: string;
       /** Unique to this acquisition. */
       readonly holding: string;
       /** In decimal digits. Absent when the client has none, as k8slock and client-go. */
@@ -31,7 +34,10 @@ export type BeliefEvent =
 /** A time in which a process believed that it holds a lock. */
 export interface Belief {
   readonly process: string;
+  /** The name of the Lease. */
   readonly lock: string;
+  /** What was asked for, where the log says so. */
+  readonly name?: string;
   readonly holding: string;
   readonly token: bigint | undefined;
   /** When its process began to ask for the lock, where the log says so. */
@@ -79,10 +85,11 @@ export function beliefsOf(
   for (const line of lines) {
     const event: BeliefEvent = JSON.parse(line);
     if (event.event === 'acquired') {
-      const { lock, holding, token, asked, at } = event;
+      const { lock, name, holding, token, asked, at } = event;
       beliefs.set(holding, {
         process,
         lock,
+        name,
         holding,
         token: token === undefined ? undefined : BigInt(token),
         asked,

@@ -16,17 +16,30 @@ export async function breakBuild(build: string, part: string): Promise<string> {
   const { name, rule, file } = await findMutant(part);
   await exposeBuild(join(build, 'dist'));
   const compiled = relative(root, file).replace(/\.ts$/, '.js');
-  const index = join(build, 'dist/index.js');
-  const source = await readFile(index, 'utf8');
   await writeFile(
-    index,
+    join(build, 'dist/broken.js'),
     `"use strict";
-const mutation = new (require("../test/mutants/mutation.js").Mutation)(
+exports.mutation = new (require("../test/mutants/mutation.js").Mutation)(
   require("../${compiled}").mutants.find(({ name }) => name === ${JSON.stringify(name)}),
 );
-${source}
-mutation.assertApplied();
 `,
   );
+  // A worker loads the locks first, and the election last.
+  await rewrite(
+    join(build, 'dist/index.js'),
+    (source) => `"use strict";\nrequire("./broken.js");\n${source}`,
+  );
+  await rewrite(
+    join(build, 'dist/leader/index.js'),
+    (source) =>
+      `${source}\nrequire("../broken.js").mutation.assertApplied();\n`,
+  );
   return `${name} (${rule})`;
+}
+
+async function rewrite(
+  file: string,
+  change: (source: string) => string,
+): Promise<void> {
+  await writeFile(file, change(await readFile(file, 'utf8')));
 }

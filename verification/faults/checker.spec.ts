@@ -130,6 +130,7 @@ const evidence = (some: Partial<Evidence> = {}): Evidence => ({
   register: [],
   faults: [],
   incidents: [],
+  permits: new Map(),
   clockRates: new Map(),
   leastStall: 50,
   ...some,
@@ -155,6 +156,26 @@ const pause = (process: string, from: number, to: number): Pause => ({
   why: 'stopped',
 });
 
+const slotOf = (slot: number): string =>
+  slot === 0 ? 'export' : `export--slot-${slot}`;
+
+/** Of a process whose name is the number of its slot. */
+const inSlot = (slot: number, from: number, to: number): Belief =>
+  belief(`p${slot}`, slot + 1, from, to, {
+    lock: slotOf(slot),
+    name: 'export',
+  });
+const takenSlot = (slot: number, at: number): LeaseWrite => {
+  const lease = held(slot + 1, `p${slot}_1`);
+  const name = slotOf(slot);
+  return write(
+    `p${slot}`,
+    at,
+    { ...lease, metadata: { ...lease.metadata, name } },
+    undefined,
+    { lease: name },
+  );
+};
 describe('the checker of the fault suite', () => {
   it('finds nothing where nothing is wrong', () => {
     expect(findingsIn({})).toEqual([]);
@@ -256,6 +277,50 @@ describe('the checker of the fault suite', () => {
           beliefs: [late, { ...B_HOLDS, token: 3n }],
         }),
       ).toEqual(['aborted-too-late', 'two-holders']);
+    });
+  });
+
+  describe('a semaphore of two permits', () => {
+    const permits = new Map([['export', 2]]);
+    const first = inSlot(0, 3, 2_600);
+    const second = inSlot(1, 13, 3_000);
+    const writes = [takenSlot(0, 0), takenSlot(1, 10), takenSlot(2, 2_500)];
+    const judged = (third: Belief, more: Partial<Evidence> = {}): Check[] =>
+      findingsIn({ permits, writes, beliefs: [first, second, third], ...more });
+
+    it('may have two holders, one after the other, and as many locks beside it', () => {
+      const after = inSlot(2, 2_600, 3_000);
+      expect(judged(after)).toEqual([]);
+      const other = { ...inSlot(2, 2_503, 3_000), name: 'another' };
+      expect(judged(other)).toEqual([]);
+    });
+
+    it('may not have three at once, whatever their slots are', () => {
+      const third = inSlot(2, 2_503, 3_000);
+      expect(judged(third)).toEqual(['too-many-holders']);
+      expect(judged(third, { permits: new Map([['export', 3]]) })).toEqual([]);
+    });
+
+    it('is not held by a process that is paused, for others and for itself, and no longer', () => {
+      const third = inSlot(2, 2_503, 3_000);
+      const paused = [pause('p0', 1_000, 2_599)];
+      expect(judged(third, { pauses: paused })).toEqual([]);
+      const ofItself = { ...third, process: 'p0', holding: 'p2_1' };
+      expect(judged(ofItself, { pauses: paused })).not.toContain(
+        'too-many-holders',
+      );
+      expect(judged(third, { pauses: [pause('p0', 1_000, 2_400)] })).toEqual([
+        'too-many-holders',
+      ]);
+      expect(judged(third, { pauses: [pause('p2', 1_000, 2_599)] })).toEqual([
+        'too-many-holders',
+      ]);
+    });
+
+    it('is not held by a process from which a slot was taken by hand', () => {
+      const third = inSlot(2, 2_503, 3_000);
+      const robbed = write(KUBECTL, 2_000, free(9), 1, { lease: 'export' });
+      expect(judged(third, { writes: [...writes, robbed] })).toEqual([]);
     });
   });
 

@@ -52,6 +52,7 @@ export function check(evidence: Evidence): Verdict {
           lock: later.lock,
           text: `${earlier.holding} (${earlier.process}) and ${later.holding} (${later.process}) both believed that they hold ${later.lock}, for ${duration.toFixed(1)} ms`,
         })),
+      ...judgePermits(evidence, excuses),
       ...judgeTokens(evidence, histories),
       ...judgeRegister(register, beliefs),
       ...judgeWrites(evidence, histories, excuses),
@@ -62,6 +63,34 @@ export function check(evidence: Evidence): Verdict {
     ),
     histories,
   };
+}
+
+/** Of each semaphore: who had it when one more acquired it, in whatever slot. */
+function judgePermits(
+  { beliefs, permits }: Evidence,
+  excuses: Excuses,
+): Finding[] {
+  return [...permits].flatMap(([name, most]) => {
+    const ofSemaphore = beliefs
+      .filter((belief) => belief.name === name)
+      .toSorted((a, b) => a.from - b.from);
+    return ofSemaphore.flatMap((last, index): Finding[] => {
+      const { from, lock } = last;
+      const holders = ofSemaphore
+        .slice(0, index)
+        .filter(
+          (other) => other.to > from && excuses.find(other, from) === undefined,
+        );
+      if (holders.length < most) {
+        return [];
+      }
+      const all = [...holders, last].map(
+        ({ holding, lock: slot }) => `${holding} (${slot})`,
+      );
+      const text = `${all.length} believed at once that they hold ${name}, which has ${most} permits: ${all.join(', ')}`;
+      return [{ check: 'too-many-holders', at: from, lock, text }];
+    });
+  });
 }
 
 function judgeTokens(

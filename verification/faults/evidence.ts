@@ -99,6 +99,8 @@ export interface Evidence {
   readonly faults: readonly InjectedFault[];
   /** What is wrong by itself, without a look at anything else. */
   readonly incidents: readonly Finding[];
+  /** By the name of a semaphore. */
+  readonly permits: ReadonlyMap<string, number>;
   /** How fast the clock of a process went; 1 unless it is named here. */
   readonly clockRates: ReadonlyMap<string, number>;
   /** Milliseconds from which on a pause that a process noticed itself was written down. */
@@ -107,8 +109,10 @@ export interface Evidence {
 
 /** The names of the checks; where the simulator has the same, it is called the same. */
 export type Check =
-  /** Two processes that were not paused believed that they hold the same lock. */
+  /** Two processes that were not paused believed that they hold the same lock, or the same slot, or that they lead. */
   | 'two-holders'
+  /** More processes held a semaphore at once than it has permits. */
+  | 'too-many-holders'
   /** A write gave the lock to another while its holder still believed in it. */
   | 'aborted-too-late'
   /** A record was taken over from a holder that was neither gone nor expired. */
@@ -131,7 +135,7 @@ export type Check =
   | 'undocumented-error'
   /** A process ended by itself, or did not end when it was to. */
   | 'process-failed'
-  /** A process did not get a lock though all faults were over. */
+  /** A process did not get a lock, a permit or the lead though all faults were over. */
   | 'never-acquired'
   /** After everything has ended, a Lease names a holder. */
   | 'left-taken'

@@ -27,9 +27,9 @@ export class Excuses {
 
   /**
    * Why a holder may still believe what it believed when `process` takes the lock; undefined: it may
-   * not. That it is paused is no excuse before itself.
+   * not. That it is paused is no excuse before itself, if it is about the same lock.
    */
-  find(belief: Belief, at: number, process: string): Excuse | undefined {
+  find(belief: Belief, at: number, process?: string): Excuse | undefined {
     const robberies = this.histories.robberies(belief);
     if (robberies.some(({ forwardedAt }) => forwardedAt <= at)) {
       return 'hand';

@@ -7,7 +7,6 @@ import type { FaultName, PlannedFault } from './fault-plan.js';
 import type { Disturbance, FaultProxy } from './fault-proxy.js';
 import type { Kubectl } from './kubectl.js';
 import { enrolledBy, grantedBy, isApplied } from './lease-write.js';
-import type { LockProfile } from './programs/messages.js';
 import type { WorkerProcess } from './worker-process.js';
 import type { Workforce } from './workforce.js';
 
@@ -141,7 +140,8 @@ export class FaultInjector {
     private readonly server: KubeApiserver,
     private readonly kubectl: Kubectl,
     private readonly proxy: FaultProxy,
-    private readonly locks: readonly LockProfile[],
+    /** Those that may be edited by hand, and whose holders are struck. */
+    private readonly leases: readonly string[],
   ) {}
 
   /** Injects all that is planned; resolves when every fault is over. */
@@ -302,10 +302,9 @@ export class FaultInjector {
     edit: (lease: string) => Promise<boolean>,
   ): Promise<string> {
     for (const end = monotonic() + LONGEST_TRY; monotonic() < end;) {
-      const held = this.locks.filter(({ name }) =>
-        this.workforce.holderOf(name),
-      );
-      const lease = random.pick(held.length > 0 ? held : this.locks).name;
+      const held = this.leases.filter((name) => this.workforce.holderOf(name));
+      const isAimed = held.length > 0 && random.chance(AIM);
+      const lease = random.pick(isAimed ? held : this.leases);
       // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
       if (await edit(lease).catch(() => false)) {
         return lease;
@@ -322,8 +321,8 @@ export class FaultInjector {
   }
 
   private drawWorker(random: PlannedFault['random']): WorkerProcess {
-    const holders = this.locks
-      .map(({ name }) => this.workforce.holderOf(name))
+    const holders = this.leases
+      .map((name) => this.workforce.holderOf(name))
       .filter((each) => each !== undefined);
     return random.pick(
       holders.length > 0 && random.chance(AIM) ? holders : this.workforce.alive,

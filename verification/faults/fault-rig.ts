@@ -16,7 +16,12 @@ import { planFaults, type FaultName } from './fault-plan.js';
 import { FaultProxy } from './fault-proxy.js';
 import { Kubectl } from './kubectl.js';
 import { Operator } from './operator.js';
-import { LEAST_STALL, type LockProfile } from './programs/messages.js';
+import { leasesOf } from './leases.js';
+import {
+  LEAST_STALL,
+  type ElectionProfile,
+  type LockProfile,
+} from './programs/messages.js';
 import { Workforce } from './workforce.js';
 
 export interface FaultRigOptions {
@@ -25,6 +30,8 @@ export interface FaultRigOptions {
   /** How many callers there are in each process. */
   readonly callers: number;
   readonly locks: readonly LockProfile[];
+  /** For which each process runs. */
+  readonly election?: ElectionProfile;
   /** A build of the package and of the programs. */
   readonly build: string;
   /** Of Node.js, for the processes. */
@@ -47,11 +54,14 @@ export class FaultRig implements AsyncDisposable {
     private readonly operator: Operator,
     private readonly injector: FaultInjector,
     private readonly faketime: ObtainedFaketime,
+    private readonly permits: ReadonlyMap<string, number>,
+    /** All that locks, semaphores and the election are made of. */
+    readonly leases: readonly string[],
   ) {}
 
   /** Starts everything; the processes are at work from then on. */
   static async start(options: FaultRigOptions): Promise<FaultRig> {
-    const { seed, locks, callers, build, execArgv } = options;
+    const { seed, locks, election, callers, build, execArgv } = options;
     const random = new Random(seed);
     const faketime = await obtainFaketime();
     const server = await startKubeApiserver();
@@ -69,9 +79,16 @@ export class FaultRig implements AsyncDisposable {
     const workforce = new Workforce(
       { build, folder: server.dataDir, faketime, execArgv },
       proxy,
-      { locks, callers, seed },
+      { locks, election, callers, seed },
       random.fork('clocks'),
       drawClocks(random.fork('rates')),
+    );
+    const leases = [
+      ...locks.flatMap(leasesOf),
+      ...(election ? [election.name] : []),
+    ];
+    const permits = locks.flatMap(({ name, options: { permits: most = 1 } }) =>
+      most > 1 ? [[name, most] as const] : [],
     );
     const kubectl = new Kubectl(admin, NAMESPACE, proxy.writes);
     const rig = new FaultRig(
@@ -81,8 +98,10 @@ export class FaultRig implements AsyncDisposable {
       workforce,
       kubectl,
       new Operator(workforce, kubectl, locks),
-      new FaultInjector(workforce, server, kubectl, proxy, locks),
+      new FaultInjector(workforce, server, kubectl, proxy, leases),
       faketime,
+      new Map(permits),
+      leases,
     );
     await workforce.start(options.processes);
     return rig;
@@ -103,10 +122,10 @@ export class FaultRig implements AsyncDisposable {
   async injectFaults(
     duration: number,
     gap: number,
-    { without = [] }: { without?: readonly FaultName[] } = {},
+    names: readonly FaultName[],
   ): Promise<void> {
     const random = this.random.fork(`plan ${this.injector.injected.length}`);
-    await this.injector.inject(planFaults(random, duration, gap, without));
+    await this.injector.inject(planFaults(random, duration, gap, names));
   }
 
   /** To be called when the processes have ended. */
@@ -122,6 +141,7 @@ export class FaultRig implements AsyncDisposable {
         ...all.flatMap((each) => each.clockFaults()),
       ],
       incidents,
+      permits: this.permits,
       clockRates: new Map(all.map(({ name, clock }) => [name, clock.rate])),
       leastStall: LEAST_STALL,
     };

@@ -6,9 +6,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { check, type Verdict } from './checker.js';
 import type { Evidence } from './evidence.js';
+import { FAULT_NAMES, type FaultName } from './fault-plan.js';
 import { FaultRig } from './fault-rig.js';
 import { holderOf } from './histories.js';
-import { SESSION_LEASE, type LockProfile } from './programs/messages.js';
+import {
+  SESSION_LEASE,
+  type ElectionProfile,
+  type LockProfile,
+} from './programs/messages.js';
 
 export interface FaultRunOptions {
   readonly seed: string;
@@ -19,6 +24,12 @@ export interface FaultRunOptions {
   readonly gap: number;
   /** A build of the package and of the programs. */
   readonly build: string;
+  /** What the processes contend for beside the election, if not for everything that there is. */
+  readonly locks?: readonly LockProfile[];
+  /** The faults that are injected, if not all. */
+  readonly only?: readonly FaultName[];
+  /** Milliseconds within which everybody must have had everything when all faults are over. */
+  readonly patience?: number;
 }
 
 export interface FaultRun {
@@ -29,7 +40,16 @@ export interface FaultRun {
 }
 
 const CALLERS = 3;
+export const ELECTION: ElectionProfile = {
+  name: 'controller',
+  leaseDuration: SESSION_LEASE,
+};
 
+export const SEMAPHORE: LockProfile = {
+  name: 'export',
+  weight: 6,
+  options: { leaseDuration: SESSION_LEASE, permits: 2 },
+};
 const LOCKS: readonly LockProfile[] = [
   { name: 'ledger', weight: 4, options: { leaseDuration: SESSION_LEASE } },
   { name: 'billing', weight: 4, options: { leaseDuration: SESSION_LEASE } },
@@ -41,25 +61,29 @@ const LOCKS: readonly LockProfile[] = [
     weight: 4,
     options: { leaseDuration: SESSION_LEASE, deleteOnRelease: true },
   },
+  SEMAPHORE,
   { name: 'eternal', weight: 1, options: { leaseDuration: 'infinite' } },
 ];
 
-/** Milliseconds within which everybody must have had every lock when all faults are over. */
-const LIVENESS = 120_000;
+const PATIENCE = 120_000;
 const TIME_TO_END = 20_000;
 
 export async function runFaults({
   duration,
   gap,
+  locks = LOCKS,
+  only = FAULT_NAMES,
+  patience = PATIENCE,
   ...options
 }: FaultRunOptions): Promise<FaultRun> {
   await using rig = await FaultRig.start({
     ...options,
-    locks: LOCKS,
-    callers: CALLERS,
+    locks,
+    election: ELECTION,
+    callers: locks.length > 0 ? CALLERS : 0,
   });
-  await rig.injectFaults(duration, gap);
-  await serveAll(rig);
+  await rig.injectFaults(duration, gap, only);
+  await serveAll(rig, [...locks, ELECTION], patience);
   await rig.workforce.finish(TIME_TO_END);
   await findLeftTaken(rig);
   const evidence = rig.evidence();
@@ -67,15 +91,19 @@ export async function runFaults({
   return { evidence, verdict: check(evidence), notInjected };
 }
 
-/** Waits until every process has had every lock. */
-async function serveAll({ workforce }: FaultRig): Promise<void> {
+/** Waits until every process has had every lock, and has led. */
+async function serveAll(
+  { workforce }: FaultRig,
+  all: readonly { readonly name: string }[],
+  patience: number,
+): Promise<void> {
   const missing = new Map(
     workforce.alive.map(({ name }) => [
       name,
-      new Set(LOCKS.map((lock) => lock.name)),
+      new Set(all.map((each) => each.name)),
     ]),
   );
-  const all = new Promise<void>((resolve) => {
+  const served = new Promise<void>((resolve) => {
     workforce.listen(({ name }, report) => {
       if (report.type === 'served') {
         missing.get(name)?.delete(report.lock);
@@ -86,17 +114,17 @@ async function serveAll({ workforce }: FaultRig): Promise<void> {
     });
   });
   workforce.turnTo('calm');
-  const patience = new AbortController();
-  const late = sleep(LIVENESS, undefined, { signal: patience.signal }).catch(
+  const given = new AbortController();
+  const late = sleep(patience, undefined, { signal: given.signal }).catch(
     () => undefined,
   );
-  await Promise.race([all, late]);
-  patience.abort();
+  await Promise.race([served, late]);
+  given.abort();
   for (const [name, [lock]] of missing) {
     if (lock !== undefined) {
       workforce.add(
         'never-acquired',
-        `${name} did not acquire ${lock} within ${LIVENESS} ms after all faults were over`,
+        `${name} did not acquire ${lock} within ${patience} ms after all faults were over`,
         lock,
       );
     }
@@ -104,9 +132,13 @@ async function serveAll({ workforce }: FaultRig): Promise<void> {
 }
 
 /** Every process has given back what it had. */
-async function findLeftTaken({ workforce, kubectl }: FaultRig): Promise<void> {
-  const leases = await Promise.all(LOCKS.map(({ name }) => kubectl.get(name)));
-  for (const lease of leases) {
+async function findLeftTaken({
+  workforce,
+  kubectl,
+  leases,
+}: FaultRig): Promise<void> {
+  const found = await Promise.all(leases.map((name) => kubectl.get(name)));
+  for (const lease of found) {
     if (holderOf(lease) !== '') {
       workforce.add(
         'left-taken',

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { buildFolder } from '../../test/support/build-folder.js';
 import { FAULT_NAMES } from './fault-plan.js';
-import { runFaults } from './fault-run.js';
+import { ELECTION, runFaults, SEMAPHORE } from './fault-run.js';
 import { explain, format, tableOf } from './figures.js';
 
 /** One whose plan has every kind of fault. */
@@ -11,7 +11,7 @@ const DURATION = 22_000;
 const TEST_TIME = 600_000;
 
 it(
-  'Faults make no two holders, and when they are over everybody gets every lock',
+  'Faults make no two holders and no two leaders, and when they are over everybody gets every lock, and leads',
   async () => {
     const run = await runFaults({
       seed: SEED,
@@ -34,6 +34,13 @@ it(
     expect(run.notInjected).toEqual([]);
     expect(run.evidence.beliefs.length).toBeGreaterThan(0);
     expect(run.evidence.register.length).toBeGreaterThan(0);
+    const { beliefs, permits } = run.evidence;
+    const ofSemaphore = beliefs.filter(({ name }) => name === SEMAPHORE.name);
+    const slots = new Set(ofSemaphore.map(({ lock }) => lock));
+    expect(slots.size).toBe(permits.get(SEMAPHORE.name));
+    const leaders = beliefs.filter(({ name }) => name === ELECTION.name);
+    const processes = new Set(leaders.map(({ process }) => process));
+    expect(processes.size).toBeGreaterThan(1);
   },
   TEST_TIME,
 );

@@ -3,7 +3,7 @@ import type { Belief } from '../beliefs/belief-log.js';
 import { isTakeover } from './checker.js';
 import type { Evidence, Finding, LeaseWrite } from './evidence.js';
 import type { Excuse } from './excuses.js';
-import type { FaultRun } from './fault-run.js';
+import { ELECTION, type FaultRun } from './fault-run.js';
 import { durationOf, holderOf } from './histories.js';
 import { enrolledBy, grantedBy, isApplied } from './lease-write.js';
 
@@ -25,13 +25,15 @@ export type Row = readonly [what: string, value: string];
 /** One row for each figure. */
 export function tableOf(run: FaultRun): Row[] {
   const { evidence, verdict } = run;
-  const { beliefs, writes, register, faults, pauses } = evidence;
+  const { beliefs, writes, register, faults, pauses, permits } = evidence;
   const { findings, excused, histories } = verdict;
   const count = (check: Finding['check']): string =>
     String(findings.filter((each) => each.check === check).length);
   const countExcused = (...excuses: Excuse[]): string =>
     String(excused.filter(({ excuse }) => excuses.includes(excuse)).length);
   const kinds = countBy(faults, ({ kind }) => kind);
+  const ofSemaphores = beliefs.filter(({ name = '' }) => permits.has(name));
+  const leaderships = beliefs.filter(({ name }) => name === ELECTION.name);
   const lost = beliefs.filter(({ how }) => how === 'lost');
   const stalls = pauses.filter(({ why }) => why === 'stall');
   const refused = register.filter(({ accepted }) => !accepted);
@@ -53,6 +55,8 @@ export function tableOf(run: FaultRun): Row[] {
     ...run.notInjected.map((kind): Row => ['not injected', kind]),
     ['faults injected', String(faults.length)],
     ['acquisitions', String(beliefs.length)],
+    ['… of a semaphore', String(ofSemaphores.length)],
+    ['… of the lead', String(leaderships.length)],
     [
       'takeovers from a silent holder',
       String(writes.filter((each) => isTakeover(each, histories)).length),
@@ -71,6 +75,7 @@ export function tableOf(run: FaultRun): Row[] {
     ['… whose fate nobody knows', String(unknown.length)],
     ['… that replaced a record that nobody saw', String(unjudged.length)],
     ['overlaps not excused', count('two-holders')],
+    ['more holders than permits', count('too-many-holders')],
     ['overlaps excused by a pause', countExcused('stopped', 'blocked')],
     ['overlaps excused by an edit by hand', countExcused('hand')],
     ['overlaps excused by a stall of the machine alone', countExcused('stall')],

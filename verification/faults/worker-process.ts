@@ -36,7 +36,7 @@ export interface WorkerSetting {
 
 export type WorkerPlan = Pick<
   WorkerOptions,
-  'locks' | 'callers' | 'seed' | 'renewal'
+  'locks' | 'election' | 'callers' | 'seed' | 'renewal'
 >;
 
 export class WorkerProcess {

@@ -61,9 +61,7 @@ export async function soak(options: SoakOptions): Promise<SoakRun> {
     execArgv: ['--expose-gc'],
   });
   // A process that was killed has nothing in use.
-  const faults = {
-    without: FAULT_NAMES.filter((name) => name.startsWith('kill -9')),
-  };
+  const faults = FAULT_NAMES.filter((name) => !name.startsWith('kill -9'));
   await rig.injectFaults(duration * WARM_UP, GAP, faults);
   const early = await sampleAll(rig);
   rig.workforce.turnTo('work');

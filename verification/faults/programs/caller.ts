@@ -2,23 +2,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   LockBackendError,
-  LockLostError,
   LockNotAcquiredError,
   type AcquireOptions,
   type LeaseLock,
   type LockService,
 } from 'nestjs-k8s-lock';
-import type { BeliefLog } from '../../beliefs/belief-log.js';
 import type { Random } from '../../simulation/random.js';
-import type { LockProfile, Mode, Report } from './messages.js';
-import type { TrueTime } from './true-time.js';
+import { drawDuration, HeldBelief, type Surroundings } from './held-belief.js';
+import type { LockProfile, Mode } from './messages.js';
 
-export interface Surroundings {
+export interface LockSurroundings extends Surroundings {
   readonly locks: LockService;
   readonly profiles: readonly LockProfile[];
-  readonly time: TrueTime;
-  readonly log: BeliefLog;
-  readonly tell: (report: Report) => void;
 }
 
 /** How a lock is taken. */
@@ -35,8 +30,6 @@ const WAYS = [
 ] as const;
 
 const WAIT = 5_000;
-/** The longest time for which a lock is held when nothing takes it away. */
-const LONGEST_HOLD = 10_000;
 const LEASE = 2_000;
 
 export class Caller {
@@ -44,7 +37,7 @@ export class Caller {
   private running: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly surroundings: Surroundings,
+    private readonly surroundings: LockSurroundings,
     private readonly random: Random,
   ) {}
 
@@ -99,7 +92,7 @@ export class Caller {
       ...basics,
       waitTimeout: WAIT,
     };
-    const duration = this.drawDuration();
+    const duration = drawDuration(random);
     const use = async (taken: Promise<LeaseLock | undefined>) => {
       const lock = await taken;
       if (lock !== undefined) {
@@ -141,13 +134,6 @@ export class Caller {
     await lock.release();
   }
 
-  /** Most holds are short; some last until the lock is lost. */
-  private drawDuration(): number {
-    const { random } = this;
-    const longest = random.pick([100, 100, 100, 1_000, 1_000, 2 * LEASE]);
-    return random.chance(0.2) ? LONGEST_HOLD : random.between(0, longest);
-  }
-
   /** Does what may fail in a documented way. @returns whether it did not fail */
   private async attempt(act: () => Promise<void>): Promise<boolean> {
     try {
@@ -166,76 +152,11 @@ export class Caller {
     }
   }
 
-  /** Undefined: the handle says that it is over already. */
   private believe(lock: LeaseLock): HeldBelief | undefined {
-    const at = this.surroundings.time.earliest();
-    return lock.isHeld
-      ? new HeldBelief(
-          this.surroundings,
-          lock,
-          at,
-          () => this.mode,
-          this.random,
-        )
-      : undefined;
-  }
-}
-
-/** A belief in a lock, and the work that is done in it. */
-class HeldBelief {
-  private isOver = false;
-
-  constructor(
-    private readonly surroundings: Surroundings,
-    private readonly lock: LeaseLock,
-    at: number,
-    private readonly mode: () => Mode,
-    private readonly random: Random,
-  ) {
-    const { leaseName, holderIdentity: holding, fencingToken } = lock;
-    const token = String(fencingToken);
-    const { log, tell } = surroundings;
-    log.write({ event: 'acquired', lock: leaseName, holding, token, at });
-    tell({ type: 'acquired', lock: leaseName, holding });
-    const { signal } = lock;
-    const onLoss = (): void => this.end('lost', signal.reason);
-    if (signal.aborted) {
-      onLoss();
-    } else {
-      signal.addEventListener('abort', onLoss, { once: true });
-    }
-  }
-
-  end(how: 'released' | 'lost', cause?: unknown): void {
-    if (this.isOver) {
-      return;
-    }
-    this.isOver = true;
-    const at = this.surroundings.time.latest();
-    const { leaseName, holderIdentity: holding } = this.lock;
-    const reason = cause instanceof LockLostError ? cause.reason : undefined;
-    this.surroundings.log.write({ event: 'ended', holding, how, reason, at });
-    this.surroundings.tell({ type: 'ended', lock: leaseName, holding });
-  }
-
-  /** Writes to the register all the time; a careless holder goes on for a while after the lock is lost. */
-  async work(duration: number): Promise<void> {
-    const { random } = this;
-    const started = performance.now();
-    const goesOn = (): boolean =>
-      performance.now() - started < duration && this.mode() === 'work';
-    let carelessness = random.chance(0.3) ? 20 : 0;
-    do {
-      this.write();
-      // oxlint-disable-next-line no-await-in-loop -- one after the other is the point
-      await sleep(random.between(10, 50));
-    } while (goesOn() && (!this.isOver || carelessness-- > 0));
-  }
-
-  private write(): void {
-    const { leaseName, holderIdentity: holding, fencingToken } = this.lock;
-    const token = String(fencingToken);
-    this.surroundings.tell({ type: 'write', lock: leaseName, holding, token });
+    return HeldBelief.in(lock, this.surroundings, {
+      mode: () => this.mode,
+      random: this.random,
+    });
   }
 }
 

@@ -10,9 +10,18 @@ export interface LockProfile {
     /** Milliseconds. */
     readonly leaseDuration: number | 'infinite';
     readonly deleteOnRelease?: boolean;
+    /** More than 1: it is a semaphore. */
+    readonly permits?: number;
   };
   /** How often it is chosen, compared with others. */
   readonly weight: number;
+}
+
+/** An election for which each worker runs. */
+export interface ElectionProfile {
+  readonly name: string;
+  /** Milliseconds. */
+  readonly leaseDuration: number;
 }
 
 export interface WorkerOptions {
@@ -20,6 +29,7 @@ export interface WorkerOptions {
   readonly name: string;
   readonly kubeConfigYaml: string;
   readonly locks: readonly LockProfile[];
+  readonly election?: ElectionProfile;
   /** How many callers want locks at the same time. */
   readonly callers: number;
   readonly seed: string;
@@ -36,7 +46,7 @@ export interface WorkerOptions {
 
 /**
  * What workers do: `work` = take locks in every way and hold them for any time; `calm` = take each
- * lock once, for a moment; `rest` = nothing.
+ * lock once, for a moment; `rest` = nothing, except that the leader leads on.
  */
 export type Mode = 'work' | 'calm' | 'rest';
 
@@ -54,6 +64,7 @@ export type Order =
 export type Report =
   | { readonly type: 'ready' }
   | { readonly type: 'what-time' }
+  /** `lock` is the name of the Lease, of a semaphore that of the slot. */
   | {
       readonly type: 'acquired';
       readonly lock: string;
@@ -67,7 +78,7 @@ export type Report =
       readonly holding: string;
       readonly token: string;
     }
-  /** In `calm`: it has had this lock. */
+  /** In `calm`: it has had this lock, or has led. */
   | { readonly type: 'served'; readonly lock: string }
   /** In `rest`: no caller holds or waits for anything any more. */
   | { readonly type: 'resting' }

@@ -1,6 +1,7 @@
 /** A program that takes locks all the time, in every way, and writes down what it believes of them. */
 import { appendFileSync } from 'node:fs';
 import { KubeConfig } from '@kubernetes/client-node';
+import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { K8sLockModule, LockService } from 'nestjs-k8s-lock';
 import { BeliefLog } from '../../beliefs/belief-log.js';
@@ -8,6 +9,7 @@ import { monotonic } from '../../processes/programs/calls.js';
 import { skewWallClock } from '../../processes/programs/wall-clock.js';
 import { Random } from '../../simulation/random.js';
 import { Caller } from './caller.js';
+import { Candidate } from './candidate.js';
 import {
   LEAST_STALL,
   SESSION_LEASE,
@@ -82,24 +84,36 @@ async function start(options: WorkerOptions): Promise<(order: Order) => void> {
   const time = await TrueTime.find(options.clockRate, askTime);
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromString(options.kubeConfigYaml);
-  const app = await NestFactory.createApplicationContext(
-    K8sLockModule.forRoot({
-      kubeConfig,
-      clientId: options.name,
-      requestTimeout: REQUEST_TIMEOUT,
-      renewal: options.renewal,
-      leaseDuration: SESSION_LEASE,
-      verifyAtStartup: false,
-    }),
-    { logger: false, abortOnError: false },
-  );
   const random = new Random(`${options.seed}/${options.name}`);
+  const witness = { time, log: new BeliefLog(options.beliefLog), tell };
+  const { election } = options;
+  const candidate =
+    election && new Candidate(witness, election, random.fork('candidate'));
+
+  @Module({
+    imports: [
+      K8sLockModule.forRoot({
+        kubeConfig,
+        clientId: options.name,
+        requestTimeout: REQUEST_TIMEOUT,
+        renewal: options.renewal,
+        leaseDuration: SESSION_LEASE,
+        verifyAtStartup: false,
+      }),
+      ...(candidate ? [candidate.module()] : []),
+    ],
+  })
+  // oxlint-disable-next-line typescript/no-extraneous-class -- what a module has is in its decorator
+  class AppModule {}
+
+  const app = await NestFactory.createApplicationContext(AppModule, {
+    logger: false,
+    abortOnError: false,
+  });
   const surroundings = {
+    ...witness,
     locks: app.get(LockService),
     profiles: options.locks,
-    time,
-    log: new BeliefLog(options.beliefLog),
-    tell,
   };
   const callers = Array.from(
     { length: options.callers },
@@ -107,11 +121,12 @@ async function start(options: WorkerOptions): Promise<(order: Order) => void> {
   );
   const timers = [watchStalls(options.stallLog, time), watchClock(time)];
   const turnTo = async (mode: Mode): Promise<void> => {
-    const [first, ...others] = callers;
-    await Promise.all([
-      first!.turnTo(mode),
-      ...others.map((each) => each.turnTo(mode === 'calm' ? 'rest' : mode)),
-    ]);
+    candidate?.turnTo(mode);
+    await Promise.all(
+      callers.map((caller, index) =>
+        caller.turnTo(mode === 'calm' && index > 0 ? 'rest' : mode),
+      ),
+    );
     if (mode === 'rest') {
       tell({ type: 'resting' });
     }
