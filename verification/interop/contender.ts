@@ -15,6 +15,11 @@ import type {
 /** Milliseconds for a process to end in order. */
 const END_TIMEOUT = 15_000;
 
+/** Whether a process only says that another write came before its own, which it then tries again. */
+export function isConflict(complaint: string): boolean {
+  return complaint.includes(' failed (conflict): ');
+}
+
 export class Contender implements AsyncDisposable {
   private readonly child: ChildProcess;
   private readonly closed: Promise<unknown>;
@@ -111,8 +116,9 @@ export class Contender implements AsyncDisposable {
     const late = sleep(END_TIMEOUT, 'late', { ref: false });
     const how = await Promise.race([this.closed, late]);
     await this.kill();
+    const said = this.stderr.split('\n').filter((line) => line !== '');
     return [
-      ...(this.stderr === '' ? [] : [`${this.name}: ${this.stderr.trim()}`]),
+      ...said.map((line) => `${this.name}: ${line}`),
       ...(how === 0 ? [] : [`${this.name} has ended: ${String(how)}`]),
     ];
   }

@@ -83,7 +83,10 @@ async function run(options: OurOptions): Promise<void> {
   const locks = await openLocks({ clientId, ...module });
   locks.events$.subscribe((event) => {
     if (event.type === 'backend-error') {
-      console.error(`${event.operation} of ${event.name}:`, event.error);
+      const { operation, name, error } = event;
+      console.error(
+        `${operation} of ${name} failed (${error.reason}): ${error.explanation}`,
+      );
     } else if (event.type === 'permits-differ') {
       console.error(`${event.permits} permits here, ${event.others} elsewhere`);
     }
