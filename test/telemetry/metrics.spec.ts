@@ -4,6 +4,11 @@ import { Cron, ScheduleModule } from '@nestjs/schedule';
 import { describe, expect, it } from 'vitest';
 import { LockNotAcquiredError, WithLeaseLock } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
+import {
+  getLeaderElectionToken,
+  LeaderElectionModule,
+  type LeaderElection,
+} from '../../lib/leader/index.js';
 import { defer, LIVELY } from '../decorators/lock-app.js';
 import { startTelemetryApp, type TelemetryApp } from './telemetry-app.js';
 import { aborted } from '../support/aborted.js';
@@ -370,6 +375,21 @@ describe('the name of a lock', () => {
     await jobs.settle('7');
     await jobs.settle('8');
     expect(await namesIn(fixture)).toEqual(['report', undefined]);
+  });
+
+  it('is told of an election', async () => {
+    await using fixture = await startTelemetryApp({
+      imports: [LeaderElectionModule.forFeature('dispatcher')],
+    });
+    const election = fixture.app.get<LeaderElection>(
+      getLeaderElectionToken('dispatcher'),
+    );
+    await election.whenLeader(() => undefined);
+    const [held] = await fixture.series('k8s_lock.held');
+    expect(held).toMatchObject({
+      attributes: { 'k8s_lock.name': 'dispatcher' },
+      value: 1,
+    });
   });
 
   it('is what the option makes of it', async () => {
