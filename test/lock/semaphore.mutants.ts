@@ -26,6 +26,9 @@ export const mutants = mutantsOf(
           return local.observed.judge().takeable;
         },
     },
+    'a free slot taken past the calls in line': {
+      'SlotSearch#isLineInUse': () => () => false,
+    },
     'slots that no waiting call watches': {
       'SlotSearch#watchSlots': () => () => undefined,
     },

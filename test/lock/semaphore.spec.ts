@@ -268,6 +268,35 @@ describe('the order of a semaphore', () => {
     expect(late.value?.isHeld).toBe(true);
   });
 
+  it('is kept while slots are free for longer than the line needs', async () => {
+    const locks = await enterAll(cluster.process('holder'));
+    // It has the line, and is slow.
+    const front = cluster.process('front');
+    const line = await done(
+      front.engine.acquire({
+        lock: { ...POOL, leaseName: LINE },
+        options: resolveLockOptions({}),
+        mode: 'wait',
+      }),
+    );
+    const process = cluster.process('a');
+    const first = outcomeOf(enter(process));
+    await cluster.clock.advance(100);
+    await Promise.all(locks.map((lock) => lock.release()));
+    await cluster.clock.advance(1_000);
+    const order: string[] = [];
+    const second = enter(process).then(() => order.push('second'));
+    await cluster.clock.advance(1_000);
+    expect([first.state, order]).toEqual(['pending', []]);
+    await line.release();
+    await cluster.clock.advance(50);
+    expect(first.value?.isHeld).toBe(true);
+    await second;
+    expect(first.value!.fencingToken).toBeLessThan(
+      acquired.at(-1)!.fencingToken,
+    );
+  });
+
   it('takes few requests of those who wait', async () => {
     const holder = cluster.process('holder');
     const locks = await enterAll(holder);

@@ -5,7 +5,7 @@
  *
  * A call that waits does so in these steps:
  *
- * 1. Take a slot that this process has known to be free for a while: nobody waits then.
+ * 1. Take a slot that this process has known to be free for a while, unless it sees that calls wait in line.
  * 2. Acquire the line, whose places are those of a lock (R11): one call at a time, in all processes, looks for a slot.
  * 3. Try each slot that may be free. If all are held, watch them, and try what is released or expires.
  * 4. Release the line to the next call.
@@ -177,10 +177,20 @@ export class SlotSearch {
     return this.context.clock.now() - since >= LEFT_TO_LINE;
   }
 
+  /** Whether this process sees that calls wait in line: they may be slower than slots become free. */
+  private get isLineInUse(): boolean {
+    const { isWatched, observed } = this.engine.localOf(
+      lineOfSemaphore(this.call.lock),
+    );
+    return isWatched && !observed.judge().takeable;
+  }
+
   /** Step 1. */
   private async takeIdle(): Promise<LockHandle | undefined> {
     const { signal } = this.call;
-    const idle = this.inOrder().find((slot) => this.isIdle(slot));
+    const idle = this.isLineInUse
+      ? undefined
+      : this.inOrder().find((slot) => this.isIdle(slot));
     try {
       return idle && (await this.attempt(idle, 'try', signal));
     } catch (error) {
