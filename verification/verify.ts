@@ -23,6 +23,7 @@ import { obtainFaketime } from './faults/faketime.js';
 import { obtainPostgres } from './fencing/postgres-server.js';
 import { buildPeers } from './interop/peers.js';
 import { buildKubeApiserver } from './kube-apiserver/build.js';
+import { buildKustomize } from './kustomize/kustomize.js';
 import { obtainPrometheus } from './observability/prometheus.js';
 import { findEarlierBuilds } from './upgrade/earlier-builds.js';
 
@@ -65,6 +66,10 @@ const kubeApiserver: Need = {
 const peers: Need = {
   what: 'Go (to build the peers)',
   obtain: buildPeers,
+};
+const kustomize: Need = {
+  what: 'Go (to build kustomize)',
+  obtain: buildKustomize,
 };
 const libfaketime: Need = {
   what: 'libfaketime (a Debian package, by apt-get)',
@@ -158,6 +163,11 @@ const SUITES: Readonly<Record<string, Suite>> = {
     about: 'the alerts and the dashboard on a real Prometheus',
     needs: [prometheus],
     specs: ['verification/observability'],
+  },
+  kustomize: {
+    about: 'the overlays of deploy/kustomize on the real API server',
+    needs: [kubeApiserver, kustomize],
+    specs: ['verification/kustomize'],
   },
   sample: {
     about: 'the demo of the samples, with the rights of their manifests',

@@ -21,7 +21,7 @@ const real = inject('kubeApiserver');
 async function applyFlowSchema(admin: KubeClient, namespace: string) {
   const name = `locks-${randomUUID()}`;
   const manifests: Manifest[] = JSON.parse(
-    JSON.stringify(readManifests('flow-schema'))
+    JSON.stringify(readManifests('kustomize/base/flow-schema'))
       .replaceAll(`"${NAMESPACE}"`, `"${namespace}"`)
       .replaceAll('"name":"locks"', `"name":"${name}"`),
   );
@@ -54,7 +54,7 @@ describe.skipIf(real === undefined)('on the real API server', () => {
     const { namespace, kubeConfig, remove } = await applyFor(
       'api',
       real!.kubeConfig,
-      readManifests('any-lock'),
+      readManifests('kustomize/base/any-lock'),
     );
     await using applied = await applyFlowSchema(admin, namespace);
     const { path, object } = applied.flowSchema;
@@ -84,7 +84,7 @@ describe.skipIf(real === undefined)('on the real API server', () => {
 });
 
 it('names the account and the namespace of the other manifests', () => {
-  const [level, schema] = readManifests('flow-schema');
+  const [level, schema] = readManifests('kustomize/base/flow-schema');
   expect(schema).toMatchObject({
     spec: {
       priorityLevelConfiguration: { name: level?.metadata.name },

@@ -136,8 +136,25 @@ export async function applyFor(
   for (const manifest of moved) {
     await created(admin, pathOf(manifest), manifest);
   }
+  const rules = moved.flatMap((manifest) => manifest.rules ?? []);
+  return {
+    namespace,
+    kubeConfig: await kubeConfigOf(account, namespace, adminKubeConfig, rules),
+    remove: async () => {
+      await admin.request('DELETE', `/api/v1/namespaces/${namespace}`);
+    },
+  };
+}
+
+/** The configuration of a service account, when these rights of it have taken hold. */
+export async function kubeConfigOf(
+  account: string,
+  namespace: string,
+  adminKubeConfig: string,
+  rules: readonly PolicyRule[],
+): Promise<KubeConfig> {
   const { status } = await created<{ status: { token: string } }>(
-    admin,
+    new KubeClient(adminKubeConfig),
     `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`,
     { spec: {} },
   );
@@ -152,15 +169,8 @@ export async function applyFor(
     ],
     currentContext: 'context',
   });
-  const rules = moved.flatMap((manifest) => manifest.rules ?? []);
   await granted(new KubeClient(kubeConfig.exportConfig()), namespace, rules);
-  return {
-    namespace,
-    kubeConfig,
-    remove: async () => {
-      await admin.request('DELETE', `/api/v1/namespaces/${namespace}`);
-    },
-  };
+  return kubeConfig;
 }
 
 function runPods(

@@ -37,7 +37,7 @@ class OneJob {
   }
 }
 
-const anyLock = readManifests('any-lock');
+const anyLock = readManifests('kustomize/base/any-lock');
 const namedLocks = readManifests('named-locks');
 const oneLock = readManifests('one-lock');
 const sessions = readManifests('sessions');

@@ -56,9 +56,20 @@ describe('the packed package', () => {
       ['mjs', 'd.mts'].map((end) => `dist/${folder}index.${end}`),
     );
     const manifests = [
-      'any-lock.yaml',
-      'flow-schema.yaml',
       'grafana/k8s-lock.json',
+      ...[
+        'base/any-lock.yaml',
+        'base/deployment.yaml',
+        'base/flow-schema.yaml',
+        'base/kustomization.yaml',
+        'base/namespace.yaml',
+        'base/network-policy.yaml',
+        'base/pod-disruption-budget.yaml',
+        'cluster-scoped/kustomization.yaml',
+        'cluster-scoped/transformers.yaml',
+        'overlays/development/kustomization.yaml',
+        'overlays/production/kustomization.yaml',
+      ].map((name) => `kustomize/${name}`),
       'named-locks.yaml',
       'one-lock.yaml',
       'prometheus/k8s-lock.rules.yaml',

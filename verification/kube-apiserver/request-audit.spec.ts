@@ -39,9 +39,10 @@ class Jobs {
   async invoices() {}
 }
 
-const anyLockAndDelete = changeRules(readManifests('any-lock'), ([rule]) => [
-  { ...rule!, verbs: [...rule!.verbs, 'delete'] },
-]);
+const anyLockAndDelete = changeRules(
+  readManifests('kustomize/base/any-lock'),
+  ([rule]) => [{ ...rule!, verbs: [...rule!.verbs, 'delete'] }],
+);
 
 /** Everything that there is to do with locks, in two pods, from the start to the shutdown; returns the namespace. */
 async function liveInTwoPods(adminKubeConfig: string): Promise<string> {
