@@ -5,12 +5,11 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { V1Deployment, V1PodSpec } from '@kubernetes/client-node';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
 import { kubeConfigOf, type Manifest } from '../../test/deploy/manifests.js';
 import { findBlock } from '../../test/docs/pages.js';
-import { KubeClient, type KubeObject } from '../../test/kube-client.js';
+import { KubeClient } from '../../test/kube-client.js';
 import { eventually } from '../../test/support/eventually.js';
 import { findMissing, startDemo } from '../sample/sample-demo.js';
 import { buildOverlay } from './kustomize.js';
@@ -18,6 +17,32 @@ import { buildOverlay } from './kustomize.js';
 const FLOW_SCHEMAS = '/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas';
 /** Which FlowSchema a request was assigned to, by the header of the answer. */
 const HEADER = 'x-kubernetes-pf-flowschema-uid';
+
+interface Probe {
+  readonly httpGet?: { readonly path: string };
+}
+
+/** The parts of a Deployment that are used here. */
+interface Deployment {
+  readonly replicas: number;
+  readonly selector: { readonly matchLabels: object };
+  readonly template: {
+    readonly metadata: object;
+    readonly spec: {
+      readonly terminationGracePeriodSeconds: number;
+      readonly containers: readonly [
+        {
+          readonly startupProbe: Probe;
+          readonly livenessProbe: Probe;
+          readonly readinessProbe: Probe;
+          readonly lifecycle: {
+            readonly preStop: { readonly sleep: { readonly seconds: number } };
+          };
+        },
+      ];
+    };
+  };
+}
 
 const { kubeConfig: adminKubeConfig } = inject('kubeApiserver')!;
 const admin = new KubeClient(adminKubeConfig);
@@ -42,11 +67,11 @@ describe.each(OVERLAYS)('the overlay %s', (overlay) => {
   });
 
   const deployment = () => {
-    const found = objects.find(({ kind }) => kind === 'Deployment')!;
-    const { spec }: V1Deployment = JSON.parse(JSON.stringify(found));
-    return spec!;
+    const found = objects.find(({ kind }) => kind === 'Deployment');
+    const { spec }: { spec: Deployment } = JSON.parse(JSON.stringify(found));
+    return spec;
   };
-  const pod = (): V1PodSpec => deployment().template.spec!;
+  const pod = () => deployment().template.spec;
 
   it('makes all of it, in its own namespace', () => {
     expect(objects.map(({ kind }) => kind).toSorted()).toEqual([
@@ -101,23 +126,22 @@ describe.each(OVERLAYS)('the overlay %s', (overlay) => {
   it('gives the pods the time to end that the library takes', () => {
     const { shutdownTimeout, requestTimeout } = resolveModuleOptions({});
     const { terminationGracePeriodSeconds: grace, containers } = pod();
-    const before = containers[0]!.lifecycle!.preStop!.sleep!.seconds;
-    expect(grace! * 1_000).toBeGreaterThan(
+    const before = containers[0].lifecycle.preStop.sleep.seconds;
+    expect(grace * 1_000).toBeGreaterThan(
       before * 1_000 + shutdownTimeout + requestTimeout,
     );
   });
 
   it('asks the pods where the example of the health checks answers, without requests to the API server', () => {
-    const [{ startupProbe, livenessProbe, readinessProbe }] = pod()
-      .containers as [V1PodSpec['containers'][number]];
+    const [{ startupProbe, livenessProbe, readinessProbe }] = pod().containers;
     const { code } = findBlock('health');
     expect(code).toMatch(
       /@Controller\('health'\)[\s\S]*@Get\('live'\)[^@]*@HealthCheck\(\)\s+live\(\)[^}]*isAlive/,
     );
     for (const probe of [startupProbe, livenessProbe]) {
-      expect(probe?.httpGet?.path).toBe('/health/live');
+      expect(probe.httpGet?.path).toBe('/health/live');
     }
-    expect(readinessProbe?.httpGet).toBeUndefined();
+    expect(readinessProbe.httpGet).toBeUndefined();
   });
 
   it('grants its service account what the demo of sample 01 needs', async () => {
@@ -170,7 +194,7 @@ async function apply(object: Manifest): Promise<void> {
     (each) => each.kind === kind && !each.name.includes('/'),
   )!;
   const place = resource.namespaced ? `/namespaces/${metadata.namespace}` : '';
-  const answer = await admin.request<KubeObject>(
+  const answer = await admin.request(
     'POST',
     `${group}${place}/${resource.name}?fieldValidation=Strict`,
     object,
