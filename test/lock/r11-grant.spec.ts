@@ -171,6 +171,19 @@ describe('R11 a grant', () => {
 });
 
 describe('R11 the deadline of a grantee', () => {
+  it('is soon, so the renewal that confirms the grant does not tell what was left', async () => {
+    const { clock, lock, pods } = await held('b');
+    const [b] = pods;
+    await enrol(b!);
+    await clock.advance(100);
+    await lock.release();
+    await clock.advance(10_000);
+    const margins = b!.events.flatMap((event) =>
+      event.type === 'renewed' ? [event.margin] : [],
+    );
+    expect(margins).toEqual([undefined, 8_500 / 13_500]);
+  });
+
   it('counts from the enrolment: a request that was sent before the grant', async () => {
     const { clock, lock, pods } = await held('b');
     const waiting = await enrol(pods[0]!);

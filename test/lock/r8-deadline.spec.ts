@@ -70,6 +70,21 @@ describe('R8 the deadline', () => {
     expectLost(lock, 'deadline');
   });
 
+  it('is told with each renewal: the part of the time to it that was left', async () => {
+    const { pod, clock } = await holding();
+    pod.store.plan({ answeredAfter: 3_000 }, 'update', 1);
+    await clock.advance(8_000); // sent at 5 s, with the deadline at 13.5 s
+    expect(pod.events.at(-1)).toMatchObject({
+      type: 'renewed',
+      margin: 5_500 / 13_500,
+    });
+    await clock.advance(2_000); // sent 5 s later, with the deadline at 18.5 s
+    expect(pod.events.at(-1)).toMatchObject({
+      type: 'renewed',
+      margin: 8_500 / 13_500,
+    });
+  });
+
   it('never hands out a lock whose deadline has passed while its answer was on the way', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
