@@ -59,8 +59,9 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
     this.warnOfGlobalModules();
     await this.verify(client, [...found, ...client.fixedLocks]);
     this.followSchedulers(client, explored);
-    for (const { name, isObserved, options } of found) {
+    for (const { name, label, isObserved, options } of found) {
       client.fixedNames.add(name);
+      client.methods.push({ label, name, options });
       if (isObserved) {
         // If observing fails, the first call fails for the same reason and reports it.
         client.observe(name, options).catch(() => undefined);
@@ -115,6 +116,13 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
           (lock) => describeShortPeriod(lock, plan) ?? [],
         )) {
           this.logger.warn(warning);
+        }
+        const { schedule } = method;
+        if (!(schedule.type === 'cron' && schedule.options.disabled)) {
+          for (const { label, name, options } of all) {
+            const nextFire = (now: number): number => plan.next(now);
+            client.methods.push({ label, name, options, nextFire });
+          }
         }
         for (const each of missed) {
           if (cronTime && isMethod(each.method, method)) {

@@ -60,6 +60,17 @@ export interface FixedLock {
   readonly options: OwnLockOptions;
 }
 
+/** A decorated method, or a place of an interceptor, as the dashboard shows it. */
+export interface KnownMethod {
+  /** `Class.method`. */
+  readonly label: string;
+  /** Undefined if each call computes it. */
+  readonly name: string | undefined;
+  readonly options: LockOptions;
+  /** Of a scheduled method: the first planned fire after a time, in milliseconds since the epoch. */
+  readonly nextFire?: (now: number) => number;
+}
+
 /** The token of the {@link LockBackend}; without a provider for it, locks use {@link KUBERNETES}. */
 export const LOCK_BACKEND = Symbol('K8S_LOCK_BACKEND');
 
@@ -73,7 +84,7 @@ export interface LockBackend {
 
 /** A LeaseStore that knows its cluster. */
 export type ClusterStore = LeaseStore &
-  Pick<KubernetesLeaseStore, 'address' | 'findNamespaceFault'>;
+  Pick<KubernetesLeaseStore, 'address' | 'findNamespaceFault' | 'watchAll'>;
 
 const KUBERNETES: LockBackend = {
   connect: ({ requests }, { kubeConfig, inCluster, requestTimeout }) => ({
@@ -107,6 +118,8 @@ export class LockClient {
   readonly fixedNames = new Set<string>();
   /** The locks of elections, which are checked at startup with those of decorated methods. */
   readonly fixedLocks: FixedLock[] = [];
+  /** The decorated methods with fixed names, and each schedule of a method; filled at startup. */
+  readonly methods: KnownMethod[] = [];
   /** Why every call is refused until the application starts the module. */
   private notStarted: string | undefined;
   private readonly store: ClusterStore;
@@ -156,6 +169,24 @@ export class LockClient {
 
   readonly leaseNameOf = (name: string): string =>
     encodeLockName(this.#options.namePrefix + name);
+
+  /** Whether a Lease can be of a lock with the prefix of this client. */
+  hasPrefix(leaseName: string): boolean {
+    const { namePrefix } = this.#options;
+    return (
+      leaseName.startsWith(namePrefix) ||
+      // As in an encoded name.
+      leaseName.startsWith(namePrefix.replace(/[^a-z0-9]+/g, '-'))
+    );
+  }
+
+  /** Watches all Leases of a namespace. */
+  watchAll(
+    namespace: string,
+    observer: CollectionObserver,
+  ): { close(): void } {
+    return this.store.watchAll(namespace, observer);
+  }
 
   /** @throws LockConfigurationError that names every fault */
   async resolve(

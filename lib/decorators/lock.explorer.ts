@@ -57,6 +57,8 @@ type HostModule = NonNullable<InstanceWrapper['host']>;
 /** A lock of a decorated method or an interceptor with a fixed name. */
 export interface StaticLock {
   readonly name: string;
+  /** `Class.method`, or the place of the interceptor. */
+  readonly label: string;
   /** Whether to watch the Lease from startup, so that calls that do not wait know whether the holder is alive. */
   readonly isObserved: boolean;
   readonly options: OwnLockOptions;
@@ -70,6 +72,9 @@ export interface ScheduledLock {
   readonly label: string;
   readonly prototype: object;
   readonly key: string | symbol;
+  /** Undefined if each call computes it. */
+  readonly name: string | undefined;
+  readonly options: OwnLockOptions;
   /** Milliseconds. */
   readonly minHold: number;
 }
@@ -203,6 +208,8 @@ export class LockedMethodExplorer {
           label,
           prototype,
           key: lock.key,
+          name: typeof lock.name === 'string' ? lock.name : undefined,
+          options: lock.options,
           minHold: lock.options.minHold ?? defaults.minHold ?? 0,
         })),
     };
@@ -459,6 +466,7 @@ async function findVisibleService(
 
 function describeStaticLock({
   lock,
+  label,
   prototype,
   instance,
 }: FoundLock): StaticLock[] {
@@ -471,6 +479,7 @@ function describeStaticLock({
   return [
     {
       name,
+      label,
       isObserved:
         findOnLocked(lock, prototype) === 'skip' || policy !== undefined,
       options,
@@ -489,10 +498,21 @@ function describeStaticLock({
   ];
 }
 
-function describeStaticInterceptor({ lock }: FoundInterceptor): StaticLock[] {
+function describeStaticInterceptor({
+  lock,
+  label,
+}: FoundInterceptor): StaticLock[] {
   const { name, onLocked, options } = lock;
   return typeof name === 'string'
-    ? [{ name, isObserved: onLocked === 'skip', options, catchUp: undefined }]
+    ? [
+        {
+          name,
+          label,
+          isObserved: onLocked === 'skip',
+          options,
+          catchUp: undefined,
+        },
+      ]
     : [];
 }
 

@@ -26,6 +26,7 @@ import {
   failureOfPause,
   type Operation,
 } from './api-errors.js';
+import { CollectionWatch, type CollectionObserver } from './collection-watch.js';
 import {
   defaultNamespaceOf,
   KubeConfigurationError,
@@ -77,6 +78,7 @@ export class KubernetesLeaseStore implements LeaseStore {
   private readonly transport: KubeTransport;
   private readonly queue = new RequestQueue();
   private readonly watches = new Map<string, NamespaceWatches>();
+  private readonly collections = new Set<CollectionWatch>();
   private closed = false;
 
   constructor(options: KubernetesLeaseStoreOptions) {
@@ -310,6 +312,33 @@ export class KubernetesLeaseStore implements LeaseStore {
     return watches.watch(name, observer);
   }
 
+  /** Watches all Leases of a namespace, for which its credentials need the rights to list and to watch them. */
+  watchAll(
+    namespace: string,
+    observer: CollectionObserver,
+  ): { close(): void } {
+    this.operation('watch', { namespace });
+    if (this.closed) {
+      return { close: () => {} };
+    }
+    const { requestTimeout, watch: timing } = this.#options;
+    const collection = new CollectionWatch(
+      this.transport,
+      namespace,
+      pathOf({ namespace }),
+      { requestTimeout, timing },
+      () => this.list(namespace),
+      observer,
+    );
+    this.collections.add(collection);
+    return {
+      close: () => {
+        this.collections.delete(collection);
+        collection.close();
+      },
+    };
+  }
+
   async mayI(
     verb: LeaseVerb,
     target: { namespace: string; name?: string },
@@ -355,6 +384,9 @@ export class KubernetesLeaseStore implements LeaseStore {
     this.closed = true;
     for (const watches of this.watches.values()) {
       watches.close();
+    }
+    for (const collection of this.collections) {
+      collection.close();
     }
     this.queue.close();
     this.transport.close();

@@ -1,5 +1,6 @@
 /** A LeaseStore on the API of the embedded server, without HTTP: what a request meets on its way is up to a derived class. */
 import { failureOfAnswer } from '../kube/api-errors.js';
+import type { CollectionObserver } from '../kube/collection-watch.js';
 import { contentOf } from '../kube/kubernetes-lease-store.js';
 import {
   LeaseStoreError,
@@ -39,6 +40,10 @@ export abstract class DirectLeaseStore implements LeaseStore {
   private readonly watches = new Set<{
     key: LeaseKey;
     observer: LeaseObserver;
+  }>();
+  private readonly collections = new Set<{
+    namespace: string;
+    observer: CollectionObserver;
   }>();
   private readonly stopFollowing: () => void;
 
@@ -195,9 +200,34 @@ export abstract class DirectLeaseStore implements LeaseStore {
     return { close: () => this.watches.delete(watch) };
   }
 
+  watchAll(
+    namespace: string,
+    observer: CollectionObserver,
+  ): { close(): void } {
+    const collection = { namespace, observer };
+    let isOver = false;
+    runSoon(() => {
+      if (!this.isClosed && !isOver) {
+        this.collections.add(collection);
+        observer.listed(
+          this.storage
+            .list(namespace)
+            .map(({ lease }) => structuredClone(lease)),
+        );
+      }
+    });
+    return {
+      close: () => {
+        isOver = true;
+        this.collections.delete(collection);
+      },
+    };
+  }
+
   close(): void {
     this.isClosed = true;
     this.watches.clear();
+    this.collections.clear();
     this.stopFollowing();
   }
 
@@ -212,6 +242,16 @@ export abstract class DirectLeaseStore implements LeaseStore {
         observer.deleted();
       } else {
         observer.changed(structuredClone(lease), true);
+      }
+    }
+    for (const { namespace: all, observer } of this.collections) {
+      if (all !== namespace) {
+        continue;
+      }
+      if (deleted) {
+        observer.deleted(name);
+      } else {
+        observer.changed(structuredClone(lease));
       }
     }
   }

@@ -409,14 +409,14 @@ export class LeaseWriter {
   }
 
   /**
-   * R6: evicts the holder that the first read shows.
+   * R6: evicts the holder that the first read shows, or this one.
    *
    * @returns the record before; undefined if it was free, or changed hands meanwhile
    * @throws LeaseStoreError, LockBackendError
    */
-  async evict(): Promise<StoredLease | undefined> {
+  async evict(holder?: string): Promise<StoredLease | undefined> {
     const { clock, closed } = this.context;
-    let evicted: string | undefined;
+    let evicted = holder;
     const attempt = async (): Promise<StoredLease | undefined> => {
       const lease = await this.local.read(lastRequest(this.context));
       refuseCoordinated(this.lock, lease);
