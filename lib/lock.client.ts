@@ -13,6 +13,7 @@ import {
   type LockNeeds,
   type MissingRight,
 } from './kube/access-review.js';
+import type { CollectionObserver } from './kube/collection-watch.js';
 import { KubeConfigurationError } from './kube/kube-config.js';
 import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
 import type { LeaseStore, StoredLease } from './kube/lease-store.js';
@@ -181,10 +182,7 @@ export class LockClient {
   }
 
   /** Watches all Leases of a namespace. */
-  watchAll(
-    namespace: string,
-    observer: CollectionObserver,
-  ): { close(): void } {
+  watchAll(namespace: string, observer: CollectionObserver): { close(): void } {
     return this.store.watchAll(namespace, observer);
   }
 

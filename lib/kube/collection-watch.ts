@@ -15,6 +15,8 @@ export interface CollectionObserver {
   listed(leases: readonly StoredLease[]): void;
   changed(lease: StoredLease): void;
   deleted(name: string): void;
+  /** After a failure: the watch goes on where it was. */
+  resumed(): void;
   /** The watch failed, and is being restarted. */
   failed(error: Error): void;
 }
@@ -48,6 +50,8 @@ export class CollectionWatch {
         opened: (isListed) => {
           if (isListed || this.early !== undefined) {
             void this.readAll();
+          } else {
+            this.observer.resumed();
           }
         },
         changed: (type, object) => this.see(type, object),
@@ -106,7 +110,10 @@ export class CollectionWatch {
     try {
       lease = toStoredLease(object, { namespace: this.namespace });
     } catch (error) {
-      if (!(error instanceof UnreadableAnswer) || nameOf(object) === undefined) {
+      if (
+        !(error instanceof UnreadableAnswer) ||
+        nameOf(object) === undefined
+      ) {
         throw error;
       }
       return; // one that is broken must not stop the watch

@@ -286,13 +286,16 @@ export class LockEngine {
   }
 
   /**
-   * Evicts the holder that the first read shows. Returns the state before; undefined if the lock was free,
-   * or changed hands meanwhile.
+   * Evicts the holder that the first read shows, or only `holder`. Returns the state before; undefined if the lock was
+   * free, or another held it.
    */
-  async forceRelease(lock: LockReference): Promise<LockState | undefined> {
+  async forceRelease(
+    lock: LockReference,
+    holder?: string,
+  ): Promise<LockState | undefined> {
     const local = this.localOf(lock);
     const writer = new LeaseWriter(this.context, local, lock);
-    const evicted = await this.asUser(lock, () => writer.evict());
+    const evicted = await this.asUser(lock, () => writer.evict(holder));
     if (evicted) {
       await this.sessions.tellHolder(lock.namespace, evicted);
     }

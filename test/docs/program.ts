@@ -35,6 +35,7 @@ const SPECIFIERS: Record<string, string> = {
   'nestjs-k8s-lock': lib,
   'nestjs-k8s-lock/health': join(root, 'lib/health/index.js'),
   'nestjs-k8s-lock/leader': join(root, 'lib/leader/index.js'),
+  'nestjs-k8s-lock/dashboard': join(root, 'lib/dashboard/index.js'),
   'nestjs-k8s-lock/telemetry': join(root, 'lib/telemetry/index.js'),
   'nestjs-k8s-lock/testing': join(root, 'lib/testing/index.js'),
   './importer.js': './acquire.js',

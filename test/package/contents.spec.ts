@@ -48,6 +48,7 @@ describe('the packed package', () => {
       );
     const forImport = [
       '',
+      'dashboard/',
       'health/',
       'leader/',
       'telemetry/',

@@ -35,6 +35,7 @@ describe('without the optional peers', () => {
     ['telemetry/index.js', 'K8sLockTelemetryModule'],
     ['health/index.js', 'LockHealthIndicator'],
     ['leader/index.js', 'LeaderElectionModule'],
+    ['dashboard/index.js', 'K8sLockDashboardModule'],
   ])('%s loads', async (entry, name) => {
     const names = await evaluate(`${load(entry)}.then(Object.keys)`);
     expect(names).toContain(name);
