@@ -11,6 +11,7 @@ import {
 } from 'vitest';
 import { writePrograms } from './program.js';
 import { findBlocks } from './pages.js';
+import { dashboard } from './snippets/dashboard.js';
 import { decorated } from './snippets/decorated.js';
 import { http } from './snippets/http.js';
 import { leader } from './snippets/leader.js';
@@ -23,6 +24,7 @@ import type { SnippetTest } from './snippets/snippet-test.js';
 const TESTS: Record<string, SnippetTest> = {
   ...setUp,
   ...locks,
+  ...dashboard,
   ...decorated,
   ...http,
   ...observability,

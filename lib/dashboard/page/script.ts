@@ -308,10 +308,10 @@ function draw(row) {
   }
   const lease = leaseOf(view);
   setData(row.root, 'health', lease.health);
-  const slot = view.permits === undefined ? '' : ' · slot ' + (view.slot + 1) + ' of ' + view.permits;
+  const slot = view.permits === undefined ? [] : ['permit ' + (view.slot + 1) + ' of ' + view.permits];
   write(row.name, view.name);
   row.name.title = view.name;
-  write(row.method, row.isSession ? 'session of one process' : (methodText(view) || 'no method of this application') + slot);
+  write(row.method, row.isSession ? locksUnder(view.id) : [...slot, methodText(view)].filter(Boolean).join(' · '));
   const pod = holderText(view);
   write(row.podText, pod);
   if (row.shownPod !== view.holder?.pod) {
@@ -331,6 +331,14 @@ function draw(row) {
   }
 }
 
+function locksUnder(session) {
+  let locks = 0;
+  for (const { holder } of views.values()) {
+    locks += holder?.session === session ? 1 : 0;
+  }
+  return locks + (locks === 1 ? ' lock is' : ' locks are') + ' held under it';
+}
+
 function sinceText(view) {
   const { holder } = view;
   if (!holder) {
@@ -348,7 +356,8 @@ function drawLine(row, line) {
   }
   row.shownLine = key;
   const first = line.slice(0, 5).map(({ pod }) => dot(pod));
-  const text = line.length === 0 ? 'nobody waits' : line.length + ' waiting';
+  row.line.dataset.none = String(line.length === 0);
+  const text = line.length === 0 ? '–' : line.length + ' waiting';
   row.line.replaceChildren(...first, element('span', 'sub', text));
   row.line.title = line.slice(0, 12).map(({ pod }, index) => index + 1 + '. ' + pod).join('\n');
 }
@@ -357,7 +366,8 @@ function drawFires(row, view) {
   const next = nextOf(view.id);
   const [last] = view.fires;
   write(row.next, next === undefined ? '' : next <= now() ? 'due' : 'next in ' + duration(next - now()));
-  write(row.last, last ? time(last.at) + ' ' + outcome(last) : next === undefined ? 'not scheduled' : '');
+  write(row.last, last ? time(last.at) + ' ' + outcome(last) : next === undefined ? '–' : '');
+  row.last.parentElement.dataset.none = String(!last && next === undefined);
   row.last.classList.toggle('bad', last !== undefined && isBad(last));
   row.last.title = last ? outcome(last) : '';
 }
@@ -430,7 +440,7 @@ const axis = byId('axis');
 
 function drawAxis() {
   const labels = [0, 1, 2, 3, 4, 5].map((part) => {
-    const ago = span * (1 - part / 5);
+    const ago = (span / 5) * (5 - part);
     const label = element('span', '', ago === 0 ? 'now' : '−' + (ago < 120 * SECOND ? ago / SECOND + ' s' : ago < 7200 * SECOND ? ago / 60 / SECOND + ' min' : ago / 3600 / SECOND + ' h'));
     label.style.left = part * 20 + '%';
     return label;
@@ -664,13 +674,13 @@ function drawDetails() {
     ['Method', methodText(view)],
     ['Identity', holder?.identity, 'identity'],
     ['Since', holder?.since === undefined ? undefined : time(holder.since) + ', for ' + duration(now() - holder.since)],
-    ['Renewed', holder && lease.renewals !== undefined ? lease.renewals + ' times while this page\'s server looked' : undefined],
+    ['Renewed', holder && lease.renewals !== undefined ? lease.renewals + (lease.renewals === 1 ? ' time' : ' times') + ', as far as was seen' : undefined],
     ['Deadline', leaseText(view, lease)],
     ['Lease lasts', holder?.leaseDuration === undefined ? undefined : duration(holder.leaseDuration)],
     ['Session', holder?.session, 'identity'],
     ['Client', holder?.foreign ? 'of another kind, such as client-go' : undefined],
     ['Slot', view.permits === undefined ? undefined : view.slot + 1 + ' of ' + view.permits],
-    ['Changed hands', view.kind === 'lock' ? view.transitions + ' times' : undefined],
+    ['Changed hands', view.kind === 'lock' ? view.transitions + (view.transitions === 1 ? ' time' : ' times') : undefined],
     ['Lease object', view.id, 'identity'],
   ]);
   const parts = [own];

@@ -19,7 +19,7 @@ export const STYLE = `
 }
 * { box-sizing: border-box; }
 [hidden] { display: none !important; }
-html { -webkit-text-size-adjust: 100%; scrollbar-gutter: stable; }
+html { -webkit-text-size-adjust: 100%; }
 body {
   margin: 0; background: var(--bg); color: var(--text);
   font: 14px/1.45 ui-sans-serif, system-ui, -apple-system, "Segoe UI", "Inter", Roboto, "Liberation Sans", "DejaVu Sans", sans-serif;
@@ -81,6 +81,7 @@ main { padding: 14px clamp(16px, 3vw, 40px) 64px; }
 .c8 { background: var(--c8); } .c9 { background: var(--c9); } .c10 { background: var(--c10); } .c11 { background: var(--c11); }
 .bar { height: 6px; margin: 3px 0 5px; border-radius: 3px; background: var(--track); overflow: hidden; }
 .fill { height: 100%; width: 100%; border-radius: 3px; background: var(--good); transform-origin: left; transition: transform 0.5s linear; }
+[data-health="endless"] .fill { background: var(--soft); opacity: 0.45; }
 [data-health="late"] .fill { background: var(--warn); }
 [data-health="expired"] .fill { background: var(--bad); }
 [data-health="late"] .left { color: var(--warn); font-weight: 550; }
@@ -133,10 +134,12 @@ dialog::backdrop { background: rgb(10 12 16 / 40%); }
 @media (prefers-color-scheme: dark) { .ask-foot .danger { color: #2a0d0a; } }
 
 @media (max-width: 1080px) {
-  .head span:not(.axis) { display: none; }
+  .head > span:not(.axis) { display: none; }
   .head { grid-template-columns: 1fr; }
-  .row { grid-template-columns: minmax(0, 1.2fr) minmax(0, 1fr); gap: 8px 20px; padding-block: 14px; contain-intrinsic-size: auto 186px; }
+  .row { grid-template-columns: minmax(0, 1.2fr) minmax(0, 1fr); gap: 8px 20px; padding-block: 14px; contain-intrinsic-size: auto 150px; }
   .row .time { grid-column: 1 / -1; }
+  .row [data-none="true"] { display: none; }
+  .row[data-health="free"] .bar { display: none; }
   .sessions .row { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); contain-intrinsic-size: auto 90px; }
 }
 @media (max-width: 640px) {
