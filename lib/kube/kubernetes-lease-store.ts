@@ -26,7 +26,10 @@ import {
   failureOfPause,
   type Operation,
 } from './api-errors.js';
-import { CollectionWatch, type CollectionObserver } from './collection-watch.js';
+import {
+  CollectionWatch,
+  type CollectionObserver,
+} from './collection-watch.js';
 import {
   defaultNamespaceOf,
   KubeConfigurationError,
@@ -313,10 +316,7 @@ export class KubernetesLeaseStore implements LeaseStore {
   }
 
   /** Watches all Leases of a namespace, for which its credentials need the rights to list and to watch them. */
-  watchAll(
-    namespace: string,
-    observer: CollectionObserver,
-  ): { close(): void } {
+  watchAll(namespace: string, observer: CollectionObserver): { close(): void } {
     this.operation('watch', { namespace });
     if (this.closed) {
       return { close: () => {} };

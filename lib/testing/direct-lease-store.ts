@@ -200,10 +200,7 @@ export abstract class DirectLeaseStore implements LeaseStore {
     return { close: () => this.watches.delete(watch) };
   }
 
-  watchAll(
-    namespace: string,
-    observer: CollectionObserver,
-  ): { close(): void } {
+  watchAll(namespace: string, observer: CollectionObserver): { close(): void } {
     const collection = { namespace, observer };
     let isOver = false;
     runSoon(() => {

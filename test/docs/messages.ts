@@ -11,7 +11,8 @@ export interface Text {
 }
 
 /** Texts for others than the users of the library, or that stand on another page. */
-const ELSEWHERE = /^lib\/(?:testing|cli|telemetry\/lock-meter|dashboard\/(?:page|dashboard\.controller))\b/;
+const ELSEWHERE =
+  /^lib\/(?:testing|cli|telemetry\/lock-meter|dashboard\/(?:page|dashboard\.controller))\b/;
 
 /** The fixed parts of all strings and templates. */
 export function findTexts(): Text[] {
