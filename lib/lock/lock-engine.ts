@@ -55,6 +55,12 @@ export interface LockCall extends CallForLock {
   readonly mode: AcquireMode;
 }
 
+/** An acquisition of one Lease: of a lock, or as a part of a call for a semaphore. */
+interface LeaseCall extends Omit<LockCall, 'skips'> {
+  /** Monotonic time from which the wait counts; undefined = from now. */
+  readonly startedAt?: number;
+}
+
 export class LockEngine {
   /** Traces calls from now on. */
   tracer: LockTracer | undefined;
@@ -137,7 +143,7 @@ export class LockEngine {
   ): Promise<LockHandle> {
     const engine = {
       localOf: (lock: LockReference) => this.localOf(lock),
-      acquire: (own: EngineContext, part: Omit<LockCall, 'skips'>) =>
+      acquire: (own: EngineContext, part: LeaseCall) =>
         this.acquireOnce(own, part),
     };
     const { lock, options } = call;
@@ -166,7 +172,7 @@ export class LockEngine {
 
   private async acquireOnce(
     context: EngineContext,
-    { signal, ...request }: Omit<LockCall, 'skips'>,
+    { signal, ...request }: LeaseCall,
   ): Promise<LockHandle> {
     const { lock, options, claim } = request;
     if (this.closing.signal.aborted) {

@@ -21,6 +21,8 @@ import type { Machine } from './controlled-clock.js';
 import type { MemoryLeaseStore } from './memory-lease-store.js';
 import { Cluster, outcomeOf, type LockProcess } from './processes.js';
 
+type Outcome = ReturnType<typeof outcomeOf>;
+
 type Process = LockProcess<MemoryLeaseStore>;
 
 const POOL = { name: 'pool', namespace: 'default', leaseName: 'pool' };
@@ -702,6 +704,36 @@ describe('a call that ends', () => {
     await cluster.clock.advance(3_500);
     expect(call.reason).toBeInstanceOf(LockBackendError);
     expect(waiter.eventTypes()).toContain('backend-error');
+  });
+
+  it('by waitTimeout while the API server does not answer for a slot ends in time, and says so', async () => {
+    const waiter = cluster.process('waiter');
+    const silence = { appliedAfter: Infinity };
+    const options = { waitTimeout: 3_000 };
+    const expectNoAnswer = async (call: Outcome): Promise<void> => {
+      await cluster.clock.advance(2_499);
+      expect(call.state).toBe('pending');
+      await cluster.clock.advance(1);
+      expect(call.reason).toBeInstanceOf(LockBackendError);
+      expect(call.reason).toMatchObject({ lock: POOL, reason: 'timeout' });
+      waiter.store.heal();
+      await cluster.clock.advance(10_000);
+      expectNothingLeft([undefined, undefined, undefined]);
+    };
+    // A slot that is known to be free.
+    await (await done(enter(waiter))).release();
+    await cluster.clock.advance(1_000);
+    waiter.store.plan(silence, 'update');
+    const first = outcomeOf(enter(waiter, options));
+    await cluster.clock.advance(500);
+    await expectNoAnswer(first);
+    // One that is released to it.
+    const locks = await enterAll(cluster.process('holder'));
+    const second = outcomeOf(enter(waiter, options));
+    await cluster.clock.advance(500);
+    waiter.store.plan(silence, 'update');
+    await Promise.all(locks.map((lock) => lock.release()));
+    await expectNoAnswer(second);
   });
 
   it('by the shutdown says so, and leaves nothing', async () => {

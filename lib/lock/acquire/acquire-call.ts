@@ -1,7 +1,11 @@
 /** A call for a lock: its wait for the turn in this process (step 1 of the Acquirer), and the error with which it ends. */
 import { LeaseStoreError } from '../../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
-import { LockNotAcquiredError, type LockReference } from '../../lock.errors.js';
+import {
+  LockBackendError,
+  LockNotAcquiredError,
+  type LockReference,
+} from '../../lock.errors.js';
 import { onAbort } from '../abort-signals.js';
 import { toBackendError, type EngineContext } from '../engine-context.js';
 import type { SessionOpener } from '../hold/held-session.js';
@@ -16,6 +20,8 @@ interface AcquireRequest {
   readonly lock: LockReference;
   readonly options: ResolvedLockOptions;
   readonly mode: AcquireMode;
+  /** Monotonic time from which the wait counts; undefined = from now. */
+  readonly startedAt?: number;
   /** The fire to claim with the lock. */
   readonly claim?: FireClaim;
 }
@@ -45,14 +51,14 @@ export class AcquireCall {
   constructor(
     private readonly context: EngineContext,
     private readonly local: LocalLease,
-    { lock, options, mode, claim }: AcquireRequest,
+    { lock, options, mode, startedAt, claim }: AcquireRequest,
   ) {
     this.lock = lock;
     this.options = options;
     this.mode = mode;
     this.claim = claim;
     const { waitTimeout } = options;
-    const call = { mode, waitTimeout, claim };
+    const call = { mode, waitTimeout, startedAt, claim };
     this.policy = new WaitPolicy(context.clock, local.observed, call);
     this.useIdentity(newHolderIdentity(context.clientId));
   }
@@ -84,7 +90,9 @@ export class AcquireCall {
       signal && onAbort(signal, () => this.stop(signal.reason));
     const cancelTimeout =
       this.policy.waits && waitTimeout !== undefined
-        ? clock.schedule(clock.now() + waitTimeout, () => this.timeIsUp())
+        ? clock.schedule(this.policy.startedAt + waitTimeout, () =>
+            this.timeIsUp(),
+          )
         : undefined;
     return () => {
       cancelTimeout?.();
@@ -271,13 +279,17 @@ export class AcquireCall {
       return this.notAcquired(verdict.holder);
     }
     return local.isAsking || this.isHeldBack
-      ? toBackendError(
-          new LeaseStoreError(
-            'timeout',
-            `no holder is known, and the API server did not answer within ${Math.round(this.waited)} ms.`,
-          ),
-          lock,
-        )
+      ? noAnswer(lock, this.waited)
       : this.notAcquired();
   }
+}
+
+/** The error of a call that has ended before the API server has said who holds the lock. */
+export function noAnswer(
+  lock: LockReference,
+  waited: number,
+): LockBackendError {
+  const message = `no holder is known, and the API server did not answer within ${Math.round(waited)} ms.`;
+  const cause = new LeaseStoreError('timeout', message);
+  return new LockBackendError(lock, 'timeout', { message, cause });
 }

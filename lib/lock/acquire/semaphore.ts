@@ -28,6 +28,7 @@ import type { LockHandle } from '../hold/lock-handle.js';
 import { lineLeaseName, slotLeaseName } from '../lease-name.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import { backoff, isFinal, pause, randomized } from '../retry.js';
+import { noAnswer } from './acquire-call.js';
 import type { AcquireMode } from './wait-policy.js';
 
 /** How long a released slot is left to the call that has the line, in milliseconds. */
@@ -40,6 +41,8 @@ interface Call {
   readonly lock: LockReference;
   readonly options: ResolvedLockOptions;
   readonly mode: AcquireMode;
+  /** Monotonic time from which the wait counts; undefined = from now. */
+  readonly startedAt?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -89,8 +92,8 @@ export class SlotSearch {
   private readonly slotContext: EngineContext;
   private hasWaited = false;
   private stopWatching: (() => void) | undefined;
-  /** The last attempt, if it failed. */
-  private failure: LockBackendError | undefined;
+  /** The last attempt, if it failed: with it the call ends when its time is over. */
+  private failure: LockBackendError | LockNotAcquiredError | undefined;
   private failures = 0;
   private polls = 0;
 
@@ -148,19 +151,44 @@ export class SlotSearch {
   private async wait(): Promise<LockHandle> {
     const { clock, closing } = this.context;
     const { options, signal } = this.call;
-    const { waitTimeout = Infinity } = options;
+    const { waitTimeout } = options;
+    const over = new AbortController();
+    const cancelTimeout =
+      waitTimeout === undefined
+        ? undefined
+        : clock.schedule(this.startedAt + waitTimeout, () => over.abort());
+    const until = anyOf(signal, closing, over.signal);
+    try {
+      return await this.waitUntil(until.signal!);
+    } catch (error) {
+      if (signal?.aborted) {
+        throw signal.reason;
+      }
+      if (closing.aborted) {
+        throw this.notAcquired('shutdown');
+      }
+      throw over.signal.aborted && error === over.signal.reason
+        ? (this.failure ?? this.notAcquired('timeout'))
+        : error;
+    } finally {
+      cancelTimeout?.();
+      until.end();
+    }
+  }
+
+  private async waitUntil(end: AbortSignal): Promise<LockHandle> {
+    const { clock } = this.context;
     for (let rounds = 1; ; rounds += 1) {
       // oxlint-disable no-await-in-loop -- one round after the other
       try {
-        return (await this.takeIdle()) ?? (await this.waitInLine());
+        return (await this.takeIdle(end)) ?? (await this.waitInLine(end));
       } catch (error) {
-        const left = waitTimeout - this.waited;
-        if (!isSaturated(error) || left <= 0) {
+        if (!isSaturated(error)) {
           throw error;
         }
-        const until = anyOf(signal, closing);
-        const delay = Math.min(backoff(clock, rounds), left);
-        await pause(clock, delay, until.signal).finally(until.end);
+        this.failure = error;
+        await pause(clock, backoff(clock, rounds), end);
+        this.failure = undefined;
       }
       // oxlint-enable no-await-in-loop
     }
@@ -186,15 +214,14 @@ export class SlotSearch {
   }
 
   /** Step 1. */
-  private async takeIdle(): Promise<LockHandle | undefined> {
-    const { signal } = this.call;
+  private async takeIdle(end: AbortSignal): Promise<LockHandle | undefined> {
     const idle = this.isLineInUse
       ? undefined
       : this.inOrder().find((slot) => this.isIdle(slot));
     try {
-      return idle && (await this.attempt(idle, 'try', signal));
+      return idle && (await this.attempt(idle, 'try', end));
     } catch (error) {
-      signal?.throwIfAborted();
+      this.throwIfUnanswered(end);
       if (!isSaturated(error)) {
         this.reportOrThrow(idle!, error);
       }
@@ -202,10 +229,17 @@ export class SlotSearch {
     }
   }
 
+  /** @throws if the wait has ended before an attempt did */
+  private throwIfUnanswered(end: AbortSignal): void {
+    if (end.aborted) {
+      this.failure = noAnswer(this.call.lock, this.waited);
+      throw end.reason;
+    }
+  }
+
   /** Steps 2 to 4. */
-  private async waitInLine(): Promise<LockHandle> {
+  private async waitInLine(end: AbortSignal): Promise<LockHandle> {
     const { lock, options, signal } = this.call;
-    const { waitTimeout } = options;
     const emit = (event: LockEvent): void => {
       this.emitOfLine(event);
       if (event.type === 'waiting') {
@@ -218,16 +252,14 @@ export class SlotSearch {
         { ...this.context, emit },
         {
           lock: lineOfSemaphore(lock),
-          options: lineOptions(
-            options,
-            waitTimeout && Math.max(0, waitTimeout - this.waited),
-          ),
+          options: lineOptions(options),
           mode: 'wait',
+          startedAt: this.startedAt,
           signal,
         },
       );
       try {
-        return await this.takeFirst();
+        return await this.takeFirst(end);
       } finally {
         void turn.release();
       }
@@ -257,49 +289,26 @@ export class SlotSearch {
   }
 
   /** Step 3: takes the first slot that is, or becomes, free. */
-  private async takeFirst(): Promise<LockHandle> {
-    const { clock, closing } = this.context;
-    const { options, signal } = this.call;
-    const { waitTimeout } = options;
-    const over = new AbortController();
-    const cancelTimeout =
-      waitTimeout === undefined
-        ? undefined
-        : clock.schedule(this.startedAt + waitTimeout, () => over.abort());
-    const until = anyOf(signal, closing, over.signal);
-    try {
-      for (let pollAt = clock.now() + this.pollInterval; ;) {
-        let slot = this.findReady();
-        if (slot === undefined) {
-          this.waiting();
-          this.watchSlots();
-          // oxlint-disable-next-line no-await-in-loop -- one change after the other
-          await this.changeOrTime(pollAt, until.signal!);
-        }
-        if (clock.now() >= pollAt) {
-          // The watch is only a hint.
-          pollAt = clock.now() + this.pollInterval;
-          slot ??= this.slots[this.polls++ % this.slots.length]!;
-        }
-        // oxlint-disable-next-line no-await-in-loop -- one slot after the other
-        const held = slot && (await this.attemptAgain(slot, until.signal!));
-        if (held) {
-          return held;
-        }
+  private async takeFirst(end: AbortSignal): Promise<LockHandle> {
+    const { clock } = this.context;
+    for (let pollAt = clock.now() + this.pollInterval; ;) {
+      let slot = this.findReady();
+      if (slot === undefined) {
+        this.waiting();
+        this.watchSlots();
+        // oxlint-disable-next-line no-await-in-loop -- one change after the other
+        await this.changeOrTime(pollAt, end);
       }
-    } catch (error) {
-      if (signal?.aborted) {
-        throw signal.reason;
+      if (clock.now() >= pollAt) {
+        // The watch is only a hint.
+        pollAt = clock.now() + this.pollInterval;
+        slot ??= this.slots[this.polls++ % this.slots.length]!;
       }
-      if (closing.aborted) {
-        throw this.notAcquired('shutdown');
+      // oxlint-disable-next-line no-await-in-loop -- one slot after the other
+      const held = slot && (await this.attemptAgain(slot, end));
+      if (held) {
+        return held;
       }
-      throw over.signal.aborted
-        ? (this.failure ?? this.notAcquired('timeout'))
-        : error;
-    } finally {
-      cancelTimeout?.();
-      until.end();
     }
   }
 
@@ -342,12 +351,12 @@ export class SlotSearch {
   /** Tries a slot; a failure that may pass is reported, and followed by a pause. */
   private async attemptAgain(
     slot: Slot,
-    signal: AbortSignal,
+    end: AbortSignal,
   ): Promise<LockHandle | undefined> {
     const { clock } = this.context;
     const before = stateOf(slot);
     try {
-      const held = await this.attempt(slot, 'try', signal);
+      const held = await this.attempt(slot, 'try', end);
       // A slot that was released meanwhile is tried again.
       const isFree = slot.local.observed.judge().takeable;
       slot.tried = isFree ? before : stateOf(slot);
@@ -355,10 +364,10 @@ export class SlotSearch {
       this.failures = 0;
       return held;
     } catch (error) {
-      signal.throwIfAborted();
+      this.throwIfUnanswered(end);
       this.failure = this.reportOrThrow(slot, error);
       this.failures += 1;
-      await pause(clock, backoff(clock, this.failures), signal);
+      await pause(clock, backoff(clock, this.failures), end);
       return undefined;
     }
   }
@@ -477,10 +486,7 @@ export class SlotSearch {
 }
 
 /** The line is held only while its head looks for a slot. */
-function lineOptions(
-  options: ResolvedLockOptions,
-  waitTimeout: number | undefined,
-): ResolvedLockOptions {
+function lineOptions(options: ResolvedLockOptions): ResolvedLockOptions {
   const leaseDuration = Math.min(options.leaseDuration, LINE_LEASE);
   return {
     ...options,
@@ -490,11 +496,10 @@ function lineOptions(
     safetyMargin: leaseDuration / 10,
     maxHold: undefined,
     minHold: 0,
-    waitTimeout,
   };
 }
 
-function isSaturated(error: unknown): boolean {
+function isSaturated(error: unknown): error is LockNotAcquiredError {
   return error instanceof LockNotAcquiredError && error.reason === 'saturated';
 }
 

@@ -35,6 +35,8 @@ interface WaitingCall {
   readonly mode: AcquireMode;
   /** Milliseconds; undefined = without limit. */
   readonly waitTimeout?: number;
+  /** Monotonic time from which that counts; undefined = from now. */
+  readonly startedAt?: number;
   /** The fire to claim with the lock. */
   readonly claim?: FireClaim;
 }
@@ -57,7 +59,7 @@ export class WaitPolicy {
     private readonly observed: ObservedLease,
     private readonly call: WaitingCall,
   ) {
-    this.startedAt = clock.now();
+    this.startedAt = call.startedAt ?? clock.now();
     this.lookUntil = this.startedAt;
   }
 
@@ -124,7 +126,7 @@ export class WaitPolicy {
     return expiresAt - this.clock.now() <= LONGEST_LOOK;
   }
 
-  /** While following a running fire, don't poll. If the watch is broken, the lease appears expired and the compare-and-swap decides. */
+  /** While following a running fire that the watch tells of, don't poll. If the watch is broken, the lease appears expired and the compare-and-swap decides. */
   get isQuiet(): boolean {
     const { verdict } = this;
     const isOfSession = !verdict.takeable && verdict.session !== undefined;
