@@ -187,4 +187,13 @@ export const mutants = [
         },
     },
   }),
+  ...mutantsOf(
+    'onFailure: retry',
+    {
+      'a watch that is trusted though it has told nothing': {
+        'LocalLease#isTold': () => () => true,
+      },
+    },
+    'spec',
+  ),
 ];

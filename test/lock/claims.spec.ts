@@ -660,6 +660,21 @@ describe('the work of a holder that dies', () => {
     },
   );
 
+  it('is taken over one lease after its last renewal by a follower whose watch tells nothing', async () => {
+    const { cluster, a, clock } = await observed();
+    const blind = cluster.process('blind');
+    blind.store.watchesWork = false;
+    await fire(a, { minute: 1, retry: true });
+    await settled();
+    const follower = outcomeOf(fire(blind, { minute: 1, retry: true }));
+    await clock.advance(7_000); // renewed once, at 5 s
+    die(a);
+    await clock.advance(12_900);
+    expect(follower.state).toBe('pending');
+    await clock.advance(3_000); // and a poll
+    expect(follower.state).toBe('resolved');
+  });
+
   it('is still repeated although another call has held the lock since, for other work', async () => {
     const { a, b, c, annotation, clock } = await observed();
     await fire(a, { minute: 1, retry: true });

@@ -274,9 +274,10 @@ export class Acquirer {
     local.metHolder();
     this.failures = 0;
     this.stopWatching ??= local.keepWatched();
-    const pollAt = policy.isQuiet
-      ? Infinity
-      : this.readAt + this.pollInterval * line.intervalsOfPoll;
+    const pollAt =
+      policy.isQuiet && local.isTold
+        ? Infinity
+        : this.readAt + this.pollInterval * line.intervalsOfPoll;
     const { landsBy = Infinity } = line;
     const until = Math.min(expiresAt, pollAt, landsBy);
     await local.changeOrTime(until - clock.now(), call.signal, (lease) =>

@@ -69,6 +69,8 @@ export class LocalLease {
   private readonly listeners = new Set<RecordListener>();
   private watch: { close(): void } | undefined;
   private watchers = 0;
+  /** Whether the watch in use has ever told the state of the record. */
+  private hasWatchTold = false;
   /** R12: the session of the holder, while that is another process and the Lease is watched. */
   private followed: { session: ObservableSession; end: () => void } | undefined;
   private cancelLinger: (() => void) | undefined;
@@ -105,6 +107,11 @@ export class LocalLease {
 
   get isWatched(): boolean {
     return this.watch !== undefined;
+  }
+
+  /** Whether a change of the record is likely to be told; a watch without the right to it never tells anything. */
+  get isTold(): boolean {
+    return this.isWatched && this.hasWatchTold;
   }
 
   /** Records an observation from a read, a write or the watch. @returns the record as it is to be written back */
@@ -339,8 +346,14 @@ export class LocalLease {
     this.watchers += 1;
     this.cancelLinger?.();
     this.watch ??= this.store.watch(this.key, {
-      changed: (lease, live) => this.see(lease, { live }),
-      deleted: () => this.seeAbsent(),
+      changed: (lease, live) => {
+        this.hasWatchTold = true;
+        this.see(lease, { live });
+      },
+      deleted: () => {
+        this.hasWatchTold = true;
+        this.seeAbsent();
+      },
       failed: (error) => reportFailure(this.context, this.lock, 'watch', error),
     });
     this.followSession();
@@ -391,6 +404,7 @@ export class LocalLease {
     if (this.watchers === 0) {
       this.watch?.close();
       this.watch = undefined;
+      this.hasWatchTold = false;
       this.followSession();
     }
   }
