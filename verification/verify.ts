@@ -122,7 +122,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     specs: ['verification/fencing'],
   },
   simulation: {
-    about: '10,000 seeds of the simulator',
+    about: '10,000 seeds of the simulator, and 800 of semaphores and elections',
     needs: [],
     specs: ['verification/simulation'],
     program: ['verification/simulation/main.ts', '--seeds=10000'],

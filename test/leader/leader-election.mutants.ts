@@ -1,7 +1,54 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf(
-  'a process leads for as long as it holds the lock, and its work is over before it contends again',
+const RULE =
+  'a process leads for as long as it holds the lock, and its work is over before it contends again';
+
+const bySimulator = mutantsOf(
+  RULE,
+  {
+    'a process that leads until it is told otherwise': {
+      'LeaderElection#isLeader': (original) =>
+        function isLeader() {
+          return this.state === 'leading' || original.call(this);
+        },
+    },
+    'a leadership that stays true after its deadline and its signal': {
+      'LeaderTerm#isHeld': () => () => true,
+    },
+    'a process that contends again and has not released its lock': {
+      'LeaderElection#lead': (original) =>
+        function (lock) {
+          const kept = Object.create(lock, {
+            release: { value: async () => undefined },
+          });
+          return original.call(this, kept);
+        },
+    },
+    'work of two leaderships at once': {
+      'LeaderTerm#idle': () => async () => undefined,
+    },
+    'a process that contends once': {
+      'LeaderElection#contend': () =>
+        async function (client) {
+          try {
+            await this.lead(await this.acquire(client));
+          } catch (error) {
+            this.noteFailure(error);
+          }
+        },
+    },
+    'an end of a leadership that is kept secret': {
+      'LeaderElection#depose': () => async () => undefined,
+    },
+    'a failed leader that keeps the lock': {
+      'LeaderTerm#stepDown': () => () => undefined,
+    },
+  },
+  'simulator of elections',
+);
+
+const bySpec = mutantsOf(
+  RULE,
   {
     'a process leads by a flag': {
       'LeaderElection#isLeader': (original) =>
@@ -33,3 +80,5 @@ export const mutants = mutantsOf(
   },
   'spec',
 );
+
+export const mutants = [...bySimulator, ...bySpec];

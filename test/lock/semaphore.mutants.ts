@@ -1,6 +1,73 @@
-import { mutantsOf } from '../mutants/mutant.js';
+import { mutantsOf, type AnyFunction } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf(
+const bySimulator = mutantsOf(
+  'semaphores',
+  {
+    'permits that grow with those of another process': {
+      'LockEngine#acquireSlot': (original) =>
+        function (context, call) {
+          const { lock } = call;
+          const others =
+            this.localOf(lock).observed.lease?.metadata.annotations?.[
+              'nestjs-k8s-lock/permits'
+            ];
+          const permits = call.options.permits + Number(others ?? 0);
+          const options = { ...call.options, permits };
+          return original.call(this, context, { ...call, options });
+        },
+    },
+    'a slot more in a process that has fewer permits than others': {
+      slotsOf: (original) => (lock, permits) =>
+        original(lock, permits === 2 ? 5 : permits),
+    },
+    'a second slot taken by a call': {
+      'SlotSearch#firstOf': () =>
+        async function (slots, acquire) {
+          let found;
+          for (const slot of slots) {
+            // oxlint-disable-next-line no-await-in-loop -- one slot after the other
+            found = (await acquire(slot)) ?? found;
+          }
+          return found;
+        },
+    },
+    'a slot that is taken again by the wait in line': {
+      'SlotSearch#takeIdle': (original) =>
+        async function (end) {
+          await original.call(this, end);
+          return undefined;
+        },
+    },
+    'a line that is kept by the call which has got its slot': {
+      'SlotSearch#waitInLine': (original) =>
+        function (end) {
+          const { engine } = this;
+          const acquire: AnyFunction = async (context, call) => {
+            const held = await engine.acquire(context, call);
+            return call.lock.leaseName.endsWith('--line')
+              ? { release: () => undefined }
+              : held;
+          };
+          this.engine = { localOf: engine.localOf, acquire };
+          return original.call(this, end);
+        },
+    },
+    'a wait that ends only with the request for a slot': {
+      'SlotSearch#takeIdle': (original) =>
+        function () {
+          const { signal } = this.call;
+          return original.call(this, signal ?? new AbortController().signal);
+        },
+    },
+    'a released slot that nobody in line sees': {
+      'SlotSearch#findReady': () => () => undefined,
+      'SlotSearch#pollInterval': () => () => Infinity,
+    },
+  },
+  'simulator of semaphores',
+);
+
+const bySpec = mutantsOf(
   'semaphores',
   {
     'a slot more than there are permits': {
@@ -33,8 +100,8 @@ export const mutants = mutantsOf(
       'SlotSearch#watchSlots': () => () => undefined,
     },
     'a line with the lease of a lock': {
-      lineOptions: (original) => (options, waitTimeout) => ({
-        ...original(options, waitTimeout),
+      lineOptions: (original) => (options) => ({
+        ...original(options),
         leaseDuration: options.leaseDuration,
       }),
     },
@@ -76,3 +143,5 @@ export const mutants = mutantsOf(
   },
   'spec',
 );
+
+export const mutants = [...bySimulator, ...bySpec];

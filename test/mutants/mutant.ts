@@ -18,8 +18,12 @@ export interface Mutant {
    * that one is given, what it returns, when it is called, and whether it is called at all.
    */
   readonly breaks: Breaks;
-  /** What must find it: the simulator, or the spec beside it where the simulator does not play that part. */
-  readonly caughtBy: 'simulator' | 'spec';
+  /**
+   * What must find it: the simulator, in scenarios of this kind, or the spec beside it where the simulator does not
+   * play that part.
+   */
+  readonly caughtBy:
+    'simulator' | 'simulator of semaphores' | 'simulator of elections' | 'spec';
 }
 
 export type Wrapper = (original: AnyFunction) => AnyFunction;

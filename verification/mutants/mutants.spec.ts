@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { readMutants } from '../../test/mutants/mutant.js';
+import { kindOf, type Kind } from '../simulation/scenario-kinds.js';
 import { simulate } from '../simulation/simulation.js';
 import {
   buildSimulator,
@@ -27,8 +28,9 @@ describe.concurrent('mutants', () => {
   /** What the engine as it is has to say to a seed: one after the other, since a process can simulate one at a time. */
   const findingsOfOriginal = async (
     seed: number,
+    kind: Kind,
   ): Promise<readonly unknown[]> => {
-    const outcome = simulating.then(() => simulate(seed));
+    const outcome = simulating.then(() => simulate(seed, { kind }));
     simulating = outcome;
     return (await outcome).findings;
   };
@@ -48,7 +50,10 @@ describe.concurrent('mutants', () => {
       const { what, seed } = found!;
       const where = seed === undefined ? '' : ` at seed ${seed}`;
       process.stdout.write(`${mutant.rule}: ${mutant.name}: ${what}${where}\n`);
-      const original = seed === undefined ? [] : await findingsOfOriginal(seed);
+      const original =
+        seed === undefined
+          ? []
+          : await findingsOfOriginal(seed, kindOf(mutant));
       expect(original, 'the engine as it is fails as well').toEqual([]);
     });
   }

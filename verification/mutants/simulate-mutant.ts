@@ -7,16 +7,19 @@ import { Mutation } from '../../test/mutants/mutation.js';
 import type { Verdict } from './verdict.js';
 
 const [, , name = '', seeds] = process.argv;
-const mutation = new Mutation(await findMutant(name));
+const mutant = await findMutant(name);
+const mutation = new Mutation(mutant);
 const { catchUnhandledRejections, simulate } =
   await import('../simulation/simulation.js');
+const { kindOf } = await import('../simulation/scenario-kinds.js');
 mutation.assertApplied();
 catchUnhandledRejections();
+const kind = kindOf(mutant);
 
 async function simulateAll(): Promise<Verdict['found']> {
   for (let seed = 1; seed <= Number(seeds); seed += 1) {
     // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
-    const { findings } = await simulate(seed);
+    const { findings } = await simulate(seed, { kind });
     if (findings.length > 0) {
       return { what: findings[0]!.check, seed };
     }

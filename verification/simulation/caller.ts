@@ -17,7 +17,7 @@ import { HeldLock, type LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
 import type { FireCall } from './fire-calls.js';
-import type { Holding } from './holdings.js';
+import { holdingOf, type Holding } from './holdings.js';
 import { TIMER_LATENESS, type Machine } from './machine.js';
 import type { Random } from './random.js';
 import type { Wish } from './wish.js';
@@ -66,6 +66,21 @@ export class Caller {
       await released;
     }
     return true;
+  }
+
+  /** Acquires so many permits that it has them all at once. @returns whether it has got them */
+  async fill(wish: Wish, permits: number): Promise<boolean> {
+    const holdings = await Promise.all(
+      Array.from({ length: permits }, () => this.hold(wish)),
+    );
+    const held = holdings.filter((holding) => holding !== undefined);
+    await Promise.all(
+      held.map((holding) => {
+        this.world.checker.released(holding);
+        return holding.hold.release();
+      }),
+    );
+    return held.length === permits;
   }
 
   /** Does so as a decorated method that its scheduler calls. */
@@ -175,23 +190,12 @@ export class Caller {
     if (hold === undefined) {
       return undefined;
     }
-    const { leaseDuration, minHold, deleteOnRelease } = resolveLockOptions(
-      wish.options,
-    );
+    const options = resolveLockOptions(wish.options);
     const { signal } = hold;
-    const holding: Holding = {
-      hold,
-      signal,
-      inUse: new Map([[hold, signal]]),
-      machine: this.machine,
-      leaseDuration,
-      minHold,
-      hasSession:
-        hold instanceof HeldLock && hold['hold']['session'] !== undefined,
-      mayDelete: deleteOnRelease,
-      isReleased: false,
-      robbedAt: undefined,
-    };
+    const holding = holdingOf(hold, this.machine, { signal, options });
+    if (hold.slot !== undefined && hold.slot > 0) {
+      this.world.statistics.count('permits beside others');
+    }
     this.world.checker.acquired(holding);
     if (this.isClosing) {
       this.world.checker.acquiredWhileClosing(holding);

@@ -207,7 +207,12 @@ export class Cast {
   /** The locks whose record names one of these clients as somebody who has not ended. */
   keptBy(clients: readonly EngineClient[]): Kept[] {
     const { scenario, api } = this.world;
-    return scenario.locks.flatMap((lock) => {
+    // Nobody looks at slots that were those of processes with more permits.
+    const permits = Math.max(
+      ...clients.map((client) => client.plan.permits ?? 1),
+    );
+    const locks = scenario.locks.filter(({ slot = 0 }) => slot < permits);
+    return locks.flatMap((lock) => {
       const { namespace, leaseName: name } = lock;
       const lease = api.get({ namespace, name });
       const holder = holderOf(lease);
@@ -222,6 +227,24 @@ export class Cast {
   shutDownAll(timeout: number): void {
     for (const client of [...this.running, this.operator]) {
       this.shutDown(client, timeout);
+    }
+  }
+
+  /** Who leads, as far as it knows. */
+  get leader(): EngineClient | undefined {
+    return this.running.find(({ leads }) => leads);
+  }
+
+  /** A lock is held by a caller, or by nobody: also one that is given back in the very moment of a shutdown. */
+  checkStrays(): void {
+    const { findings, timeline } = this.world;
+    for (const { machine, strays, id } of this.clients.values()) {
+      for (const holder of machine.isDead ? [] : strays) {
+        findings.add(
+          'held-for-nobody',
+          `${id} holds a lock as ${timeline.nameOf(holder)}, which no caller has`,
+        );
+      }
     }
   }
 
@@ -388,7 +411,7 @@ export class Cast {
     }
   }
 
-  private shutDown(client: EngineClient, timeout: number): void {
+  shutDown(client: EngineClient, timeout: number): void {
     this.closing.add(client);
     void client.shutdown(timeout).then(() => this.closing.delete(client));
   }
@@ -398,7 +421,8 @@ export class Cast {
     scheduler.at(scheduler.now + downtime, () => {
       if (!this.world.isHealed) {
         statistics.count('restarts');
-        this.startClient(plan);
+        const { permitsAfterRestart: permits } = plan;
+        this.startClient(permits === undefined ? plan : { ...plan, permits });
       }
     });
   }

@@ -32,6 +32,8 @@ export class Checker {
     { order: bigint; token: bigint }[]
   >();
   private readonly believers = new Map<string, Holding>();
+  /** By the name of the lock or semaphore. */
+  private readonly holders = new Map<string, number>();
 
   constructor(
     private readonly scheduler: Scheduler,
@@ -42,6 +44,8 @@ export class Checker {
     private readonly statistics: Statistics,
     /** Milliseconds until a client has heard of a change, at most, if it hears of it at all. */
     private readonly longestDelay: number,
+    /** Of a lock or semaphore, at a time. */
+    private readonly mostHolders: number,
   ) {}
 
   /** A client has acquired a lock. */
@@ -204,13 +208,14 @@ export class Checker {
 
   /** Between events. */
   check(): void {
-    const { believers, holdings, findings, scheduler } = this;
+    const { believers, holders, holdings, findings, scheduler } = this;
     believers.clear();
+    holders.clear();
     for (const holding of holdings.current()) {
       if (holding.robbedAt !== undefined) {
         this.checkRobbed(holding, holding.robbedAt);
       } else if (holdings.insists(holding)) {
-        const { leaseName } = holding.hold;
+        const { leaseName, name } = holding.hold;
         const other = believers.get(leaseName);
         if (other) {
           findings.add(
@@ -219,6 +224,14 @@ export class Checker {
           );
         }
         believers.set(leaseName, holding);
+        const count = (holders.get(name) ?? 0) + 1;
+        holders.set(name, count);
+        if (count > this.mostHolders) {
+          findings.add(
+            'too-many-holders',
+            `${name} has ${count} holders, with ${holdings.describe(holding)}, and ${this.mostHolders} permits at most`,
+          );
+        }
         const expiry = this.judge.expiryOf(holding);
         if (scheduler.now > expiry + ROUNDING) {
           findings.add(
@@ -227,6 +240,21 @@ export class Checker {
           );
         }
       }
+    }
+  }
+
+  /** A process says that this acquisition has it lead, and it may have been paused until just now. */
+  leads(holding: Holding): void {
+    const { hold, machine } = holding;
+    if (holding.robbedAt !== undefined) {
+      return;
+    }
+    const late = machine.now - this.judge.expiryOf(holding);
+    if (!this.judge.isHolder(hold) || late > ROUNDING) {
+      this.findings.add(
+        'leads-no-more',
+        `${this.holdings.describe(holding)} says that it leads, though ${late > 0 ? `others could have taken the lock ${late.toFixed(2)} ms ago` : 'the record is another’s'}`,
+      );
     }
   }
 

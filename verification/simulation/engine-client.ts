@@ -4,15 +4,17 @@ import {
   type LockOptions,
 } from '../../lib/k8s-lock.options.js';
 import { LockBackendError, type LockReference } from '../../lib/lock.errors.js';
+import { isLine } from '../../lib/lock/lease-name.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';
 import type { Author } from './api-model.js';
 import { Caller } from './caller.js';
+import { Candidate } from './candidate.js';
 import { Job } from './job.js';
 import type { Machine } from './machine.js';
 import type { Random } from './random.js';
 import type { ClientPlan } from './scenario.js';
 import { SimulatedStore } from './simulated-store.js';
-import { anyWish, plainWish } from './wish.js';
+import { anyWish, plainWish, type Wish } from './wish.js';
 import type { World } from './world.js';
 
 /** Promises that are awaited one by one from the arrival of an answer to the caller who has acquired a lock. */
@@ -21,10 +23,13 @@ const LONGEST_TURN = 20;
 export class EngineClient {
   /** It shuts down, or has. */
   isClosing = false;
+  /** True time at which it began to. */
+  closesAt = Infinity;
   private readonly engine: LockEngine;
   private readonly store: SimulatedStore;
   private readonly caller: Caller;
   private readonly job: Job | undefined;
+  private readonly candidate: Candidate | undefined;
   /** Callers that are still busy. */
   private busy = 0;
 
@@ -73,6 +78,40 @@ export class EngineClient {
         random.fork('job'),
         job,
       );
+    const { election, lockOptions } = world.scenario;
+    this.candidate = election
+      ? new Candidate(
+          world,
+          machine,
+          this.engine,
+          random.fork('election'),
+          election,
+          lockOptions,
+        )
+      : undefined;
+  }
+
+  /** Whether it leads, and says so. */
+  get leads(): boolean {
+    return this.candidate?.leads === true;
+  }
+
+  /** Whether who follows its leaderships knows of the present one, or that there is none. */
+  get hasSaidWhetherItLeads(): boolean {
+    return this.candidate?.hasSaidSo !== false;
+  }
+
+  /** The holder identities under which it holds a lock that no caller has. */
+  get strays(): string[] {
+    return Array.from(this.engine['holders'])
+      .filter(
+        ({ isReleased, lock, holderIdentity, claimed }) =>
+          !isReleased &&
+          claimed === undefined &&
+          !isLine(lock.leaseName) &&
+          this.world.holdings.get(holderIdentity) === undefined,
+      )
+      .map(({ holderIdentity }) => holderIdentity);
   }
 
   get isIdle(): boolean {
@@ -95,6 +134,7 @@ export class EngineClient {
     if (job?.catchUp) {
       void this.occupied(() => this.job!.catchUp());
     }
+    this.candidate?.start();
     for (let i = 0; i < this.plan.callers; i += 1) {
       void this.occupied(() => this.callAgainAndAgain());
     }
@@ -105,27 +145,61 @@ export class EngineClient {
     void this.job?.callUntil(until, (call) => void this.occupied(call));
   }
 
-  /** Acquires each lock once more and gives it back, as long as that takes. */
+  /** Acquires each lock once more and gives it back, as long as that takes; of a semaphore more permits than there are. */
   acquireEach(): Promise<void> {
-    const { locks, lockOptions } = this.world.scenario;
-    return this.occupied(async () => {
-      for (const lock of locks) {
+    const { lockOptions } = this.world.scenario;
+    const { permits = 0 } = this.plan;
+    const acquireEach = async (): Promise<void> => {
+      for (const lock of this.wanted) {
+        const wish = this.asSemaphore(plainWish(lock, lockOptions));
         // oxlint-disable-next-line no-await-in-loop -- one lock after the other
-        if (!(await this.caller.fulfil(plainWish(lock, lockOptions)))) {
-          this.world.findings.add(
-            'never-acquired',
-            `${this.id} was refused ${lock.leaseName} though nothing is wrong any more`,
-          );
-        }
+        this.mustHaveAcquired(lock, await this.caller.fulfil(wish));
+      }
+    };
+    return this.occupied(async () => {
+      await Promise.all(Array.from({ length: permits + 1 }, acquireEach));
+    });
+  }
+
+  /** Has all permits of each semaphore at one time. */
+  acquireAllPermits(): Promise<void> {
+    const { lockOptions } = this.world.scenario;
+    const { permits = 1 } = this.plan;
+    return this.occupied(async () => {
+      for (const lock of this.wanted) {
+        const wish = this.asSemaphore(plainWish(lock, lockOptions));
+        // oxlint-disable-next-line no-await-in-loop -- one semaphore after the other
+        this.mustHaveAcquired(lock, await this.caller.fill(wish, permits));
       }
     });
   }
 
+  private mustHaveAcquired(lock: LockReference, isAcquired: boolean): void {
+    if (!isAcquired) {
+      this.world.findings.add(
+        'never-acquired',
+        `${this.id} was refused ${lock.leaseName} though nothing is wrong any more`,
+      );
+    }
+  }
+
   /** Wants every lock and does not wait for the outcome: for a shutdown in the middle of it. */
   askForEach(options: LockOptions): void {
-    for (const lock of this.world.scenario.locks) {
-      void this.caller.fulfil(plainWish(lock, options));
+    for (const lock of this.wanted) {
+      void this.caller.fulfil(this.asSemaphore(plainWish(lock, options)));
     }
+  }
+
+  private get wanted(): readonly LockReference[] {
+    const { locks, contended } = this.world.scenario;
+    return this.plan.permits === undefined ? locks : contended;
+  }
+
+  private asSemaphore(wish: Wish): Wish {
+    const { permits } = this.plan;
+    return permits === undefined
+      ? wish
+      : { ...wish, options: { ...wish.options, permits } };
   }
 
   /** Its callers want nothing any more. */
@@ -153,6 +227,7 @@ export class EngineClient {
     world.statistics.count('shutdowns');
     await this.someMoment();
     world.timeline.add(machine.name, () => 'shuts down');
+    this.closesAt = machine.now;
     this.engine.beginShutdown(timeout);
     world.checker.closing(machine);
     if (random.chance(0.5)) {
@@ -161,6 +236,7 @@ export class EngineClient {
     }
     this.job?.stop();
     await this.engine.shutdown(timeout);
+    this.candidate?.close();
     await machine.sleep(1);
     this.findLeaks();
     world.timeline.add(machine.name, () => 'has shut down');
@@ -182,7 +258,9 @@ export class EngineClient {
         await this.unlessRefused(this.engine.inspect(random.pick(locks)));
       }
       if (!this.isClosing && !world.isHealed) {
-        await this.caller.fulfil(anyWish(random, world.scenario));
+        await this.caller.fulfil(
+          this.asSemaphore(anyWish(random, world.scenario)),
+        );
       }
       // oxlint-enable no-await-in-loop
     }

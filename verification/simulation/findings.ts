@@ -5,6 +5,16 @@ import type { Timeline } from './timeline.js';
 export type Check =
   /** Two clients that are not paused believe that they hold the same lock. */
   | 'two-holders'
+  /** More clients that are not paused believe that they hold a semaphore than it has permits anywhere. */
+  | 'too-many-holders'
+  /** A process holds a lock, or a slot of a semaphore, that no caller was given. */
+  | 'held-for-nobody'
+  /** A process says that it leads, though its lock may be another's by now. */
+  | 'leads-no-more'
+  /** Work of two leaderships runs in one process at once. */
+  | 'two-terms'
+  /** Nobody leads though nothing is in the way, or nobody does soon after a leader has shut down. */
+  | 'never-led'
   /** A write gives the lock to another while its holder still believes in it. */
   | 'aborted-too-late'
   /** A holder believes in a record that others may count as expired by now. */

@@ -1,6 +1,7 @@
 /** Which process believes that it holds which lock, and whether an overlap is excused. */
 import { LockLostError } from '../../lib/lock.errors.js';
-import type { LockHandle } from '../../lib/lock/hold/lock-handle.js';
+import type { ResolvedLockOptions } from '../../lib/k8s-lock.options.js';
+import { HeldLock, type LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import type { Machine } from './machine.js';
 import type { Timeline } from './timeline.js';
 
@@ -22,6 +23,30 @@ export interface Holding {
   isReleased: boolean;
   /** True time at which somebody took it away who may not, or by force. */
   robbedAt: number | undefined;
+}
+
+/** What is held by `hold`, for a user who follows `signal`. */
+export function holdingOf(
+  hold: LockHandle,
+  machine: Machine,
+  {
+    signal,
+    options: { leaseDuration, minHold, deleteOnRelease },
+  }: { signal: AbortSignal; options: ResolvedLockOptions },
+): Holding {
+  return {
+    hold,
+    signal,
+    inUse: new Map([[hold, signal]]),
+    machine,
+    leaseDuration,
+    minHold,
+    hasSession:
+      hold instanceof HeldLock && hold['hold']['session'] !== undefined,
+    mayDelete: deleteOnRelease,
+    isReleased: false,
+    robbedAt: undefined,
+  };
 }
 
 export class Holdings {
@@ -85,7 +110,7 @@ export class Holdings {
         // One that was asked to stop has the lock until it does, and only `isHeld` can tell.
         ([handle, signal]) =>
           !signal.aborted ||
-          (isOfShutdown(signal) && machine.observe(() => handle.isHeld)),
+          (isOfOwnEnd(signal) && machine.observe(() => handle.isHeld)),
       )
     );
   }
@@ -107,6 +132,14 @@ export class Holdings {
   describe({ hold, machine }: Holding): string {
     return `${this.timeline.nameOf(hold.holderIdentity)} (on ${machine.name})`;
   }
+}
+
+/** The process itself has asked to stop, and keeps the lock until the work does: at its shutdown, or as it stops leading. */
+function isOfOwnEnd({ reason }: AbortSignal): boolean {
+  return (
+    reason instanceof LockLostError &&
+    ['shutdown', 'released'].includes(reason.reason)
+  );
 }
 
 function isOfShutdown({ reason }: AbortSignal): boolean {

@@ -26,6 +26,9 @@ export interface ClientPlan extends Omit<MachineOptions, 'pauses'> {
   readonly observes: boolean;
   /** Whether it holds its locks under a session. */
   readonly hasSession?: boolean;
+  /** Of the semaphores that its callers want, also once it has started again; undefined: they want locks. */
+  readonly permits?: number;
+  readonly permitsAfterRestart?: number;
 }
 
 export type Mishap =
@@ -98,8 +101,12 @@ export interface Scenario {
   /** Milliseconds of true time at which everything that is wrong ends. */
   readonly faultsEnd: number;
   readonly locks: readonly LockReference[];
-  /** Those of the locks that callers and peers want. */
+  /** Those of the locks that callers and peers want; slot 0 of each semaphore. */
   readonly contended: readonly LockReference[];
+  /** The greatest number of permits that a process has for a semaphore; undefined: the callers want locks. */
+  readonly permits?: number;
+  /** The lock of the election in which each client contends. */
+  readonly election?: LockReference;
   /** A Lease of coordinated leader election, which callers may try to lock. */
   readonly elected: LockReference | undefined;
   readonly job: JobPlan | undefined;
@@ -131,7 +138,7 @@ export interface Scenario {
   readonly backupAt: number | undefined;
 }
 
-export function scenarioOf(random: Random): Scenario {
+export function lockScenario(random: Random): Scenario {
   const troubled = troubledScenario(random);
   const scenario = random.chance(0.1)
     ? partitioned(random, troubled)
@@ -140,7 +147,7 @@ export function scenarioOf(random: Random): Scenario {
 }
 
 /** Some of the clients, or all, hold their locks under sessions, which somebody may delete. */
-function withSessions(random: Random, scenario: Scenario): Scenario {
+export function withSessions(random: Random, scenario: Scenario): Scenario {
   if (random.chance(0.5)) {
     return scenario;
   }
@@ -222,7 +229,11 @@ function partitioned(random: Random, scenario: Scenario): Scenario {
   };
 }
 
-function troubledScenario(random: Random): Scenario {
+/** @param shares how many of the seeds have what */
+export function troubledScenario(
+  random: Random,
+  shares = { clientGo: 0.15 },
+): Scenario {
   /** A fault is there in some seeds only, or none would ever see what the others do alone. */
   const sometimes = (share: number, least: number, most: number): number =>
     random.chance(share) ? random.magnitude(least, most) : 0;
@@ -236,7 +247,7 @@ function troubledScenario(random: Random): Scenario {
     'paused',
     'fleeting',
   ] as const);
-  const hasClientGo = random.chance(0.15);
+  const hasClientGo = random.chance(shares.clientGo);
   const hasK8slock = random.chance(0.2);
   const leaseSeconds = hasClientGo
     ? random.pick([4, 6])

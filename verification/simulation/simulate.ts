@@ -1,12 +1,14 @@
 /**
- * `npm run verify -- simulation [--seeds 1000] [--from 1] [--workers 2] [--seed N]`: simulates seeds
- * on all cores, or with `--workers 0` in the main thread. The first that fails is simulated again, and
- * its timeline printed; `--seed` prints that of any seed. Exits with 1 when a seed has failed.
+ * `npm run verify -- simulation [--seeds 1000] [--from 1] [--workers 2] [--kind semaphores] [--seed N]`: simulates
+ * seeds on all cores, or with `--workers 0` in the main thread: of one kind of scenarios, or of locks and some of each
+ * other kind. The first that fails is simulated again, and its timeline printed; `--seed` prints that of any seed.
+ * Exits with 1 when a seed has failed.
  */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { KINDS, type Kind } from './scenario-kinds.js';
 import {
   catchUnhandledRejections,
   simulate,
@@ -16,6 +18,13 @@ import { COUNTED, Statistics } from './statistics.js';
 
 /** Seeds that a worker is given at a time. */
 const BATCH = 20;
+/** As many seeds of locks are simulated for one of another kind. */
+const LOCKS_PER_OTHER = 25;
+
+interface Batch {
+  readonly kind: Kind;
+  readonly seeds: readonly number[];
+}
 
 interface Totals {
   seeds: number;
@@ -35,12 +44,12 @@ if (isMainThread) {
 /** A worker simulates the seeds that it is sent, one batch after the other, and sends back what came of them. */
 function work(): void {
   catchUnhandledRejections();
-  parentPort?.on('message', (seeds: number[]) => {
+  parentPort?.on('message', ({ kind, seeds }: Batch) => {
     void (async () => {
       const outcomes: Outcome[] = [];
       for (const seed of seeds) {
         // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
-        outcomes.push(await simulate(seed));
+        outcomes.push(await simulate(seed, { kind }));
       }
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
       parentPort?.postMessage(outcomes);
@@ -54,36 +63,59 @@ async function main(): Promise<void> {
       seeds: { type: 'string', default: '1000' },
       from: { type: 'string', default: '1' },
       workers: { type: 'string', default: String(availableParallelism()) },
+      kind: { type: 'string' },
       seed: { type: 'string' },
     },
   });
+  const only = KINDS.find((kind) => kind === values.kind);
+  if (values.kind !== undefined && only === undefined) {
+    throw new Error(
+      `--kind must be one of ${KINDS.join(', ')}, not ${values.kind}`,
+    );
+  }
   if (values.seed !== undefined) {
     catchUnhandledRejections();
-    const outcome = await simulate(Number(values.seed), { withTimeline: true });
+    const outcome = await simulate(Number(values.seed), {
+      kind: only,
+      withTimeline: true,
+    });
     print(outcome);
     process.exitCode = outcome.findings.length > 0 ? 1 : 0;
     return;
   }
   const startedAt = performance.now();
-  const totals = await simulateAll(
-    Number(values.from),
-    Number(values.seeds),
-    Number(values.workers),
+  const from = Number(values.from);
+  const seeds = Number(values.seeds);
+  const batches = (only ? [only] : KINDS).flatMap((kind) =>
+    batchesOf(
+      kind,
+      from,
+      only || kind === 'locks' ? seeds : Math.ceil(seeds / LOCKS_PER_OTHER),
+    ),
   );
+  const totals = await simulateAll(batches, Number(values.workers));
   const seconds = (performance.now() - startedAt) / 1_000;
   const { failed } = totals;
   report(totals, seconds);
   if (failed) {
     catchUnhandledRejections();
-    print(await simulate(failed.seed, { withTimeline: true }));
+    const { kind } = failed;
+    print(await simulate(failed.seed, { kind, withTimeline: true }));
   }
   process.exitCode = failed ? 1 : 0;
 }
 
+function batchesOf(kind: Kind, from: number, count: number): Batch[] {
+  return Array.from({ length: Math.ceil(count / BATCH) }, (_, batch) => {
+    const first = from + batch * BATCH;
+    const length = Math.min(BATCH, from + count - first);
+    return { kind, seeds: Array.from({ length }, (__, i) => first + i) };
+  });
+}
+
 /** Simulates the seeds in order, and stops soon after the first failure. */
 async function simulateAll(
-  from: number,
-  count: number,
+  batches: readonly Batch[],
   workers: number,
 ): Promise<Totals> {
   const totals: Totals = {
@@ -93,22 +125,20 @@ async function simulateAll(
     statistics: new Statistics(),
     failed: undefined,
   };
-  const end = from + count;
+  const left = [...batches];
+  const nextBatch = (): Batch | undefined =>
+    totals.failed ? undefined : left.shift();
   if (workers === 0) {
     catchUnhandledRejections();
-    for (let seed = from; seed < end && !totals.failed; seed += 1) {
-      // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
-      add(totals, await simulate(seed));
+    for (let batch; (batch = nextBatch());) {
+      const { kind, seeds } = batch;
+      for (const seed of seeds) {
+        // oxlint-disable-next-line no-await-in-loop -- the simulator has one virtual time
+        add(totals, await simulate(seed, { kind }));
+      }
     }
     return totals;
   }
-  let next = from;
-  const nextBatch = (): number[] => {
-    const length = totals.failed ? 0 : Math.min(BATCH, end - next);
-    const batch = Array.from({ length }, (_, i) => next + i);
-    next += length;
-    return batch;
-  };
   await Promise.all(
     Array.from({ length: workers }, () =>
       employ(nextBatch, (outcome) => add(totals, outcome)),
@@ -119,14 +149,14 @@ async function simulateAll(
 
 /** Gives batches to a worker of its own until there are none left. */
 function employ(
-  nextBatch: () => number[],
+  nextBatch: () => Batch | undefined,
   take: (outcome: Outcome) => void,
 ): Promise<void> {
   const worker = new Worker(fileURLToPath(import.meta.url));
   return new Promise((resolve, reject) => {
     const sendNext = (): void => {
       const batch = nextBatch();
-      if (batch.length === 0) {
+      if (batch === undefined) {
         void worker.terminate().then(() => resolve());
       } else {
         // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
@@ -148,7 +178,10 @@ function add(totals: Totals, outcome: Outcome): void {
   totals.virtualTime += outcome.duration;
   totals.statistics.add(outcome.statistics);
   const { failed } = totals;
-  if (outcome.findings.length > 0 && !(failed && failed.seed < outcome.seed)) {
+  const isFirst = !(
+    failed?.kind === outcome.kind && failed.seed < outcome.seed
+  );
+  if (outcome.findings.length > 0 && isFirst) {
     totals.failed = outcome;
   }
 }
@@ -164,11 +197,12 @@ function report(totals: Totals, seconds: number): void {
   }
 }
 
-function print({ seed, timeline, findings }: Outcome): void {
+function print({ kind, seed, timeline, findings }: Outcome): void {
+  const options = kind === 'locks' ? '' : `--kind ${kind} `;
   console.log(timeline.join('\n'));
   console.log(
     findings.length === 0
       ? `Seed ${seed} passes.`
-      : `Seed ${seed} fails:\n${findings.map(({ check, text }) => `- ${check}: ${text}`).join('\n')}\nTo see it again: npm run verify -- simulation --seed ${seed}`,
+      : `Seed ${seed} fails:\n${findings.map(({ check, text }) => `- ${check}: ${text}`).join('\n')}\nTo see it again: npm run verify -- simulation ${options}--seed ${seed}`,
   );
 }

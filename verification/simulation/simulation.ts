@@ -7,12 +7,13 @@ import { Cast, type Kept } from './cast.js';
 import type { Finding, Findings } from './findings.js';
 import { wallTimeOf } from './machine.js';
 import { Random } from './random.js';
-import { scenarioOf } from './scenario.js';
+import { nameOfRun, scenarioOf, type Kind } from './scenario-kinds.js';
 import type { Counts } from './statistics.js';
 import { unlimited } from './wish.js';
 import { World } from './world.js';
 
 export interface Outcome {
+  readonly kind: Kind;
   readonly seed: number;
   readonly findings: readonly Finding[];
   /** Two runs of a seed that differ anywhere differ in it. */
@@ -29,6 +30,14 @@ const PATIENCE = 300_000;
 /** Events of a run; a usual one has a thousand. */
 const MOST_STEPS = 100_000;
 const SHUTDOWN_TIMEOUT = 10_000;
+/** Milliseconds for which nobody may lead, once nothing is wrong any more. */
+const LONGEST_VACANCY = 60_000;
+/** Milliseconds within which another one leads when the leader shuts down, and nothing is wrong. */
+const LONGEST_SUCCESSION = 500;
+/** Milliseconds for which a leader leaves the lock to clients that do not know the line, and others come by their turn. */
+const COURTESY = 5_000;
+/** Milliseconds that all of the dead in line together cost the others. */
+const COST_OF_THE_DEAD = 5_000;
 
 /** Whoever is being simulated: promises that nobody has handled are reported per process. */
 let current: Findings | undefined;
@@ -43,10 +52,13 @@ export function catchUnhandledRejections(): void {
 
 export async function simulate(
   seed: number,
-  { withTimeline = false } = {},
+  {
+    kind = 'locks',
+    withTimeline = false,
+  }: { kind?: Kind; withTimeline?: boolean } = {},
 ): Promise<Outcome> {
-  drawIdentities(new Random(`${seed}/identities`));
-  const simulation = new Simulation(seed, withTimeline);
+  drawIdentities(new Random(`${nameOfRun(kind, seed)}/identities`));
+  const simulation = new Simulation(kind, seed, withTimeline);
   current = simulation.world.findings;
   try {
     await simulation.run();
@@ -80,11 +92,12 @@ class Simulation {
   private backup: Backup | undefined;
 
   constructor(
+    private readonly kind: Kind,
     private readonly seed: number,
     withTimeline: boolean,
   ) {
-    this.random = new Random(String(seed));
-    const scenario = scenarioOf(this.random.fork('scenario'));
+    this.random = new Random(nameOfRun(kind, seed));
+    const scenario = scenarioOf(kind, this.random.fork('scenario'));
     this.world = new World(scenario, this.random, withTimeline);
     this.world.timeline.add(
       'seed',
@@ -96,6 +109,7 @@ class Simulation {
   get outcome(): Outcome {
     const { scheduler, findings, statistics, timeline } = this.world;
     return {
+      kind: this.kind,
       seed: this.seed,
       findings: findings.all,
       digest: scheduler.digest,
@@ -113,6 +127,11 @@ class Simulation {
     await this.until(world.scenario.faultsEnd, () => false);
     cast.heal();
     world.heal();
+    if (world.scenario.election) {
+      await this.expectLeaders();
+      await this.closeAll();
+      return;
+    }
     await this.expectQuiet('to be done with what they had begun');
     this.expectFiresInPartition();
     await this.expectGivenBack();
@@ -122,16 +141,21 @@ class Simulation {
     await this.expectQuiet('to acquire each lock once more');
     await this.expectFires();
     await this.expectRecovery();
+    await this.expectAllPermits();
     await this.closeAll();
   }
 
   /** Stops at the first finding, and for good. */
   private async until(time: number, isDone: () => boolean): Promise<boolean> {
-    const { scheduler, findings, checker } = this.world;
+    const { cast, world } = this;
+    const { scheduler, findings, checker } = world;
     const result = await scheduler.run(
       time,
       () => !findings.isEmpty || scheduler.steps > MOST_STEPS || isDone(),
-      () => checker.check(),
+      () => {
+        checker.check();
+        cast.checkStrays();
+      },
     );
     if (scheduler.steps > MOST_STEPS) {
       findings.add('busy-loop', `more than ${MOST_STEPS} events`);
@@ -238,6 +262,67 @@ class Simulation {
       ) {
         world.fires.expectRun(madeUpFor);
       }
+    }
+  }
+
+  /** Whoever is alone has all permits at one time. */
+  private async expectAllPermits(): Promise<void> {
+    const { cast, world } = this;
+    if (world.scenario.permits === undefined) {
+      return;
+    }
+    for (const client of cast.running) {
+      void client.acquireAllPermits();
+      // oxlint-disable-next-line no-await-in-loop -- one client after the other
+      await this.expectQuiet('to have all permits at one time');
+    }
+  }
+
+  /** Somebody leads soon, and then whoever is next when the leader shuts down, to the last one. */
+  private async expectLeaders(): Promise<void> {
+    const { cast, random, world } = this;
+    const { scheduler, scenario, statistics } = world;
+    if (cast.running.length > 0) {
+      await this.expectLeader(scheduler.now + LONGEST_VACANCY);
+    }
+    await this.until(world.settlesAt + scenario.leaseDuration, () => false);
+    const { watch, lockOptions, clientGoPeers, k8slockPeers } = scenario;
+    const longest =
+      LONGEST_SUCCESSION +
+      (clientGoPeers + k8slockPeers > 0 ? COURTESY : 0) +
+      (watch.isForbidden ? 10 * lockOptions.retryInterval! : 0);
+    // Places in line of the dead cost one grant.
+    let costOfDead = COST_OF_THE_DEAD;
+    while (cast.running.length > 0) {
+      // oxlint-disable no-await-in-loop -- one leader after the other
+      await this.expectLeader(scheduler.now);
+      if (!cast.running.every((client) => client.hasSaidWhetherItLeads)) {
+        world.findings.add('never-led', 'leader$ tells something else');
+      }
+      const leader = cast.leader!;
+      cast.shutDown(leader, SHUTDOWN_TIMEOUT);
+      await this.inTime(() => leader.closesAt <= scheduler.now);
+      if (cast.running.length > 0) {
+        statistics.count('successions');
+        const soon = scheduler.now + longest;
+        await this.expectLeader(soon + costOfDead);
+        costOfDead = scheduler.now > soon ? 0 : costOfDead;
+      }
+      const pause = random.between(0, 2 * scenario.leaseDuration);
+      await this.until(scheduler.now + pause, () => false);
+      // oxlint-enable no-await-in-loop
+    }
+  }
+
+  private async expectLeader(by: number): Promise<void> {
+    const { cast, world } = this;
+    if (!(await this.until(by, () => cast.leader !== undefined))) {
+      const running = cast.running.map(({ id }) => id).join(', ');
+      world.findings.add(
+        'never-led',
+        `of ${running} nobody leads, though nothing is in the way`,
+      );
+      throw new Found();
     }
   }
 

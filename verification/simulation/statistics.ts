@@ -28,6 +28,10 @@ export const COUNTED = [
   'fires skipped',
   'claims lost',
   'restores',
+  'permits beside others',
+  'leaderships',
+  'leaderships given up',
+  'successions',
 ] as const;
 
 export type Counted = (typeof COUNTED)[number];

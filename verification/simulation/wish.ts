@@ -1,5 +1,8 @@
 /** A call that a simulated caller makes: the lock and its options. */
-import type { LockOptions } from '../../lib/k8s-lock.options.js';
+import type {
+  LockOptions,
+  OwnLockOptions,
+} from '../../lib/k8s-lock.options.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { AcquireMode } from '../../lib/lock/acquire/wait-policy.js';
 import type { FireClaim } from '../../lib/lock/record/fire-claim.js';
@@ -9,7 +12,7 @@ import type { Scenario } from './scenario.js';
 
 export interface Wish {
   readonly lock: LockReference;
-  readonly options: LockOptions;
+  readonly options: OwnLockOptions;
   readonly mode: AcquireMode;
   /** Milliseconds after which the caller cancels; undefined = never. */
   readonly cancelAfter?: number;

@@ -69,6 +69,7 @@ export class World implements Surroundings {
       timeline,
       statistics,
       this.delayOfFaults,
+      scenario.permits ?? 1,
     );
     this.fires = new Fires(
       scenario.job?.lock.leaseName,

@@ -1,5 +1,6 @@
 /** Judges every write at the moment at which it is applied, by true time and by who holds what. */
 import type { Lease, StoredLease } from '../../lib/kube/lease-store.js';
+import { isLine } from '../../lib/lock/lease-name.js';
 import type { AppliedWrite } from './api-model.js';
 import type { Findings } from './findings.js';
 import type { Holding, Holdings } from './holdings.js';
@@ -72,6 +73,15 @@ export class WriteJudge {
       holderOf(lease) !== holderIdentity ||
       this.sessions.of(lease)?.end !== undefined
     );
+  }
+
+  /** Whether the record names this holder. */
+  isHolder({
+    leaseName,
+    holderIdentity,
+  }: Pick<Holding['hold'], 'leaseName' | 'holderIdentity'>): boolean {
+    const { lease } = this.standings.get(leaseName) ?? {};
+    return holderOf(lease) === holderIdentity;
   }
 
   wasDisplaced(identity: string): boolean {
@@ -348,7 +358,8 @@ export class WriteJudge {
     const holding = this.holdings.get(from);
     const isUnheard =
       holding === undefined && this.holdings.isClosing(write.author.machine);
-    if (write.after === undefined && !holding?.mayDelete && !isUnheard) {
+    const mayDelete = holding?.mayDelete || isLine(write.key.name);
+    if (write.after === undefined && !mayDelete && !isUnheard) {
       this.accuse(
         'touched-foreign-record',
         write,
