@@ -233,7 +233,14 @@ function grant({ verb, namespace, name }: Operation): string {
     return 'The credentials may not ask for their own rights (create on selfsubjectaccessreviews.authorization.k8s.io)';
   }
   const which = name === undefined ? '' : ` (for ${printable(name)} at least)`;
-  return `Grant these credentials the verb "${verb}" on leases.coordination.k8s.io in namespace ${printable(namespace)}${which}`;
+  return `Grant these credentials the verb "${verb}" on leases.coordination.k8s.io in ${place(namespace)}${which}`;
+}
+
+/** A list of all namespaces has none. */
+function place(namespace: string): string {
+  return namespace === ''
+    ? 'all namespaces (by a ClusterRole)'
+    : `namespace ${printable(namespace)}`;
 }
 
 function could({ verb, namespace, name }: Operation): string {
@@ -242,7 +249,7 @@ function could({ verb, namespace, name }: Operation): string {
   }
   const what =
     name === undefined
-      ? `the Leases of namespace ${printable(namespace)}`
+      ? `the Leases of ${place(namespace)}`
       : `Lease ${printable(namespace)}/${printable(name)}`;
   return `Can't ${verb} ${what}`;
 }

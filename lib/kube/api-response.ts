@@ -76,7 +76,9 @@ function checkLease(
   }
   if (
     (key.name !== undefined && metadata.name !== key.name) ||
-    (metadata.namespace !== undefined && metadata.namespace !== key.namespace)
+    (metadata.namespace !== undefined &&
+      key.namespace !== '' &&
+      metadata.namespace !== key.namespace)
   ) {
     throw new UnreadableAnswer('it is about another object');
   }

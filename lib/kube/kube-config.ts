@@ -1,7 +1,7 @@
 /** Finds the Kubernetes configuration: the one given, the pod's own, or the local kubeconfig. */
 import { existsSync, readFileSync } from 'node:fs';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
-import { isError } from '../lock.errors.js';
+import { isError, quote } from '../lock.errors.js';
 import { codeOf } from './http-request.js';
 
 /** The sources of the configuration. */
@@ -10,6 +10,10 @@ export interface KubeConfigSource {
   readonly kubeConfig?: KubeConfigLike;
   /** true: only the pod's service account. false: only the local kubeconfig. Absent: the first, else the second. */
   readonly inCluster?: boolean;
+  /** The kubeconfig to read, instead of one that is searched for. */
+  readonly file?: string;
+  /** The context to use, instead of the current one; then the pod's own configuration is left out. */
+  readonly context?: string;
 }
 
 /** There is no usable Kubernetes configuration; the message says what to do. */
@@ -36,7 +40,7 @@ export async function loadKubeConfig(
   root = '',
 ): Promise<KubeConfigLike> {
   const config = await (source.kubeConfig === undefined
-    ? discover(source.inCluster, root)
+    ? discover(source, root)
     : given(source.kubeConfig));
   checkCluster(config);
   return config;
@@ -63,9 +67,12 @@ function given(config: KubeConfigLike): KubeConfigLike {
 }
 
 async function discover(
-  inCluster: boolean | undefined,
+  source: KubeConfigSource,
   root: string,
 ): Promise<KubeConfigLike> {
+  const { file, context } = source;
+  const isLocal = file !== undefined || context !== undefined;
+  const inCluster = isLocal ? false : source.inCluster;
   const missing = missingInCluster(root);
   if (inCluster === true && missing.length > 0) {
     throw new KubeConfigurationError(
@@ -80,11 +87,16 @@ async function discover(
     return config;
   }
 
-  const lookedFor = process.env.KUBECONFIG
+  const searched = process.env.KUBECONFIG
     ? `KUBECONFIG (${process.env.KUBECONFIG})`
     : 'KUBECONFIG (not set) and ~/.kube/config';
+  const lookedFor = file ?? searched;
   try {
-    config.loadFromDefault();
+    if (file === undefined) {
+      config.loadFromDefault();
+    } else {
+      config.loadFromFile(file);
+    }
   } catch (error) {
     throw new KubeConfigurationError(
       `The local kubeconfig can't be read${reasonOf(error)}. Looked for ${lookedFor}.`,
@@ -98,6 +110,15 @@ async function discover(
           : `the pod's own (${missing.join(', ')} missing), `
       }${lookedFor}. ${HOW_TO_CONFIGURE}`,
     );
+  }
+  if (context !== undefined) {
+    const names = config.getContexts().map(({ name }) => name);
+    if (!names.includes(context)) {
+      throw new KubeConfigurationError(
+        `The kubeconfig has no context ${quote(context)}; it has ${names.map(quote).join(', ') || 'none'}.`,
+      );
+    }
+    config.setCurrentContext(context);
   }
   return config;
 }

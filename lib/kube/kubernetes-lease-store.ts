@@ -62,6 +62,8 @@ export interface KubernetesLeaseStoreOptions extends KubeConfigSource {
   readonly watch?: Partial<WatchTiming>;
 }
 
+/** Stands for all namespaces in a list, as in Kubernetes (NamespaceAll). */
+export const ALL_NAMESPACES = '';
 /** etcd stores no object over 1.5 MiB; JSON may need twice the space. */
 const MAX_LEASE_BYTES = 3 * 1024 * 1024;
 /** Limit of one page of a list. */
@@ -236,6 +238,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     return this.read(operation, answer, ({ kind }) => kind === 'Status');
   }
 
+  /** @param namespace {@link ALL_NAMESPACES} for those of all */
   async list(
     namespace: string,
     options?: RequestOptions,
@@ -260,7 +263,10 @@ export class KubernetesLeaseStore implements LeaseStore {
           toLeaseList(value, namespace),
         );
         for (const lease of page.leases) {
-          found.set(lease.metadata.name, lease);
+          found.set(
+            `${lease.metadata.namespace}/${lease.metadata.name}`,
+            lease,
+          );
         }
         token = page.continuation;
         if (token === undefined) {
@@ -399,7 +405,8 @@ export class KubernetesLeaseStore implements LeaseStore {
   ): Operation {
     const timeout = options.timeout ?? this.#options.requestTimeout;
     const operation = { verb, namespace, name, timeout };
-    if (!NAMESPACE.test(namespace)) {
+    const isAll = verb === 'list' && namespace === ALL_NAMESPACES;
+    if (!isAll && !NAMESPACE.test(namespace)) {
       throw failureOfInput(operation, 'the namespace is not a DNS-1123 label');
     }
     if (name !== undefined && !NAME.test(name)) {
@@ -482,7 +489,8 @@ function isSuccess({ status }: Answer): boolean {
 
 /** Names are validated before, so nothing needs to be encoded. */
 function pathOf({ namespace, name }: { namespace: string; name?: string }) {
-  const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+  const place = namespace === ALL_NAMESPACES ? '' : `/namespaces/${namespace}`;
+  const leases = `/apis/coordination.k8s.io/v1${place}/leases`;
   return name === undefined ? leases : `${leases}/${name}`;
 }
 

@@ -62,11 +62,11 @@ describe('dev-server', () => {
     const { code, output } = await run(...args);
     expect(code).toBe(2);
     expect(output).toContain(message);
-    expect(output).toContain('Usage: nestjs-k8s-lock dev-server');
+    expect(output).toContain('Usage: nestjs-k8s-lock');
   });
 
   it('explains itself', async () => {
-    const { code, output } = await run('--help');
+    const { code, output } = await run('dev-server', '--help');
     expect(code).toBe(0);
     expect(output).toContain('--kubeconfig FILE');
   });

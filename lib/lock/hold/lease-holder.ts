@@ -150,7 +150,8 @@ export class LeaseHolder implements RecordListener {
     return this.loss === undefined && !this.isReleased;
   }
 
-  private get deadline(): number {
+  /** R8: monotonic time at which the lock is given up unless it is renewed. */
+  get deadline(): number {
     return deadlineOf(this.lastSentAt, this.timing);
   }
 

@@ -23,6 +23,9 @@ export abstract class LockHandle extends LeaseLock {
   /** Whether this handle was released, or the closing application has released the lock. */
   abstract readonly isReleased: boolean;
 
+  /** R8: monotonic time at which the lock is given up unless it is renewed. */
+  abstract readonly deadline: number;
+
   /** The planned time of the fire that was claimed with the lock. */
   abstract readonly claimed: number | undefined;
 
@@ -84,6 +87,10 @@ export class HeldLock extends LockHandle {
 
   get fencingToken(): bigint {
     return this.hold.fencingToken;
+  }
+
+  get deadline(): number {
+    return this.hold.deadline;
   }
 
   get claimed(): number | undefined {
@@ -182,6 +189,10 @@ export class JoinedLock extends LockHandle {
 
   get fencingToken(): bigint {
     return this.last.fencingToken;
+  }
+
+  get deadline(): number {
+    return Math.min(...this.parts.map(({ deadline }) => deadline));
   }
 
   get claimed(): number | undefined {

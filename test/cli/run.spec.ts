@@ -1,0 +1,240 @@
+/** `run`: the command runs under the lock, and never after it, whatever happens to the processes around it. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { LeaseApiServer } from '../../lib/testing/index.js';
+import { eventually } from '../support/eventually.js';
+import { Cli, type Run } from './cli.js';
+
+const cli = new Cli();
+let server: LeaseApiServer;
+let names = 0;
+let name: string;
+let beats: string;
+let env: NodeJS.ProcessEnv;
+beforeAll(async () => {
+  server = await LeaseApiServer.start();
+  env = { KUBECONFIG: cli.kubeconfig(server.kubeConfigYaml()) };
+});
+beforeEach(() => {
+  server.faults.clear();
+  name = `job-${++names}`;
+  beats = join(cli.folder, name);
+});
+afterAll(() => server.stop());
+
+/** A program that notes when it runs, every few milliseconds, and ends at no signal but SIGKILL. */
+const STUBBORN = `
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) {
+    process.on(signal, () => {});
+  }
+  setInterval(() => fs.appendFileSync(process.argv[1], Date.now() + '\\n'), 5);
+`;
+/** The lease of the tests, in seconds, and its part in which its holder must have given up. */
+const LEASE = 3;
+const GIVEN_UP = LEASE * 0.9 * 1_000;
+
+const lease = () => server.lease({ namespace: 'default', name })?.spec;
+const lastBeat = (): number =>
+  Number(readFileSync(beats, 'utf8').trimEnd().split('\n').at(-1));
+
+/** A run of a stubborn command, whose lock was renewed at least once. */
+async function startStubborn(): Promise<Run> {
+  const run = cli.start(
+    [
+      'run',
+      name,
+      '--lease',
+      String(LEASE),
+      '--grace',
+      '0.2',
+      '--',
+      process.execPath,
+      '-e',
+      STUBBORN,
+      beats,
+    ],
+    env,
+  );
+  await eventually(() => {
+    expect(existsSync(beats)).toBe(true);
+  });
+  const first = lease()?.renewTime;
+  await eventually(() => {
+    expect(lease()?.renewTime).not.toBe(first);
+  });
+  return run;
+}
+
+/** Resolves when the command has written nothing for longer than it could be held up. */
+async function isOver(): Promise<void> {
+  await eventually(() => {
+    expect(Date.now() - lastBeat()).toBeGreaterThan(1_000);
+  });
+}
+
+/** Milliseconds from the last renewal of the lock to the last that the command has written. */
+function ranFor(): number {
+  return lastBeat() - Date.parse(lease()!.renewTime!);
+}
+
+describe('the command never outlives the deadline of the lock', () => {
+  it('when run is killed with SIGKILL', async () => {
+    const run = await startStubborn();
+    run.child.kill('SIGKILL');
+    await isOver();
+    expect(ranFor()).toBeLessThan(GIVEN_UP);
+  });
+
+  it('when run is stopped with SIGSTOP', async () => {
+    const run = await startStubborn();
+    run.child.kill('SIGSTOP');
+    await isOver();
+    expect(ranFor()).toBeLessThan(GIVEN_UP);
+    run.child.kill('SIGCONT');
+    expect((await run.ended).code).toBe(76);
+  });
+
+  it('when the API server is lost', async () => {
+    const run = await startStubborn();
+    server.faults.inject({ kind: 'drop', when: 'before' });
+    expect((await run.ended).code).toBe(76);
+    expect(ranFor()).toBeLessThan(GIVEN_UP);
+  });
+
+  it('when the watchdog is killed', async () => {
+    const run = await startStubborn();
+    const children = readFileSync(
+      `/proc/${run.child.pid}/task/${run.child.pid}/children`,
+      'utf8',
+    );
+    process.kill(Number(children.trim()), 'SIGKILL');
+    expect((await run.ended).code).toBe(76);
+    await isOver();
+    expect(lease()).not.toHaveProperty('holderIdentity');
+  });
+
+  it('when the lock is taken by force', async () => {
+    const run = await startStubborn();
+    const forced = await cli.run(['release', name, '--force'], env);
+    expect(forced.code).toBe(0);
+    const { code, stderr } = await run.ended;
+    expect(code).toBe(76);
+    expect(stderr).toContain('was lost');
+    expect(lease()).not.toHaveProperty('holderIdentity');
+  });
+});
+
+/** Runs a program of Node.js under the lock. */
+const runNode = (program: string, ...flags: string[]) =>
+  cli.run(['run', name, ...flags, '--', process.execPath, '-e', program], env);
+
+describe('run', () => {
+  it('gives the exit code of the command, whose lock is released', async () => {
+    const { code } = await runNode('process.exit(42)');
+    expect(code).toBe(42);
+    expect(lease()).toMatchObject({ leaseTransitions: 0 });
+    expect(lease()).not.toHaveProperty('holderIdentity');
+  });
+
+  it('tells the command its lock and its fencing token', async () => {
+    const { stdout } = await runNode(
+      'console.log(JSON.stringify(process.env))',
+    );
+    expect(JSON.parse(stdout)).toMatchObject({
+      K8S_LOCK_NAME: name,
+      K8S_LOCK_NAMESPACE: 'default',
+      K8S_LOCK_LEASE: name,
+      K8S_LOCK_HOLDER: expect.stringContaining('_'),
+      K8S_LOCK_FENCING_TOKEN: expect.stringMatching(/^\d+$/),
+    });
+  });
+
+  it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+    'passes %s on, and waits for the end of the command',
+    async (signal) => {
+      const run = cli.start(
+        [
+          'run',
+          name,
+          '--',
+          process.execPath,
+          '-e',
+          `process.on('${signal}', () => { console.log('got it'); process.exit(7); }); setInterval(() => {}, 1e6); console.log('ready')`,
+        ],
+        env,
+      );
+      await eventually(() => {
+        expect(run.stdout).toContain('ready');
+      });
+      run.child.kill(signal);
+      expect(await run.ended).toMatchObject({
+        code: 7,
+        stdout: 'ready\ngot it\n',
+      });
+      expect(lease()).not.toHaveProperty('holderIdentity');
+    },
+  );
+
+  it('gives 128 and the number of the signal that ended the command', async () => {
+    const { code } = await runNode("process.kill(process.pid, 'SIGKILL')");
+    expect(code).toBe(128 + 9);
+  });
+
+  it('kills what the command has left running', async () => {
+    const { code } = await runNode(
+      `child_process.spawn(process.execPath, ['-e', ${JSON.stringify(STUBBORN)}, ${JSON.stringify(beats)}], { stdio: 'ignore' }); setInterval(() => { if (fs.existsSync(${JSON.stringify(beats)})) process.exit(0); }, 5)`,
+    );
+    expect(code).toBe(0);
+    await isOver();
+  });
+
+  it.each([['--wait', '0.1'], ['--skip']])(
+    'with %s gives 75 while another holds the lock',
+    async (...flags) => {
+      const holder = await startStubborn();
+      const { code, stderr, stdout } = await runNode(
+        'console.log("ran")',
+        ...flags,
+      );
+      expect({ code, stdout }).toEqual({ code: 75, stdout: '' });
+      expect(stderr).toContain('was not acquired');
+      holder.child.kill('SIGKILL');
+      await isOver();
+    },
+  );
+
+  it('ends its wait at a signal', async () => {
+    const holder = await startStubborn();
+    const run = cli.start(['run', name, '--', 'true'], env);
+    await eventually(() => {
+      expect(
+        Object.keys(
+          server.lease({ namespace: 'default', name })?.metadata.annotations ??
+            {},
+        ).join(' '),
+      ).toContain('line.');
+    });
+    run.child.kill('SIGTERM');
+    expect((await run.ended).code).toBe(128 + 15);
+    holder.child.kill('SIGKILL');
+    await isOver();
+  });
+
+  it.each([
+    ['no-such-command-anywhere', 127],
+    ['/', 126],
+  ])('gives the code of a shell for %s', async (command, code) => {
+    const ended = await cli.run(['run', name, '--', command], env);
+    expect(ended.code).toBe(code);
+    expect(ended.stderr).toContain("can't be run");
+    expect(lease()).not.toHaveProperty('holderIdentity');
+  });
+
+  it('gives 69 if the API server refuses', async () => {
+    server.faults.inject({ kind: 'status', code: 403 });
+    const { code, stderr } = await runNode('console.log("ran")');
+    expect(code).toBe(69);
+    expect(stderr).toContain('403');
+  });
+});
