@@ -19,6 +19,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { obtainPackages } from '../test/package/installed-packages.js';
 import { obtainRedis } from './combinations/redis-server.js';
+import { obtainChromium } from './dashboard/chromium.js';
 import { obtainFaketime } from './faults/faketime.js';
 import { obtainPostgres } from './fencing/postgres-server.js';
 import { buildPeers } from './interop/peers.js';
@@ -87,6 +88,10 @@ const redis: Need = {
 const postgres: Need = {
   what: 'postgresql (of the machine, or a Debian package, by apt-get)',
   obtain: obtainPostgres,
+};
+const chromium: Need = {
+  what: 'chromium (a Debian package, by apt-get)',
+  obtain: obtainChromium,
 };
 const history: Need = {
   what: 'git, and the whole history in this checkout',
@@ -168,6 +173,11 @@ const SUITES: Readonly<Record<string, Suite>> = {
     about: 'the overlays of deploy/kustomize on the real API server',
     needs: [kubeApiserver, kustomize],
     specs: ['verification/kustomize'],
+  },
+  dashboard: {
+    about: 'the dashboard in a real browser',
+    needs: [kubeApiserver, chromium],
+    specs: ['verification/dashboard'],
   },
   sample: {
     about: 'the demo of the samples, with the rights of their manifests',

@@ -7,7 +7,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import { PackageCopy, type Packed } from './package-copy.js';
 
 /** Far more than there is; somebody packs what should not be. */
-const LARGEST = 1_500_000;
+const LARGEST = 2_000_000;
 
 /** Subpaths for those who have installed an optional peer. */
 const OPTIONAL_SUBPATHS = /^dist\/(health|telemetry)\//;
@@ -76,9 +76,10 @@ describe('the packed package', () => {
       'prometheus/k8s-lock.rules.yaml',
       'sessions.yaml',
     ].map((name) => `deploy/${name}`);
-    const pages = (await readdir(join(copy.folder, 'docs'))).map(
-      (name) => `docs/${name}`,
-    );
+    // Screenshots are for those who read the repository.
+    const pages = (await readdir(join(copy.folder, 'docs')))
+      .filter((name) => !name.endsWith('.png'))
+      .map((name) => `docs/${name}`);
     expect(paths.toSorted()).toEqual(
       [
         'CHANGELOG.md',

@@ -263,6 +263,10 @@ function makeRow(view) {
     lane.append(row.lane);
     root.append(row.line, fires, lane);
   }
+  // The rest when it comes near the screen.
+  write(row.name, view.name);
+  write(row.podText, holderText(view));
+  row.lane?.setAttribute('aria-label', 'Who held it when');
   byRow.set(root, row);
   rows.set(view.id, row);
   watcher.observe(root);
@@ -718,10 +722,10 @@ byId('release').addEventListener('click', () => {
     return;
   }
   asked = { id: view.id, key: view.holder.key };
-  write(byId('confirm-title'), 'Take “' + view.name + '” from ' + view.holder.pod + '?');
+  write(byId('confirm-title'), ['Take “' + view.name + '” from', view.holder.pod].join(' ') + '?');
   write(byId('confirm-text'), 'The holder learns of it at its next renewal. Until then, two processes may believe that they hold the lock. This is the holder:');
   write(byId('confirm-holder'), view.holder.identity);
-  write(byId('confirm-yes'), 'Release from ' + view.holder.pod);
+  write(byId('confirm-yes'), ['Release from', view.holder.pod].join(' '));
   byId('confirm-yes').disabled = false;
   byId('confirm-fault').hidden = true;
   confirmation.showModal();
