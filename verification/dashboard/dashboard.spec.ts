@@ -5,7 +5,6 @@ import { createServer, request } from 'node:http';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { BrowserContextOptions, Page } from 'playwright-core';
@@ -39,6 +38,23 @@ const axe = readFileSync(
   createRequire(import.meta.url).resolve('axe-core/axe.min.js'),
   'utf8',
 );
+
+const rowOf = (page: Page, name: string) =>
+  page.locator('.row').filter({
+    has: page.getByRole('button', { name, exact: true }),
+  });
+
+async function findViolations(page: Page): Promise<unknown[]> {
+  // By the debugger: the policy of the page lets no other script in.
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    const { violations } = await Reflect.get(globalThis, 'axe').run();
+    return violations.map(({ id, nodes }: any) => [
+      id,
+      nodes.map(({ html }: any) => html),
+    ]);
+  });
+}
 
 describeOnServer('the page', (server) => {
   let chromium: StartedChromium;
@@ -77,23 +93,6 @@ describeOnServer('the page', (server) => {
     await page.goto(url);
     await page.waitForSelector('[data-link="live"]');
     return { page, faults };
-  }
-
-  const rowOf = (page: Page, name: string) =>
-    page.locator('.row').filter({
-      has: page.getByRole('button', { name, exact: true }),
-    });
-
-  async function findViolations(page: Page): Promise<unknown[]> {
-    // By the debugger: the policy of the page lets no other script in.
-    await page.evaluate(axe);
-    return page.evaluate(async () => {
-      const { violations } = await Reflect.get(globalThis, 'axe').run();
-      return violations.map(({ id, nodes }: any) => [
-        id,
-        nodes.map(({ html }: any) => html),
-      ]);
-    });
   }
 
   it('looks well at a desk and on a phone, light and dark, and is accessible', async () => {
@@ -223,7 +222,7 @@ describeOnServer('the page', (server) => {
       });
       proxy.listen(0, '127.0.0.1');
       await once(proxy, 'listening');
-      const { port } = proxy.address() as AddressInfo;
+      const { port } = Object(proxy.address());
       const url = `http://127.0.0.1:${port}/cluster-7/api/ops/locks`;
       const { page, faults } = await visit(url);
       const row = rowOf(page, 'behind-a-proxy');
@@ -269,7 +268,9 @@ describeOnServer('the page', (server) => {
     const session = await page.context().newCDPSession(page);
     const events: any[] = [];
     session.on('Tracing.dataCollected', ({ value }) => events.push(...value));
-    const complete = once(session as never, 'Tracing.tracingComplete');
+    const complete = new Promise((resolve) => {
+      session.once('Tracing.tracingComplete', resolve);
+    });
     await session.send('Tracing.start', {
       traceConfig: { includedCategories: ['devtools.timeline', 'blink'] },
     });
