@@ -14,6 +14,8 @@ export interface Arguments {
   readonly cluster: boolean;
   /** Give each replica its own locks, which keep nobody out. */
   readonly withoutLock: boolean;
+  /** Let the replicas run on at the end, until it is interrupted. */
+  readonly keep: boolean;
   /** Undefined = as long as the sample needs. */
   readonly seconds: number | undefined;
 }
@@ -43,6 +45,7 @@ export function readArguments(
     sample,
     cluster: values.cluster,
     withoutLock: values['without-lock'],
+    keep: values.keep,
     seconds: values.seconds === undefined ? undefined : read(values.seconds),
   };
 }
@@ -55,6 +58,7 @@ function parse(args: string[]) {
       options: {
         cluster: { type: 'boolean', default: false },
         seconds: { type: 'string' },
+        keep: { type: 'boolean', default: false },
         'without-lock': { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },

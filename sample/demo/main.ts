@@ -2,6 +2,7 @@
  * The demo of a sample: starts an API server and three replicas of the application, makes happen what its locks
  * are for, and says whether they did what they promise.
  */
+import { once } from 'node:events';
 import { ArgumentError, readArguments, type Arguments } from './arguments.js';
 import { embeddedCluster, localCluster } from './cluster.js';
 import { cronJobs } from './cron-jobs.js';
@@ -26,6 +27,7 @@ ${Object.entries(DEMOS)
   .join('\n')}
   --cluster        run against the cluster of your kubeconfig (KUBECONFIG or ~/.kube/config)
                    instead of an embedded API server
+  --keep           let the replicas run on at the end, until Ctrl-C, with their dashboard
   --seconds N      how long it lasts, 1 to 3600
   --without-lock   give each replica its own locks, to see what they are for: fails
   --help           print this
@@ -74,7 +76,7 @@ async function main(): Promise<number> {
 
 /** Leaves nothing running that it has started, however it ends; returns what went wrong. */
 async function run(
-  { sample, cluster: isLocal, withoutLock, seconds }: Arguments,
+  { sample, cluster: isLocal, withoutLock, keep, seconds }: Arguments,
   display: Display,
   interrupt: AbortSignal,
 ): Promise<string[]> {
@@ -96,6 +98,9 @@ ${demo.about}${withoutLock ? '\nEach replica has its own locks, which keep nobod
       ...demo.replicas[name],
       LOCK_PREFIX: `sample-${sample}-${withoutLock ? `${name}-` : ''}`,
     }));
+    for (const { name, url } of replicas.all) {
+      display.log(name, 'page', `dashboard: ${url}/locks`);
+    }
     findings = await demo.run({
       replicas,
       log,
@@ -104,6 +109,10 @@ ${demo.about}${withoutLock ? '\nEach replica has its own locks, which keep nobod
       withoutLock,
       interrupt,
     });
+    if (keep && !interrupt.aborted) {
+      display.print('\nThe replicas and their dashboard stay until Ctrl-C.');
+      await once(interrupt, 'abort');
+    }
     display.log(
       'all',
       'stop',

@@ -8,6 +8,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { INestApplication, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { SchedulerRegistry } from '@nestjs/schedule';
+import { K8sLockDashboardModule } from 'nestjs-k8s-lock/dashboard';
 import { currentLock, LockService, type LockLostError } from 'nestjs-k8s-lock';
 import { AppModule as CronJobs } from '../01-cron-jobs/app.module.js';
 import { InvoiceService } from '../01-cron-jobs/invoice.service.js';
@@ -33,6 +34,9 @@ const SAMPLES: Readonly<
   ],
 };
 
+/** The application, with the dashboard beside it. */
+class Root {}
+
 const fires = new AsyncLocalStorage<number>();
 let works = 0;
 
@@ -43,9 +47,16 @@ if (!process.connected) {
 }
 const [module, ...methods] = SAMPLES[process.argv[2]!]!;
 try {
-  const app = await NestFactory.create(module, {
-    logger: ['fatal', 'error', 'warn'],
+  // Public, for it listens on the loopback interface.
+  const dashboard = K8sLockDashboardModule.forRoot({
+    public: true,
+    allowForceRelease: true,
+    title: 'Locks of the sample',
   });
+  const app = await NestFactory.create(
+    { module: Root, imports: [module, dashboard] },
+    { logger: ['fatal', 'error', 'warn'] },
+  );
   app.enableShutdownHooks();
   for (const [provider, method] of methods) {
     observeWork(app.get(provider), method);
