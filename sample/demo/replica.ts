@@ -5,7 +5,7 @@
 // oxlint-disable-next-line import/no-unassigned-import -- for its effect
 import './shifted-clock.js';
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { INestApplication, Type } from '@nestjs/common';
+import { Module, type INestApplication, type Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { SchedulerRegistry } from '@nestjs/schedule';
 import { K8sLockDashboardModule } from 'nestjs-k8s-lock/dashboard';
@@ -35,6 +35,7 @@ const SAMPLES: Readonly<
 };
 
 /** The application, with the dashboard beside it. */
+@Module({})
 class Root {}
 
 const fires = new AsyncLocalStorage<number>();
