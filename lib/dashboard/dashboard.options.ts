@@ -127,7 +127,7 @@ export function resolveView(
 }
 
 /** @throws LockConfigurationError that names every fault, and if nothing guards the routes */
-export function resolveRoutes(options: DashboardRouteOptions): ResolvedRoutes {
+function resolveRoutes(options: DashboardRouteOptions): ResolvedRoutes {
   const faults = findFaults(options, ROUTE_RULES);
   const { path = '/locks', guards = [], imports = [] } = options;
   if (faults.length === 0 && guards.length === 0 && options.public !== true) {
