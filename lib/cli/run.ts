@@ -141,7 +141,7 @@ async function runHeld(
 ): Promise<number> {
   const renewals = client.events.events$.subscribe((event) => {
     if (event.type === 'renewed' && event.leaseName === lock.leaseName) {
-      watchdog.tell({ type: 'renewed', deadline: deadlineOf(lock) });
+      watchdog.tell({ type: 'renewed', deadline: machineDeadlineOf(lock) });
     }
   });
   const onLoss = (): void => {
@@ -157,7 +157,7 @@ async function runHeld(
     command,
     environment: environmentOf(lock),
     // A lock that is lost by now has no time left.
-    deadline: lock.isHeld ? deadlineOf(lock) : 0,
+    deadline: lock.isHeld ? machineDeadlineOf(lock) : 0,
     grace,
   });
   try {
@@ -173,7 +173,7 @@ async function runHeld(
  * The deadline of the lock on the clock that the watchdog reads too. Should this process be stopped between the two readings
  * of clocks, then the deadline comes out too early, never too late.
  */
-function deadlineOf(lock: LockHandle): number {
+function machineDeadlineOf(lock: LockHandle): number {
   const now = monotonicNow();
   return now + (lock.deadline - performance.now());
 }

@@ -49,7 +49,7 @@ export async function show(line: CommandLine): Promise<number> {
     case 'history':
       return await history(cluster, lock!, flags);
     case 'release':
-      return await release(cluster, lock!, flags);
+      return await takeByForce(cluster, lock!, flags);
     default:
       return await inspect(cluster, lock!, flags);
   }
@@ -336,7 +336,7 @@ function entriesOf(state: LockState, evicted: string | undefined): Entry[] {
   );
 }
 
-async function release(
+async function takeByForce(
   cluster: Cluster,
   lock: LockReference,
   flags: Flags,
