@@ -94,13 +94,15 @@ export function lastRequest({
  * Calls `attempt` until it succeeds: each reads what it changes anew, as in client-go's RetryOnConflict.
  *
  * @param delayAfter milliseconds to the next try after so many failures; undefined = no further one
- * @throws the last error of `attempt`, also when the signal aborts
+ * @param worthwhile aborts when no retry after a final refusal is worth waiting for
+ * @throws the last error of `attempt`, also when a signal aborts
  */
 export async function retryWrite<T>(
   clock: Clock,
   signal: AbortSignal,
   attempt: (failures: number) => Promise<T>,
   delayAfter: (error: LeaseStoreError, failures: number) => number | undefined,
+  worthwhile = signal,
 ): Promise<T> {
   // oxlint-disable no-await-in-loop -- one try after the other
   for (let failures = 0; ;) {
@@ -116,7 +118,8 @@ export async function retryWrite<T>(
         throw error;
       }
       if (delay > 0) {
-        await pause(clock, delay, signal).catch(() => {
+        const until = isFinal(error) ? worthwhile : signal;
+        await pause(clock, delay, until).catch(() => {
           throw error;
         });
       }
@@ -125,16 +128,24 @@ export async function retryWrite<T>(
   // oxlint-enable no-await-in-loop
 }
 
-/** As {@link retryWrite}, for as long as {@link delayOfRetry} says. Never rejects. */
+/**
+ * As {@link retryWrite}, for as long as {@link delayOfRetry} says. Never rejects. An application that is closing does
+ * not wait for retries after a final refusal: what they would undo expires.
+ */
 export async function retryUntil(
   context: EngineContext,
   lock: LockReference,
   giveUpAt: number,
   attempt: (failures: number) => Promise<void>,
 ): Promise<void> {
-  const { clock, closed } = context;
-  await retryWrite(clock, closed, attempt, (error, failures) =>
-    delayOfRetry(context, lock, error, { failures, giveUpAt }),
+  const { clock, closed, closing } = context;
+  await retryWrite(
+    clock,
+    closed,
+    attempt,
+    (error, failures) =>
+      delayOfRetry(context, lock, error, { failures, giveUpAt }),
+    closing,
   ).catch(() => undefined);
 }
 

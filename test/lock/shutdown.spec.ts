@@ -135,6 +135,40 @@ describe('shutdown', () => {
     expect(cluster.holder()).toBeUndefined();
   });
 
+  it.each([
+    ['create', ['create']],
+    ['create', ['get', 'create']],
+    ['update', ['get', 'update']],
+  ] as const)(
+    'does not wait for a refused undoing of a write in flight (%s; refused: %s)',
+    async (write, refused) => {
+      for (const isBeforehand of [false, true]) {
+        // oxlint-disable no-await-in-loop -- one after the other
+        const cluster = new Cluster();
+        if (write === 'update') {
+          cluster.writeSpec({});
+        }
+        const pod = cluster.process('pod');
+        pod.store.plan({ appliedAfter: Infinity }, write, 1);
+        const gone = new AbortController();
+        outcomeOf(pod.acquire(JOB, {}, gone.signal));
+        await settled();
+        pod.store.plan({ refused: { reason: 'forbidden', status: 403 } }, [
+          ...refused,
+        ]);
+        if (isBeforehand) {
+          gone.abort();
+          await cluster.clock.advance(3_000); // the pauses are long by now
+        }
+        const closed = outcomeOf(pod.engine.shutdown(10_000));
+        await settled();
+        expect(closed.state).toBe('resolved');
+        expect(cluster.clock.pending()).toBe(0);
+        // oxlint-enable no-await-in-loop
+      }
+    },
+  );
+
   it('leaves no forced release behind that is between two tries', async () => {
     const cluster = new Cluster();
     cluster.writeSpec(foreignSpec());
