@@ -86,11 +86,17 @@ export class Contender implements AsyncDisposable {
     return this.believed(({ from }) => from > time);
   }
 
-  /** Waits until it has had so many turns with a lock, or with any slot of a semaphore. */
-  async acquiredTimes(times: number, lock: string): Promise<void> {
+  /** Waits until it has had so many turns since a moment with a lock, or with any slot of a semaphore. */
+  async acquiredTimes(
+    times: number,
+    lock: string,
+    since = -Infinity,
+  ): Promise<void> {
     const turns = new Set<string>();
-    await this.believed(({ holding, lock: leaseName }) => {
-      if (leaseName === lock || leaseName.startsWith(`${lock}--slot-`)) {
+    await this.believed(({ holding, lock: leaseName, from }) => {
+      const isOfLock =
+        leaseName === lock || leaseName.startsWith(`${lock}--slot-`);
+      if (isOfLock && from > since) {
         turns.add(holding);
       }
       return turns.size >= times;

@@ -43,7 +43,7 @@ for (const earlier of EARLIER_BUILDS) {
       return contender;
     }
 
-    /** Has processes contend until each has had so many turns with each lock. @returns their beliefs, and what else they said */
+    /** Has processes contend until each has had so many turns with each lock since all take part. @returns their beliefs, and what else they said */
     async function contest(
       processes: Record<string, Process>,
       turns: number,
@@ -52,15 +52,15 @@ for (const earlier of EARLIER_BUILDS) {
       const all = Object.entries(processes).map(([name, process]) =>
         start(name, { ...process, locks }),
       );
-      const each = (times: number): Promise<unknown> =>
+      const each = (times: number, from?: number): Promise<unknown> =>
         Promise.all(
           all.flatMap((contender) =>
-            locks.map(({ lock }) => contender.acquiredTimes(times, lock)),
+            locks.map(({ lock }) => contender.acquiredTimes(times, lock, from)),
           ),
         );
       await each(1);
       const since = monotonic();
-      await each(turns);
+      await each(turns, since);
       const said = await Promise.all(all.map((one) => one.finish()));
       const complaints = said.flat().filter((line) => !isConflict(line));
       const beliefs = all.flatMap((one) => one.beliefs());
