@@ -1,6 +1,6 @@
 /** Sends server-sent events to one browser. One that is slow gets a fresh snapshot once it has read what it was sent. */
 
-/** Bytes that may wait for a slow browser. */
+/** Bytes that may wait for a slow browser, beside those of its last snapshot: more would be sent again and again otherwise. */
 const MOST_WAITING = 1_000_000;
 /** Milliseconds within which a slow browser must have read them. */
 const PATIENCE = 60_000;
@@ -8,6 +8,8 @@ const PATIENCE = 60_000;
 const LONGEST = 600_000;
 /** Milliseconds after which it does so. */
 const RETRY = 1_000;
+/** Milliseconds after the end of the stream in which a browser must have read what it was sent. */
+const FAREWELL = 1_000;
 
 /** The used part of Node's ServerResponse. */
 export interface StreamResponse {
@@ -24,8 +26,10 @@ export interface StreamResponse {
 
 export class BrowserStream {
   private isBehind = false;
+  private limit = MOST_WAITING;
   private readonly end: NodeJS.Timeout;
   private patience?: NodeJS.Timeout;
+  private farewell?: NodeJS.Timeout;
 
   /**
    * @param snapshot makes the event with all that is shown
@@ -42,13 +46,13 @@ export class BrowserStream {
       'cache-control': 'no-store, no-transform',
       'x-accel-buffering': 'no',
       'x-content-type-options': 'nosniff',
-      connection: 'keep-alive',
     });
     response.write(`retry: ${RETRY}\n\n`);
     this.end = setTimeout(() => this.close(), LONGEST).unref();
     response.once('close', () => {
       clearTimeout(this.end);
       clearTimeout(this.patience);
+      clearTimeout(this.farewell);
       onEnd();
     });
     response.on('error', () => undefined); // it closes, too
@@ -56,15 +60,10 @@ export class BrowserStream {
 
   /** @param event as {@link formatEvent} makes it */
   send(event: string): void {
-    if (
-      this.isBehind ||
-      this.response.destroyed ||
-      this.response.writableEnded
-    ) {
+    if (this.isBehind || isGone(this.response)) {
       return;
     }
-    this.response.write(event);
-    if (this.response.writableLength > MOST_WAITING) {
+    if (this.response.writableLength > this.limit) {
       this.isBehind = true;
       this.patience = setTimeout(
         () => this.response.destroy(),
@@ -73,14 +72,28 @@ export class BrowserStream {
       this.response.once('drain', () => {
         clearTimeout(this.patience);
         this.isBehind = false;
-        this.send(this.snapshot());
+        this.sendSnapshot(this.snapshot());
       });
+    } else {
+      this.response.write(event);
     }
   }
 
+  sendSnapshot(event: string): void {
+    this.limit = MOST_WAITING + Buffer.byteLength(event);
+    this.send(event);
+  }
+
+  /** A browser that does not read is not waited for: the HTTP server closes only after it. */
   close(): void {
     this.response.end();
+    this.farewell = setTimeout(() => this.response.destroy(), FAREWELL).unref();
   }
+}
+
+/** Whether nothing can be written any more. Its `close` may have come already, and comes only once. */
+export function isGone(response: StreamResponse): boolean {
+  return response.destroyed || response.writableEnded;
 }
 
 /** JSON has no line feed, which would end an event. */

@@ -93,8 +93,14 @@ export function makeController({ path, guards }: ResolvedRoutes): Type {
     }
 
     @Get('events')
-    events(@Res() response: StreamResponse | Reply): void {
-      if (!this.feed.mayConnect) {
+    events(
+      @Req() { method }: { method: string },
+      @Res() response: StreamResponse | Reply,
+    ): void {
+      if (method === 'HEAD') {
+        this.header(response, 'Content-Type', 'text/event-stream');
+        this.reply(response, '', HttpStatus.OK);
+      } else if (!this.feed.mayConnect) {
         this.reply(response, '', HttpStatus.SERVICE_UNAVAILABLE);
       } else if ('hijack' in response) {
         response.hijack();

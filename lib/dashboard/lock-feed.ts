@@ -7,6 +7,7 @@ import { describeLocks } from '../lock/lock-engine.js';
 import {
   BrowserStream,
   formatEvent,
+  isGone,
   type StreamResponse,
 } from './browser-stream.js';
 import type { ResolvedView } from './dashboard.options.js';
@@ -77,6 +78,9 @@ export class LockFeed {
   }
 
   connect(response: StreamResponse): void {
+    if (isGone(response)) {
+      return; // it left while a guard decided
+    }
     const browser = new BrowserStream(
       response,
       () => this.snapshot(),
@@ -92,7 +96,7 @@ export class LockFeed {
       this.start();
     }
     if (this.watchState.state !== 'starting') {
-      browser.send(this.snapshot());
+      browser.sendSnapshot(this.snapshot());
     }
   }
 
@@ -167,7 +171,8 @@ export class LockFeed {
           this.tracked.list(leases);
           this.tracked.takeChanges();
           this.watchState = { state: 'live' };
-          this.sendAll(this.snapshot());
+          const snapshot = this.snapshot();
+          this.browsers.forEach((browser) => browser.sendSnapshot(snapshot));
         },
         changed: (lease) => {
           this.tracked.see(lease);

@@ -62,8 +62,8 @@ export class TrackedLocks {
   /** The methods of holders of this process. */
   private readonly methods = new Map<string, string>();
   private readonly changed = new Map<string, 'renewed' | 'changed' | 'gone'>();
-  /** Leases that are not shown, since there are too many. */
-  left = 0;
+  /** The Leases that are not shown, since there are too many. */
+  private readonly leftOut = new Set<string>();
 
   constructor(
     private readonly client: LockClient,
@@ -71,6 +71,11 @@ export class TrackedLocks {
     private readonly startedAt: number,
     private readonly now: () => number = Date.now,
   ) {}
+
+  /** How many Leases are not shown, since there are too many. */
+  get left(): number {
+    return this.leftOut.size;
+  }
 
   /** All Leases, at the start of a watch and after a gap in it. */
   list(leases: readonly StoredLease[]): void {
@@ -80,7 +85,7 @@ export class TrackedLocks {
         this.forget(id);
       }
     }
-    this.left = 0;
+    this.leftOut.clear();
     for (const lease of leases) {
       this.see(lease, false);
     }
@@ -97,9 +102,10 @@ export class TrackedLocks {
     const { kind, state } = seen;
     const before = this.tracked.get(id);
     if (before === undefined && this.tracked.size >= MOST_LEASES) {
-      this.left += 1;
+      this.leftOut.add(id);
       return;
     }
+    this.leftOut.delete(id);
     const now = this.now();
     const held = heldOf(state);
     const holder = held?.holder;
@@ -134,6 +140,7 @@ export class TrackedLocks {
   }
 
   forget(id: string): void {
+    this.leftOut.delete(id);
     if (this.tracked.delete(id)) {
       this.touch(id, 'gone');
     }

@@ -1,10 +1,17 @@
 /** The dashboard over HTTP: who may see it, what it sends, and the forced release, on each platform of Nest. */
+import { once } from 'node:events';
 import { request } from 'node:http';
-import { Injectable, Module, VersioningType } from '@nestjs/common';
+import {
+  Injectable,
+  Module,
+  VersioningType,
+  type CanActivate,
+} from '@nestjs/common';
 import { Cron, Interval, ScheduleModule } from '@nestjs/schedule';
 import { Test } from '@nestjs/testing';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { K8sLockDashboardModule } from '../../lib/dashboard/index.js';
+import { LockFeed } from '../../lib/dashboard/lock-feed.js';
 import {
   K8sLockModule,
   LockConfigurationError,
@@ -12,7 +19,7 @@ import {
 } from '../../lib/index.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { PLATFORMS } from '../decorators/http-clients.js';
-import type { LockApp } from '../decorators/lock-app.js';
+import { defer, type LockApp } from '../decorators/lock-app.js';
 import { eventually } from '../support/eventually.js';
 import { startDashboard, Stream, WordGuard } from './dashboard-app.js';
 
@@ -163,6 +170,44 @@ describe.each(Object.entries(PLATFORMS))('on %s', (_, makeAdapter) => {
     await (await waits).release();
     const free = await stream.lock('import', (view) => !view.holder);
     expect(free.holds[1].to).toBeGreaterThanOrEqual(free.holds[1].from);
+  });
+
+  it('keeps no place for a HEAD, nor for a browser that left while a guard decided', async () => {
+    const decision = defer<boolean>();
+    const entered = defer<{ closed: Promise<unknown> }>();
+    const guard: CanActivate = {
+      canActivate: (context) => {
+        const http = context.switchToHttp();
+        if (http.getRequest().method === 'HEAD') {
+          return true;
+        }
+        const response = http.getResponse();
+        entered.resolve({ closed: once(response.raw ?? response, 'close') });
+        return decision.promise;
+      },
+    };
+    await using app = await startDashboard(
+      { guards: [guard] },
+      { adapter: makeAdapter() },
+    );
+    const feed = app.app.get(LockFeed, { strict: false });
+    const head = await app.request('locks/events', {
+      method: 'HEAD',
+      headers: { connection: 'close' },
+    });
+    expect([head.status, head.headers.get('content-type')]).toEqual([
+      200,
+      expect.stringMatching(/^text\/event-stream/),
+    ]);
+    const sent = request(new URL('locks/events', await app.app.getUrl()));
+    sent.on('error', () => {}).end();
+    const { closed } = await entered.promise;
+    sent.destroy();
+    await closed;
+    const connect = vi.spyOn(feed, 'connect');
+    decision.resolve(true);
+    await vi.waitFor(() => expect(connect).toHaveBeenCalled());
+    expect(feed.size).toBe(0);
   });
 
   it('releases by force for its own page only', async () => {
@@ -347,6 +392,69 @@ describe('the stream', () => {
     expect(locks).toHaveLength(1);
     expect(locks[0].name.length).toBeLessThan(300);
     expect(locks[0].name).not.toMatch(/\p{C}/u);
+  });
+});
+
+describe('sessions', () => {
+  it('are shown, with the locks that are held under them', async () => {
+    await using app = await startDashboard(undefined, {
+      lock: { renewal: 'session' },
+    });
+    await using held = await app.locks.acquire('report');
+    await using stream = await Stream.open(app);
+    const { locks } = await stream.next('snapshot');
+    const session = locks.find(({ kind }: any) => kind === 'session');
+    const lock = locks.find(({ id }: any) => id === held.leaseName);
+    expect(session).toMatchObject({
+      exists: true,
+      holder: { leaseDuration: 15_000, foreign: false },
+    });
+    expect(session.holder.pod).toBe(lock.holder.pod);
+    expect(lock.holder).toMatchObject({ session: session.id });
+    expect(lock.holder).not.toHaveProperty('leaseDuration');
+    await held.release();
+    expect(
+      await stream.lock(held.leaseName, ({ holder }) => !holder),
+    ).toMatchObject({ kind: 'lock' });
+  });
+});
+
+describe('several dashboards', () => {
+  @Module({})
+  class TitleModule {}
+
+  it('stand side by side, one of them with options of a factory that gets what it injects', async () => {
+    const TITLE = Symbol('TITLE');
+    const second = K8sLockDashboardModule.forRootAsync({
+      path: 'elsewhere',
+      guards: [WordGuard],
+      imports: [
+        {
+          module: TitleModule,
+          providers: [{ provide: TITLE, useValue: 'Elsewhere' }],
+          exports: [TITLE],
+        },
+      ],
+      inject: [TITLE],
+      useFactory: async (title: string) => ({ title, namespace: 'elsewhere' }),
+    });
+    await using app = await startDashboard(undefined, { imports: [second] });
+    await app.others.acquire('here');
+    await app.others.acquire('there', { namespace: 'elsewhere' });
+    await using one = await Stream.open(app);
+    expect(await one.next('snapshot')).toMatchObject({
+      title: 'Locks',
+      namespace: 'default',
+      locks: [{ id: 'here' }],
+    });
+    expect((await app.request('elsewhere/view')).status).toBe(403);
+    await using other = await Stream.open(app, 'elsewhere/events', WORD);
+    expect(await other.next('snapshot')).toMatchObject({
+      title: 'Elsewhere',
+      namespace: 'elsewhere',
+      allowForceRelease: false,
+      locks: [{ id: 'there' }],
+    });
   });
 });
 
