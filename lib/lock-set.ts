@@ -115,12 +115,14 @@ export async function acquireForCaller(
   } catch (error) {
     if (error instanceof LockNotAcquiredError && error.reason === 'timeout') {
       const { lock, reason, holder, since, isOwnProcess, retryAfter } = error;
+      const { permits = 1 } = options;
       throw new LockNotAcquiredError(lock, reason, {
         holder,
         since,
         isOwnProcess,
         retryInterval: retryAfter! * 1_000,
         waited: waited(),
+        ...(permits > 1 && { permits }),
       });
     }
     throw error;

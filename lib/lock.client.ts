@@ -289,11 +289,12 @@ export class LockClient {
 
   /** Reports the outcome of a decorated method that ran under `lock`. */
   reportRun(
-    { name, namespace, leaseName, fencingToken }: LeaseLock,
+    { name, namespace, leaseName, slot, fencingToken }: LeaseLock,
     run: { duration: number; fire?: Date; failure?: { error: unknown } },
   ): void {
     const { duration, fire, failure } = run;
-    const lock = { name, namespace, leaseName };
+    const place = slot === undefined ? {} : { slot };
+    const lock = { name, namespace, leaseName, ...place };
     const details = { fencingToken, duration, ...(fire && { fire }) };
     this.emit(
       failure

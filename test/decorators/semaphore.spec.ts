@@ -129,6 +129,9 @@ describe('@WithLeaseLock with permits', () => {
     const executed = events.filter(({ type }) => type === 'executed');
     expect(executed).toHaveLength(5);
     expect(executed[0]).toMatchObject({ name: 'pool', method: 'Pool.waits' });
+    for (const { slot = 0, leaseName } of executed) {
+      expect(leaseName).toBe(slot === 0 ? 'pool' : `pool--slot-${slot}`);
+    }
   });
 
   it("rejects under onLocked: 'throw', and skips under 'skip', when all are held", async () => {

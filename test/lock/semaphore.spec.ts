@@ -1037,6 +1037,21 @@ describe('LockService', () => {
     expect(slots(2)).toEqual([undefined, undefined]);
   });
 
+  it('says of several semaphores, too, that all permits are held', async () => {
+    const pool = locks.semaphore('pool', { permits: 2 });
+    await done(Promise.all([pool.acquire(), pool.acquire()]));
+    const refused = outcomeOf(
+      locks.acquireAll(['a', 'pool'], { permits: 2, waitTimeout: 1_000 }),
+    );
+    await cluster.clock.advance(1_000);
+    expect(refused.reason).toMatchObject({
+      reason: 'timeout',
+      lock: { name: 'pool' },
+      message:
+        'Lock "pool" was not acquired within 1000 ms (waitTimeout): all of its 2 permits are held.',
+    });
+  });
+
   it('shows the slots, and can release one by force', async () => {
     const pool = locks.semaphore('pool', { permits: 2 });
     const lock = await done(pool.acquire());
