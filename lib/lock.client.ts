@@ -123,6 +123,8 @@ export class LockClient {
   readonly methods: KnownMethod[] = [];
   /** Why every call is refused until the application starts the module. */
   private notStarted: string | undefined;
+  /** Whether the lifecycle hooks of the modules have been called: Nest calls none of modules that it loads later. */
+  hasStarted = false;
   private readonly store: ClusterStore;
   private readonly turns = new CallTurns();
   /** The resolved lock of the last call, by the options of a decorator or an interceptor. */
@@ -160,6 +162,7 @@ export class LockClient {
   /** The application has called the lifecycle hooks of the module, and will call those of shutdown. */
   start(): void {
     this.notStarted = undefined;
+    this.hasStarted = true;
   }
 
   /** Called before the application starts. */

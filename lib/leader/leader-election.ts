@@ -27,7 +27,7 @@ import { onAbort, waitUntil } from '../lock/abort-signals.js';
 import type { LockHandle } from '../lock/hold/lock-handle.js';
 import { backoff, pause } from '../lock/retry.js';
 import { RepeatedLines } from '../repeated-lines.js';
-import { LeaderTerm, type Leadership } from './leadership.js';
+import { LeaderTerm, refuseLazy, type Leadership } from './leadership.js';
 
 /** How leadership is acquired and held. Defaults are those of `K8sLockModule.forRoot()`. */
 export type LeaderElectionOptions = Pick<LockOptions, (typeof OPTIONS)[number]>;
@@ -135,6 +135,12 @@ export class LeaderElection {
     options: LeaderElectionOptions,
   ) {
     this.name = name;
+    this.client = clientOf(locks);
+    if (this.client?.hasStarted) {
+      throwFaults([
+        `the election ${quote(name)} would never begin, since the application has started without it: import LeaderElectionModule.forFeature(${quote(name)}) in a module that is not loaded lazily, and let its options depend on no request-scoped provider`,
+      ]);
+    }
     const known = elections.get(locks) ?? new Map<string, LeaderElection>();
     if (known.has(name)) {
       throwFaults([
@@ -142,7 +148,6 @@ export class LeaderElection {
       ]);
     }
     elections.set(locks, known.set(name, this));
-    this.client = clientOf(locks);
     this.options = {
       ...options,
       autoRenew: true,
@@ -192,7 +197,9 @@ export class LeaderElection {
     for (;;) {
       const { present } = this;
       if (present !== undefined) {
-        return present.run(() => work(present.signal, present));
+        return present.run('the function of whenLeader()', () =>
+          work(present.signal, present),
+        );
       }
       // oxlint-disable-next-line no-await-in-loop -- the leadership may have ended at once
       await this.nextElection();
@@ -310,7 +317,7 @@ export class LeaderElection {
       );
       for (const { label, call } of this.elected) {
         term
-          .run(() => call(term))
+          .run(label, () => call(term))
           .catch((error: unknown) => {
             if (!signal.aborted) {
               hasFailed = true;
@@ -344,7 +351,7 @@ export class LeaderElection {
     await Promise.all(
       this.deposed.map(async ({ label, call }) => {
         try {
-          await call(reason);
+          refuseLazy(label, await call(reason));
         } catch (error) {
           this.logError(`${label} has failed`, error);
         }

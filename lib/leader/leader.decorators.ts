@@ -1,6 +1,5 @@
 /** `@OnElected`, `@OnDeposed` and `@LeaderOnly`: methods that follow an election. */
 import { Inject } from '@nestjs/common';
-import { isObservable } from 'rxjs';
 import {
   refuseBareUse,
   refuseStandardUse,
@@ -25,7 +24,6 @@ import {
   quote,
   type LockLostError,
 } from '../lock.errors.js';
-import { isGenerator, refuseLazyResult } from '../lock/hold/current-lock.js';
 import { describeElections, findElection } from './leader-election.js';
 import { addLeaderMark, type LeaderMark } from './leader.metadata.js';
 import type { Leadership } from './leadership.js';
@@ -234,7 +232,7 @@ async function callAsLeader(
   }
   const { present } = election;
   if (present !== undefined) {
-    return present.run(() => runNow(label, call));
+    return present.run(label, call);
   }
   const controller = Reflect.getPrototypeOf(instance) ?? instance;
   const answer = currentExchange()?.answerOf(controller, { prototype, key });
@@ -244,20 +242,6 @@ async function callAsLeader(
   const error = election.refusal();
   answer?.refuse(error);
   throw error;
-}
-
-/** @throws LockConfigurationError for a lazy result, whose work would run when the leadership may have ended */
-async function runNow(label: string, call: () => unknown): Promise<unknown> {
-  const value = await call();
-  const isStream = isObservable(value);
-  if (isStream || isGenerator(value)) {
-    refuseLazyResult(
-      label,
-      isStream ? 'an Observable' : 'a generator',
-      'return a Promise of the result',
-    );
-  }
-  return value;
 }
 
 /** @throws LockConfigurationError for what is not a method of instances */

@@ -1,6 +1,8 @@
 /** One time for which this process leads: what its work gets, and which of its work still runs. */
+import { isObservable } from 'rxjs';
 import { LockLostError } from '../lock.errors.js';
 import { anyOf } from '../lock/abort-signals.js';
+import { isGenerator, refuseLazyResult } from '../lock/hold/current-lock.js';
 import type { LockHandle } from '../lock/hold/lock-handle.js';
 
 /** A time for which this process leads, as its work sees it. It ends once and for all; the next one is another. */
@@ -53,9 +55,14 @@ export class LeaderTerm extends Leadership {
     this.steppedDown.abort(new LockLostError(this.lock, 'released'));
   }
 
-  /** Runs work of this leadership. */
-  run<T>(work: () => T | Promise<T>): Promise<T> {
-    const running = (async () => work())();
+  /**
+   * Runs work of this leadership.
+   *
+   * @param subject what does the work, for the error
+   * @throws LockConfigurationError as {@link refuseLazy}
+   */
+  run<T>(subject: string, work: () => T | Promise<T>): Promise<T> {
+    const running = (async () => refuseLazy(subject, await work()))();
     const ended = (): void => {
       this.running.delete(running);
     };
@@ -71,4 +78,17 @@ export class LeaderTerm extends Leadership {
       await Promise.allSettled(this.running);
     }
   }
+}
+
+/** @throws LockConfigurationError for a lazy result, whose work would run when the leadership may have ended */
+export function refuseLazy<T>(subject: string, value: T): T {
+  const isStream = isObservable(value);
+  if (isStream || isGenerator(value)) {
+    refuseLazyResult(
+      subject,
+      isStream ? 'an Observable' : 'a generator',
+      'return a Promise of the result',
+    );
+  }
+  return value;
 }

@@ -1,12 +1,16 @@
 /** Elections in pods that share locks in memory: one leader, its end for each reason, and the next one. */
-import { firstValueFrom, lastValueFrom, toArray } from 'rxjs';
+import { firstValueFrom, lastValueFrom, of, toArray } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { clientOf } from '../../lib/lock.client.js';
 import {
   LockConfigurationError,
   LockNotAcquiredError,
 } from '../../lib/index.js';
-import type { Leadership } from '../../lib/leader/index.js';
+import {
+  OnDeposed,
+  OnElected,
+  type Leadership,
+} from '../../lib/leader/index.js';
 import { defer } from '../decorators/lock-app.js';
 import { follows, leads, NAME, Pods, type Pod } from './pods.js';
 
@@ -330,6 +334,52 @@ describe('whenLeader', () => {
       LockNotAcquiredError,
     );
   });
+});
+
+describe('work that would run later', () => {
+  const LAZY = [
+    ['an Observable', () => of(1)],
+    ['a generator', () => (function* () {})()],
+    ['a generator', async () => (async function* () {})()],
+  ] as const;
+
+  it.each(LAZY)(
+    'is refused under whenLeader(): %s',
+    async (kind, work: () => unknown) => {
+      const { election } = await pods.startLeader('one');
+      await expect(election.whenLeader(work)).rejects.toThrow(
+        `the function of whenLeader() returned ${kind}`,
+      );
+      expect(election.isLeader).toBe(true);
+    },
+  );
+
+  it.each(LAZY)(
+    'is a failure of @OnElected() and @OnDeposed(): %s',
+    async (_, work: () => unknown) => {
+      class Lazy {
+        @OnElected(NAME)
+        begin(): unknown {
+          return work();
+        }
+
+        @OnDeposed(NAME)
+        end(): unknown {
+          return work();
+        }
+      }
+      const { election } = await pods.start('one', {
+        metadata: { providers: [Lazy] },
+      });
+      await pods.controller.advance(10); // it contends again later
+      expect(election.isLeader).toBe(false);
+      expect(pods.log.errors).toEqual([
+        'Lazy.begin has failed, so this process stops leading',
+        'Lazy.end has failed',
+      ]);
+      expect(pods.history).toContain('one deposed: released');
+    },
+  );
 });
 
 describe('leader$', () => {

@@ -7,6 +7,7 @@ import {
   Scope,
   SetMetadata,
 } from '@nestjs/common';
+import { LazyModuleLoader, REQUEST } from '@nestjs/core';
 import {
   Cron,
   CronExpression,
@@ -412,6 +413,35 @@ describe('a mistake', () => {
       'Jobs.begin: @OnElected() names the election "other", which is not registered; the elections are "dispatcher"',
     );
     expect(message).toContain('Jobs.run: @LeaderOnly() names');
+  });
+
+  it('with an election in a module that is loaded lazily keeps the module from loading', async () => {
+    const one = await pods.startLeader('one');
+    @Module({ imports: [LeaderElectionModule.forFeature('late')] })
+    class LateModule {}
+    await expect(
+      one.module.get(LazyModuleLoader).load(() => LateModule),
+    ).rejects.toThrow('the election "late" would never begin');
+  });
+
+  it('with options that each request makes anew is refused to all requests', async () => {
+    const one = await pods.start('one', {
+      metadata: {
+        imports: [
+          LeaderElectionModule.forFeatureAsync('scoped', {
+            inject: [REQUEST],
+            useFactory: () => ({}),
+          }),
+        ],
+      },
+    });
+    const token = getLeaderElectionToken('scoped');
+    for (let requests = 0; requests < 2; requests += 1) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await expect(one.module.resolve(token)).rejects.toThrow(
+        'the election "scoped" would never begin',
+      );
+    }
   });
 
   it('with a listener in a class of many instances keeps the application from starting', async () => {
