@@ -5,6 +5,9 @@ import { quote } from '../lock.errors.js';
 /** A fault of the command line. */
 export class UsageError extends Error {}
 
+/** What `-o name` prints before the name of a Lease, and what stands for one as the name of a lock. */
+export const LEASE_PREFIX = 'lease.coordination.k8s.io/';
+
 interface Flag {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
@@ -46,7 +49,8 @@ export const FLAGS = {
     type: 'string',
     short: 'o',
     value: 'FORMAT',
-    about: 'json, yaml, wide or name.',
+    about:
+      'json or yaml; of list and inspect also wide or name, of watch wide.',
   },
   selector: {
     type: 'string',
@@ -103,7 +107,12 @@ interface Command {
   readonly takes: readonly [number, number];
   readonly about: string;
   readonly flags: readonly FlagName[];
+  /** The formats of its output. Default: {@link FORMATS}. */
+  readonly formats?: readonly string[];
 }
+
+const FORMATS: readonly string[] = ['json', 'yaml', 'wide', 'name'];
+const DATA_FORMATS: readonly string[] = ['json', 'yaml'];
 
 /** Every command, in the order of the usage. */
 export const COMMANDS = {
@@ -131,18 +140,21 @@ export const COMMANDS = {
     takes: [0, 1],
     about: 'Shows a lock, or all of them, and each change.',
     flags: [...CLUSTER, 'prefix', 'slot', 'output', 'selector'],
+    formats: [...DATA_FORMATS, 'wide'],
   },
   history: {
     parameters: 'NAME',
     takes: [1, 1],
     about: 'Shows what the record tells of the last holders and fires.',
     flags: [...CLUSTER, 'prefix', 'slot', 'output'],
+    formats: DATA_FORMATS,
   },
   release: {
     parameters: 'NAME --force',
     takes: [1, 1],
     about: 'Takes a lock from its holder.',
     flags: [...CLUSTER, 'prefix', 'slot', 'force', 'output'],
+    formats: DATA_FORMATS,
   },
   run: {
     parameters: 'NAME -- COMMAND…',
@@ -156,6 +168,7 @@ export const COMMANDS = {
     about:
       'Checks the cluster, the rights, the clocks and the Leases; of locks that are named, that there are no others.',
     flags: [...CLUSTER, 'prefix', 'output'],
+    formats: DATA_FORMATS,
   },
   'dev-server': {
     parameters: '',
@@ -193,9 +206,9 @@ export interface CommandLine {
 export function readCommandLine(args: readonly string[]): CommandLine | string {
   const end = args.indexOf('--');
   const own = end === -1 ? args : args.slice(0, end);
-  const program = end === -1 ? [] : args.slice(end + 1);
+  const rest = end === -1 ? [] : args.slice(end + 1);
   const { values: flags, positionals } = parse(own);
-  const [command, ...parameters] = positionals;
+  const [command, ...before] = positionals;
   if (command === undefined) {
     if (flags.help) {
       return usage();
@@ -208,8 +221,36 @@ export function readCommandLine(args: readonly string[]): CommandLine | string {
   if (flags.help) {
     return usageOf(command);
   }
+  const [after, program] = split(command, before, rest);
+  const parameters = [...before, ...after];
   check(command, parameters, flags, program);
   return { command, parameters, flags, program };
+}
+
+/** What stands after `--`: parameters, which may begin with a dash, and the program of `run`, after another `--` if there are any. */
+function split(
+  command: CommandName,
+  before: readonly string[],
+  rest: readonly string[],
+): [parameters: readonly string[], program: readonly string[]] {
+  if (command !== 'run') {
+    return [rest, []];
+  }
+  return before.length === 0 && rest[1] === '--'
+    ? [rest.slice(0, 1), rest.slice(2)]
+    : [[], rest];
+}
+
+/** The command whose usage helps with a faulty command line. */
+export function commandIn(args: readonly string[]): CommandName | undefined {
+  const { positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    strict: false,
+    options: FLAGS,
+  });
+  const [first = ''] = positionals;
+  return isCommand(first) ? first : undefined;
 }
 
 function parse(args: readonly string[]): {
@@ -252,24 +293,27 @@ function check(
   if (command === 'run' && program.length === 0) {
     throw new UsageError('run needs a command after --');
   }
-  if (command !== 'run' && program.length > 0) {
-    throw new UsageError(`${command} takes nothing after --`);
-  }
   if (command === 'release' && !flags.force && flags.output !== undefined) {
     throw new UsageError('release needs --force');
   }
   if (flags.namespace !== undefined && flags['all-namespaces']) {
     throw new UsageError('--namespace and --all-namespaces exclude each other');
   }
+  const lease = parameters.find((name) => name.startsWith(LEASE_PREFIX));
+  if (lease !== undefined && flags.slot !== undefined) {
+    throw new UsageError(
+      `--slot must not be given with ${quote(lease)}, which names the Lease of one slot`,
+    );
+  }
   if (flags.wait !== undefined && flags.skip) {
     throw new UsageError('--wait and --skip exclude each other');
   }
-  if (
-    flags.output !== undefined &&
-    !['json', 'yaml', 'wide', 'name'].includes(flags.output)
-  ) {
+  const formats = flags.watch
+    ? COMMANDS.watch.formats
+    : (spec.formats ?? FORMATS);
+  if (flags.output !== undefined && !formats.includes(flags.output)) {
     throw new UsageError(
-      `--output must be json, yaml, wide or name, not ${quote(flags.output)}`,
+      `--output of ${flags.watch ? 'watch' : command} must be ${formats.slice(0, -1).join(', ')} or ${formats.at(-1)}, not ${quote(flags.output)}`,
     );
   }
 }
@@ -294,7 +338,7 @@ export function numberOf(
   return value;
 }
 
-export function isCommand(text: string): text is CommandName {
+function isCommand(text: string): text is CommandName {
   return Object.hasOwn(COMMANDS, text);
 }
 

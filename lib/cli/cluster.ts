@@ -10,10 +10,7 @@ import { LockClient } from '../lock.client.js';
 import type { LockReference } from '../lock.errors.js';
 import { systemClock } from '../lock/clock.js';
 import { slotLeaseName } from '../lock/lease-name.js';
-import { numberOf, UsageError, type Flags } from './arguments.js';
-
-/** What `-o name` prints before the name of a Lease, and what stands for one as the name of a lock. */
-export const LEASE_PREFIX = 'lease.coordination.k8s.io/';
+import { LEASE_PREFIX, numberOf, UsageError, type Flags } from './arguments.js';
 
 export const REQUEST_TIMEOUT = 5_000;
 

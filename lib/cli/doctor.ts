@@ -222,11 +222,13 @@ async function checkLeases(
         check: 'stale',
         found: `${what} has expired by the clocks: its holder is dead or cut off. Who acquires it next takes it over.`,
       })),
-      ...unowned.map(({ name, leaseName }): Finding => ({
-        level: 'warning',
-        check: 'no owner',
-        found: `Lock ${name} is none of those that you named. If no method uses it any more: kubectl delete lease ${leaseName}`,
-      })),
+      ...unowned.map(
+        ({ name, namespace: itsNamespace, leaseName }): Finding => ({
+          level: 'warning',
+          check: 'no owner',
+          found: `Lock ${name} is none of those that you named. If no method uses it any more: kubectl delete lease -n ${itsNamespace} ${leaseName}`,
+        }),
+      ),
     ];
   } catch (error) {
     const found = error instanceof Error ? error.message : String(error);

@@ -2,7 +2,7 @@
 /** The command `nestjs-k8s-lock`: reads the command line, runs the command, and gives the exit code. */
 import { LockBackendError, LockError } from '../lock.errors.js';
 import {
-  isCommand,
+  commandIn,
   readCommandLine,
   usage,
   usageOf,
@@ -57,12 +57,19 @@ function explain(error: unknown): string {
 }
 
 function usageFor(args: readonly string[]): string {
-  const command = args.find(isCommand);
+  const command = commandIn(args);
   return command === undefined ? usage() : usageOf(command);
 }
 
-// `list | head` ends the reader first.
-process.stdout.on('error', () => process.exit(0));
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') {
+    process.exit(0); // `list | head` ends the reader first
+  }
+  say(`The output can't be written: ${error.message}`);
+  process.exit(1);
+});
+// A command under a lock goes on when nobody reads what is said of it.
+process.stderr.on('error', () => {});
 
 async function start(args: readonly string[]): Promise<void> {
   try {
@@ -72,7 +79,8 @@ async function start(args: readonly string[]): Promise<void> {
     if (error instanceof UsageError) {
       process.stderr.write(`\n${usageFor(args)}`);
     }
-    const isOfRun = error instanceof LockBackendError && args.includes('run');
+    const isOfRun =
+      error instanceof LockBackendError && commandIn(args) === 'run';
     process.exitCode = error instanceof UsageError ? 2 : isOfRun ? 69 : 1;
   }
 }

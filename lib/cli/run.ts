@@ -252,7 +252,12 @@ class Watchdog {
       stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     });
     const watchdog = new Watchdog(child);
-    await once(child, 'message');
+    await Promise.race([once(child, 'message'), watchdog.outcome]);
+    if (!child.connected) {
+      throw new Error(
+        'The watchdog of the command has ended before it was ready, so the command was not started.',
+      );
+    }
     return watchdog;
   }
 

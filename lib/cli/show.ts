@@ -1,5 +1,6 @@
 /** `list`, `inspect`, `watch`, `history` and `release`: what the records tell, and taking a lock from its holder. */
 import type { StoredLease } from '../kube/lease-store.js';
+import { compareVersions } from '../kube/lease-watch.js';
 import { quote, type LockReference } from '../lock.errors.js';
 import { describeLocks, describeSessions } from '../lock/lock-engine.js';
 import { EVICTED } from '../lock/record/lease-record.js';
@@ -9,14 +10,8 @@ import {
   type LockState,
   type SessionState,
 } from '../lock/record/lock-state.js';
-import type { CommandLine, Flags } from './arguments.js';
-import {
-  connect,
-  LEASE_PREFIX,
-  lockOf,
-  parseSelector,
-  type Cluster,
-} from './cluster.js';
+import { LEASE_PREFIX, type CommandLine, type Flags } from './arguments.js';
+import { connect, lockOf, parseSelector, type Cluster } from './cluster.js';
 import {
   ageOf,
   clean,
@@ -449,12 +444,12 @@ class View {
     if (before?.version === state.version && before !== undefined) {
       return;
     }
-    // An answer may be older than the last event.
+    const { version } = state;
     if (
-      BigInt(state.version ?? 0) < BigInt(before?.version ?? 0) &&
-      state.version !== undefined
+      version !== undefined &&
+      compareVersions(version, before?.version) < 0
     ) {
-      return;
+      return; // an answer may be older than the last event
     }
     this.states.set(id, state);
     if (this.isTerminal) {

@@ -78,7 +78,12 @@ function start(message: Extract<ToWatchdog, { type: 'start' }>): void {
     started = spawn(file, args, {
       detached: true, // its group gets the signals
       stdio: 'inherit',
-      env: { ...process.env, ...message.environment },
+      // Without the slot of another lock, under which `run` may have been started.
+      env: {
+        ...process.env,
+        K8S_LOCK_SLOT: undefined,
+        ...message.environment,
+      },
     });
   } catch (error) {
     return fail(codeOf(error));

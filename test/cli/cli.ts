@@ -1,5 +1,9 @@
 /** The CLI as people start it: processes of the built package, with a kubeconfig of an API server. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import {
+  spawn,
+  type ChildProcess,
+  type StdioOptions,
+} from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,7 +25,7 @@ export class Run {
   readonly ended: Promise<Ended>;
 
   constructor(readonly child: ChildProcess) {
-    child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
@@ -56,19 +60,23 @@ export class Cli {
     return file;
   }
 
-  start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Run {
+  start(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    stdio: StdioOptions = ['ignore', 'pipe', 'pipe'],
+  ): Run {
     const run = new Run(
       spawn(
         process.execPath,
         [join(buildFolder(), 'dist/cli/main.js'), ...args],
-        { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] },
+        { env: { ...process.env, ...env }, stdio },
       ),
     );
     this.runs.push(run);
     return run;
   }
 
-  run(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Ended> {
-    return this.start(args, env).ended;
+  run(...start: Parameters<Cli['start']>): Promise<Ended> {
+    return this.start(...start).ended;
   }
 }

@@ -1,5 +1,5 @@
 /** `run`: the command runs under the lock, and never after it, whatever happens to the processes around it. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LeaseApiServer } from '../../lib/testing/index.js';
@@ -148,6 +148,63 @@ describe('run', () => {
       K8S_LOCK_HOLDER: expect.stringContaining('_'),
       K8S_LOCK_FENCING_TOKEN: expect.stringMatching(/^\d+$/),
     });
+  });
+
+  it('tells the command its own slot only, not that of a run around it', async () => {
+    const inner = await cli.run(
+      ['run', name, '--', process.execPath, '-p', 'process.env.K8S_LOCK_SLOT'],
+      { ...env, K8S_LOCK_SLOT: '7' },
+    );
+    expect(inner.stdout).toBe('undefined\n');
+    const slot = await cli.run(
+      [
+        'run',
+        `${name}-permits`,
+        '--permits',
+        '2',
+        '--',
+        process.execPath,
+        '-p',
+        'process.env.K8S_LOCK_SLOT',
+      ],
+      env,
+    );
+    expect(slot.stdout).toBe('0\n');
+  });
+
+  it('fails, and acquires nothing, if its watchdog does not start', async () => {
+    const preload = join(cli.folder, 'preload.cjs');
+    writeFileSync(
+      preload,
+      "if (process.argv[1].endsWith('watchdog.js')) process.exit(0);",
+    );
+    const { code, stdout, stderr } = await cli.run(
+      ['run', name, '--', process.execPath, '-p', '1'],
+      { ...env, NODE_OPTIONS: `--require ${preload}` },
+    );
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toContain('the command was not started');
+    expect(lease()).toBeUndefined();
+  });
+
+  it('gives the exit code of the command also if the lock cannot be released', async () => {
+    const run = cli.start(
+      [
+        'run',
+        name,
+        '--',
+        process.execPath,
+        '-e',
+        `console.log('ready'); setInterval(() => { if (fs.existsSync(${JSON.stringify(beats)})) process.exit(42); }, 5)`,
+      ],
+      env,
+    );
+    await eventually(() => {
+      expect(run.stdout).toContain('ready');
+    });
+    server.faults.inject({ kind: 'drop', when: 'before' });
+    writeFileSync(beats, '');
+    expect((await run.ended).code).toBe(42);
   });
 
   it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(

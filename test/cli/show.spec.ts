@@ -1,10 +1,12 @@
 /** `list`, `inspect`, `watch`, `history`, `release`, `doctor` and `completion`, as people start them. */
 import { spawnSync } from 'node:child_process';
+import { existsSync, openSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { clientOf } from '../../lib/lock.client.js';
 import { LockService } from '../../lib/lock.service.js';
+import { LeaseApiServer } from '../../lib/testing/index.js';
 import { describeOnServer } from '../api-servers.js';
 import { findUnprintable, HOSTILE_TEXTS } from '../security/hostile-text.js';
 import { eventually } from '../support/eventually.js';
@@ -142,6 +144,10 @@ describeOnServer('the CLI with the rights of its documentation', (server) => {
     });
     const { stdout } = await run('history', 'fired');
     expect(stdout).toMatch(/2026-01-01T03:00:00\.000Z +.*done +pod_1/);
+    const examined = await run('doctor', 'another');
+    expect(examined.stdout).toContain(
+      `kubectl delete lease -n ${server.namespace} fired`,
+    );
   });
 
   it('says that a lock was never held', async () => {
@@ -228,13 +234,38 @@ describe('completion', () => {
   });
 });
 
+describe('an output that cannot be written', () => {
+  it.skipIf(!existsSync('/dev/full'))('is a failure', async () => {
+    const { code, stderr } = await cli.run(['completion', 'bash'], {}, [
+      'ignore',
+      openSync('/dev/full', 'w'),
+      'pipe',
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("The output can't be written: ENOSPC");
+  });
+
+  it('is none when its reader has ended', async () => {
+    const run = cli.start(['completion', 'bash'], {});
+    run.child.stdout!.destroy();
+    expect(await run.ended).toMatchObject({ code: 0, stderr: '' });
+  });
+});
+
 describe('a faulty command line', () => {
   it.each([
     [['list', 'name'], 'list takes no parameter'],
     [['inspect'], 'inspect takes NAME'],
     [['run', 'job'], 'run needs a command after --'],
-    [['list', '-o', 'xml'], '--output must be json, yaml, wide or name'],
+    [
+      ['list', '-o', 'xml'],
+      '--output of list must be json, yaml, wide or name',
+    ],
     [['list', '--force'], '--force is not a flag of list'],
+    [
+      ['release', 'lease.coordination.k8s.io/job', '--slot', '1', '--force'],
+      '--slot must not be given with',
+    ],
     [['list', '-l', 'a in (b)'], '--selector'],
     [['run', 'job', '--wait', 'x', '--', 'true'], '--wait must be a number'],
     [
@@ -247,6 +278,18 @@ describe('a faulty command line', () => {
     expect(code).toBe(2);
     expect(stderr).toContain(message);
     expect(stderr).toContain('Usage: nestjs-k8s-lock');
+  });
+
+  it('gives 69 of run only, not of a lock with that name', async () => {
+    await using server = await LeaseApiServer.start();
+    server.faults.inject({ kind: 'status', code: 403 });
+    const env = {
+      KUBECONFIG: cli.kubeconfig(server.kubeConfigYaml(), 'refused'),
+    };
+    expect(await cli.run(['inspect', 'run'], env)).toMatchObject({ code: 1 });
+    expect(
+      await cli.run(['run', 'inspect', '--wait', '5', '--', 'true'], env),
+    ).toMatchObject({ code: 69 });
   });
 
   it('names the contexts that there are', async () => {
