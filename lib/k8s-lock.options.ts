@@ -301,7 +301,7 @@ export const LOCK_RULES: Record<keyof LockOptions, Rule> = {
 };
 
 /** The most permits of a semaphore: a call that waits watches a Lease for each. */
-const MOST_PERMITS = 100;
+export const MOST_PERMITS = 100;
 
 const OWN_RULES: Record<keyof OwnLockOptions, Rule> = {
   ...LOCK_RULES,

@@ -1,6 +1,16 @@
 /** LockTestingController: what a test does to the locks of its application, and asserts of them. */
 import { AssertionError } from 'node:assert';
-import { resolveLockOptions } from '../k8s-lock.options.js';
+import {
+  checkCall,
+  describeValue,
+  findFaults,
+  findObjectFaults,
+  LOCK_RULES,
+  MOST_PERMITS,
+  resolveLockOptions,
+  throwFaults,
+  type Rule,
+} from '../k8s-lock.options.js';
 import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import type { LockBackend, LockClient, ResolvedLock } from '../lock.client.js';
 import { quote } from '../lock.errors.js';
@@ -14,7 +24,11 @@ import {
   take,
 } from '../lock/record/lease-record.js';
 import { slotLeaseName } from '../lock/lease-name.js';
-import { TestingCluster, type LockTestingFailure } from './testing-cluster.js';
+import {
+  FAILURES,
+  TestingCluster,
+  type LockTestingFailure,
+} from './testing-cluster.js';
 
 /** Selects a lock of the application. */
 export interface LockTestingTarget {
@@ -54,9 +68,39 @@ export interface FailNextOptions extends LockTestingTarget {
   times?: number;
 }
 
+const VERBS = ['get', 'list', 'create', 'update', 'patch', 'delete'] as const;
+
 /** The verb of a request for a Lease. */
-export type LockTestingVerb =
-  'get' | 'list' | 'create' | 'update' | 'patch' | 'delete';
+export type LockTestingVerb = (typeof VERBS)[number];
+
+const isCount = (value: unknown): boolean =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 0;
+
+const TARGET_RULES: Record<keyof LockTestingTarget, Rule> = {
+  namespace: LOCK_RULES.namespace,
+  slot: [
+    `must be a whole number from 0 to ${MOST_PERMITS - 1}`,
+    (value) => isCount(value) && Number(value) < MOST_PERMITS,
+  ],
+};
+
+const FAIL_NEXT_RULES: Record<keyof FailNextOptions, Rule> = {
+  ...TARGET_RULES,
+  name: [
+    'must be a string that is not empty',
+    (value) => typeof value === 'string' && value !== '',
+  ],
+  verb: [
+    `must be one or more of ${VERBS.join(', ')}`,
+    (value) =>
+      [value].flat().length > 0 &&
+      [value].flat().every((verb) => VERBS.some((known) => known === verb)),
+  ],
+  times: [
+    'must be a whole number from 1, or Infinity',
+    (value) => value === Infinity || (isCount(value) && value !== 0),
+  ],
+};
 
 /** The requests with which a holder keeps its lock. */
 const OF_HOLDER = ['get', 'update', 'patch', 'delete'] as const;
@@ -149,7 +193,7 @@ export class LockTestingController {
     name: string,
     target: LockTestingTarget = {},
   ): Promise<() => Promise<void>> {
-    const { lock, options } = await this.locate(name, target);
+    const { lock, options } = await this.locate('holdElsewhere', name, target);
     const { namespace } = options;
     const held = await this.elsewhere.acquireOrSkip({
       lock,
@@ -176,7 +220,7 @@ export class LockTestingController {
     name: string,
     target: LockTestingTarget = {},
   ): Promise<() => Promise<void>> {
-    const { lock } = await this.locate(name, target);
+    const { lock } = await this.locate('stealFrom', name, target);
     const { clock } = this.cluster;
     const store = this.cluster.storeFor();
     const key = keyOf(lock);
@@ -207,7 +251,7 @@ export class LockTestingController {
    * @throws Error if the lock is free, or does not expire
    */
   async expireNow(name: string, target: LockTestingTarget = {}): Promise<void> {
-    const { lock } = await this.locate(name, target);
+    const { lock } = await this.locate('expireNow', name, target);
     const key = keyOf(lock);
     const held = readHolder(this.requireHeld(name, key, 'nothing can expire'));
     const { holder, duration } = held.held
@@ -239,8 +283,15 @@ export class LockTestingController {
    */
   failNext(
     failure: LockTestingFailure,
-    { name, namespace, slot = 0, verb, times = 1 }: FailNextOptions = {},
+    options: FailNextOptions = {},
   ): () => void {
+    if (!FAILURES.includes(failure)) {
+      throwFaults([
+        `the failure must be one of ${FAILURES.join(', ')}, not ${describeValue(failure)}`,
+      ]);
+    }
+    checkOptions('failNext', options, FAIL_NEXT_RULES);
+    const { name, namespace, slot = 0, verb, times = 1 } = options;
     const client = this.requireClient();
     return this.cluster.plan({
       failure,
@@ -268,6 +319,11 @@ export class LockTestingController {
 
   /** As {@link assertRanOnce}, for any number of times. */
   assertRan(what: string, times: number): void {
+    if (!isCount(times)) {
+      throwFaults([
+        `the number of runs must be a whole number from 0, not ${describeValue(times)}`,
+      ]);
+    }
     const events = this.eventsOf(what);
     const runs = new Map<string, number>();
     for (const { type, name } of events) {
@@ -331,9 +387,12 @@ export class LockTestingController {
   }
 
   private async locate(
+    method: string,
     name: string,
     target: LockTestingTarget,
   ): Promise<ResolvedLock> {
+    checkCall(method, { name, options: {} });
+    checkOptions(method, target, TARGET_RULES);
     return resolve(this.requireClient(), name, target);
   }
 
@@ -402,6 +461,16 @@ async function resolve(
   const { lock, options } = await client.resolve(name, target);
   const leaseName = slotLeaseName(lock.leaseName, slot);
   return { lock: { ...lock, leaseName }, options };
+}
+
+/** @throws LockConfigurationError that names every fault */
+function checkOptions(
+  method: string,
+  options: object,
+  rules: Record<string, Rule>,
+): void {
+  const faults = findObjectFaults(`the options of ${method}()`, options);
+  throwFaults(faults.length > 0 ? faults : findFaults(options, rules));
 }
 
 function keyOf(lock: { namespace: string; leaseName: string }): LeaseKey {

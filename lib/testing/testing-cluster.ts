@@ -33,13 +33,17 @@ export type LockTestingFailure =
   /** No answer came in time; the request was not applied. The failure comes at once. */
   | 'timeout';
 
-const ANSWERS: Partial<Record<LockTestingFailure, [number, string]>> = {
+const ANSWERS: Record<LockTestingFailure, [number, string] | undefined> = {
   conflict: [409, 'Conflict'],
   forbidden: [403, 'Forbidden'],
   unauthorized: [401, 'Unauthorized'],
   throttled: [429, 'TooManyRequests'],
   unavailable: [503, 'ServiceUnavailable'],
+  network: undefined,
+  timeout: undefined,
 };
+
+export const FAILURES: readonly string[] = Object.keys(ANSWERS);
 
 /** The clientId of {@link TestingCluster.elsewhere}, whose requests never fail by plan. */
 const ELSEWHERE = 'elsewhere';

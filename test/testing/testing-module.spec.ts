@@ -564,6 +564,38 @@ describe('the assertions', () => {
 });
 
 describe('the controller', () => {
+  it.each<[string, unknown[], string]>([
+    ...(['holdElsewhere', 'stealFrom', 'expireNow'] as const).flatMap(
+      (method): [string, unknown[], string][] => [
+        [method, [], 'a lock name must be a string'],
+        [method, [''], 'a lock name must be a string that is not empty'],
+        [method, ['a', { slot: -1 }], 'slot must be a whole number from 0'],
+        [method, ['a', { slot: 100 }], 'slot must be a whole number from 0'],
+        [method, ['a', { slot: 0.5 }], 'to 99, not 0.5'],
+        [method, ['a', { slots: 1 }], 'the options are namespace, slot'],
+        [method, ['a', { namespace: 'A' }], 'namespace must be'],
+        [method, ['a', 1], `the options of ${method}() must be an object`],
+      ],
+    ),
+    ['failNext', ['down'], 'the failure must be one of conflict, '],
+    ['failNext', ['timeout', null], 'the options of failNext() must be'],
+    ['failNext', ['timeout', { names: 'a' }], '"names" is not an option'],
+    ['failNext', ['timeout', { name: '' }], 'name must be a string'],
+    ['failNext', ['timeout', { slot: 1.5 }], 'slot must be a whole number'],
+    ['failNext', ['timeout', { verb: 'put' }], 'verb must be one or more of'],
+    ['failNext', ['timeout', { verb: [] }], 'verb must be one or more of get'],
+    ['failNext', ['timeout', { times: 0 }], 'times must be a whole number'],
+    ['failNext', ['timeout', { times: NaN }], 'from 1, or Infinity, not NaN'],
+    ['assertRan', ['a'], 'the number of runs must be a whole number from 0'],
+    ['assertRan', ['a', -1], 'not -1'],
+  ])('%s() refuses %j: %s', async (method, given, fault) => {
+    const { controller } = await start();
+    const call = async (): Promise<unknown> =>
+      Reflect.apply(Reflect.get(controller, method), controller, given);
+    await expect(call()).rejects.toThrow(LockConfigurationError);
+    await expect(call()).rejects.toThrow(fault);
+  });
+
   it('says that no application uses it', async () => {
     const controller = new LockTestingController();
     expect(() => controller.failNext('timeout')).toThrow(
