@@ -11,6 +11,14 @@ import { join } from 'node:path';
 import { afterAll, afterEach } from 'vitest';
 import { buildFolder } from '../support/build-folder.js';
 
+/** A program that notes when it runs, every few milliseconds, and ends at no signal but SIGKILL. */
+export const STUBBORN = `
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) {
+    process.on(signal, () => {});
+  }
+  setInterval(() => fs.appendFileSync(process.argv[1], Date.now() + '\\n'), 5);
+`;
+
 /** How a run has ended, and what it has printed. */
 export interface Ended {
   readonly code: number | null;

@@ -1,10 +1,10 @@
-/** `run`: the command runs under the lock, and never after it, whatever happens to the processes around it. */
+/** `run`: the command runs under the lock, gets its signals, and its exit code is that of `run`. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LeaseApiServer } from '../../lib/testing/index.js';
 import { eventually } from '../support/eventually.js';
-import { Cli, type Run } from './cli.js';
+import { Cli, STUBBORN, type Run } from './cli.js';
 
 const cli = new Cli();
 let server: LeaseApiServer;
@@ -23,45 +23,16 @@ beforeEach(() => {
 });
 afterAll(() => server.stop());
 
-/** A program that notes when it runs, every few milliseconds, and ends at no signal but SIGKILL. */
-const STUBBORN = `
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) {
-    process.on(signal, () => {});
-  }
-  setInterval(() => fs.appendFileSync(process.argv[1], Date.now() + '\\n'), 5);
-`;
-/** The lease of the tests, in seconds, and its part in which its holder must have given up. */
-const LEASE = 3;
-const GIVEN_UP = LEASE * 0.9 * 1_000;
-
 const lease = () => server.lease({ namespace: 'default', name })?.spec;
 const lastBeat = (): number =>
   Number(readFileSync(beats, 'utf8').trimEnd().split('\n').at(-1));
 
-/** A run of a stubborn command, whose lock was renewed at least once. */
+/** A run of a stubborn command. */
 async function startStubborn(): Promise<Run> {
-  const run = cli.start(
-    [
-      'run',
-      name,
-      '--lease',
-      String(LEASE),
-      '--grace',
-      '0.2',
-      '--',
-      process.execPath,
-      '-e',
-      STUBBORN,
-      beats,
-    ],
-    env,
-  );
+  const command = [process.execPath, '-e', STUBBORN, beats];
+  const run = cli.start(['run', name, '--lease', '3', '--', ...command], env);
   await eventually(() => {
     expect(existsSync(beats)).toBe(true);
-  });
-  const first = lease()?.renewTime;
-  await eventually(() => {
-    expect(lease()?.renewTime).not.toBe(first);
   });
   return run;
 }
@@ -72,58 +43,6 @@ async function isOver(): Promise<void> {
     expect(Date.now() - lastBeat()).toBeGreaterThan(1_000);
   });
 }
-
-/** Milliseconds from the last renewal of the lock to the last that the command has written. */
-function ranFor(): number {
-  return lastBeat() - Date.parse(lease()!.renewTime!);
-}
-
-describe('the command never outlives the deadline of the lock', () => {
-  it('when run is killed with SIGKILL', async () => {
-    const run = await startStubborn();
-    run.child.kill('SIGKILL');
-    await isOver();
-    expect(ranFor()).toBeLessThan(GIVEN_UP);
-  });
-
-  it('when run is stopped with SIGSTOP', async () => {
-    const run = await startStubborn();
-    run.child.kill('SIGSTOP');
-    await isOver();
-    expect(ranFor()).toBeLessThan(GIVEN_UP);
-    run.child.kill('SIGCONT');
-    expect((await run.ended).code).toBe(76);
-  });
-
-  it('when the API server is lost', async () => {
-    const run = await startStubborn();
-    server.faults.inject({ kind: 'drop', when: 'before' });
-    expect((await run.ended).code).toBe(76);
-    expect(ranFor()).toBeLessThan(GIVEN_UP);
-  });
-
-  it('when the watchdog is killed', async () => {
-    const run = await startStubborn();
-    const children = readFileSync(
-      `/proc/${run.child.pid}/task/${run.child.pid}/children`,
-      'utf8',
-    );
-    process.kill(Number(children.trim()), 'SIGKILL');
-    expect((await run.ended).code).toBe(76);
-    await isOver();
-    expect(lease()).not.toHaveProperty('holderIdentity');
-  });
-
-  it('when the lock is taken by force', async () => {
-    const run = await startStubborn();
-    const forced = await cli.run(['release', name, '--force'], env);
-    expect(forced.code).toBe(0);
-    const { code, stderr } = await run.ended;
-    expect(code).toBe(76);
-    expect(stderr).toContain('was lost');
-    expect(lease()).not.toHaveProperty('holderIdentity');
-  });
-});
 
 /** Runs a program of Node.js under the lock. */
 const runNode = (program: string, ...flags: string[]) =>
