@@ -1,8 +1,12 @@
 /** Records the events of a LockService as OpenTelemetry metrics and spans. */
+import { Logger } from '@nestjs/common';
 import type { Attributes, Tracer } from '@opentelemetry/api';
+import { describeValue } from '../k8s-lock.options.js';
 import {
+  isError,
   LockConfigurationError,
   printable,
+  quote,
   type LockReference,
 } from '../lock.errors.js';
 import type { LockEvent } from '../lock.events.js';
@@ -13,6 +17,7 @@ import type {
   CallTrace,
   LockTracer,
 } from '../lock/acquire/outcome.js';
+import { RepeatedLines } from '../repeated-lines.js';
 import { LockMeter } from './lock-meter.js';
 import { LockSpan, type OpenTelemetry } from './lock-span.js';
 import { SCOPE, seriesOf } from './telemetry-names.js';
@@ -46,15 +51,53 @@ export function startTelemetry(
   } = options;
   const meter = new LockMeter(meterProvider.getMeter(SCOPE));
   const tracer = tracerProvider.getTracer(SCOPE);
-  const labelOf = (lock: LockReference): string | undefined => {
-    const label = lockName(lock);
-    return label === undefined ? undefined : printable(label);
-  };
+  const labels = new LockLabels(lockName);
+  const labelOf = (lock: LockReference) => labels.of(lock);
   const recorder = new LockRecorder(api, meter, tracer, labelOf);
-  locks.events$.subscribe((event) => recorder.record(event));
+  locks.events$.subscribe({
+    next: (event) => recorder.record(event),
+    complete: () => labels.end(),
+  });
   locks.requests$.subscribe((request) => meter.requested(request));
   client.engine.tracer = recorder;
   return recorder;
+}
+
+/** What locks are called in metrics and in names of spans. A fault in the function that says it affects no lock. */
+class LockLabels {
+  private readonly logger = new Logger('K8sLockTelemetryModule');
+  private readonly lines = new RepeatedLines();
+
+  constructor(
+    private readonly lockName: (lock: LockReference) => string | undefined,
+  ) {}
+
+  of(lock: LockReference): string | undefined {
+    try {
+      const label: unknown = this.lockName(lock);
+      if (label === undefined) {
+        return undefined;
+      }
+      if (typeof label !== 'string') {
+        throw new TypeError(
+          `it must return a string or undefined, not ${describeValue(label)}`,
+        );
+      }
+      return printable(label);
+    } catch (error) {
+      this.lines.note(String(error), (count) =>
+        this.logger.error(
+          `The option lockName failed for lock ${quote(lock.name)}, so its name is left out of metrics${count}`,
+          isError(error) ? error.stack : String(error),
+        ),
+      );
+      return undefined;
+    }
+  }
+
+  end(): void {
+    this.lines.end();
+  }
 }
 
 /** Turns the events of each call and each held lock into measurements and spans. */

@@ -392,6 +392,38 @@ describe('the name of a lock', () => {
     });
   });
 
+  it.each<[string, () => never]>([
+    [
+      'throws',
+      () => {
+        throw new Error('own error');
+      },
+    ],
+    ['returns no string', () => 5 as never],
+  ])(
+    'is left out where the option %s, which affects no lock',
+    async (_, lockName) => {
+      const errors: string[] = [];
+      await using fixture = await startTelemetryApp(
+        { providers: [Jobs] },
+        {
+          lockName,
+          logger: {
+            log: () => undefined,
+            warn: () => undefined,
+            error: (message: unknown) => errors.push(String(message)),
+          },
+        },
+      );
+      await fixture.app.get(Jobs).report();
+      await fixture.app.get(Jobs).report();
+      expect(await namesIn(fixture)).toEqual([undefined]);
+      expect(errors).toEqual([
+        'The option lockName failed for lock "report", so its name is left out of metrics',
+      ]);
+    },
+  );
+
   it('is what the option makes of it', async () => {
     await using fixture = await startTelemetryApp(
       { providers: [Jobs] },
