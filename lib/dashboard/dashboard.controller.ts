@@ -147,7 +147,7 @@ export function makeController({ path, guards }: ResolvedRoutes): Type {
         if (!(error instanceof LockError)) {
           throw error;
         }
-        return answer(error.getStatus(), error.message);
+        return answer(error.getStatus(), error.explanation);
       }
     }
 

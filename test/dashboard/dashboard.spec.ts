@@ -336,6 +336,45 @@ describe('the forced release', () => {
       ),
     ]);
   });
+
+  it('frees a slot of a semaphore, and a lock that is held under a session', async () => {
+    await using app = await startDashboard(
+      { public: true, allowForceRelease: true },
+      { lock: { renewal: 'session' } },
+    );
+    await app.locks.acquire('session');
+    await app.others.acquire('permits', { permits: 2 });
+    const second = await app.others.acquire('permits', { permits: 2 });
+    await using stream = await Stream.open(app);
+    const { locks } = await stream.next('snapshot');
+    const shown = ['session', second.leaseName].map((name) =>
+      locks.find(({ id }: { id: string }) => id === name),
+    );
+    for (const { id, holder } of shown) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      expect(await post(app, { id, key: holder.key })).toEqual([
+        200,
+        'The lock was released.',
+      ]);
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await stream.lock(id, (view) => view.holder === undefined);
+    }
+    expect((await app.others.inspect('permits')).state).toBe('held');
+  });
+
+  it('says why the API server refuses', async () => {
+    await using app = await startDashboard({
+      public: true,
+      allowForceRelease: true,
+    });
+    const { key } = await holderOf(app, 'stuck');
+    app.server.faults.inject({ kind: 'status', code: 403 }, { verb: 'get' });
+    const [status, message] = await post(app, { id: 'stuck', key });
+    expect(status).toBe(503);
+    expect(message).toContain(
+      "Can't get Lease default/stuck: the API server answered 403",
+    );
+  });
 });
 
 describe('the stream', () => {
