@@ -143,12 +143,14 @@ export class AcquireCall {
     const { clock } = this.context;
     let cancel: (() => void) | undefined;
     const judge = (): void => {
-      cancel?.();
       this.judgeFromBehind();
-      if (policy.timeLeft <= 0) {
+      const { timeLeft, changesAt } = policy;
+      // Only now: the look at an expired session ends it, which judges again.
+      cancel?.();
+      if (timeLeft <= 0) {
         this.stop(this.outOfTime());
-      } else if (!signal.aborted && policy.changesAt < Infinity) {
-        cancel = clock.schedule(policy.changesAt, judge);
+      } else if (!signal.aborted && changesAt < Infinity) {
+        cancel = clock.schedule(changesAt, judge);
       }
     };
     judge();
