@@ -10,6 +10,9 @@ export const mutants = [
           return granted && { ...granted, duration };
         },
     },
+    'deadline of a grantee that k8slock does not wait for': {
+      expiryByWallClock: () => () => Infinity,
+    },
     'change by content that does not compare the spec': {
       patchOf:
         (original) =>
@@ -45,14 +48,7 @@ export const mutants = [
           },
       },
       'work started with too little time left of its grant': {
-        'WaitingInLine#startGranted': (original) =>
-          function () {
-            const clock = { now: () => -Infinity };
-            const unhurried = Object.create(this, {
-              context: { value: { ...this.context, clock } },
-            });
-            return original.call(unhurried);
-          },
+        leastTimeLeft: () => () => -Infinity,
       },
       'fire begun under a grant without its claim': {
         'Acquirer#mustConfirm': (original) =>

@@ -231,6 +231,26 @@ describe('R11 the deadline of a grantee', () => {
     expect(lossOf(waiting.value!)).toBe('deadline');
   });
 
+  it('comes before k8slock takes a grant for expired that was written long after it was sent', async () => {
+    const { cluster, clock, lock, pods, holder } = await held('b');
+    const [b] = pods;
+    const options = { leaseDuration: 4_000, retryInterval: 1_000 };
+    const waiting = await enrol(b!, options);
+    holder.store.plan({ appliedAfter: 2_500 }, 'patch', 1);
+    outcomeOf(lock.release());
+    await clock.advance(2_400);
+    cutOff(b!); // after a look at 2 s, which has shown an older record
+    await clock.advance(100);
+    const { acquireTime } = cluster.lease()!.spec!;
+    const expiry = Date.parse(acquireTime!) + options.leaseDuration;
+    expect(waiting.value!.isHeld).toBe(true);
+    while (waiting.value!.isHeld) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await clock.advance(1);
+    }
+    expect(expiry - clock.wallMicroseconds() / 1_000).toBeGreaterThan(398);
+  });
+
   it('comes before others may take the lock, whatever the clocks', async () => {
     const { cluster, clock, lock } = await held();
     const slow = cluster.process('slow', clock.elsewhere({ rate: 0.96 }));

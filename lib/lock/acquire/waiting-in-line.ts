@@ -13,6 +13,7 @@ import { COURTESY } from '../lease/courtesy.js';
 import type { LeaseWriter } from '../lease/lease-writer.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import {
+  expiryByWallClock,
   isForeign,
   isHeldBy,
   newHolderIdentity,
@@ -185,7 +186,8 @@ export class WaitingInLine {
 
   /**
    * R11: the lock that was granted to this process. Its deadline counts from a time before the grant was
-   * written: nobody could name the identity before its ticket was sent, and a later read has shown an older record.
+   * written: nobody could name the identity before its ticket was sent, and a later read has shown an older record. A
+   * grant that was written long after it was sent is older in the eyes of k8slock (R3), and so to be confirmed sooner.
    *
    * @returns undefined if there is no grant, or if it must be confirmed first
    */
@@ -199,14 +201,18 @@ export class WaitingInLine {
     }
     const state = readHolder(lease);
     const duration = (state.held && state.duration) || 0;
+    const { clock } = this.context;
     const { aliveAt } = local.observed.judge(identity);
-    const sentAt = Math.max(ticket.sentAt, aliveAt);
-    const deadline = deadlineOf(sentAt, timingOf(duration, call.options));
-    const least = Math.min(LEAST_TIME_LEFT, duration * LEAST_PART_LEFT);
+    const span = deadlineOf(0, timingOf(duration, call.options));
+    const deadline = Math.min(
+      Math.max(ticket.sentAt, aliveAt) + span,
+      expiryByWallClock(lease, clock) - call.options.safetyMargin,
+    );
     // A renewal would shorten a grant that an earlier call of this process has enrolled for, and its answer may be lost.
     const isLonger = duration > call.options.leaseDuration;
-    const left = deadline - this.context.clock.now();
-    return !isLonger && left >= least ? { lease, sentAt, duration } : undefined;
+    return !isLonger && deadline - clock.now() >= leastTimeLeft(duration)
+      ? { lease, sentAt: deadline - span, duration }
+      : undefined;
   }
 
   /** The monotonic time from which this process may take a free or expired lock: its turn among those in line. */
@@ -235,6 +241,10 @@ export class WaitingInLine {
       isOwn(verdict) ? (granted?.inRow ?? courtesy.inRow) : undefined,
     );
   }
+}
+
+function leastTimeLeft(duration: number): number {
+  return Math.min(LEAST_TIME_LEFT, duration * LEAST_PART_LEFT);
 }
 
 /** Whether the record names the caller itself, or a caller of this process that has ended. */

@@ -313,6 +313,14 @@ export function renew(
   };
 }
 
+/** R3: the monotonic time at which a peer that counts from acquireTime, as k8slock does, takes the holder for expired. NaN if the record does not tell. */
+export function expiryByWallClock({ spec }: Lease, clock: Clock): number {
+  const expiry =
+    Date.parse(spec?.acquireTime ?? '') +
+    (spec?.leaseDurationSeconds ?? Number.NaN) * 1_000;
+  return clock.now() + expiry - clock.wallMicroseconds() / 1_000;
+}
+
 /** R12: the record that its holder holds under no session any more, so that it expires by itself. */
 export function leaveSession(
   lease: StoredLease,
