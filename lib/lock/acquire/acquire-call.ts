@@ -48,14 +48,11 @@ export class AcquireCall {
   isHeldBack = false;
   private readonly cancel = new AbortController();
 
-  private readonly startedAt: number | undefined;
-
   constructor(
     private readonly context: EngineContext,
     private readonly local: LocalLease,
     { lock, options, mode, startedAt, claim }: AcquireRequest,
   ) {
-    this.startedAt = startedAt;
     this.lock = lock;
     this.options = options;
     this.mode = mode;
@@ -93,7 +90,7 @@ export class AcquireCall {
       signal && onAbort(signal, () => this.stop(signal.reason));
     const cancelTimeout =
       this.policy.waits && waitTimeout !== undefined
-        ? clock.schedule((this.startedAt ?? clock.now()) + waitTimeout, () =>
+        ? clock.schedule(this.policy.startedAt + waitTimeout, () =>
             this.timeIsUp(),
           )
         : undefined;
