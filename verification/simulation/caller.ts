@@ -448,27 +448,32 @@ export class Caller {
   }
 
   /** Who may have to run a fire again does not leave whoever runs it. */
-  private checkForsaken(error: unknown, { claim }: Wish): void {
+  private checkForsaken(error: unknown, { claim, lock }: Wish): void {
     if (
       claim?.retry &&
       error instanceof LockNotAcquiredError &&
       error.reason === 'held' &&
       error.holder !== undefined
     ) {
-      this.world.fires.forsaken(this.machine, claim, error.holder);
+      this.forsake(lock, claim, error.holder);
     }
+  }
+
+  private forsake(lock: LockReference, claim: FireClaim, holder: string): void {
+    const { newest } = this.cellOf(lock).observed;
+    this.world.fires.forsaken(this.machine, claim, holder, newest);
   }
 
   private checkError(
     error: unknown,
     signal: AbortSignal,
-    { claim }: Wish,
+    { claim, lock }: Wish,
   ): void {
     if (claim && error instanceof FireClaimedError) {
       const { state, by } = error.verdict;
       this.world.fires.skipped(this.machine, claim, state);
       if (state === 'running' && !this.isClosing) {
-        this.world.fires.forsaken(this.machine, claim, by ?? '');
+        this.forsake(lock, claim, by ?? '');
       }
       return;
     }

@@ -41,7 +41,8 @@ interface Run {
 export class Fires {
   /** By holder identity. */
   private readonly runs = new Map<string, Run>();
-  private readonly recorded: RecordedClaim[] = [];
+  /** With the versions of the records that were the first to say so. */
+  private readonly recorded: (RecordedClaim & { version: bigint })[] = [];
   /** The versions of the writes by which what the record said was lost. */
   private readonly losses: bigint[] = [];
   private onBegin: ((holding: Holding) => void) | undefined;
@@ -173,9 +174,21 @@ export class Fires {
     return this.wasBegun(at) && this.recorded.some((claim) => claim.at > at);
   }
 
-  /** A client does not run a fire, nor wait for its end, since this holder has the lock. */
-  forsaken(machine: Machine, { at }: FireClaim, holder: string): void {
-    if (this.recorded.some((claim) => claim.by === holder && claim.at === at)) {
+  /**
+   * A client does not run a fire, nor wait for its end, since this holder has the lock. It may, if the holder was not to
+   * run it in any record that the client has seen, the newest of which has version `newest`.
+   */
+  forsaken(
+    machine: Machine,
+    { at }: FireClaim,
+    holder: string,
+    newest: bigint,
+  ): void {
+    const isKnown = this.recorded.some(
+      (claim) =>
+        claim.by === holder && claim.at === at && claim.version <= newest,
+    );
+    if (isKnown) {
       this.findings.add(
         'fire-missed',
         `${machine.name} does not wait for what becomes of the fire of ${timeOf(at)} under ${this.timeline.nameOf(holder)}`,
@@ -201,7 +214,7 @@ export class Fires {
     const is = claimOf(after);
     const mayLose = after === undefined || author.kind === 'third-party';
     if (is && JSON.stringify(is) !== JSON.stringify(was)) {
-      this.recorded.push(is);
+      this.recorded.push({ ...is, version });
     }
     if (is?.end === 'done') {
       const run = this.runs.get(is.by ?? '');
