@@ -20,7 +20,11 @@ import { describeRights } from './kube/access-review.js';
 import { describeGlobalModules, RESOLVED_OPTIONS } from './global-modules.js';
 import type { ResolvedModuleOptions } from './k8s-lock.options.js';
 import { LockLog } from './lock-log.js';
-import { LockConfigurationError, LockError } from './lock.errors.js';
+import {
+  explanationOf,
+  LockConfigurationError,
+  LockError,
+} from './lock.errors.js';
 import { clientOf, type FixedLock, type LockClient } from './lock.client.js';
 import { LockService } from './lock.service.js';
 import { ShutdownHook } from './shutdown.module.js';
@@ -182,8 +186,8 @@ export class K8sLockLifecycle implements OnModuleInit, OnApplicationShutdown {
         });
       case 'warn':
         // Not awaited: an API server that does not answer must not delay the start.
-        requireRights(client, known, warn).catch((error: Error) =>
-          warn(error instanceof LockError ? error.explanation : error.message),
+        requireRights(client, known, warn).catch((error: unknown) =>
+          warn(explanationOf(error)),
         );
     }
   }

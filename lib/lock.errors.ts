@@ -439,6 +439,14 @@ export function isError(value: unknown): value is Error {
   return value instanceof Error || isNativeError(value);
 }
 
+/** What to say of an error: all that is known, if it is one of this package. */
+export function explanationOf(error: unknown): string {
+  if (error instanceof LockError) {
+    return error.explanation;
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
 const LONGEST_QUOTE = 256;
 
 /** Quotes an arbitrary string for one line of a log. */
@@ -447,8 +455,7 @@ export function quote(text: string): string {
 }
 
 /** Cuts a string to a sensible length, and replaces control and format characters. */
-export function printable(text: string): string {
-  const cut =
-    text.length > LONGEST_QUOTE ? `${text.slice(0, LONGEST_QUOTE)}…` : text;
+export function printable(text: string, longest = LONGEST_QUOTE): string {
+  const cut = text.length > longest ? `${text.slice(0, longest)}…` : text;
   return cut.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '�');
 }

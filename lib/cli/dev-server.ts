@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { quote } from '../lock.errors.js';
+import { explanationOf, quote } from '../lock.errors.js';
 import { LeaseApiServer } from '../testing/index.js';
 import { UsageError, type Flags } from './arguments.js';
 import { print } from './output.js';
@@ -19,8 +19,9 @@ export async function devServer(flags: Flags): Promise<void> {
     });
   } catch (error) {
     await server.stop();
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UsageError(`--kubeconfig can't be written: ${reason}`);
+    throw new UsageError(
+      `--kubeconfig can't be written: ${explanationOf(error)}`,
+    );
   }
   print(
     `Leases are served at ${server.url} until this process ends. To share them, set in each process:\n\n  export KUBECONFIG=${kubeConfig}\n`,

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command `nestjs-k8s-lock`: reads the command line, runs the command, and gives the exit code. */
-import { LockBackendError, LockError } from '../lock.errors.js';
+import { explanationOf, LockBackendError } from '../lock.errors.js';
 import {
   commandIn,
   readCommandLine,
@@ -48,14 +48,6 @@ async function main(args: readonly string[]): Promise<number> {
   return run(line);
 }
 
-/** What to say of an error, with what to do. */
-function explain(error: unknown): string {
-  if (error instanceof LockError) {
-    return error.explanation.replace(/^nestjs-k8s-lock: /, '');
-  }
-  return error instanceof Error ? error.message : String(error);
-}
-
 function usageFor(args: readonly string[]): string {
   const command = commandIn(args);
   return command === undefined ? usage() : usageOf(command);
@@ -75,7 +67,7 @@ async function start(args: readonly string[]): Promise<void> {
   try {
     process.exitCode = await main(args);
   } catch (error) {
-    say(explain(error));
+    say(explanationOf(error).replace(/^nestjs-k8s-lock: /, ''));
     if (error instanceof UsageError) {
       process.stderr.write(`\n${usageFor(args)}`);
     }

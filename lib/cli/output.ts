@@ -1,6 +1,6 @@
 /** Prints for people and programs: tables that fit, JSON and YAML, colour only on a terminal. Nothing that others wrote reaches a terminal as it is. */
+import { printable } from '../lock.errors.js';
 
-const CONTROL = /[\p{C}\p{Zl}\p{Zp}]/gu;
 /** The longest text of one message or cell, in characters: a holder may have 100 kB. */
 const LONGEST = 1_000;
 /** The width of a table that is not printed on a terminal. */
@@ -9,9 +9,8 @@ const UNLIMITED = Infinity;
 const LEAST = 8;
 
 /** Replaces all that a terminal could take for a command, and cuts the text. */
-export function clean(text: string, longest = LONGEST): string {
-  const cut = text.length > longest ? `${text.slice(0, longest)}…` : text;
-  return cut.replace(CONTROL, '\uFFFD');
+export function clean(text: string): string {
+  return printable(text, LONGEST);
 }
 
 /** As {@link clean} for a text of several lines. */

@@ -1,6 +1,6 @@
 /** Feeds all browsers from one watch, which runs while there are any, and evicts holders for them. */
 import { Logger } from '@nestjs/common';
-import { LockError, quote, type LockReference } from '../lock.errors.js';
+import { explanationOf, quote, type LockReference } from '../lock.errors.js';
 import type { LockClient } from '../lock.client.js';
 import type { LockService } from '../lock.service.js';
 import { describeLocks } from '../lock/lock-engine.js';
@@ -197,13 +197,7 @@ export class LockFeed {
 
   private fail(error: unknown): void {
     // The explanation of an error of this package names no secret.
-    const message =
-      error instanceof LockError
-        ? error.explanation
-        : error instanceof Error
-          ? error.message
-          : String(error);
-    this.setState({ state: 'failed', message });
+    this.setState({ state: 'failed', message: explanationOf(error) });
   }
 
   private setState(state: WatchState): void {

@@ -76,11 +76,9 @@ export interface RenewalView {
   readonly renewals: number;
 }
 
-const UUID = /_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** The pod of a holder identity: the host name, if the `clientId` is the default. */
+/** The pod of a holder identity: the host name, if the `clientId` is the default, which ends with a nonce as well. */
 export function podOf(identity: string): string {
-  return printable(clientIdOf(identity).replace(UUID, ''));
+  return printable(clientIdOf(clientIdOf(identity)));
 }
 
 export function keyOf(identity: string): string {

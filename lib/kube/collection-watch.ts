@@ -9,6 +9,9 @@ import {
   type LeaseWatchOptions,
 } from './lease-watch.js';
 
+/** Milliseconds from a list that failed to the next one. */
+const RETRY = 2_000;
+
 /** Receives the states of the Leases of a namespace. */
 export interface CollectionObserver {
   /** All that there are: at the start, and after a gap in which changes may have been missed. */
@@ -83,7 +86,7 @@ export class CollectionWatch {
         this.observer.failed(
           error instanceof Error ? error : new Error(String(error)),
         );
-        setTimeout(() => isCurrent() && void this.readAll(), 2_000).unref();
+        setTimeout(() => isCurrent() && void this.readAll(), RETRY).unref();
       }
     }
   }

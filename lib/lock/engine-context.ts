@@ -24,6 +24,11 @@ export interface EngineContext {
 }
 
 /** Converts a store error into the public error; returns any other error unchanged. */
+export function toBackendError(
+  error: LeaseStoreError,
+  lock?: LockReference,
+): LockBackendError;
+export function toBackendError(error: unknown, lock?: LockReference): unknown;
 export function toBackendError(error: unknown, lock?: LockReference): unknown {
   return error instanceof LeaseStoreError
     ? new LockBackendError(lock, error.reason, {

@@ -2,8 +2,8 @@
 import { LeaseStoreError } from '../../kube/lease-store.js';
 import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
 import {
-  LockBackendError,
   LockNotAcquiredError,
+  type LockBackendError,
   type LockReference,
 } from '../../lock.errors.js';
 import { onAbort } from '../abort-signals.js';
@@ -292,6 +292,5 @@ export function noAnswer(
   waited: number,
 ): LockBackendError {
   const message = `no holder is known, and the API server did not answer within ${Math.round(waited)} ms.`;
-  const cause = new LeaseStoreError('timeout', message);
-  return new LockBackendError(lock, 'timeout', { message, cause });
+  return toBackendError(new LeaseStoreError('timeout', message), lock);
 }
