@@ -1,5 +1,8 @@
 /** Opens the cluster that the flags name, and finds locks in it. */
-import { resolveModuleOptions } from '../k8s-lock.options.js';
+import {
+  resolveModuleOptions,
+  type KubeConfigLike,
+} from '../k8s-lock.options.js';
 import { loadKubeConfig } from '../kube/kube-config.js';
 import {
   ALL_NAMESPACES,
@@ -15,6 +18,7 @@ import { LEASE_PREFIX, numberOf, UsageError, type Flags } from './arguments.js';
 export const REQUEST_TIMEOUT = 5_000;
 
 export interface Cluster extends AsyncDisposable {
+  readonly kubeConfig: KubeConfigLike;
   readonly client: LockClient;
   readonly store: KubernetesLeaseStore;
   /** {@link ALL_NAMESPACES} for all. */
@@ -43,6 +47,7 @@ export async function connect(flags: Flags): Promise<Cluster> {
     { connect: () => ({ store, clock: systemClock }) },
   );
   return {
+    kubeConfig,
     client,
     store,
     namespace: flags['all-namespaces'] ? ALL_NAMESPACES : given,

@@ -1,9 +1,9 @@
 /** `doctor`: checks the cluster, the rights, the clocks and the Leases, and says what to do. */
 import { parseObject } from '../kube/api-response.js';
-import { loadKubeConfig } from '../kube/kube-config.js';
 import { KubeTransport } from '../kube/kube-http-client.js';
 import type { Answer } from '../kube/http-request.js';
 import type { LeaseVerb } from '../kube/lease-store.js';
+import { explanationOf } from '../lock.errors.js';
 import { describeLocks, describeSessions } from '../lock/lock-engine.js';
 import { isLock } from '../lock/record/lease-record.js';
 import { isSession } from '../lock/record/session.js';
@@ -25,31 +25,35 @@ const RIGHTS: readonly (readonly [
   level: Finding['level'],
   advice: string,
 ])[] = [
-  ['get', 'fault', 'Nothing works without it. deploy/any-lock.yaml grants it.'],
+  [
+    'get',
+    'fault',
+    'Nothing works without it. deploy/kustomize/base/any-lock.yaml grants it.',
+  ],
   [
     'list',
     'fault',
-    'The watch of locks, and list, need it. deploy/any-lock.yaml grants it.',
+    'The watch of locks, and list, need it. deploy/kustomize/base/any-lock.yaml grants it.',
   ],
   [
     'watch',
     'fault',
-    'Without it locks are polled. deploy/any-lock.yaml grants it.',
+    'Without it locks are polled. deploy/kustomize/base/any-lock.yaml grants it.',
   ],
   [
     'update',
     'fault',
-    'No lock can be held without it. deploy/any-lock.yaml grants it.',
+    'No lock can be held without it. deploy/kustomize/base/any-lock.yaml grants it.',
   ],
   [
     'patch',
     'fault',
-    'Waiting is slower and less fair without it. deploy/any-lock.yaml grants it.',
+    'Waiting is slower and less fair without it. deploy/kustomize/base/any-lock.yaml grants it.',
   ],
   [
     'create',
     'warning',
-    'Locks without a Lease can not be held: grant it by deploy/any-lock.yaml, or set createLease: false.',
+    'Locks without a Lease can not be held: grant it by deploy/kustomize/base/any-lock.yaml, or set createLease: false.',
   ],
   [
     'delete',
@@ -69,7 +73,7 @@ export async function doctor({
 }: CommandLine): Promise<number> {
   await using cluster = await connect(flags);
   const findings = [
-    ...(await checkServer(flags)),
+    ...(await checkServer(cluster)),
     ...(await checkRights(cluster)),
     ...(await checkLeases(cluster, names)),
   ];
@@ -77,11 +81,9 @@ export async function doctor({
   return findings.some(({ level }) => level === 'fault') ? 1 : 0;
 }
 
-async function checkServer(flags: Flags): Promise<Finding[]> {
-  const config = await loadKubeConfig({
-    file: flags.kubeconfig,
-    context: flags.context,
-  });
+async function checkServer({
+  kubeConfig: config,
+}: Cluster): Promise<Finding[]> {
   const context = ok('context', config.getCurrentContext());
   const transport = new KubeTransport(() => Promise.resolve(config), undefined);
   try {
@@ -103,13 +105,12 @@ async function checkServer(flags: Flags): Promise<Finding[]> {
       checkFairness(answer),
     ];
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
     return [
       context,
       {
         level: 'fault',
         check: 'server',
-        found: `It does not answer (${reason}). Check the address and the credentials of the context.`,
+        found: `It does not answer (${explanationOf(error)}). Check the address and the credentials of the context.`,
       },
     ];
   } finally {
@@ -167,7 +168,7 @@ function checkFairness({ headers }: Answer): Finding {
       }
     : ok(
         check,
-        'API Priority and Fairness is on; deploy/flow-schema.yaml keeps the requests of locks apart',
+        'API Priority and Fairness is on; deploy/kustomize/base/flow-schema.yaml keeps the requests of locks apart',
       );
 }
 
@@ -184,8 +185,7 @@ async function checkRights({ store, namespace }: Cluster): Promise<Finding[]> {
               found: `Missing for Leases in namespace ${namespace} as a whole. ${advice}`,
             };
       } catch (error) {
-        const found = error instanceof Error ? error.message : String(error);
-        return { level: 'fault', check, found };
+        return { level: 'fault', check, found: explanationOf(error) };
       }
     }),
   );
@@ -231,8 +231,7 @@ async function checkLeases(
       ),
     ];
   } catch (error) {
-    const found = error instanceof Error ? error.message : String(error);
-    return [{ level: 'fault', check: 'Leases', found }];
+    return [{ level: 'fault', check: 'Leases', found: explanationOf(error) }];
   }
 }
 

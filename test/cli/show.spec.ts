@@ -165,7 +165,7 @@ describeOnServer('the CLI with the rights of its documentation', (server) => {
     const elsewhere = await cli.run(['doctor', '-n', 'default'], env);
     expect(elsewhere.code).toBe(1);
     expect(elsewhere.stdout).toMatch(
-      /fault +right to update +Missing.*deploy\/any-lock\.yaml/,
+      /fault +right to update +Missing.*deploy\/kustomize\/base\/any-lock\.yaml/,
     );
   });
 
