@@ -48,6 +48,16 @@ async function isOver(): Promise<void> {
 const runNode = (program: string, ...flags: string[]) =>
   cli.run(['run', name, ...flags, '--', process.execPath, '-e', program], env);
 
+/** A run of a program of Node.js, once it can be reached by signals. */
+async function startReady(program: string): Promise<Run> {
+  const command = [process.execPath, '-e', `${program}; console.log('ready')`];
+  const run = cli.start(['run', name, '--', ...command], env);
+  await eventually(() => {
+    expect(run.stdout).toContain('ready');
+  });
+  return run;
+}
+
 describe('run', () => {
   it('gives the exit code of the command, whose lock is released', async () => {
     const { code } = await runNode('process.exit(42)');
@@ -107,20 +117,9 @@ describe('run', () => {
   });
 
   it('gives the exit code of the command also if the lock cannot be released', async () => {
-    const run = cli.start(
-      [
-        'run',
-        name,
-        '--',
-        process.execPath,
-        '-e',
-        `console.log('ready'); setInterval(() => { if (fs.existsSync(${JSON.stringify(beats)})) process.exit(42); }, 5)`,
-      ],
-      env,
+    const run = await startReady(
+      `setInterval(() => { if (fs.existsSync(${JSON.stringify(beats)})) process.exit(42); }, 5)`,
     );
-    await eventually(() => {
-      expect(run.stdout).toContain('ready');
-    });
     server.faults.inject({ kind: 'drop', when: 'before' });
     writeFileSync(beats, '');
     expect((await run.ended).code).toBe(42);
@@ -129,20 +128,9 @@ describe('run', () => {
   it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
     'passes %s on, and waits for the end of the command',
     async (signal) => {
-      const run = cli.start(
-        [
-          'run',
-          name,
-          '--',
-          process.execPath,
-          '-e',
-          `process.on('${signal}', () => { console.log('got it'); process.exit(7); }); setInterval(() => {}, 1e6); console.log('ready')`,
-        ],
-        env,
+      const run = await startReady(
+        `process.on('${signal}', () => { console.log('got it'); process.exit(7); }); setInterval(() => {}, 1e6)`,
       );
-      await eventually(() => {
-        expect(run.stdout).toContain('ready');
-      });
       run.child.kill(signal);
       expect(await run.ended).toMatchObject({
         code: 7,

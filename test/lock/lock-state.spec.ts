@@ -7,6 +7,7 @@ import { describeLocks, describeSessions } from '../../lib/lock/lock-engine.js';
 import { encodeLockName } from '../../lib/lock/lease-name.js';
 import { beginClaim, endClaim } from '../../lib/lock/record/fire-claim.js';
 import {
+  annotate,
   createFree,
   grant,
   newHolderIdentity,
@@ -40,19 +41,6 @@ function taken(holder = identity, claimed?: number): StoredLease {
   );
 }
 
-function withAnnotations(
-  lease: StoredLease,
-  annotations: Record<string, string>,
-): StoredLease {
-  return {
-    ...lease,
-    metadata: {
-      ...lease.metadata,
-      annotations: { ...lease.metadata.annotations, ...annotations },
-    },
-  };
-}
-
 describe('the state of a lock', () => {
   it('has those in line, first in line first', () => {
     const line = [9n, 10n, 3n].map((number) => ({
@@ -60,7 +48,7 @@ describe('the state of a lock', () => {
       number,
       seconds: 15,
     }));
-    const lease = withAnnotations(
+    const lease = annotate(
       taken(),
       Object.assign({}, ...line.map(ticketAnnotation)),
     );
@@ -127,7 +115,7 @@ describe('the state of a lock', () => {
   });
 
   it('can be written as JSON', () => {
-    const lease = withAnnotations(taken(identity, 1_000), {
+    const lease = annotate(taken(identity, 1_000), {
       'nestjs-k8s-lock/permits': '3',
     });
     expect(JSON.parse(JSON.stringify(describeLock(lock, lease)))).toMatchObject(
@@ -187,7 +175,7 @@ describe('a hostile record', () => {
         fc.dictionary(fc.constantFrom(...keys), hostile),
         hostile,
         (annotations, holderIdentity) => {
-          const lease = withAnnotations(
+          const lease = annotate(
             { ...free, spec: { holderIdentity, leaseTransitions: 1 } },
             annotations,
           );

@@ -1,7 +1,5 @@
 /** `run`: the command never outlives the deadline of its lock, whatever happens to the processes and the connection around it. */
 import { existsSync, readFileSync } from 'node:fs';
-import { createConnection, createServer, type Socket } from 'node:net';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
@@ -10,6 +8,7 @@ import type { LeaseSpec } from '../../lib/kube/lease-store.js';
 import { describeOnServer } from '../../test/api-servers.js';
 import { eventually } from '../../test/support/eventually.js';
 import { Cli, STUBBORN, type Run } from '../../test/cli/cli.js';
+import { FaultLink } from '../faults/fault-link.js';
 
 /** The lease of the tests, in seconds. */
 const LEASE = 3;
@@ -21,7 +20,7 @@ let names = 0;
 
 describeOnServer('a command that heeds no signal ends in time', (server) => {
   let env: NodeJS.ProcessEnv;
-  let passage: Passage;
+  let link: FaultLink;
   let store: KubernetesLeaseStore;
   let name: string;
   let beats: string;
@@ -32,8 +31,8 @@ describeOnServer('a command that heeds no signal ends in time', (server) => {
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromString(server.restrictedKubeConfigYaml);
     const address = new URL(kubeConfig.getCurrentCluster()!.server);
-    passage = await Passage.open(Number(address.port));
-    address.port = String(passage.port);
+    link = await FaultLink.open(Number(address.port), () => undefined);
+    address.port = String(link.port);
     kubeConfig.clusters = kubeConfig.clusters.map((cluster) => ({
       ...cluster,
       server: address.href,
@@ -44,7 +43,7 @@ describeOnServer('a command that heeds no signal ends in time', (server) => {
       kubeConfig: server.kubeConfig,
       requestTimeout: 5_000,
     });
-    return () => passage.close();
+    return () => link.close();
   });
   beforeEach(() => {
     name = `job-${++names}`;
@@ -122,10 +121,10 @@ describeOnServer('a command that heeds no signal ends in time', (server) => {
 
   it('when the API server is lost', async () => {
     const run = await start();
-    passage.cut();
+    link.requests.hold();
     expect((await run.ended).code).toBe(76);
     expect(await ranFor()).toBeLessThan(EXPIRED);
-    passage.mend();
+    link.heal();
   });
 
   it('when the watchdog is killed', async () => {
@@ -153,62 +152,3 @@ describeOnServer('a command that heeds no signal ends in time', (server) => {
     expect(await lease()).not.toHaveProperty('holderIdentity');
   });
 });
-
-/** Passes connections on to a port of this machine, until it is cut: then they are silent, as behind a broken cable. */
-class Passage {
-  private isCut = false;
-  private readonly sockets = new Set<Socket>();
-
-  private constructor(
-    private readonly server: ReturnType<typeof createServer>,
-    readonly port: number,
-  ) {}
-
-  static async open(to: number): Promise<Passage> {
-    const server = createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const address = server.address();
-    const passage = new Passage(
-      server,
-      typeof address === 'object' ? address!.port : 0,
-    );
-    server.on('connection', (inward: Socket) => {
-      const outward = createConnection(to, '127.0.0.1');
-      passage.join(inward, outward);
-      passage.join(outward, inward);
-    });
-    return passage;
-  }
-
-  cut(): void {
-    this.isCut = true;
-  }
-
-  /** New connections are passed on again; those that were cut stay silent. */
-  mend(): void {
-    for (const socket of this.sockets) {
-      socket.destroy();
-    }
-    this.isCut = false;
-  }
-
-  close(): void {
-    this.mend();
-    this.server.close();
-  }
-
-  private join(from: Socket, to: Socket): void {
-    this.sockets.add(from);
-    from.on('data', (chunk) => {
-      if (!this.isCut) {
-        to.write(chunk);
-      }
-    });
-    from.on('error', () => undefined); // it closes, too
-    from.on('close', () => {
-      this.sockets.delete(from);
-      to.destroy();
-    });
-  }
-}
