@@ -15,6 +15,7 @@ import {
   readDashboard,
 } from '../../test/deploy/observability.js';
 import { eventually } from '../../test/support/eventually.js';
+import { describeOnServer } from '../../test/api-servers.js';
 import { startObservedApp, type ObservedApp } from './observed-app.js';
 import { Prometheus, promtool, type Alert } from './prometheus.js';
 
@@ -50,11 +51,11 @@ describe('promtool', () => {
   });
 });
 
-describe('on a real Prometheus', () => {
+describeOnServer('on a real Prometheus', (server) => {
   let app: ObservedApp;
   let prometheus: Prometheus;
   beforeAll(async () => {
-    app = await startObservedApp();
+    app = await startObservedApp(server);
     const rules = await readFile(RULES, 'utf8');
     prometheus = await Prometheus.start(app.target, shorten(rules));
   });
@@ -71,10 +72,10 @@ describe('on a real Prometheus', () => {
       );
       expect(alert?.labels).toMatchObject({
         ...labels,
-        k8s_namespace_name: 'default',
+        k8s_namespace_name: server.namespace,
       });
       const texts = Object.values(alert!.annotations).join('\n');
-      expect(texts).toContain(labels.k8s_lock_name ?? 'default');
+      expect(texts).toContain(labels.k8s_lock_name ?? server.namespace);
       expect(texts).not.toMatch(/<no value>|<error/);
     });
 
@@ -94,22 +95,13 @@ describe('on a real Prometheus', () => {
   });
 
   it('each alert fires by its fault, and by no other', async () => {
-    const { locks, others, server } = app;
+    const { locks, others, link } = app;
     await others.acquire('statements', STEADY);
     await others.acquire('import', STEADY);
     await others.acquire('orders', STEADY);
     const waiting = Promise.allSettled([locks.acquire('import')]);
     const report = await locks.acquire('report', STEADY);
     await others.forceRelease('report');
-    // 8,100 ms to the deadline: the renewal begins with 2,200 left, and is answered with 1,700 left at most.
-    using delay = server.faults.inject(
-      { kind: 'delay', before: 500 },
-      { verb: 'update', name: 'slow' },
-    );
-    const slow = await locks.acquire('slow', {
-      leaseDuration: 9_000,
-      renewInterval: 5_900,
-    });
     const isDone = new AbortController();
     const timeouts = callAgainAndAgain(isDone.signal, () =>
       locks.acquire('orders', { waitTimeout: 100 }),
@@ -122,10 +114,16 @@ describe('on a real Prometheus', () => {
     await fires('K8sLockFireMissed', { k8s_lock_name: 'statements' });
     await fires('K8sLockWaitingTooLong', { k8s_lock_name: 'import' });
     await fires('K8sLockWaitTimeouts', { k8s_lock_name: 'orders' });
-    await fires('K8sLockRenewalLate', { k8s_lock_name: 'slow' });
-    expect(delay.hits).toBeGreaterThan(0);
     isDone.abort();
     await timeouts;
+    // 8,100 ms to the deadline: the renewal begins with 2,200 left, and is answered with 1,700 left at most.
+    const slow = await locks.acquire('slow', {
+      leaseDuration: 9_000,
+      renewInterval: 5_900,
+    });
+    link.requests.delay = 500;
+    await fires('K8sLockRenewalLate', { k8s_lock_name: 'slow' });
+    link.heal();
     const before = (await prometheus.alerts()).filter(isFiring);
     expect(before.map(({ labels }) => labels.k8s_lock_name)).not.toContain(
       'rates',
@@ -135,13 +133,14 @@ describe('on a real Prometheus', () => {
     );
 
     const cutOff = await locks.acquire('cut-off', LIVELY);
-    await server.refuseConnections();
+    link.refuses = true;
+    link.resetAll();
     await fires('K8sLockApiServerRefusing', {});
     await fires('K8sLockLost', {
       k8s_lock_name: 'cut-off',
       error_type: 'deadline',
     });
-    await server.acceptConnections();
+    link.heal();
     for (const lock of [report, slow, cutOff]) {
       await lock.release();
     }
@@ -175,7 +174,7 @@ describe('on a real Prometheus', () => {
         `count by (${label}) (${fillIn(metric)})`,
       );
       expect(found.map(({ metric: labels }) => labels[label])).toContain(
-        label === 'k8s_namespace_name' ? 'default' : 'statements',
+        label === 'k8s_namespace_name' ? server.namespace : 'statements',
       );
     }
   });
@@ -206,11 +205,8 @@ async function callAgainAndAgain(
 }
 
 /** Acquires locks that need 100 renewals a second each, until this process can't renew one more: the metric exists from then on. */
-async function saturate({ locks, server }: ObservedApp): Promise<void> {
-  const slow = server.faults.inject(
-    { kind: 'delay', before: 500 },
-    { verb: 'create' },
-  );
+async function saturate({ locks, link }: ObservedApp): Promise<void> {
+  link.requests.delay = 500;
   const busy: LeaseLock[] = [];
   const acquireMore = async (): Promise<never> => {
     for (;;) {
@@ -220,7 +216,7 @@ async function saturate({ locks, server }: ObservedApp): Promise<void> {
     }
   };
   await expect(acquireMore()).rejects.toMatchObject({ reason: 'saturated' });
-  slow.remove();
+  link.heal();
   await Promise.all(busy.map((lock) => lock.release()));
 }
 

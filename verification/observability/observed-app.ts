@@ -1,13 +1,17 @@
 /** A Nest application whose metrics are on a page for Prometheus, by OpenTelemetry's exporter. */
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import { KubeConfig } from '@kubernetes/client-node';
 import { Cron, ScheduleModule } from '@nestjs/schedule';
+import { Test } from '@nestjs/testing';
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
-import { WithLeaseLock } from '../../lib/index.js';
+import { K8sLockModule, LockService, WithLeaseLock } from '../../lib/index.js';
+import { resolveModuleOptions } from '../../lib/k8s-lock.options.js';
+import { clientOf } from '../../lib/lock.client.js';
 import { K8sLockTelemetryModule } from '../../lib/telemetry/index.js';
-import { startLockApp, type LockApp } from '../../test/decorators/lock-app.js';
+import type { ServerUnderTest } from '../../test/api-servers.js';
+import { FaultLink, portOf } from '../faults/fault-link.js';
 
 class Jobs {
   @Cron('* * * * * *')
@@ -19,14 +23,36 @@ class Jobs {
   async fetch() {}
 }
 
-export interface ObservedApp extends LockApp {
+export interface ObservedApp extends AsyncDisposable {
+  readonly locks: LockService;
+  /** Another client of the same API server, as in another process. */
+  readonly others: LockService;
+  /** The way from the application to the API server. */
+  readonly link: FaultLink;
   /** Host and port of the page `/metrics`. */
   readonly target: string;
   /** The page, as Prometheus gets it. */
   page(): Promise<string>;
 }
 
-export async function startObservedApp(): Promise<ObservedApp> {
+/** Starts the application with the documented rights alone. */
+export async function startObservedApp(
+  api: ServerUnderTest,
+): Promise<ObservedApp> {
+  const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch'];
+  const apiGroups = ['coordination.k8s.io'];
+  await api.grant({ apiGroups, resources: ['leases'], verbs });
+  const { namespace } = api;
+  const kubeConfig = new KubeConfig();
+  kubeConfig.loadFromString(api.restrictedKubeConfigYaml);
+  const address = new URL(kubeConfig.getCurrentCluster()!.server);
+  const link = await FaultLink.open(Number(address.port), () => undefined);
+  address.port = String(link.port);
+  kubeConfig.clusters = kubeConfig.clusters.map((cluster) => ({
+    ...cluster,
+    server: address.href,
+  }));
+
   const exporter = new PrometheusExporter({ preventServerStart: true });
   const meterProvider = new MeterProvider({ readers: [exporter] });
   const server = createServer((request, response) =>
@@ -34,10 +60,11 @@ export async function startObservedApp(): Promise<ObservedApp> {
   );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it listens on a port
-  const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const app = await startLockApp({
+  const target = `127.0.0.1:${portOf(server.address())}`;
+
+  const moduleRef = await Test.createTestingModule({
     imports: [
+      K8sLockModule.forRoot({ kubeConfig, namespace, shutdownTimeout: 0 }),
       ScheduleModule.forRoot(),
       K8sLockTelemetryModule.forRoot({
         meterProvider,
@@ -45,13 +72,26 @@ export async function startObservedApp(): Promise<ObservedApp> {
       }),
     ],
     providers: [Jobs],
-  });
+  }).compile();
+  const app = moduleRef.createNestApplication({ logger: false });
+  await app.init();
+  const others = new LockService(
+    resolveModuleOptions({
+      kubeConfig: api.kubeConfig,
+      namespace,
+      shutdownTimeout: 0,
+    }),
+  );
   return {
-    ...app,
+    locks: app.get(LockService),
+    others,
+    link,
     target,
     page: async () => (await fetch(`http://${target}/metrics`)).text(),
     [Symbol.asyncDispose]: async () => {
-      await app[Symbol.asyncDispose]();
+      await app.close();
+      await clientOf(others)!.shutdown();
+      link.close();
       server.close();
       server.closeAllConnections();
       await meterProvider.shutdown();
