@@ -165,7 +165,8 @@ const SUITES: Readonly<Record<string, Suite>> = {
     specs: ['verification/upgrade'],
   },
   observability: {
-    about: 'the alerts and the dashboard on a real Prometheus and a real API server',
+    about:
+      'the alerts and the dashboard on a real Prometheus and a real API server',
     needs: [kubeApiserver, prometheus],
     specs: ['verification/observability'],
   },
