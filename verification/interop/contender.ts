@@ -15,11 +15,6 @@ import type {
 /** Milliseconds for a process to end in order. */
 const END_TIMEOUT = 15_000;
 
-/** Whether a process only says that another write came before its own, which it then tries again. */
-export function isConflict(complaint: string): boolean {
-  return complaint.includes(' failed (conflict): ');
-}
-
 export class Contender implements AsyncDisposable {
   private readonly child: ChildProcess;
   private readonly closed: Promise<unknown>;
@@ -122,7 +117,11 @@ export class Contender implements AsyncDisposable {
     const late = sleep(END_TIMEOUT, 'late', { ref: false });
     const how = await Promise.race([this.closed, late]);
     await this.kill();
-    const said = this.stderr.split('\n').filter((line) => line !== '');
+    const said = this.stderr
+      .split('\n')
+      .filter((line) => line !== '')
+      // That another write came before its own, which it then tries again, is no fault.
+      .filter((line) => !line.includes(' failed (conflict): '));
     return [
       ...said.map((line) => `${this.name}: ${line}`),
       ...(how === 0 ? [] : [`${this.name} has ended: ${String(how)}`]),

@@ -4,7 +4,7 @@ import { describeOnServer } from '../../test/api-servers.js';
 import { buildFolder } from '../../test/support/build-folder.js';
 import type { Belief } from '../beliefs/belief-log.js';
 import { findOverlaps, findStaleTokens } from '../beliefs/overlaps.js';
-import { Contender, isConflict } from '../interop/contender.js';
+import { Contender } from '../interop/contender.js';
 import type { OurOptions } from '../interop/programs/options.js';
 import { ALWAYS } from '../interop/stage.js';
 import { monotonic } from '../processes/programs/calls.js';
@@ -62,7 +62,7 @@ for (const earlier of EARLIER_BUILDS) {
       const since = monotonic();
       await each(turns, since);
       const said = await Promise.all(all.map((one) => one.finish()));
-      const complaints = said.flat().filter((line) => !isConflict(line));
+      const complaints = said.flat();
       const beliefs = all.flatMap((one) => one.beliefs());
       return { since, beliefs, complaints };
     }
