@@ -64,6 +64,9 @@ interface LeaseCall extends Omit<LockCall, 'skips'> {
 export class LockEngine {
   /** Traces calls from now on. */
   tracer: LockTracer | undefined;
+  readonly clock: Clock;
+  /** Aborts when the shutdown begins. */
+  readonly closingSignal: AbortSignal;
   private readonly locals = new Map<string, LocalLease>();
   private readonly holders = new Set<LeaseHolder>();
   private mostHolders = 0;
@@ -89,6 +92,8 @@ export class LockEngine {
     // These signals have many listeners.
     setMaxListeners(0, this.closing.signal, this.closed.signal);
     const { store, clock, emit } = parts;
+    this.clock = clock;
+    this.closingSignal = this.closing.signal;
     this.context = {
       ...parts,
       admission: new Admission(store, clock, emit),
@@ -96,19 +101,10 @@ export class LockEngine {
         this.background.add(work);
         void work.then(() => this.background.delete(work));
       },
-      closing: this.closing.signal,
+      closing: this.closingSignal,
       closed: this.closed.signal,
     };
     this.sessions = new Sessions(this.context, session);
-  }
-
-  get clock(): Clock {
-    return this.context.clock;
-  }
-
-  /** Aborts when the shutdown begins. */
-  get closingSignal(): AbortSignal {
-    return this.closing.signal;
   }
 
   /**

@@ -47,6 +47,8 @@ export class AcquireCall {
   /** Whether it waits until this process can renew one more lock. */
   isHeldBack = false;
   private readonly cancel = new AbortController();
+  /** Aborts with the error with which the call ends without the lock. */
+  readonly signal: AbortSignal = this.cancel.signal;
 
   constructor(
     private readonly context: EngineContext,
@@ -61,11 +63,6 @@ export class AcquireCall {
     const call = { mode, waitTimeout, startedAt, claim };
     this.policy = new WaitPolicy(context.clock, local.observed, call);
     this.useIdentity(newHolderIdentity(context.clientId));
-  }
-
-  /** Aborts with the error with which the call ends without the lock. */
-  get signal(): AbortSignal {
-    return this.cancel.signal;
   }
 
   /** Milliseconds since the call. */

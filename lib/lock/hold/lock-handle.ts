@@ -62,6 +62,9 @@ export class HeldLock extends LockHandle {
   readonly namespace: string;
   readonly leaseName: string;
   readonly slot: number | undefined;
+  readonly holderIdentity: string;
+  readonly fencingToken: bigint;
+  readonly claimed: number | undefined;
   readonly parts = [this];
   readonly scopes = new Set<LockScope>();
   private readonly releaseListeners = new Set<() => void>();
@@ -78,23 +81,14 @@ export class HeldLock extends LockHandle {
     this.namespace = lock.namespace;
     this.leaseName = lock.leaseName;
     this.slot = lock.slot;
+    this.holderIdentity = hold.holderIdentity;
+    this.fencingToken = hold.fencingToken;
+    this.claimed = hold.claimed;
     hold.lend();
-  }
-
-  get holderIdentity(): string {
-    return this.hold.holderIdentity;
-  }
-
-  get fencingToken(): bigint {
-    return this.hold.fencingToken;
   }
 
   get deadline(): number {
     return this.hold.deadline;
-  }
-
-  get claimed(): number | undefined {
-    return this.hold.claimed;
   }
 
   get signal(): AbortSignal {
@@ -166,6 +160,9 @@ export class JoinedLock extends LockHandle {
   readonly namespace: string;
   readonly leaseName: string;
   readonly slot: number | undefined;
+  readonly holderIdentity: string;
+  readonly fencingToken: bigint;
+  readonly claimed: number | undefined;
   readonly scopes: Set<LockScope>;
   private readonly last: LockHandle;
   private readonly anyOfThem: AbortSignal;
@@ -177,26 +174,17 @@ export class JoinedLock extends LockHandle {
     this.namespace = this.last.namespace;
     this.leaseName = this.last.leaseName;
     this.slot = this.last.slot;
+    this.holderIdentity = this.last.holderIdentity;
+    this.fencingToken = this.last.fencingToken;
+    this.claimed = this.last.claimed;
     this.scopes = this.last.scopes;
     const { signal, end } = anyOf(...parts.map((lock) => lock.signal));
     this.anyOfThem = signal!;
     this.onRelease(end);
   }
 
-  get holderIdentity(): string {
-    return this.last.holderIdentity;
-  }
-
-  get fencingToken(): bigint {
-    return this.last.fencingToken;
-  }
-
   get deadline(): number {
     return Math.min(...this.parts.map(({ deadline }) => deadline));
-  }
-
-  get claimed(): number | undefined {
-    return this.last.claimed;
   }
 
   get signal(): AbortSignal {

@@ -4,12 +4,8 @@ import { waitUntil } from '../abort-signals.js';
 export class LocalQueue {
   /** The callbacks that admit waiters. */
   private readonly waiters = new Set<() => void>();
-  private occupied = false;
-
   /** Whether a caller of this process holds the lock or is acquiring it. */
-  get isOccupied(): boolean {
-    return this.occupied;
-  }
+  isOccupied = false;
 
   get hasWaiters(): boolean {
     return this.waiters.size > 0;
@@ -18,8 +14,8 @@ export class LocalQueue {
   /** Waits for the turn; rejects with the signal's reason if it aborts first. */
   enter(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (!this.occupied) {
-      this.occupied = true;
+    if (!this.isOccupied) {
+      this.isOccupied = true;
       return Promise.resolve();
     }
     return waitUntil((admit) => {
@@ -32,7 +28,7 @@ export class LocalQueue {
   leave(): void {
     const [next] = this.waiters;
     if (next === undefined) {
-      this.occupied = false;
+      this.isOccupied = false;
       return;
     }
     next();
