@@ -85,14 +85,7 @@ export class Admission {
 
   /** Admits a lock that can't wait, if there is room for it. */
   tryAdmit(renewals: number): Permit | undefined {
-    return renewals === 0 || this.hasRoomFor(renewals)
-      ? this.enter(renewals)
-      : undefined;
-  }
-
-  /** Admits a lock that needs no renewals, or takes the place of another one. */
-  enter(renewals: number): Permit {
-    return renewals === 0 ? NEEDLESS : this.newPermit(renewals);
+    return this.hasRoomFor(renewals) ? this.newPermit(renewals) : undefined;
   }
 
   private get state(): LockSaturation {
@@ -100,14 +93,17 @@ export class Admission {
     return { locks, demand, capacity: this.store.capacity };
   }
 
-  /** A process that renews nothing can always take a lock. */
+  /** A process that renews nothing can always take a lock, and any process one that it need not renew. */
   private hasRoomFor(renewals: number): boolean {
     const demand = this.demand + renewals;
-    return this.locks === 0 || demand <= this.store.capacity;
+    return renewals === 0 || this.locks === 0 || demand <= this.store.capacity;
   }
 
   /** Admits those that can be, in their order. */
   private check(): void {
+    if (this.waiting.size === 0 && this.cancelCheck === undefined) {
+      return; // nobody waits, or did at the last check
+    }
     for (const call of this.waiting) {
       if (this.acquiring >= MOST_ACQUIRING) {
         break;
@@ -169,7 +165,11 @@ export class Admission {
     }
   }
 
-  private newPermit(renewals: number): Permit {
+  /** Without a look at the capacity: for a lock that takes the place of another one. */
+  newPermit(renewals: number): Permit {
+    if (renewals === 0) {
+      return NEEDLESS;
+    }
     let isAcquiring = true;
     let hasEnded = false;
     this.locks += 1;

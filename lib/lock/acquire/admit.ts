@@ -30,7 +30,7 @@ export class CallAdmission {
     this.permit ??=
       local.endHandover === undefined
         ? admission.admitAtOnce(renewals)
-        : admission.enter(renewals);
+        : admission.newPermit(renewals);
     if (this.permit === undefined) {
       call.isHeldBack = true;
       try {
@@ -84,7 +84,7 @@ export class CallAdmission {
   admitHeld(mustBe: boolean): boolean {
     const { admission } = this.context;
     this.permit ??= mustBe
-      ? admission.enter(this.renewals)
+      ? admission.newPermit(this.renewals)
       : admission.tryAdmit(this.renewals);
     return this.permit !== undefined;
   }
