@@ -69,7 +69,8 @@ export interface Exchange<T> {
   readonly abort: () => void;
 }
 
-type Receive<T> = (
+/** Reads from a response what its caller wants of it. */
+export type Receive<T> = (
   response: IncomingMessage,
   succeed: (value: T) => void,
   fail: (error: Error) => void,
@@ -77,13 +78,9 @@ type Receive<T> = (
 
 export const MAX_TIMEOUT = 2 ** 31 - 1;
 
-/** Sends a call and reads the whole answer, up to `maxBytes`. */
-export function exchange(
-  call: Call,
-  target: Promise<Target>,
-  maxBytes: number,
-): Exchange<Answer> {
-  return send(call, target, (response, succeed, fail) => {
+/** Reads the whole answer, up to `maxBytes`. */
+export function wholeAnswer(maxBytes: number): Receive<Answer> {
+  return (response, succeed, fail) => {
     const { statusCode: status = 0, headers } = response;
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -106,21 +103,18 @@ export function exchange(
       const body = Buffer.concat(chunks, bytes).toString('utf8');
       succeed({ status, headers, body });
     });
-  });
+  };
 }
 
 /**
- * Sends a call and returns the response once its head has arrived. From then on the timeout and the
- * signal no longer apply, and the caller must destroy the response.
+ * The response once its head has arrived. From then on the timeout and the signal no longer apply, and the
+ * caller must destroy the response.
  */
-export function openStream(
-  call: Call,
-  target: Promise<Target>,
-): Exchange<IncomingMessage> {
-  return send(call, target, (response, succeed) => succeed(response));
-}
+export const openStream: Receive<IncomingMessage> = (response, succeed) =>
+  succeed(response);
 
-function send<T>(
+/** Sends a call. */
+export function send<T>(
   call: Call,
   target: Promise<Target>,
   receive: Receive<T>,

@@ -10,12 +10,13 @@ import type { Operation } from './api-errors.js';
 import { ConnectionPools, type Pools } from './connection-pools.js';
 import {
   codeOf,
-  exchange,
   ExchangeError,
   openStream,
+  send,
+  wholeAnswer,
   type Answer,
   type Call,
-  type Exchange,
+  type Receive,
   type Target,
 } from './http-request.js';
 import { CLIENT_NAME } from './lease-store.js';
@@ -30,13 +31,21 @@ export interface RequestSink {
 
 type Access = Omit<Target, 'agent'> & { readonly pools: Pools };
 
+/** The address of the API server, and what follows from it. */
+interface ServerAddress {
+  readonly server: string;
+  readonly url: URL;
+  readonly root: string;
+  readonly user: string | undefined;
+}
+
 export class KubeTransport {
   private readonly pools = new ConnectionPools();
   private readonly underWay = new Set<() => void>();
   #access?: Promise<Access>;
   #config?: Promise<KubeConfigLike>;
   private closed = false;
-  #address?: { server: string; url: URL; root: string };
+  #address?: ServerAddress;
 
   constructor(
     private readonly load: () => Promise<KubeConfigLike>,
@@ -59,16 +68,12 @@ export class KubeTransport {
     maxBytes: number,
     pool: keyof Pools = 'requests',
   ): Promise<Answer> {
-    return this.track(operation, pool, (target) =>
-      exchange(call, target, maxBytes),
-    );
+    return this.send(operation, pool, call, wholeAnswer(maxBytes));
   }
 
   /** Sends the call of a watch, and returns the response as a stream. */
   stream(operation: Operation, call: Call): Promise<IncomingMessage> {
-    return this.track(operation, 'watches', (target) =>
-      openStream(call, target),
-    );
+    return this.send(operation, 'watches', call, openStream);
   }
 
   /** Aborts every call in flight and closes every connection; later calls fail. */
@@ -80,22 +85,22 @@ export class KubeTransport {
     this.pools.close();
   }
 
-  private async track<T extends Answer | IncomingMessage>(
+  private async send<T extends Answer | IncomingMessage>(
     operation: Operation,
     pool: keyof Pools,
-    start: (target: Promise<Target>) => Exchange<T>,
+    call: Call,
+    receive: Receive<T>,
   ): Promise<T> {
     if (this.closed) {
       throw new ExchangeError('aborted', 'credentials');
     }
     const startedAt = this.requests?.isObserved ? performance.now() : undefined;
     const access = this.obtainAccess();
-    const { outcome, abort } = start(
-      access.then(({ pools, ...target }) => ({
-        ...target,
-        agent: pools[pool],
-      })),
-    );
+    const target = access.then(({ pools, ...rest }) => ({
+      ...rest,
+      agent: pools[pool],
+    }));
+    const { outcome, abort } = send(call, target, receive);
     this.underWay.add(abort);
     try {
       const answer = await outcome;
@@ -166,7 +171,7 @@ export class KubeTransport {
         throw new Error('no cluster any more');
       }
       const { proxyUrl } = cluster;
-      const { url, root } = this.resolve(cluster.server);
+      const { url, root, user } = this.resolve(cluster.server);
       const pools = this.pools.get(
         { origin: url.origin, proxyUrl, material },
         agent instanceof Agent ? agent : undefined,
@@ -180,7 +185,7 @@ export class KubeTransport {
         hostname: url.hostname.replace(/^\[|\]$/g, ''),
         port: url.port,
         root,
-        headers: headersOf(headers, auth ?? userOf(url)),
+        headers: headersOf(headers, auth ?? user),
         pools,
       };
     } catch (error) {
@@ -189,11 +194,11 @@ export class KubeTransport {
     }
   }
 
-  private resolve(server: string) {
+  private resolve(server: string): ServerAddress {
     if (this.#address?.server !== server) {
       const url = new URL(server);
       const root = url.pathname.replace(/\/+$/, '');
-      this.#address = { server, url, root };
+      this.#address = { server, url, root, user: userOf(url) };
     }
     return this.#address;
   }

@@ -95,19 +95,20 @@ export function judgeClaim(
  * version may write after it.
  */
 export function readClaim(lease: Lease): RecordedClaim | undefined {
-  const [time = '', state, word, by] =
+  const [time = '', written, word, by] =
     lease.metadata.annotations?.[CLAIM]?.split(' ') ?? [];
   const at = Date.parse(time);
-  return Number.isNaN(at)
-    ? undefined
-    : {
-        at,
-        state: UNFINISHED.find((each) => each === state) ?? 'done',
-        by: word === 'by' ? by : undefined,
-      };
+  if (Number.isNaN(at)) {
+    return undefined;
+  }
+  const isUnfinished =
+    written === 'claimed' || written === 'open' || written === 'begun';
+  return {
+    at,
+    state: isUnfinished ? written : 'done',
+    by: word === 'by' ? by : undefined,
+  };
 }
-
-const UNFINISHED = ['claimed', 'open', 'begun'] as const;
 
 /** The value of the annotation for a fire that `by` claims. */
 export function writeClaim(at: number, by: string, state: ClaimState): string {
