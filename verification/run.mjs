@@ -17,3 +17,5 @@ try {
 } finally {
   await vite.close();
 }
+// Node 20 can spin for ever when it frees what child processes that were killed have left behind.
+process.exit();
