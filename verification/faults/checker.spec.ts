@@ -693,6 +693,29 @@ describe('the checker of the fault suite', () => {
       expect(findingsIn({ beliefs: [A_ENDS], writes })).toEqual([]);
     });
 
+    it('does not hold a record of another client against the process that keeps it', () => {
+      const overwritten = held(2, 'by-hand', {
+        acquireTime: undefined,
+        leaseTransitions: undefined,
+      });
+      const kept = annotated(
+        { ...overwritten, metadata: held(3, A).metadata },
+        { 'nestjs-k8s-lock/undone': 'b_1' },
+      );
+      const shorter = {
+        ...kept,
+        spec: { ...kept.spec, leaseDurationSeconds: 1 },
+      };
+      const byHand = write(KUBECTL, 500, overwritten, 1);
+      const findingsOf = (record: LeaseRecord): Check[] =>
+        findingsIn({
+          beliefs: [A_ENDS],
+          writes: [A_CREATES, byHand, write('b', 600, record, 2)],
+        });
+      expect(findingsOf(kept)).toEqual([]);
+      expect(findingsOf(shorter)).toContain('malformed-record');
+    });
+
     it('finds that somebody takes the place of another, or enrols another', () => {
       const removal = [UID, { op: 'remove', path: PATH_OF_B }];
       const gone = held(3, A, held(1, A).spec);

@@ -1,4 +1,5 @@
 /** Judges each write to a Lease: by what it replaced, by who believed what meanwhile, and by its form. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Belief } from '../beliefs/belief-log.js';
 import {
   KUBECTL,
@@ -99,9 +100,12 @@ class WriteJudge {
     const spec = stored.spec ?? {};
     const { leaseDurationSeconds: duration, leaseTransitions: count } = spec;
     const isHeld = holderOf(stored) !== '';
+    // What another client wrote, and this write left as it was, is no fault of this write.
+    const isKept =
+      change?.isOfLine || isDeepStrictEqual(stored.spec, before?.spec);
     if (
       isHeld &&
-      !change?.isOfLine &&
+      !isKept &&
       !(
         spec.acquireTime &&
         spec.renewTime &&
@@ -118,7 +122,7 @@ class WriteJudge {
     const hasNewHolder = isHeld && holderOf(stored) !== holderOf(before);
     const expected =
       (before.spec?.leaseTransitions ?? 0) + Number(hasNewHolder);
-    if (isHeld && count !== expected) {
+    if (isHeld && !isKept && count !== expected) {
       yield ['malformed-record', 'leaseTransitions does not count'];
     }
     const left = [spec.acquireTime, spec.renewTime, duration];
