@@ -15,6 +15,9 @@ export default defineConfig({
     exclude: ['test/package/jest-app'],
     globalSetup: ['test/build-setup.ts'],
     maxWorkers: '100%',
+    // A worker runs one spec after the other, and each begins afresh: see there.
+    isolate: false,
+    setupFiles: ['test/fresh-start.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // What is compiled already runs as it is, with the packages beside it.

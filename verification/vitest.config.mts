@@ -10,6 +10,7 @@ export default mergeConfig(
       globalSetup: ['verification/kube-apiserver/global-setup.ts'],
       // What runs beside a suite takes the time from it that its leases count.
       fileParallelism: false,
+      isolate: true,
       testTimeout: 120_000,
       hookTimeout: 120_000,
     },

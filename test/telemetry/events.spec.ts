@@ -11,7 +11,7 @@ import {
   tap,
   toArray,
 } from 'rxjs';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import {
   LockNotAcquiredError,
   WithLeaseLock,
@@ -28,11 +28,16 @@ const FAST = { leaseDuration: 1_000, renewInterval: 10 };
 
 const logged = vi.spyOn(Logger.prototype, 'error').mockReturnValue();
 const uncaught: unknown[] = [];
-process.on('uncaughtException', (error) => uncaught.push(error));
-process.on('unhandledRejection', (error) => uncaught.push(error));
+const note = (error: unknown) => uncaught.push(error);
+process.on('uncaughtException', note);
+process.on('unhandledRejection', note);
 
 afterEach(() => {
   logged.mockClear();
+});
+afterAll(() => {
+  process.off('uncaughtException', note);
+  process.off('unhandledRejection', note);
 });
 
 /** What rxjs or Node would report, it reports by now. */
