@@ -4,8 +4,8 @@ import { KINDS } from './scenario-kinds.js';
 import { simulate } from './simulation.js';
 import { COUNTED, Statistics } from './statistics.js';
 
-const SEEDS = { locks: 300, semaphores: 50, elections: 50 };
-const BATCH = 50;
+const SEEDS = { locks: 100, semaphores: 25, elections: 25 };
+const BATCH = 25;
 
 const statistics = new Statistics();
 
