@@ -12,7 +12,7 @@ export default defineConfig({
       'verification/simulation/simulation.spec.ts',
     ],
     // The tests of an application, which are Jest's.
-    exclude: ['test/package/jest-app'],
+    exclude: ['verification/compatibility/jest-app'],
     globalSetup: ['test/build-setup.ts'],
     maxWorkers: '100%',
     // A worker runs one spec after the other, and each begins afresh: see there.

@@ -103,8 +103,9 @@ const prometheus: Need = {
   obtain: obtainPrometheus,
 };
 const nestPackages: Need = {
-  what: 'the packages of Nest 11 and 12 (by npm)',
+  what: 'the packages of Nest 11 and 12, and of Jest (by npm)',
   obtain: async () => {
+    await obtainPackages(join(root, 'verification/compatibility/jest-app'));
     await obtainPackages(join(root, 'verification/combinations/nest-11'));
     await obtainPackages(join(root, 'verification/combinations/nest-12'));
   },
@@ -155,7 +156,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
     program: ['verification/soak/main.ts', '--minutes=2'],
   },
   compatibility: {
-    about: 'Nest 11 and 12, decorators of other packages, compilers',
+    about: 'Nest 11 and 12, Jest, decorators of other packages, compilers',
     needs: [nestPackages, redis],
     specs: ['verification/compatibility', 'verification/combinations'],
   },

@@ -1,7 +1,7 @@
 /** The types of the packed package under each TypeScript and module system that applications have. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { JestApp } from '../../test/package/jest-app.js';
 import { packBeforeTests, TIMEOUT } from '../../test/package/package-copy.js';
+import { JestApp } from './jest-app.js';
 
 const packed = packBeforeTests();
 let app: JestApp;

@@ -3,9 +3,9 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { obtainPackages } from './installed-packages.js';
-import type { Packed } from './package-copy.js';
-import { Program, type Ended } from './program.js';
+import { obtainPackages } from '../../test/package/installed-packages.js';
+import type { Packed } from '../../test/package/package-copy.js';
+import { Program, type Ended } from '../../test/package/program.js';
 
 const SOURCE = fileURLToPath(new URL('jest-app', import.meta.url));
 

@@ -1,9 +1,9 @@
 /** The packed package in a CommonJS application of Nest 11 with Jest, whose compilers are TypeScript and SWC. */
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findBlock } from '../docs/pages.js';
+import { findBlock } from '../../test/docs/pages.js';
+import { packBeforeTests, TIMEOUT } from '../../test/package/package-copy.js';
 import { JestApp } from './jest-app.js';
-import { packBeforeTests, TIMEOUT } from './package-copy.js';
 
 const packed = packBeforeTests();
 let app: JestApp;
