@@ -1,10 +1,16 @@
-/** What `npm pack` puts in: all that the exports promise, built from the sources of now, and nothing else. */
+/** What `npm pack` puts in: all that the exports promise, built from the sources of now, and nothing else; and that it works where it is installed. */
 import { readdir, readFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import manifest from '../../package.json' with { type: 'json' };
-import { PackageCopy, type Packed } from './package-copy.js';
+import {
+  expectExampleRan,
+  installIn,
+  NEST_12,
+  NEST_12_OPTIONS,
+} from './fresh-applications.js';
+import { PackageCopy, TIMEOUT, type Packed } from './package-copy.js';
 
 /** Far more than there is; somebody packs what should not be. */
 const LARGEST = 2_000_000;
@@ -19,7 +25,7 @@ beforeAll(async () => {
   copy = await PackageCopy.make('sample', 'test');
   packed = await copy.pack();
   paths = packed.files.map(({ path }) => path);
-}, 120_000);
+}, TIMEOUT);
 afterAll(() => copy?.[Symbol.asyncDispose]());
 
 const kilobytes = (bytes: number): string => `${(bytes / 1_000).toFixed(1)} kB`;
@@ -155,5 +161,15 @@ describe('the packed package', () => {
       `npm pack: ${kilobytes(packed.size)}, unpacked ${kilobytes(packed.unpackedSize)} in ${packed.files.length} files`,
     );
     expect(packed.unpackedSize).toBeLessThan(LARGEST);
+  });
+});
+
+describe('a fresh application of `nest new`', { timeout: TIMEOUT }, () => {
+  it('installs and compiles it, and runs the first example, with Nest 12 as an ES module', async () => {
+    await using app = await installIn(packed, NEST_12, {
+      '@kubernetes/client-node': '^1.4.0',
+    });
+    expect(await app.compile(NEST_12_OPTIONS)).toEqual([]);
+    expectExampleRan(await app.start());
   });
 });
