@@ -1,4 +1,22 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** What takes longest: begun last, it would keep one worker busy after the other has ended. */
+const isLong = ({ moduleId }: TestSpecification): boolean =>
+  /\/(?:cli|package|simulation)\//.test(moduleId);
+
+class LongestFirst extends BaseSequencer {
+  override async sort(
+    specs: TestSpecification[],
+  ): Promise<TestSpecification[]> {
+    // oxlint-disable-next-line unicorn/no-array-sort -- it is the method of Vitest, not of an array
+    const sorted = await super.sort(specs);
+    return [
+      ...sorted.filter(isLong),
+      ...sorted.filter((spec) => !isLong(spec)),
+    ];
+  }
+}
 
 export default defineConfig({
   oxc: {
@@ -8,13 +26,14 @@ export default defineConfig({
     root: new URL('..', import.meta.url).pathname,
     include: [
       'test/**/*.spec.ts',
-      // Some hundred seeds, which take seconds.
+      // Some seeds, which take seconds.
       'verification/simulation/simulation.spec.ts',
     ],
     // The tests of an application, which are Jest's.
     exclude: ['verification/compatibility/jest-app'],
     globalSetup: ['test/build-setup.ts'],
     maxWorkers: '100%',
+    sequence: { sequencer: LongestFirst },
     // A worker runs one spec after the other, and each begins afresh: see there.
     isolate: false,
     setupFiles: ['test/fresh-start.ts'],
