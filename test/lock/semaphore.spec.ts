@@ -437,7 +437,8 @@ const randomOf = (seed: number): ((below: number) => number) => {
 };
 
 describe('never more than the permits', () => {
-  it.each(Array.from({ length: 8 }, (_, seed) => [seed + 1]))(
+  // With and without sessions, and deletions on release.
+  it.each([1, 2, 3, 6])(
     'hold it, with crashes, lost answers and dead watches (seed %i)',
     async (seed) => {
       const random = randomOf(seed);
