@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -32,7 +33,8 @@ export default defineConfig({
     // The tests of an application, which are Jest's.
     exclude: ['verification/compatibility/jest-app'],
     globalSetup: ['test/build-setup.ts'],
-    maxWorkers: '100%',
+    // One more than can run at once: many specs wait for a server or a process.
+    maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },
     // A worker runs one spec after the other, and each begins afresh: see there.
     isolate: false,
