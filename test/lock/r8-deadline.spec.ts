@@ -177,7 +177,6 @@ describe('R8 the deadline', () => {
     const cluster = new Cluster();
     const lock = await cluster.process('pod').acquire(JOB, {
       autoRenew: false,
-      retryInterval: 60_000, // no read comes at that moment
     });
     let abortedAt: number | undefined;
     lock.signal.addEventListener('abort', () => {
