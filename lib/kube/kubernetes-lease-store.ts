@@ -121,7 +121,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     if (answer.status === 404 && isMissingLease(statusOf(answer.body))) {
       return undefined;
     }
-    return this.read(operation, answer, toStoredLease);
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
   }
 
   async create(
@@ -143,7 +143,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       },
       options,
     );
-    return this.read(operation, answer, toStoredLease);
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
   }
 
   /**
@@ -188,7 +188,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       },
       options,
     );
-    return this.read(operation, answer, toStoredLease);
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
   }
 
   async patch(
@@ -206,7 +206,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       }),
       options,
     );
-    return this.read(operation, answer, toStoredLease);
+    return this.read(operation, answer, (value) => toStoredLease(value, key));
   }
 
   async delete(
@@ -259,7 +259,9 @@ export class KubernetesLeaseStore implements LeaseStore {
         // The resourceVersion of the list has expired: continue with the token of the 410, or start over.
         token = continuationOf(answer.body);
       } else {
-        const page = this.read(operation, answer, toLeaseList);
+        const page = this.read(operation, answer, (value) =>
+          toLeaseList(value, namespace),
+        );
         for (const lease of page.leases) {
           found.set(
             `${lease.metadata.namespace}/${lease.metadata.name}`,
@@ -455,13 +457,13 @@ export class KubernetesLeaseStore implements LeaseStore {
   private read<T>(
     operation: Operation,
     answer: Answer,
-    read: (value: Record<string, unknown>, about: Operation) => T,
+    read: (value: Record<string, unknown>) => T,
   ): T {
     if (answer.status < 200 || answer.status >= 300) {
       throw failureOfAnswer(operation, answer);
     }
     try {
-      return read(parseObject(answer.body), operation);
+      return read(parseObject(answer.body));
     } catch (error) {
       if (!(error instanceof UnreadableAnswer)) {
         throw error;
