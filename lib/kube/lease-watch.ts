@@ -389,14 +389,16 @@ export function compareVersions(
   version: string,
   than: string | undefined,
 ): number {
-  if (than === undefined || !NUMBER.test(version) || !NUMBER.test(than)) {
+  if (than === undefined || !isNumber(version) || !isNumber(than)) {
     return 1;
   }
   const difference = BigInt(version) - BigInt(than);
   return difference === 0n ? 0 : difference > 0n ? 1 : -1;
 }
 
-const NUMBER = /^\d{1,64}$/;
+function isNumber(version: string): boolean {
+  return /^\d{1,64}$/.test(version);
+}
 
 /** How the body of a watch is read. */
 interface WatchStreamOptions {

@@ -188,10 +188,7 @@ export class LockEngine {
         lock,
         options,
         acquisition,
-        () => {
-          this.holders.delete(hold);
-          this.checkLastEnd();
-        },
+        () => this.ended(hold),
       );
       this.holders.add(hold);
       this.mostHolders = Math.max(this.mostHolders, this.holders.size);
@@ -397,6 +394,11 @@ export class LockEngine {
       this.onLastEnd = resolve;
       this.checkLastEnd();
     });
+  }
+
+  private ended(hold: LeaseHolder): void {
+    this.holders.delete(hold);
+    this.checkLastEnd();
   }
 
   private checkLastEnd(): void {

@@ -116,9 +116,9 @@ export class HeldLock extends LockHandle {
         this.hold.endWork();
       }
       this.released = this.hold.giveBack();
-      for (const scope of this.scopes) {
+      this.scopes.forEach((scope) => {
         scope.lock = undefined;
-      }
+      });
       this.scopes.clear();
       this.releaseListeners.forEach((listener) => listener());
     }
