@@ -145,7 +145,7 @@ export class LockClient {
       clock,
       clientId,
       requestTimeout,
-      emit: this.events.emit,
+      emit: (event: LockEvent) => this.events.emit(event),
     };
     const session =
       options.renewal === 'session'

@@ -7,7 +7,7 @@ import {
 import type { RequestOptions } from 'node:https';
 import type { ApiRequestEvent } from '../lock.events.js';
 import type { Operation } from './api-errors.js';
-import { ConnectionPools } from './connection-pools.js';
+import { ConnectionPools, type Pools } from './connection-pools.js';
 import {
   codeOf,
   ExchangeError,
@@ -29,6 +29,8 @@ export interface RequestSink {
   emit(event: ApiRequestEvent): void;
 }
 
+type Access = Omit<Target, 'agent'> & { readonly pools: Pools };
+
 /** The address of the API server, and what follows from it. */
 interface ServerAddress {
   readonly server: string;
@@ -40,7 +42,7 @@ interface ServerAddress {
 export class KubeTransport {
   private readonly pools = new ConnectionPools();
   private readonly underWay = new Set<() => void>();
-  #target?: Promise<Target>;
+  #access?: Promise<Access>;
   #config?: Promise<KubeConfigLike>;
   private closed = false;
   #address?: ServerAddress;
@@ -64,13 +66,14 @@ export class KubeTransport {
     operation: Operation,
     call: Call,
     maxBytes: number,
+    pool: keyof Pools = 'requests',
   ): Promise<Answer> {
-    return this.send(operation, call, wholeAnswer(maxBytes));
+    return this.send(operation, pool, call, wholeAnswer(maxBytes));
   }
 
-  /** Sends a call, and returns the response as a stream. */
+  /** Sends the call of a watch, and returns the response as a stream. */
   stream(operation: Operation, call: Call): Promise<IncomingMessage> {
-    return this.send(operation, call, openStream);
+    return this.send(operation, 'watches', call, openStream);
   }
 
   /** Aborts every call in flight and closes every connection; later calls fail. */
@@ -84,6 +87,7 @@ export class KubeTransport {
 
   private async send<T extends Answer | IncomingMessage>(
     operation: Operation,
+    pool: keyof Pools,
     call: Call,
     receive: Receive<T>,
   ): Promise<T> {
@@ -91,7 +95,11 @@ export class KubeTransport {
       throw new ExchangeError('aborted', 'credentials');
     }
     const startedAt = this.requests?.isObserved ? performance.now() : undefined;
-    const target = this.findTarget();
+    const access = this.obtainAccess();
+    const target = access.then(({ pools, ...rest }) => ({
+      ...rest,
+      agent: pools[pool],
+    }));
     const { outcome, abort } = send(call, target, receive);
     this.underWay.add(abort);
     try {
@@ -102,7 +110,7 @@ export class KubeTransport {
     } catch (error) {
       if (error instanceof ExchangeError) {
         this.report(operation, startedAt, { failure: error.fault });
-        this.learnFrom(error, target);
+        this.learnFrom(error, access);
       }
       throw error;
     } finally {
@@ -124,35 +132,35 @@ export class KubeTransport {
 
   private learnFrom(
     { fault, phase }: ExchangeError,
-    target: Promise<Target>,
+    access: Promise<Access>,
   ): void {
     if (fault === 'timeout' && phase === 'credentials') {
       // An exec plugin that hangs must not block the following requests.
-      this.forget(target);
+      this.forget(access);
     } else if (fault === 'timeout' || fault === 'network') {
       this.pools.dropIdle();
     }
   }
 
   /** Requests that start while credentials are being obtained share them: one run of the exec plugin, not many. */
-  private findTarget(): Promise<Target> {
-    if (this.#target) {
-      return this.#target;
+  private obtainAccess(): Promise<Access> {
+    if (this.#access) {
+      return this.#access;
     }
-    const target = this.makeTarget();
-    this.#target = target;
-    const forget = () => this.forget(target);
-    target.then(forget, forget);
-    return target;
+    const access = this.createAccess();
+    this.#access = access;
+    const forget = () => this.forget(access);
+    access.then(forget, forget);
+    return access;
   }
 
-  private forget(target: Promise<Target>): void {
-    if (this.#target === target) {
-      this.#target = undefined;
+  private forget(access: Promise<Access>): void {
+    if (this.#access === access) {
+      this.#access = undefined;
     }
   }
 
-  private async makeTarget(): Promise<Target> {
+  private async createAccess(): Promise<Access> {
     const config = await this.config();
     const options: RequestOptions = {};
     try {

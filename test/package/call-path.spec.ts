@@ -9,7 +9,7 @@ import { Program } from './program.js';
  * usual: which of two answers comes first makes a difference of a few.
  */
 const MOST_FILES = 49;
-const MOST_FUNCTIONS = 352;
+const MOST_FUNCTIONS = 373;
 
 it('one fire of a locked @Cron method enters no more files and functions than it did', async () => {
   const folder = buildFolder();

@@ -223,7 +223,15 @@ export function take(
   }
   return {
     ...lease,
-    metadata: withHolder(lease.metadata, annotations, newHolder),
+    metadata: {
+      ...lease.metadata,
+      ...labelsOf(lease.metadata, newHolder),
+      annotations: withSession(
+        annotations,
+        newHolder.identity,
+        newHolder.session,
+      ),
+    },
     spec: {
       ...spec,
       holderIdentity: newHolder.identity,
@@ -259,10 +267,17 @@ export function createTaken(
 ): Lease {
   const now = microTime(clock.wallMicroseconds());
   const lease = createFree(key);
-  const annotations = withTenure(lease.metadata, newHolder, now);
   return {
     ...lease,
-    metadata: withHolder(lease.metadata, annotations, newHolder),
+    metadata: {
+      ...lease.metadata,
+      ...labelsOf(lease.metadata, newHolder),
+      annotations: withSession(
+        withTenure(lease.metadata, newHolder, now),
+        newHolder.identity,
+        newHolder.session,
+      ),
+    },
     spec: {
       holderIdentity: newHolder.identity,
       leaseDurationSeconds: durationSeconds(newHolder.leaseDuration),
@@ -533,17 +548,11 @@ function withTenure(
   };
 }
 
-/** The metadata of a new holder with these annotations: of a session, or of a lock that may be held under one. */
-function withHolder<T extends LeaseMetadata>(
-  metadata: T,
-  annotations: Record<string, string>,
-  { identity, session, isSession: marks }: NewHolder,
-): T {
-  return {
-    ...metadata,
-    ...(marks && { labels: { ...metadata.labels, [IS_SESSION]: '' } }),
-    annotations: withSession(annotations, identity, session),
-  };
+function labelsOf(
+  { labels }: LeaseMetadata,
+  newHolder: NewHolder,
+): Pick<LeaseMetadata, 'labels'> {
+  return newHolder.isSession ? { labels: { ...labels, [IS_SESSION]: '' } } : {};
 }
 
 /** The annotations of a holder that the record names already, by a grant or by a write without an answer. */
