@@ -99,7 +99,8 @@ export class LeaseHolder implements RecordListener {
   /** Monotonic time of the next renewal or read, or of the one in flight. */
   private checkAt = Infinity;
   private cancelCheck: (() => void) | undefined;
-  private cancelLimits: (() => void) | undefined;
+  private cancelDeadline: (() => void) | undefined;
+  private cancelMaxHold: (() => void) | undefined;
 
   constructor(
     readonly context: EngineContext,
@@ -125,8 +126,9 @@ export class LeaseHolder implements RecordListener {
     this.timing = timingOf(acquisition.duration, options);
     this.session = acquisition.session;
     this.stopListening = local.listen(this);
-    this.armLimits();
+    this.armDeadline();
     this.scheduleCheck();
+    this.armMaxHold();
     this.leaveSession = this.session?.join(this);
     this.stopListeningToSession = this.session?.onLoss(() =>
       this.checkLimits(),
@@ -218,7 +220,7 @@ export class LeaseHolder implements RecordListener {
         this.assertHeld();
         this.claimEnd = 'done';
         this.workingSince = this.context.clock.now();
-        this.armLimits();
+        this.armMaxHold();
         return;
       } catch (error) {
         if (error instanceof LeaseStoreError && !error.ambiguous) {
@@ -362,7 +364,8 @@ export class LeaseHolder implements RecordListener {
     this.stopListening();
     this.stopListeningToSession?.();
     this.cancelCheck?.();
-    this.cancelLimits?.();
+    this.cancelDeadline?.();
+    this.cancelMaxHold?.();
   }
 
   /** R8: loses the lock at the deadline; R12: with its session. The clock decides, since a timer fires late in a busy or paused process. */
@@ -381,13 +384,18 @@ export class LeaseHolder implements RecordListener {
     return this.workingSince + (this.options.maxHold ?? Infinity);
   }
 
-  /** Checks again when the first of the limits is reached. A session tells of its own end. */
-  private armLimits(): void {
-    this.cancelLimits?.();
-    const deadline = this.session === undefined ? this.deadline : Infinity;
-    const at = Math.min(deadline, this.endOfMaxHold);
-    if (at !== Infinity) {
-      this.cancelLimits = this.later(at, () => this.checkLimits());
+  private armMaxHold(): void {
+    if (this.endOfMaxHold !== Infinity) {
+      this.cancelMaxHold = this.later(this.endOfMaxHold, () =>
+        this.checkLimits(),
+      );
+    }
+  }
+
+  private armDeadline(): void {
+    this.cancelDeadline?.();
+    if (this.session === undefined && this.deadline !== Infinity) {
+      this.cancelDeadline = this.later(this.deadline, () => this.checkLimits());
     }
   }
 
@@ -492,7 +500,7 @@ export class LeaseHolder implements RecordListener {
       const margin = this.margin;
       this.sentAt = sentAt;
       this.timing = this.options;
-      this.armLimits();
+      this.armDeadline();
       this.context.emit({
         type: 'renewed',
         ...this.lock,

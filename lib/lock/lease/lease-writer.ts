@@ -17,7 +17,6 @@ import {
   dropsManagedFields,
   durationSeconds,
   evict,
-  findRefusal,
   grant,
   hasFinalizers,
   isForeign,
@@ -26,6 +25,7 @@ import {
   leaveSession,
   newHolderIdentity,
   readHolder,
+  refuseCoordinated,
   release,
   renew,
   retain,
@@ -419,10 +419,7 @@ export class LeaseWriter {
     let evicted = holder;
     const attempt = async (): Promise<StoredLease | undefined> => {
       const lease = await this.local.read(lastRequest(this.context));
-      const refusal = findRefusal(this.lock, lease);
-      if (refusal) {
-        throw refusal;
-      }
+      refuseCoordinated(this.lock, lease);
       const state = lease ? readHolder(lease) : undefined;
       if (
         !lease ||
