@@ -87,6 +87,7 @@ export function toStoredLease(
     }
   }
   checkSpec(lease.spec);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- checked above
   return value as StoredLease;
 }
 
