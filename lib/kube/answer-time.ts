@@ -7,21 +7,25 @@ const ANSWERS = 32;
 const FALL = 5_000;
 
 export class AnswerTime {
+  private count = 0;
+  private mean = 0;
+  private highest = 0;
+  private notedAt = 0;
+
   /**
    * The highest mean of late, in milliseconds; 0 before the first answer. The mean itself falls as soon as
    * fewer requests are sent, and would then invite as many as made it rise.
    */
-  value = 0;
-  private count = 0;
-  private mean = 0;
-  private notedAt = 0;
+  get value(): number {
+    return this.highest;
+  }
 
   note(duration: number): void {
     const now = performance.now();
     this.count = Math.min(this.count + 1, ANSWERS);
     this.mean += (duration - this.mean) / this.count;
-    const above = Math.max(0, this.value - this.mean);
-    this.value = this.mean + above * Math.exp((this.notedAt - now) / FALL);
+    const above = Math.max(0, this.highest - this.mean);
+    this.highest = this.mean + above * Math.exp((this.notedAt - now) / FALL);
     this.notedAt = now;
   }
 }

@@ -55,6 +55,14 @@ export function toStoredLease(
   value: unknown,
   key: { namespace: string; name?: string },
 ): StoredLease {
+  checkLease(value, key);
+  return value;
+}
+
+function checkLease(
+  value: unknown,
+  key: { namespace: string; name?: string },
+): asserts value is StoredLease {
   const lease = fieldsOf(value, 'the Lease');
   const metadata = fieldsOf(lease.metadata, 'metadata');
   for (const field of ['name', 'uid', 'resourceVersion']) {
@@ -87,8 +95,6 @@ export function toStoredLease(
     }
   }
   checkSpec(lease.spec);
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- checked above
-  return value as StoredLease;
 }
 
 /** Reads one page of a list of Leases: its items, the resourceVersion of the list, and the continue token if there is one. */

@@ -17,10 +17,14 @@ export const HIGHEST_LIMIT = 64;
 const RISE_INTERVAL = 1_000;
 
 export class FlightLimit {
-  value = FIRST_LIMIT;
+  private limit = FIRST_LIMIT;
   private changedAt = -Infinity;
   /** Whether a request had to wait since the last change. Otherwise the limit says nothing of the answers. */
   private wasReached = false;
+
+  get value(): number {
+    return this.limit;
+  }
 
   /** A request has to wait. */
   reached(): void {
@@ -30,20 +34,20 @@ export class FlightLimit {
   /** A renewal was answered, or not in time. */
   note(sentAt: number, isSlow: boolean): void {
     const now = performance.now();
-    const { value } = this;
+    const { limit } = this;
     if (isSlow) {
       // A request that was sent before the last change says nothing of the limit since.
       if (sentAt >= this.changedAt) {
-        this.change(Math.max(Math.floor(value * 0.75), LOWEST_LIMIT), now);
+        this.change(Math.max(Math.floor(limit * 0.75), LOWEST_LIMIT), now);
       }
     } else if (now - this.changedAt >= RISE_INTERVAL) {
-      this.change(Math.min(value + (value >> 3), HIGHEST_LIMIT), now);
+      this.change(Math.min(limit + (limit >> 3), HIGHEST_LIMIT), now);
     }
   }
 
-  private change(value: number, now: number): void {
+  private change(limit: number, now: number): void {
     if (this.wasReached) {
-      this.value = value;
+      this.limit = limit;
       this.changedAt = now;
       this.wasReached = false;
     }

@@ -4,8 +4,12 @@ import { waitUntil } from '../abort-signals.js';
 export class LocalQueue {
   /** The callbacks that admit waiters. */
   private readonly waiters = new Set<() => void>();
+  private occupied = false;
+
   /** Whether a caller of this process holds the lock or is acquiring it. */
-  isOccupied = false;
+  get isOccupied(): boolean {
+    return this.occupied;
+  }
 
   get hasWaiters(): boolean {
     return this.waiters.size > 0;
@@ -14,8 +18,8 @@ export class LocalQueue {
   /** Waits for the turn; rejects with the signal's reason if it aborts first. */
   enter(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (!this.isOccupied) {
-      this.isOccupied = true;
+    if (!this.occupied) {
+      this.occupied = true;
       return Promise.resolve();
     }
     return waitUntil((admit) => {
@@ -28,7 +32,7 @@ export class LocalQueue {
   leave(): void {
     const [next] = this.waiters;
     if (next === undefined) {
-      this.isOccupied = false;
+      this.occupied = false;
       return;
     }
     next();
