@@ -444,7 +444,7 @@ export function explanationOf(error: unknown): string {
   if (error instanceof LockError) {
     return error.explanation;
   }
-  return error instanceof Error ? error.message : String(error);
+  return isError(error) ? error.message : String(error);
 }
 
 const LONGEST_QUOTE = 256;
