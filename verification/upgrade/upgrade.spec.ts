@@ -211,8 +211,11 @@ for (const earlier of EARLIER_BUILDS) {
         const second = await startPod(to);
         await old.call('close');
 
-        // Of which both are sure to tell, however long the second took to start.
-        const last = (Math.ceil(Date.now() / PERIOD) + 1) * PERIOD;
+        // The last of three more fires, or of more if the second took long to start: both are sure to tell of it.
+        const last = Math.max(
+          fire + 3 * PERIOD,
+          (Math.ceil(Date.now() / PERIOD) + 1) * PERIOD,
+        );
         const pods = [old, first, second];
         const end = (pod: typeof old, job: string, at: number) =>
           Promise.race([
