@@ -1,8 +1,6 @@
 /** How much of the package one uncontended call enters: what somebody has to read who wants to follow it. */
-import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { buildFolder } from '../support/build-folder.js';
-import { Program } from './program.js';
+import { runBuilt } from './program.js';
 
 /**
  * To be lowered by each change that makes the way shorter, and raised by none. Some functions more than are
@@ -12,11 +10,7 @@ const MOST_FILES = 49;
 const MOST_FUNCTIONS = 373;
 
 it('one fire of a locked @Cron method enters no more files and functions than it did', async () => {
-  const folder = buildFolder();
-  const program = join(folder, 'test/package/programs/call-path.js');
-  const output = await new Program(process.execPath, [program], {
-    cwd: folder,
-  }).succeeds();
+  const output = await runBuilt('call-path');
   const path: Record<string, string[]> = JSON.parse(
     /^\{.*\}$/m.exec(output)![0],
   );

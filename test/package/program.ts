@@ -1,6 +1,8 @@
 /** Runs a program as a user does, and keeps what it prints. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
+import { join } from 'node:path';
+import { buildFolder } from '../support/build-folder.js';
 
 export interface Ended {
   /** stdout and stderr, as they came. */
@@ -84,4 +86,11 @@ export class Program implements AsyncDisposable {
     this.child.kill('SIGKILL');
     await this.closed;
   }
+}
+
+/** Runs one of the programs of this folder, as it was built; resolves with what it printed. */
+export function runBuilt(name: string): Promise<string> {
+  const cwd = buildFolder();
+  const program = join(cwd, 'test/package/programs', `${name}.js`);
+  return new Program(process.execPath, [program], { cwd }).succeeds();
 }
