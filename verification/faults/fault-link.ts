@@ -7,6 +7,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
+import { KubeConfig } from '@kubernetes/client-node';
 
 /**
  * One way through a link. What is held back is not lost: TCP sends it again until it gets through or
@@ -90,6 +91,22 @@ export class FaultLink {
     private readonly onConnection: (localPort: number) => void,
   ) {
     this.server = createServer((client) => this.connect(client));
+  }
+
+  /** Opens a link to the API server of a configuration, and makes a configuration that goes through it. */
+  static async openTo(
+    kubeConfigYaml: string,
+  ): Promise<{ link: FaultLink; kubeConfig: KubeConfig }> {
+    const kubeConfig = new KubeConfig();
+    kubeConfig.loadFromString(kubeConfigYaml);
+    const address = new URL(kubeConfig.getCurrentCluster()!.server);
+    const link = await FaultLink.open(Number(address.port), () => undefined);
+    address.port = String(link.port);
+    kubeConfig.clusters = kubeConfig.clusters.map((cluster) => ({
+      ...cluster,
+      server: address.href,
+    }));
+    return { link, kubeConfig };
   }
 
   /**

@@ -49,13 +49,9 @@ describeInterop('the limits beside client-go and k8slock', (interop) => {
 
   /** A way to the API server that can be cut. */
   const openLink = async (): Promise<[FaultLink, string]> => {
-    const config = JSON.parse(interop.kubeConfigYaml);
-    const [{ cluster }] = config.clusters;
-    const { port } = new URL(cluster.server);
-    const link = await FaultLink.open(Number(port), () => undefined);
+    const { link, kubeConfig } = await FaultLink.openTo(interop.kubeConfigYaml);
     links.push(link);
-    cluster.server = `https://127.0.0.1:${link.port}`;
-    return [link, JSON.stringify(config)];
+    return [link, kubeConfig.exportConfig()];
   };
 
   /** Cuts it just after the last of several renewals in one second by the wall clock. */

@@ -1,7 +1,6 @@
 /** A Nest application whose metrics are on a page for Prometheus, by OpenTelemetry's exporter. */
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import { KubeConfig } from '@kubernetes/client-node';
 import { Cron, ScheduleModule } from '@nestjs/schedule';
 import { Test } from '@nestjs/testing';
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
@@ -43,15 +42,9 @@ export async function startObservedApp(
   const apiGroups = ['coordination.k8s.io'];
   await api.grant({ apiGroups, resources: ['leases'], verbs });
   const { namespace } = api;
-  const kubeConfig = new KubeConfig();
-  kubeConfig.loadFromString(api.restrictedKubeConfigYaml);
-  const address = new URL(kubeConfig.getCurrentCluster()!.server);
-  const link = await FaultLink.open(Number(address.port), () => undefined);
-  address.port = String(link.port);
-  kubeConfig.clusters = kubeConfig.clusters.map((cluster) => ({
-    ...cluster,
-    server: address.href,
-  }));
+  const { link, kubeConfig } = await FaultLink.openTo(
+    api.restrictedKubeConfigYaml,
+  );
 
   const exporter = new PrometheusExporter({ preventServerStart: true });
   const meterProvider = new MeterProvider({ readers: [exporter] });

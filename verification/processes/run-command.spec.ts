@@ -1,7 +1,6 @@
 /** `run`: the command never outlives the deadline of its lock, whatever happens to the processes and the connection around it. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { KubeConfig } from '@kubernetes/client-node';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import type { LeaseSpec } from '../../lib/kube/lease-store.js';
@@ -28,16 +27,9 @@ describeOnServer('a command that heeds no signal ends in time', (server) => {
     const verbs = ['get', 'list', 'watch', 'create', 'update', 'patch'];
     const apiGroups = ['coordination.k8s.io'];
     await server.grant({ apiGroups, resources: ['leases'], verbs });
-    const kubeConfig = new KubeConfig();
-    kubeConfig.loadFromString(server.restrictedKubeConfigYaml);
-    const address = new URL(kubeConfig.getCurrentCluster()!.server);
-    link = await FaultLink.open(Number(address.port), () => undefined);
-    address.port = String(link.port);
-    kubeConfig.clusters = kubeConfig.clusters.map((cluster) => ({
-      ...cluster,
-      server: address.href,
-    }));
-    const file = cli.kubeconfig(kubeConfig.exportConfig());
+    const way = await FaultLink.openTo(server.restrictedKubeConfigYaml);
+    ({ link } = way);
+    const file = cli.kubeconfig(way.kubeConfig.exportConfig());
     env = { KUBECONFIG: file };
     store = new KubernetesLeaseStore({
       kubeConfig: server.kubeConfig,
