@@ -10,9 +10,6 @@ export const mutants = [
           return granted && { ...granted, duration };
         },
     },
-    'deadline of a grantee that k8slock does not wait for': {
-      expiryByWallClock: () => () => Infinity,
-    },
     'change by content that does not compare the spec': {
       patchOf:
         (original) =>
@@ -40,6 +37,9 @@ export const mutants = [
   ...mutantsOf(
     'R11',
     {
+      'deadline of a grantee that k8slock does not wait for': {
+        expiryByWallClock: () => () => Infinity,
+      },
       'deadline of a grantee counted from when it saw the grant': {
         'WaitingInLine#startGranted': (original) =>
           function () {
