@@ -8,7 +8,7 @@ import { check, type Verdict } from './checker.js';
 import type { Evidence } from './evidence.js';
 import { FAULT_NAMES, type FaultName } from './fault-plan.js';
 import { FaultRig } from './fault-rig.js';
-import { holderOf } from './histories.js';
+import { holderOf, isKept } from './histories.js';
 import {
   SESSION_LEASE,
   type ElectionProfile,
@@ -131,7 +131,7 @@ async function serveAll(
   }
 }
 
-/** Every process has given back what it had. */
+/** Every process has given back what it had, if only at the end of a minHold: nobody may have wanted that slot since. */
 async function findLeftTaken({
   workforce,
   kubectl,
@@ -139,11 +139,11 @@ async function findLeftTaken({
 }: FaultRig): Promise<void> {
   const found = await Promise.all(leases.map((name) => kubectl.get(name)));
   for (const lease of found) {
-    if (holderOf(lease) !== '') {
+    if (lease && holderOf(lease) !== '' && !isKept(lease)) {
       workforce.add(
         'left-taken',
-        `${lease?.metadata.name} still names ${holderOf(lease)}, though everything has ended`,
-        lease?.metadata.name,
+        `${lease.metadata.name} still names ${holderOf(lease)}, though everything has ended`,
+        lease.metadata.name,
       );
     }
   }

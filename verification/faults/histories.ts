@@ -221,6 +221,12 @@ export interface SessionReference {
   readonly uid: string;
 }
 
+/** Whether the holder has ended, and the record stays taken for the rest of its minHold. */
+export function isKept(record: LeaseRecord): boolean {
+  const by = record.metadata.annotations?.['nestjs-k8s-lock/parked-by'];
+  return by !== undefined && by === holderOf(record);
+}
+
 export function sessionOf(
   lease: LeaseRecord | undefined,
 ): SessionReference | undefined {
