@@ -23,7 +23,7 @@ it.each<Finding>([
   {
     mutant: 'a slot more than there are permits',
     check: 'too-many-holders',
-    duration: 6_000,
+    duration: 15_000,
     locks: [SEMAPHORE],
     only: ['slow network'],
   },
