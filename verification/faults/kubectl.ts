@@ -2,11 +2,12 @@
 import { KubeClient } from '../../test/kube-client.js';
 import type { LeaseRecord, LeaseWrite } from './evidence.js';
 import { KUBECTL } from './evidence.js';
-import { sessionOf } from './histories.js';
 import { startWrite } from './lease-write.js';
 
 /** The holders that are written by hand begin with this. */
 export const BY_HAND = 'by-hand-';
+/** The longest lease of a holder that is written by hand, in seconds: nobody frees a lock that it holds for ever. */
+const LONGEST_HOLD = 4;
 /** Somebody else may write in between. */
 const MOST_TRIES = 10;
 
@@ -67,11 +68,13 @@ export class Kubectl {
     const holderIdentity = `${BY_HAND}${(this.count += 1)}`;
     return this.edit(lease, (found) => ({
       metadata: found.metadata,
-      // A free record has no duration, and a holder without one holds for ever; one under a session has no end.
+      // A free record has no duration, and a holder without one holds for ever; that of a session has no end.
       spec: {
-        leaseDurationSeconds: 2,
         ...found.spec,
-        ...(sessionOf(found) && { leaseDurationSeconds: 2 }),
+        leaseDurationSeconds: Math.min(
+          found.spec?.leaseDurationSeconds ?? 2,
+          LONGEST_HOLD,
+        ),
         holderIdentity,
       },
     }));
