@@ -1,3 +1,4 @@
+import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
@@ -60,6 +61,24 @@ export const mutants = mutantsOf(
           return (
             original.call(this) || this.refusedUntil - this.clock.now() < 60_000
           );
+        },
+    },
+    'withdrawal that is told by nothing but its watch': {
+      'LocalLease#isTold': () => () => true,
+    },
+    'withdrawal that looks once, before the enrolment is applied': {
+      'LeaseWriter#withdraw': (original) =>
+        function (ticket) {
+          let looks = 0;
+          const read: LocalLease['read'] = (options) => {
+            looks += 1;
+            return looks === 1
+              ? this.local.read(options)
+              : Promise.resolve(this.local.observed.lease ?? null);
+          };
+          const local = Object.create(this.local, { read: { value: read } });
+          const blind = Object.create(this, { local: { value: local } });
+          return original.call(blind, ticket);
         },
     },
     'shutdown that waits for a place which it can not withdraw': {

@@ -558,6 +558,62 @@ describe('R11 a watch that is silent', () => {
   });
 });
 
+describe.each([
+  ['a shutdown', true],
+  ['a call that is cancelled', false],
+])('R11 %s while the enrolment is on its way', (_, closes) => {
+  /** Without a watch, or with one that dies. */
+  async function onItsWay(isTold: boolean, appliedAfter = 40) {
+    const world = await held('b');
+    const pod = world.pods[0]!;
+    const abort = new AbortController();
+    pod.store.watchesWork = isTold;
+    pod.store.plan({ appliedAfter }, 'patch', 1);
+    await enrol(pod, {}, abort.signal);
+    const end = closes ? pod.engine.shutdown(10_000) : abort.abort();
+    await settled();
+    pod.store.watchesWork = false;
+    return { ...world, pod, end: outcomeOf(Promise.resolve(end)) };
+  }
+
+  it('withdraws the ticket soon, without a watch', async () => {
+    const { cluster, clock, pod } = await onItsWay(false);
+    await clock.advance(50);
+    expect(inLine(cluster)).toEqual(['b']);
+    await clock.advance(50);
+    expect(inLine(cluster)).toEqual([]);
+    await clock.advance(60_000);
+    expect(pod.store.verbs()).toBe('get patch get get patch');
+  });
+
+  it('passes on the lock that is granted meanwhile, without a watch', async () => {
+    const { cluster, clock, lock, end } = await onItsWay(false);
+    await clock.advance(50);
+    await lock.release();
+    expect(cluster.holder()).toBe('b');
+    await clock.advance(50);
+    expect(cluster.holder()).toBeUndefined();
+    expect(end.state).toBe('resolved');
+  });
+
+  it('looks once more at the end with a watch, which may be dead', async () => {
+    const { cluster, clock, pod, end } = await onItsWay(true);
+    await clock.advance(closes ? 4_999 : 59_999);
+    expect(inLine(cluster)).toEqual(['b']);
+    expect(pod.store.verbs()).toBe('get patch get');
+    await clock.advance(1);
+    expect(inLine(cluster)).toEqual([]);
+    expect(end.state).toBe('resolved');
+  });
+
+  it('looks more and more rarely for an enrolment that never comes', async () => {
+    const { clock, pod } = await onItsWay(false, Infinity);
+    await clock.advance(60_000);
+    expect(pod.store.requests.length).toBe(closes ? 10 : 24);
+    expect(pod.store.openWatches).toBe(0);
+  });
+});
+
 describe('R11 without the right to patch', () => {
   it('a process waits as it can, which is reported once', async () => {
     const { cluster, clock, lock, pods } = await held('b');

@@ -191,7 +191,7 @@ export class LeaseWriter {
       if (failures > 0 || !local.observed.lease || !ticket.hasLanded) {
         await local.read(lastRequest(this.context));
       }
-      for (;;) {
+      for (let looks = 1; ; looks += 1) {
         const { lease } = local.observed;
         if (!lease || lease.metadata.uid !== ticket.uid) {
           return;
@@ -213,12 +213,18 @@ export class LeaseWriter {
         if (clock.now() >= landsUntil) {
           return;
         }
+        // A watch may be missing, or dead.
+        const delay = local.isTold ? Infinity : backoff(clock, looks);
+        const lookAt = Math.min(landsUntil, clock.now() + delay);
         await local
           .changeOrTime(
-            landsUntil - clock.now(),
+            lookAt - clock.now(),
             closing.aborted ? closed : closing,
           )
           .catch(() => closed.throwIfAborted());
+        if (clock.now() >= lookAt) {
+          await local.read(lastRequest(this.context));
+        }
       }
     };
     await retryUntil(this.context, this.lock, giveUpAt, attempt);
