@@ -19,6 +19,31 @@ export const mutants = mutantsOf(
     'place in a line that is full': {
       'PlaceInLine#hasRoom': () => () => true,
     },
+    'place kept in a full line by one who has had the lock': {
+      'PlaceInLine#mayStay': () => () => true,
+    },
+    'process outside that stays modest': {
+      'PlaceInLine#findRoom': (original) =>
+        function (lease) {
+          this.outside &&= { ...this.outside, tries: 0 };
+          return original.call(this, lease);
+        },
+    },
+    'Lease watched from outside the line': {
+      'WaitingInLine#isOutside': () => () => false,
+    },
+    'enrolments of a crowd repeated by the API server': {
+      'LocalLease#enrol': (original) =>
+        function (ticket, options) {
+          return original.call(this, ticket, options);
+        },
+    },
+    'enrolment that fails as often as it is overtaken': {
+      'WaitingInLine#enrol': (original) =>
+        function (options) {
+          return original.call(this, options, true);
+        },
+    },
     'place withdrawn when the next caller could use it': {
       'Acquirer#abandon': (original) =>
         function () {

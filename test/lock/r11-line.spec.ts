@@ -25,6 +25,15 @@ const failuresOf = (pod: Pod): string[] =>
       : [],
   );
 
+/** Tickets of processes that nobody knows. */
+const others = (count: number, from = 0): Record<string, string> =>
+  Object.assign(
+    {},
+    ...Array.from({ length: count }, (_, i) =>
+      ticketOf('other', `n${i}`, from + i),
+    ),
+  );
+
 const removeTickets = ({ metadata }: Lease): void => {
   for (const key of Object.keys(metadata.annotations ?? {})) {
     if (key.startsWith(TICKET)) {
@@ -462,66 +471,122 @@ describe('R11 a free lock with a line', () => {
   });
 });
 
+/** Releases the lock while calls of the same process wait, after the two handovers that they may have. */
+async function releaseToOthers(
+  clock: Cluster['clock'],
+  holder: Pod,
+  lock: LeaseLock,
+): Promise<void> {
+  const first = await enrol(holder);
+  const second = await enrol(holder);
+  await enrol(holder);
+  await lock.release();
+  await clock.advance(10);
+  await first.value!.release();
+  await clock.advance(10);
+  await second.value!.release();
+}
+
 describe('R11 a line that is full', () => {
-  it('is not joined: the process looks for room, and enrols when there is some', async () => {
+  it('is not joined: the process waits outside, where it reads and does not watch, and enrols when there is room', async () => {
     const { cluster, clock, pods } = await held('b');
-    const tickets = Array.from({ length: 64 }, (_, i) =>
-      ticketOf('other', `n${i}`, i),
-    );
-    writeTickets(cluster, Object.assign({}, ...tickets));
-    pods[0]!.store.watchesWork = false;
+    writeTickets(cluster, others(32));
     await enrol(pods[0]!);
-    await clock.advance(3_500);
-    expect(pods[0]!.store.verbs()).toBe('get get get get');
-    expect(inLine(cluster)).toHaveLength(64);
     cluster.write(({ metadata }) => {
       delete metadata.annotations![`${TICKET}n7`];
     });
-    await clock.advance(1_000);
-    expect(inLine(cluster)).toHaveLength(64);
+    await clock.advance(700);
+    expect(pods[0]!.store.verbs()).toBe('get');
+    expect(pods[0]!.store.openWatches).toBe(0);
+    await clock.advance(500);
+    expect(pods[0]!.store.verbs()).toBe('get get patch');
+    expect(inLine(cluster)).toHaveLength(32);
     expect(inLine(cluster).at(-1)).toBe('b');
+    expect(pods[0]!.store.openWatches).toBe(1);
   });
 
-  it('is not filled up by those who come back, so that the others find room', async () => {
-    const { cluster, clock, holder, lock, pods } = await held('b', 'c');
-    const tickets = Array.from({ length: 63 }, (_, i) =>
-      ticketOf('other', `n${i}`, 2_000 + i),
-    );
-    writeTickets(cluster, Object.assign({}, ...tickets));
+  it.each([
+    { tickets: 33, reads: 3 },
+    { tickets: 35, reads: 5 },
+    { tickets: 36, reads: Infinity },
+  ])(
+    'of $tickets processes is joined by one that has found no room so often: at read $reads',
+    async ({ tickets, reads }) => {
+      const { cluster, clock, pods } = await held('b');
+      writeTickets(cluster, others(tickets));
+      await enrol(pods[0]!);
+      await clock.advance(20_000);
+      const verbs = pods[0]!.store.verbs().split(' ');
+      const patch = verbs.indexOf('patch');
+      expect(patch === -1 ? Infinity : patch).toBe(reads);
+    },
+  );
+
+  it('is left for a while by those who have had the lock, so that the others find room', async () => {
+    const { cluster, clock, holder, lock, pods } = await held('b');
     const first = await enrol(pods[0]!);
-    const outside = await enrol(pods[1]!);
-    expect(inLine(cluster)).toHaveLength(64);
-    const again = [
-      await enrol(holder),
-      await enrol(holder),
-      await enrol(holder),
-    ];
-    let last = lock;
-    for (const next of again.slice(0, 2)) {
-      // oxlint-disable-next-line no-await-in-loop -- two handovers within the process
-      await last.release();
-      // oxlint-disable-next-line no-await-in-loop -- as above
-      await clock.advance(10);
-      last = next.value!;
-    }
-    await last.release();
+    writeTickets(cluster, others(35, 2_000));
+    await releaseToOthers(clock, holder, lock);
+    await clock.advance(700);
+    expect(first.state).toBe('resolved');
+    expect(inLine(cluster)).not.toContain('holder');
+    await clock.advance(5_000);
+    expect(inLine(cluster)).toContain('holder');
+  });
+
+  it('keeps the place of one who comes back, until it is full', async () => {
+    const { cluster, clock, holder, lock, pods } = await held('b');
+    const first = await enrol(pods[0]!);
+    writeTickets(cluster, others(34, 2_000));
+    await releaseToOthers(clock, holder, lock);
     await clock.advance(10);
     expect(first.state).toBe('resolved');
-    expect(inLine(cluster)).toContain('c');
-    expect(outside.state).toBe('pending');
+    expect(inLine(cluster)).toContain('holder');
   });
 
   it('of dead processes costs the grant of one', async () => {
     const { cluster, clock, lock, pods } = await held('b');
-    const tickets = Array.from({ length: 64 }, (_, i) =>
-      ticketOf('dead', `n${i}`, i),
-    );
-    writeTickets(cluster, Object.assign({}, ...tickets));
     const waiting = await enrol(pods[0]!);
+    writeTickets(cluster, others(35));
     await lock.release();
-    await clock.advance(3_000 + 64 * 100);
+    await clock.advance(3_000 + 36 * 100);
     expect(waiting.state).toBe('resolved');
     expect(inLine(cluster)).toEqual([]);
+  });
+
+  it('of dead processes keeps nobody outside for longer', async () => {
+    const { cluster, clock, lock, pods } = await held('b');
+    writeTickets(cluster, others(36));
+    const waiting = await enrol(pods[0]!);
+    await lock.release();
+    await clock.advance(1_200 + 3_000 + 36 * 100);
+    expect(waiting.state).toBe('resolved');
+    expect(inLine(cluster)).toEqual([]);
+  });
+});
+
+describe('R11 a crowd that enrols at once', () => {
+  it('does not make the API server repeat itself: after a slow read, an enrolment that is overtaken fails, and comes once more at a random time', async () => {
+    const { cluster, clock, pods } = await held('b');
+    const { store } = pods[0]!;
+    store.plan({ answeredAfter: 30 }, 'get', 2);
+    store.plan({ appliedAfter: 5 }, 'patch', 2);
+    await enrol(pods[0]!);
+    const overtake = async (): Promise<void> => {
+      await clock.advance(30);
+      cluster.write(({ metadata }) => {
+        metadata.annotations!['example.com/at'] = String(clock.now());
+      });
+      await clock.advance(5);
+    };
+    await overtake();
+    expect(inLine(cluster)).toEqual([]);
+    await clock.advance(249);
+    expect(store.verbs()).toBe('get patch');
+    await clock.advance(1);
+    await overtake();
+    expect(store.verbs()).toBe('get patch get patch');
+    expect(inLine(cluster)).toEqual(['b']);
   });
 });
 

@@ -674,6 +674,15 @@ describe('the checker of the fault suite', () => {
       ]);
     });
 
+    it('lets a request for a place say which version of the Lease it has seen', () => {
+      const annotations = Object.fromEntries([TICKET_OF_B]);
+      const enrols = {
+        metadata: { uid: 'u', resourceVersion: '1', annotations },
+      };
+      const writes = [A_CREATES, patched('b', 500, enrols, line(2))];
+      expect(findingsIn({ beliefs: [A_ENDS], writes })).toEqual([]);
+    });
+
     it('does not hold a record of another client against the process that enrols', () => {
       const overwritten = held(2, 'by-hand', { acquireTime: undefined });
       const enrols = patched('b', 600, enrolment, {

@@ -80,13 +80,13 @@ function read(verb: LeaseWrite['verb'], body: Buffer): Said {
 
 function readMergePatch(sent: LeaseRecord): Said {
   const { metadata, ...rest } = sent;
-  const { uid, annotations = {}, ...others } = metadata;
+  const { uid, resourceVersion, annotations = {}, ...others } = metadata;
   const changed = Object.entries<string | null>(annotations);
   const isOfLine =
     Object.keys({ ...rest, ...others }).length === 0 &&
     changed.every(([name]) => isTicket(name));
   return {
-    basedOn: { uid },
+    basedOn: { uid, resourceVersion },
     sent,
     change: changeOf(changed, { tested: undefined, isOfLine }),
   };

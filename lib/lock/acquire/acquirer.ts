@@ -53,6 +53,8 @@ import { CallAdmission } from './admit.js';
 import { FailedWrites, MOST_CONFLICTS } from './failed-writes.js';
 import { WaitingInLine } from './waiting-in-line.js';
 
+/** A read that takes longer, in milliseconds, can mean that a crowd contends for the lock. */
+const SLOW = 20;
 /** The longest pause that separates contenders after a conflict, in milliseconds. */
 const LONGEST_SPREAD = 500;
 
@@ -70,6 +72,10 @@ export class Acquirer {
   /** Monotonic time of the last read, and the random length of a poll interval after it. */
   private readAt = -Infinity;
   private pollInterval = 0;
+  /** How long the last read took, in milliseconds. */
+  private answerTime = 0;
+  /** Whether the call has paused, so that a crowd does not enrol at once. */
+  private hasSpread = false;
   /** The number of failures since the call last met a holder. */
   private failures = 0;
 
@@ -99,9 +105,9 @@ export class Acquirer {
     try {
       await call.waitForTurn();
       local.beginTurn();
-      const enrolledAt = this.line.usePlace();
-      if (enrolledAt !== undefined) {
-        this.wasRead(enrolledAt);
+      const lookedAt = this.line.usePlace();
+      if (lookedAt !== undefined) {
+        this.wasRead(lookedAt);
       }
       try {
         const acquired = await this.contend();
@@ -202,8 +208,10 @@ export class Acquirer {
     const isInDoubt = this.readAt === -Infinity && isForever;
     const mustLook = !isKnown && !this.isExpectedToBeNew;
     if (this.mustRead || mustLook || isInDoubt || this.mustRefuse) {
+      const askedAt = this.context.clock.now();
       const read = await local.read(this.requestOptions('look'));
       this.wasRead();
+      this.answerTime = this.readAt - askedAt;
       this.failedWrites?.check(read);
     }
     const { lease } = local.observed;
@@ -247,14 +255,18 @@ export class Acquirer {
       return;
     }
     this.call.waiting();
-    this.stopWatching ??= this.local.keepWatched();
-    const outcome = await line.enrol(this.requestOptions('acquire'));
+    const mayBeCrowd = this.answerTime > SLOW && !this.hasSpread;
+    const outcome = await line.enrol(
+      this.requestOptions('acquire'),
+      mayBeCrowd,
+    );
     if (outcome === 'enrolled') {
       this.wasRead();
     } else if (outcome === 'overtaken') {
       this.mustRead = true;
       this.call.conflicts += 1;
-      await this.pauseAfterConflict();
+      this.hasSpread ||= mayBeCrowd;
+      await this.pauseAfterConflict(mayBeCrowd ? LONGEST_SPREAD : undefined);
     }
   }
 
@@ -273,15 +285,23 @@ export class Acquirer {
     call.waiting();
     local.metHolder();
     this.failures = 0;
-    this.stopWatching ??= local.keepWatched();
+    const { isOutside } = line;
+    if (isOutside) {
+      this.stopWatching?.();
+      this.stopWatching = undefined;
+    } else {
+      this.stopWatching ??= local.keepWatched();
+    }
     const pollAt =
       policy.isQuiet && local.isTold
         ? Infinity
         : this.readAt + this.pollInterval * line.intervalsOfPoll;
     const { landsBy = Infinity } = line;
     const until = Math.min(expiresAt, pollAt, landsBy);
-    await local.changeOrTime(until - clock.now(), call.signal, (lease) =>
-      line.concerns(lease, until),
+    await local.changeOrTime(
+      until - clock.now(),
+      call.signal,
+      (lease) => !isOutside && line.concerns(lease, until),
     );
     local.courtesy.metOthers();
     if (clock.now() >= pollAt) {
@@ -319,11 +339,11 @@ export class Acquirer {
   }
 
   /** A random pause that separates contenders, which grows with each conflict. */
-  private pauseAfterConflict(): Promise<void> {
+  private pauseAfterConflict(
+    widest = Math.min(5 * 2 ** this.call.conflicts, LONGEST_SPREAD),
+  ): Promise<void> {
     const { clock } = this.context;
-    const { conflicts, signal } = this.call;
-    const widest = Math.min(5 * 2 ** conflicts, LONGEST_SPREAD);
-    return pause(clock, clock.random() * widest, signal);
+    return pause(clock, clock.random() * widest, this.call.signal);
   }
 
   /** Steps 5 to 8. Undefined: read again. */

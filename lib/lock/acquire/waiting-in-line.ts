@@ -51,14 +51,14 @@ export class WaitingInLine {
     private readonly writer: LeaseWriter,
   ) {}
 
-  /** Uses the place that this process may have. @returns the monotonic time at which its ticket was sent */
+  /** Uses the place that this process may have. @returns the monotonic time at which its ticket was sent, or at which it last found no room */
   usePlace(): number | undefined {
     const { place } = this.local;
     place.callBegins();
     if (place.ticket !== undefined) {
       this.call.useIdentity(place.ticket.identity);
     }
-    return place.ticket?.sentAt;
+    return place.ticket?.sentAt ?? place.outsideSince;
   }
 
   /**
@@ -109,7 +109,18 @@ export class WaitingInLine {
     }
     const isNeeded =
       !verdict.takeable || (!isOwn(verdict) && place.hasOthers(lease));
-    return isNeeded && place.hasRoom(lease);
+    return isNeeded && place.findRoom(lease);
+  }
+
+  /** Whether the line has no room for this process, which then reads the record at each poll, and does not watch it. */
+  get isOutside(): boolean {
+    const { place } = this.local;
+    return (
+      place.outsideSince !== undefined &&
+      place.ticket === undefined &&
+      place.isPermitted &&
+      this.call.policy.mayEnrol
+    );
   }
 
   /** Whether the record is known well enough for a place, whose number is that of the record. */
@@ -121,11 +132,14 @@ export class WaitingInLine {
   /**
    * Sends a ticket.
    *
+   * @param failsIfOvertaken whether it fails if the record has changed. Otherwise the API server tries again until it
+   * succeeds, which is work that grows with the square of a crowd that enrols at once
    * @returns `overtaken` if the Lease has changed meanwhile, `refused` without the right to patch
    * @throws LeaseStoreError
    */
   async enrol(
     options: RequestOptions,
+    failsIfOvertaken: boolean,
   ): Promise<'enrolled' | 'overtaken' | 'refused'> {
     const { context, local, call } = this;
     const { observed, place } = local;
@@ -135,7 +149,12 @@ export class WaitingInLine {
     place.ticket = ticket;
     call.useIdentity(ticket.identity);
     try {
-      await local.enrol(ticket, options);
+      const { resourceVersion } = observed.lease!.metadata;
+      await local.enrol(
+        ticket,
+        options,
+        failsIfOvertaken ? resourceVersion : undefined,
+      );
       return 'enrolled';
     } catch (error) {
       if (!(error instanceof LeaseStoreError) || error.ambiguous) {

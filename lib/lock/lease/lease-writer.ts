@@ -356,8 +356,7 @@ export class LeaseWriter {
       duration: Math.min(GRANT_DURATION, first.seconds * 1_000),
       inRow: Math.max(this.local.courtesy.inRow, grantOf(found)?.inRow ?? 0),
     };
-    // Else those who come back would leave no room to those who wait for it.
-    if (placeFor !== undefined && this.local.place.hasRoom(found)) {
+    if (placeFor !== undefined && this.local.place.mayStay(found)) {
       place.ticket ??= this.newTicket(found, placeFor);
     }
     const make = (): StoredLease => {

@@ -199,12 +199,23 @@ export class LocalLease {
     );
   }
 
-  /** R11: adds a ticket, which changes no spec. @throws LeaseStoreError */
-  async enrol(ticket: OwnTicket, options: RequestOptions): Promise<void> {
+  /**
+   * R11: adds a ticket, which changes no spec.
+   *
+   * @param resourceVersion `conflict` if this is not the version of the record; undefined: any will do
+   * @throws LeaseStoreError
+   */
+  async enrol(
+    ticket: OwnTicket,
+    options: RequestOptions,
+    resourceVersion?: string,
+  ): Promise<void> {
     const annotations = ticketAnnotation(ticket);
     const { newest } = this.observed;
     const askedAt = this.clock.now();
-    const body = { metadata: { uid: ticket.uid, annotations } };
+    const body = {
+      metadata: { uid: ticket.uid, resourceVersion, annotations },
+    };
     const lease = await this.ask(this.patch({ type: 'merge', body }, options));
     // Something on the way may remove annotations.
     const stands =

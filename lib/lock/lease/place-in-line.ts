@@ -3,8 +3,9 @@ import type { StoredLease } from '../../kube/lease-store.js';
 import type { Clock } from '../clock.js';
 import { isHeldBy } from '../record/lease-record.js';
 import {
+  CROWDED,
+  FULL,
   lineOf,
-  MOST_TICKETS,
   positionOf,
   ticketKey,
   type Ticket,
@@ -38,6 +39,9 @@ export class PlaceInLine {
   /** Whether calls tend to follow at once upon a release. */
   private isInUse = false;
   private releasedAt = -Infinity;
+  /** While this process waits outside the line: when it last found no room, and after how many tries. */
+  private outside:
+    { readonly since: number; readonly tries: number } | undefined;
   /** While the process has a place that no call uses. */
   private vacancy: { stop: () => void; leave: () => void } | undefined;
 
@@ -116,9 +120,29 @@ export class PlaceInLine {
     );
   }
 
-  /** Whether another process may enrol. */
-  hasRoom(lease: StoredLease): boolean {
-    return lineOf(lease).length < MOST_TICKETS;
+  /**
+   * Whether this process may enrol. If not, it waits outside, and tries again after another read of the record. Each
+   * try counts as one ticket less, so that those who have waited for longest get in first.
+   */
+  findRoom(lease: StoredLease): boolean {
+    const { tries = 0 } = this.outside ?? {};
+    return this.hasRoom(lease, Math.min(CROWDED + tries, FULL), tries + 1);
+  }
+
+  /** Whether this process, which releases the lock, may keep a place: else it would leave no room to those outside. */
+  mayStay(lease: StoredLease): boolean {
+    return this.hasRoom(lease, FULL, 0);
+  }
+
+  private hasRoom(lease: StoredLease, most: number, tries: number): boolean {
+    const hasRoom = lineOf(lease).length < most;
+    this.outside = hasRoom ? undefined : { since: this.clock.now(), tries };
+    return hasRoom;
+  }
+
+  /** The monotonic time at which this process last found no room in line, while it waits outside. */
+  get outsideSince(): number | undefined {
+    return this.outside?.since;
   }
 
   /** The ticket, if the record shows that it is in line, or is the holder. */
@@ -160,6 +184,7 @@ export class PlaceInLine {
     const { ticket } = this;
     this.ticket = undefined;
     this.removed = undefined;
+    this.outside = undefined;
     return ticket;
   }
 

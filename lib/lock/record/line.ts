@@ -15,8 +15,13 @@ export const GRANT = 'nestjs-k8s-lock/grant';
 
 /** How long a grant lasts until its holder renews it, in milliseconds; less if the lease is shorter. */
 export const GRANT_DURATION = 3_000;
-/** The number of tickets from which on further processes wait without one. */
-export const MOST_TICKETS = 64;
+/**
+ * From this many tickets on, a process that comes waits outside the line: each ticket makes every write longer, and each
+ * process in line gets every write.
+ */
+export const CROWDED = 32;
+/** From this many tickets on, nobody enrols, however long it has waited outside, and the releaser keeps no place. */
+export const FULL = 36;
 
 const TICKET_VALUE = /^(\d{1,20}) (\d{1,10}) ([!-~]{1,300})$/;
 const GRANT_VALUE = /^(\d{1,10}) (\d{1,10}) ([!-~]{1,300})$/;
