@@ -505,6 +505,14 @@ describe('R11 a line that is full', () => {
     expect(pods[0]!.store.openWatches).toBe(1);
   });
 
+  it('is looked at for room once a second, however long the retryInterval', async () => {
+    const { cluster, clock, pods } = await held('b');
+    writeTickets(cluster, others(36));
+    await enrol(pods[0]!, { retryInterval: 60_000 });
+    await clock.advance(3_500);
+    expect(pods[0]!.store.verbs()).toBe('get get get get');
+  });
+
   it.each([
     { tickets: 33, reads: 3 },
     { tickets: 35, reads: 5 },

@@ -31,6 +31,8 @@ const TICKET_LANDS = 1_000;
 const FRESH = 1_000;
 /** The slowest poll of a process in line, in retry intervals. */
 const SLOWEST_POLL = 5;
+/** That of a process outside, in milliseconds. */
+const SLOWEST_OUTSIDE = 1_000;
 /** A granted lock with less time left, or a smaller part of its grant, is confirmed before the work starts. */
 const LEAST_TIME_LEFT = 500;
 const LEAST_PART_LEFT = 0.25;
@@ -174,9 +176,12 @@ export class WaitingInLine {
     }
   }
 
-  /** The poll intervals from one look to the next: more far from the front. */
+  /** The poll intervals from one look to the next: more far from the front. Outside, nothing else tells of room. */
   get intervalsOfPoll(): number {
     const { observed, place } = this.local;
+    if (this.isOutside) {
+      return Math.min(1, SLOWEST_OUTSIDE / this.call.options.retryInterval);
+    }
     const position = observed.lease && place.positionIn(observed.lease);
     return Math.min(1 + (position ?? 0), SLOWEST_POLL);
   }
