@@ -55,6 +55,9 @@ import { WaitingInLine } from './waiting-in-line.js';
 
 /** A read that takes longer, in milliseconds, can mean that a crowd contends for the lock. */
 const SLOW = 20;
+/** Such a crowd is spread over so many times that read, or so many milliseconds at most. */
+const SPREAD = 10;
+const LONGEST_SPREAD_OF_CROWD = 2_000;
 /** The longest pause that separates contenders after a conflict, in milliseconds. */
 const LONGEST_SPREAD = 500;
 
@@ -266,7 +269,11 @@ export class Acquirer {
       this.mustRead = true;
       this.call.conflicts += 1;
       this.hasSpread ||= mayBeCrowd;
-      await this.pauseAfterConflict(mayBeCrowd ? LONGEST_SPREAD : undefined);
+      await this.pauseAfterConflict(
+        mayBeCrowd
+          ? Math.min(SPREAD * this.answerTime, LONGEST_SPREAD_OF_CROWD)
+          : undefined,
+      );
     }
   }
 
