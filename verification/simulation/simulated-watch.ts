@@ -12,7 +12,7 @@ import type { Scheduler } from './scheduler.js';
 
 /** How likely a change meets what, in each watch. */
 export interface WatchFaults {
-  /** Watches never work, as without the right to. */
+  /** Watches do not work, as without the right to. */
   isForbidden: boolean;
   /** Milliseconds by which changes come late, at most. */
   longestLag: number;
@@ -26,6 +26,8 @@ export interface WatchFaults {
 /** Milliseconds until a broken watch has noticed it and connects anew. */
 const SHORTEST_GAP = 50;
 export const LONGEST_GAP = 10_000;
+/** Milliseconds until one without the right to watch tries again. */
+const RETRY_OF_FORBIDDEN = 1_000;
 
 export class SimulatedWatch {
   private readonly deliveries = new Set<{ cancel(): void }>();
@@ -69,12 +71,16 @@ export class SimulatedWatch {
   /** Lists, and follows from there. */
   private connectAfter(delay: number): void {
     const { scheduler, api, network, watchFaults } = this.surroundings;
-    if (watchFaults.isForbidden || this.machine.isDead) {
+    if (this.machine.isDead) {
       return;
     }
     const at = this.machine.now + delay + network.latency();
     scheduler.at(at, () => {
       if (this.isClosed || this.isConnected) {
+        return;
+      }
+      if (watchFaults.isForbidden) {
+        this.connectAfter(RETRY_OF_FORBIDDEN);
         return;
       }
       if (network.isDisturbed(this.machine.name, scheduler.now)) {

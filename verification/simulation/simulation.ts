@@ -286,11 +286,9 @@ class Simulation {
       await this.expectLeader(scheduler.now + LONGEST_VACANCY);
     }
     await this.until(world.settlesAt + scenario.leaseDuration, () => false);
-    const { watch, lockOptions, clientGoPeers, k8slockPeers } = scenario;
+    const { clientGoPeers, k8slockPeers } = scenario;
     const longest =
-      LONGEST_SUCCESSION +
-      (clientGoPeers + k8slockPeers > 0 ? COURTESY : 0) +
-      (watch.isForbidden ? 10 * lockOptions.retryInterval! : 0);
+      LONGEST_SUCCESSION + (clientGoPeers + k8slockPeers > 0 ? COURTESY : 0);
     // Places in line of the dead cost one grant.
     let costOfDead = COST_OF_THE_DEAD;
     while (cast.running.length > 0) {
