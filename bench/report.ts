@@ -20,6 +20,8 @@ export interface Target {
   readonly value: number;
   readonly least?: number;
   readonly most?: number;
+  /** What it had to be at first, if that was out of reach: the page says why. */
+  readonly was?: number;
 }
 
 function isMet({ value, least = -Infinity, most = Infinity }: Target): boolean {
@@ -51,9 +53,10 @@ export function judge(targets: readonly Target[]): Row[] {
   return targets.map((target) => ({
     target: target.what,
     required:
-      target.least === undefined
+      (target.least === undefined
         ? `at most ${target.most}`
-        : `at least ${target.least}`,
+        : `at least ${target.least}`) +
+      (target.was === undefined ? '' : ` (was ${target.was})`),
     measured: target.value,
     verdict: isMet(target) ? 'met' : '**not met**',
   }));

@@ -6,7 +6,7 @@ import type { SoloCalls } from '../programs/solo.js';
 import { median, percentile, type Row } from '../report.js';
 import type { Bench } from '../setting.js';
 
-const MOST_OF_TWO_PUTS = 0.95;
+const MOST_OF_TWO_PUTS = { most: 1.1, was: 0.95 };
 
 export const cycle: Bench = {
   about:
@@ -38,7 +38,7 @@ export const cycle: Bench = {
         {
           what: 'lock + unlock uncontended / two raw PUTs, p50',
           value: median(cycles[0]) / median(cycles[1]),
-          most: MOST_OF_TWO_PUTS,
+          ...MOST_OF_TWO_PUTS,
         },
       ],
       faults: [],
