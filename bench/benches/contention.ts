@@ -1,5 +1,5 @@
 /** Crowds contend for one lock without pause, in turns with the peers: throughput, requests, fairness, waits. */
-import { FULL } from '../../lib/lock/record/line.js';
+import { CROWDED } from '../../lib/lock/record/line.js';
 import {
   goPeers,
   openPods,
@@ -141,7 +141,7 @@ function targetsOf(
     {
       what: `${what}: requests a lock`,
       value: ours['requests a lock'],
-      ...(pods > FULL
+      ...(pods > CROWDED
         ? { most: MOST_REQUESTS_OUTSIDE, was: MOST_REQUESTS }
         : { most: MOST_REQUESTS }),
     },

@@ -64,11 +64,11 @@ export const mutants = [
       'identity of a removed ticket used again': {
         'LeaseWriter#newTicket': (original) =>
           function (...args) {
-            const { removed } = this.local.place;
+            const { kept } = this.local.place;
             const ticket = original.apply(this, args);
             return {
               ...ticket,
-              ...(removed && { identity: removed.identity }),
+              ...(kept?.identity && { identity: kept.identity }),
             };
           },
       },

@@ -16,16 +16,23 @@ export const mutants = mutantsOf(
     'tickets ordered as text': {
       isBefore: () => (a, b) => String(a.number) < String(b.number),
     },
-    'place in a line that is full': {
+    'place in a line that is crowded': {
       'PlaceInLine#hasRoom': () => () => true,
     },
-    'place kept in a full line by one who has had the lock': {
+    'place kept in a crowded line by one who has had the lock': {
       'PlaceInLine#mayStay': () => () => true,
     },
     'process outside that stays modest': {
       'PlaceInLine#findRoom': (original) =>
         function (lease) {
           this.outside &&= { ...this.outside, tries: 0 };
+          return original.call(this, lease);
+        },
+    },
+    'process outside whose place counts from when there is room': {
+      'PlaceInLine#findRoom': (original) =>
+        function (lease) {
+          this.kept = undefined;
           return original.call(this, lease);
         },
     },

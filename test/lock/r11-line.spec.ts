@@ -487,7 +487,7 @@ async function releaseToOthers(
   await second.value!.release();
 }
 
-describe('R11 a line that is full', () => {
+describe('R11 a line that is crowded', () => {
   it('is not joined: the process waits outside, where it reads and does not watch, and enrols when there is room', async () => {
     const { cluster, clock, pods } = await held('b');
     writeTickets(cluster, others(32));
@@ -515,25 +515,41 @@ describe('R11 a line that is full', () => {
 
   it.each([
     { tickets: 33, reads: 3 },
-    { tickets: 35, reads: 5 },
-    { tickets: 36, reads: Infinity },
+    { tickets: 36, reads: 6 },
+    { tickets: 63, reads: 33 },
+    { tickets: 64, reads: Infinity },
   ])(
     'of $tickets processes is joined by one that has found no room so often: at read $reads',
     async ({ tickets, reads }) => {
       const { cluster, clock, pods } = await held('b');
       writeTickets(cluster, others(tickets));
       await enrol(pods[0]!);
-      await clock.advance(20_000);
+      await clock.advance(60_000);
       const verbs = pods[0]!.store.verbs().split(' ');
       const patch = verbs.indexOf('patch');
       expect(patch === -1 ? Infinity : patch).toBe(reads);
     },
   );
 
+  it('is joined before those who came later by one that has waited outside', async () => {
+    const { cluster, clock, pods } = await held('b');
+    writeTickets(cluster, others(32));
+    const { resourceVersion } = cluster.lease()!.metadata;
+    await enrol(pods[0]!);
+    const later = Number(resourceVersion) + 1;
+    cluster.write(({ metadata }) => {
+      delete metadata.annotations![`${TICKET}n7`];
+      delete metadata.annotations![`${TICKET}n8`];
+      Object.assign(metadata.annotations!, ticketOf('later', 'n99', later));
+    });
+    await clock.advance(1_200);
+    expect(inLine(cluster).slice(-2)).toEqual(['b', 'later']);
+  });
+
   it('is left for a while by those who have had the lock, so that the others find room', async () => {
     const { cluster, clock, holder, lock, pods } = await held('b');
     const first = await enrol(pods[0]!);
-    writeTickets(cluster, others(35, 2_000));
+    writeTickets(cluster, others(34, 2_000));
     await releaseToOthers(clock, holder, lock);
     await clock.advance(700);
     expect(first.state).toBe('resolved');
@@ -542,10 +558,10 @@ describe('R11 a line that is full', () => {
     expect(inLine(cluster)).toContain('holder');
   });
 
-  it('keeps the place of one who comes back, until it is full', async () => {
+  it('keeps the place of one who comes back, up to 34 tickets', async () => {
     const { cluster, clock, holder, lock, pods } = await held('b');
     const first = await enrol(pods[0]!);
-    writeTickets(cluster, others(34, 2_000));
+    writeTickets(cluster, others(33, 2_000));
     await releaseToOthers(clock, holder, lock);
     await clock.advance(10);
     expect(first.state).toBe('resolved');

@@ -4,8 +4,8 @@ import type { Clock } from '../clock.js';
 import { isHeldBy } from '../record/lease-record.js';
 import {
   CROWDED,
-  FULL,
   lineOf,
+  MOST_TICKETS,
   positionOf,
   ticketKey,
   type Ticket,
@@ -16,6 +16,9 @@ import { versionOf } from '../record/observed-lease.js';
 const AT_ONCE = 5;
 /** How long the place that a release has kept waits for a call, in milliseconds. */
 const LONGEST_VACANCY = 50;
+
+/** Who has had the lock keeps a place in a crowded line as if it had waited outside, and had tried so often. */
+const TRIES_OF_RELEASER = 3;
 
 /** How long a refused patch counts, in milliseconds: an operator may grant the right meanwhile. */
 const REFUSAL_COUNTS = 60_000;
@@ -32,8 +35,8 @@ export interface OwnTicket extends Ticket {
 
 export class PlaceInLine {
   ticket: OwnTicket | undefined;
-  /** The ticket that was removed from the line although its process waits: the next one has its number. */
-  private removed: OwnTicket | undefined;
+  /** The number of the next ticket, in this Lease: the last one was removed although its process waits, or found no room. */
+  private kept: Pick<OwnTicket, 'uid' | 'number'> | undefined;
   /** Monotonic time until which this process does not try to patch the Lease. */
   private refusedUntil = -Infinity;
   /** Whether calls tend to follow at once upon a release. */
@@ -122,22 +125,32 @@ export class PlaceInLine {
 
   /**
    * Whether this process may enrol. If not, it waits outside, and tries again after another read of the record. Each
-   * try counts as one ticket less, so that those who have waited for longest get in first.
+   * try counts as one ticket less, and the number of its ticket is that of the first, so that those who have waited for
+   * longest come first.
    */
   findRoom(lease: StoredLease): boolean {
     const { tries = 0 } = this.outside ?? {};
-    return this.hasRoom(lease, Math.min(CROWDED + tries, FULL), tries + 1);
+    const hasRoom = this.hasRoom(lease, tries);
+    if (!hasRoom) {
+      this.outside = { since: this.clock.now(), tries: tries + 1 };
+      this.kept = { uid: lease.metadata.uid, number: this.numberIn(lease) };
+    }
+    return hasRoom;
   }
 
   /** Whether this process, which releases the lock, may keep a place: else it would leave no room to those outside. */
   mayStay(lease: StoredLease): boolean {
-    return this.hasRoom(lease, FULL, 0);
+    const hasRoom = this.hasRoom(lease, TRIES_OF_RELEASER);
+    if (!hasRoom) {
+      this.outside = { since: this.clock.now(), tries: 0 };
+    }
+    return hasRoom;
   }
 
-  private hasRoom(lease: StoredLease, most: number, tries: number): boolean {
-    const hasRoom = lineOf(lease).length < most;
-    this.outside = hasRoom ? undefined : { since: this.clock.now(), tries };
-    return hasRoom;
+  /** Whether the line has room for a process that has found none so often. */
+  private hasRoom(lease: StoredLease, tries: number): boolean {
+    this.outside = undefined;
+    return lineOf(lease).length < Math.min(CROWDED + tries, MOST_TICKETS);
   }
 
   /** The monotonic time at which this process last found no room in line, while it waits outside. */
@@ -183,7 +196,7 @@ export class PlaceInLine {
   leave(): OwnTicket | undefined {
     const { ticket } = this;
     this.ticket = undefined;
-    this.removed = undefined;
+    this.kept = undefined;
     this.outside = undefined;
     return ticket;
   }
@@ -191,15 +204,15 @@ export class PlaceInLine {
   /** The ticket is no place any more. @returns the ticket if its request may still be applied */
   wasRemoved(): OwnTicket | undefined {
     const { ticket } = this;
-    this.removed = ticket ?? this.removed;
+    this.kept = ticket ?? this.kept;
     this.ticket = undefined;
     return ticket?.hasLanded ? undefined : ticket;
   }
 
   /** The number of a new ticket. */
   numberIn(lease: StoredLease): bigint {
-    return this.removed?.uid === lease.metadata.uid
-      ? this.removed.number
+    return this.kept?.uid === lease.metadata.uid
+      ? this.kept.number
       : versionOf(lease);
   }
 }

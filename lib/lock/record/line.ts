@@ -20,8 +20,8 @@ export const GRANT_DURATION = 3_000;
  * process in line gets every write.
  */
 export const CROWDED = 32;
-/** From this many tickets on, nobody enrols, however long it has waited outside, and the releaser keeps no place. */
-export const FULL = 36;
+/** From this many tickets on, nobody enrols, however long it has waited outside. */
+export const MOST_TICKETS = 64;
 
 const TICKET_VALUE = /^(\d{1,20}) (\d{1,10}) ([!-~]{1,300})$/;
 const GRANT_VALUE = /^(\d{1,10}) (\d{1,10}) ([!-~]{1,300})$/;
