@@ -55,6 +55,8 @@ import { WaitingInLine } from './waiting-in-line.js';
 
 /** A read that takes longer, in milliseconds, can mean that a crowd contends for the lock. */
 const SLOW = 20;
+/** A call that finds itself in such a crowd is overtaken so often at most. */
+const MOST_OVERTAKINGS = 8;
 /** Such a crowd is spread over so many times that read, or so many milliseconds at most. */
 const SPREAD = 10;
 const LONGEST_SPREAD_OF_CROWD = 2_000;
@@ -77,8 +79,8 @@ export class Acquirer {
   private pollInterval = 0;
   /** How long the last read took, in milliseconds. */
   private answerTime = 0;
-  /** Whether the call has paused, so that a crowd does not enrol at once. */
-  private hasSpread = false;
+  /** How often an enrolment was overtaken that named the version which it had seen. */
+  private overtakings = 0;
   /** The number of failures since the call last met a holder. */
   private failures = 0;
 
@@ -258,7 +260,9 @@ export class Acquirer {
       return;
     }
     this.call.waiting();
-    const mayBeCrowd = this.answerTime > SLOW && !this.hasSpread;
+    const mayBeCrowd =
+      (this.answerTime > SLOW || this.overtakings > 0) &&
+      this.overtakings < MOST_OVERTAKINGS;
     const outcome = await line.enrol(
       this.requestOptions('acquire'),
       mayBeCrowd,
@@ -268,7 +272,7 @@ export class Acquirer {
     } else if (outcome === 'overtaken') {
       this.mustRead = true;
       this.call.conflicts += 1;
-      this.hasSpread ||= mayBeCrowd;
+      this.overtakings += mayBeCrowd ? 1 : 0;
       await this.pauseAfterConflict(
         mayBeCrowd
           ? Math.min(SPREAD * this.answerTime, LONGEST_SPREAD_OF_CROWD)
@@ -294,6 +298,7 @@ export class Acquirer {
     this.failures = 0;
     const { isOutside } = line;
     if (isOutside) {
+      this.overtakings = MOST_OVERTAKINGS; // those outside are spread by their polls
       this.stopWatching?.();
       this.stopWatching = undefined;
     } else {
