@@ -27,6 +27,7 @@ import {
   type RequestPriority,
   type StoredLease,
 } from '../../kube/lease-store.js';
+import type { LockBackendError } from '../../lock.errors.js';
 import { untilAborted } from '../abort-signals.js';
 import { renewalsOf } from '../admission.js';
 import {
@@ -40,10 +41,8 @@ import type { AcquiredLease } from '../hold/lease-holder.js';
 import { LeaseWriter } from '../lease/lease-writer.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import {
-  isCoordinated,
+  findRefusal,
   isHeldBy,
-  refuseCoordinated,
-  refuseMissing,
   refuseTerminating,
 } from '../record/lease-record.js';
 import type { Verdict } from '../record/observed-lease.js';
@@ -200,11 +199,10 @@ export class Acquirer {
   /** Step 2. Re-reads the Lease unless the cached copy is current: written by this process, or kept current by a watch. */
   private async readIfStale(): Promise<void> {
     const { call, local } = this;
-    const { lock, mode, options } = call;
     const { verdict } = call.policy;
     const isKnown =
       local.observed.lease !== undefined &&
-      ((local.isWatched && mode !== 'try') ||
+      ((local.isWatched && call.mode !== 'try') ||
         this.readAt > -Infinity ||
         (verdict.takeable && !verdict.expired));
     // A refusal, or the copy of a watch that may be dead, must not be trusted without limit. A lease that
@@ -212,16 +210,16 @@ export class Acquirer {
     const isForever = !verdict.takeable && verdict.expiresAt === undefined;
     const isInDoubt = this.readAt === -Infinity && isForever;
     const mustLook = !isKnown && !this.isExpectedToBeNew;
-    if (this.mustRead || mustLook || isInDoubt || this.mustRefuse) {
+    if (this.mustRead || mustLook || isInDoubt || this.refusal) {
       const askedAt = this.context.clock.now();
       const read = await local.read(this.requestOptions('look'));
       this.wasRead();
       this.answerTime = this.readAt - askedAt;
       this.failedWrites?.check(read);
     }
-    const { lease } = local.observed;
-    refuseCoordinated(lock, lease);
-    refuseMissing(lock, lease, options.createLease);
+    if (this.refusal) {
+      throw this.refusal;
+    }
   }
 
   /**
@@ -237,12 +235,10 @@ export class Acquirer {
     );
   }
 
-  /** Whether the known record must not be written, even if it is free. */
-  private get mustRefuse(): boolean {
-    const { lease } = this.local.observed;
-    return lease === null
-      ? !this.call.options.createLease
-      : lease !== undefined && isCoordinated(lease);
+  /** Step 3: why the known record must not be written, even if it is free. */
+  private get refusal(): LockBackendError | undefined {
+    const { lock, options } = this.call;
+    return findRefusal(lock, this.local.observed.lease, options.createLease);
   }
 
   private wasRead(readAt = this.context.clock.now()): void {

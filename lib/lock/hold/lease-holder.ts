@@ -99,8 +99,7 @@ export class LeaseHolder implements RecordListener {
   /** Monotonic time of the next renewal or read, or of the one in flight. */
   private checkAt = Infinity;
   private cancelCheck: (() => void) | undefined;
-  private cancelDeadline: (() => void) | undefined;
-  private cancelMaxHold: (() => void) | undefined;
+  private cancelLimits: (() => void) | undefined;
 
   constructor(
     readonly context: EngineContext,
@@ -126,9 +125,8 @@ export class LeaseHolder implements RecordListener {
     this.timing = timingOf(acquisition.duration, options);
     this.session = acquisition.session;
     this.stopListening = local.listen(this);
-    this.armDeadline();
+    this.armLimits();
     this.scheduleCheck();
-    this.armMaxHold();
     this.leaveSession = this.session?.join(this);
     this.stopListeningToSession = this.session?.onLoss(() =>
       this.checkLimits(),
@@ -220,7 +218,7 @@ export class LeaseHolder implements RecordListener {
         this.assertHeld();
         this.claimEnd = 'done';
         this.workingSince = this.context.clock.now();
-        this.armMaxHold();
+        this.armLimits();
         return;
       } catch (error) {
         if (error instanceof LeaseStoreError && !error.ambiguous) {
@@ -364,8 +362,7 @@ export class LeaseHolder implements RecordListener {
     this.stopListening();
     this.stopListeningToSession?.();
     this.cancelCheck?.();
-    this.cancelDeadline?.();
-    this.cancelMaxHold?.();
+    this.cancelLimits?.();
   }
 
   /** R8: loses the lock at the deadline; R12: with its session. The clock decides, since a timer fires late in a busy or paused process. */
@@ -384,18 +381,13 @@ export class LeaseHolder implements RecordListener {
     return this.workingSince + (this.options.maxHold ?? Infinity);
   }
 
-  private armMaxHold(): void {
-    if (this.endOfMaxHold !== Infinity) {
-      this.cancelMaxHold = this.later(this.endOfMaxHold, () =>
-        this.checkLimits(),
-      );
-    }
-  }
-
-  private armDeadline(): void {
-    this.cancelDeadline?.();
-    if (this.session === undefined && this.deadline !== Infinity) {
-      this.cancelDeadline = this.later(this.deadline, () => this.checkLimits());
+  /** Checks again when the first of the limits is reached. A session tells of its own end. */
+  private armLimits(): void {
+    this.cancelLimits?.();
+    const deadline = this.session === undefined ? this.deadline : Infinity;
+    const at = Math.min(deadline, this.endOfMaxHold);
+    if (at !== Infinity) {
+      this.cancelLimits = this.later(at, () => this.checkLimits());
     }
   }
 
@@ -500,7 +492,7 @@ export class LeaseHolder implements RecordListener {
       const margin = this.margin;
       this.sentAt = sentAt;
       this.timing = this.options;
-      this.armDeadline();
+      this.armLimits();
       this.context.emit({
         type: 'renewed',
         ...this.lock,

@@ -17,6 +17,7 @@ import {
   dropsManagedFields,
   durationSeconds,
   evict,
+  findRefusal,
   grant,
   hasFinalizers,
   isForeign,
@@ -25,7 +26,6 @@ import {
   leaveSession,
   newHolderIdentity,
   readHolder,
-  refuseCoordinated,
   release,
   renew,
   retain,
@@ -424,7 +424,10 @@ export class LeaseWriter {
     let evicted = holder;
     const attempt = async (): Promise<StoredLease | undefined> => {
       const lease = await this.local.read(lastRequest(this.context));
-      refuseCoordinated(this.lock, lease);
+      const refusal = findRefusal(this.lock, lease);
+      if (refusal) {
+        throw refusal;
+      }
       const state = lease ? readHolder(lease) : undefined;
       if (
         !lease ||

@@ -113,17 +113,28 @@ export function isCoordinated(lease: Lease): boolean {
   return strategy !== undefined && strategy !== null && strategy !== '';
 }
 
-/** R10: throws if coordinated leader election owns the Lease. */
-export function refuseCoordinated(
+/**
+ * R10: the error of a call whose Lease belongs to coordinated leader election, or does not exist while none may be
+ * created.
+ */
+export function findRefusal(
   lock: LockReference,
   lease: StoredLease | null | undefined,
-): void {
+  createLease = true,
+): LockBackendError | undefined {
   if (lease && isCoordinated(lease)) {
-    throw new LockBackendError(lock, 'lease-refused', {
+    return new LockBackendError(lock, 'lease-refused', {
       message:
         'the Lease belongs to coordinated leader election (spec.strategy is set). Use another lock name.',
     });
   }
+  if (lease === null && !createLease) {
+    return new LockBackendError(lock, 'lease-missing', {
+      message:
+        'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
+    });
+  }
+  return undefined;
 }
 
 /** R5: the fields that must stay unchanged for a lease to expire. Metadata is not among them. */
@@ -486,36 +497,20 @@ export function hasFinalizers({ metadata }: Lease): boolean {
   return Array.isArray(finalizers) && finalizers.length > 0;
 }
 
-/** Whether the Lease was deleted, and is kept only by its finalizers. */
-function isTerminating({ metadata }: Lease): boolean {
-  const { deletionTimestamp } = metadata;
-  return deletionTimestamp !== undefined && deletionTimestamp !== null;
-}
-
-/** Throws if the Lease is terminating: a lock held on it would be lost when the last finalizer is removed. */
+/**
+ * Throws if the Lease was deleted, and is kept only by its finalizers: a lock held on it would be lost when the last of
+ * them is removed.
+ */
 export function refuseTerminating(
   { namespace, leaseName }: LockReference,
   lease: StoredLease | undefined,
 ): void {
-  if (lease && isTerminating(lease)) {
+  const deletedAt = lease?.metadata['deletionTimestamp'] ?? undefined;
+  if (deletedAt !== undefined) {
     throw new LeaseStoreError(
       'conflict',
       `Lease ${namespace}/${leaseName} was deleted, but its finalizers keep it, so the lock can't be held. Find out who set them (metadata.finalizers), and remove them.`,
     );
-  }
-}
-
-/** Throws if there is no Lease and none may be created. */
-export function refuseMissing(
-  lock: LockReference,
-  lease: StoredLease | null | undefined,
-  createLease: boolean,
-): void {
-  if (lease === null && !createLease) {
-    throw new LockBackendError(lock, 'lease-missing', {
-      message:
-        'the Lease does not exist and createLease is false. Create it, or set createLease: true.',
-    });
   }
 }
 
