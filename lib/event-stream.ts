@@ -46,7 +46,7 @@ export class EventStream<Event> {
   }
 
   /** Never throws. */
-  emit(event: Event): void {
+  readonly emit = (event: Event): void => {
     this.queue.push(event);
     if (this.isDelivering) {
       return;
@@ -56,7 +56,7 @@ export class EventStream<Event> {
       this.deliver(next);
     }
     this.isDelivering = false;
-  }
+  };
 
   complete(): void {
     this.isComplete = true;

@@ -145,7 +145,7 @@ export class LockClient {
       clock,
       clientId,
       requestTimeout,
-      emit: (event: LockEvent) => this.events.emit(event),
+      emit: this.events.emit,
     };
     const session =
       options.renewal === 'session'

@@ -1,6 +1,6 @@
 /** Calls a decorated method: finds the LockService, the names of the locks and the arguments. */
 import { hasOtherCopies } from '../copies.js';
-import { clientOf, type LockRequest } from '../lock.client.js';
+import { clientOf } from '../lock.client.js';
 import type { LockService } from '../lock.service.js';
 import { runInCall, type MethodCall } from '../lock/acquire/request-scope.js';
 import {
@@ -120,7 +120,12 @@ async function acquireAndCall(
   if (bound === undefined) {
     refuseConstructing(lowest, instance);
   }
-  const requests = locks.map((lock) => makeRequest(lock, instance, args));
+  const requests = locks.map(({ lock, name, onLocked, fire }) => ({
+    name: name ?? nameOf(lock, instance, args),
+    onLocked,
+    options: lock.options,
+    claim: fire && findClaim(lock, fire, instance),
+  }));
   const skipped = (): unknown =>
     currentExchange()?.answerOf(controller, lowest)?.skip();
   const work = (held: unknown): unknown => {
@@ -140,19 +145,6 @@ async function acquireAndCall(
     );
   }
   return runWithLocks(new LockedRun(client, requests, skipped), work);
-}
-
-function makeRequest(
-  { lock, name, onLocked, fire }: LockPlan,
-  instance: object,
-  args: readonly unknown[],
-): LockRequest {
-  return {
-    name: name ?? nameOf(lock, instance, args),
-    onLocked,
-    options: lock.options,
-    claim: fire && findClaim(lock, fire, instance),
-  };
 }
 
 function nameOf(

@@ -4,6 +4,7 @@ import https from 'node:https';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { isError } from '../lock.errors.js';
+import type { Pools } from './connection-pools.js';
 
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -15,6 +16,8 @@ export interface Call {
   /** Milliseconds for credentials, connection and answer together. */
   readonly timeout: number;
   readonly signal?: AbortSignal;
+  /** The connections that it uses. Default `requests`. */
+  readonly pool?: keyof Pools;
 }
 
 /** Address and credentials of a call. */
@@ -27,7 +30,7 @@ export interface Target {
   /** Path of the API's root on this host. */
   readonly root: string;
   readonly headers: http.OutgoingHttpHeaders;
-  readonly agent: http.Agent;
+  readonly pools: Pools;
 }
 
 export interface Answer {
@@ -203,7 +206,7 @@ export function send<T>(
 
 /** Makes a request that sends nothing until `end` is called. */
 function open(call: Call, target: Target): ClientRequest {
-  const { protocol, hostname, port, agent } = target;
+  const { protocol, hostname, port, pools } = target;
   const headers = { ...target.headers };
   if (call.body !== undefined) {
     headers['Content-Type'] = call.contentType ?? 'application/json';
@@ -216,7 +219,7 @@ function open(call: Call, target: Target): ClientRequest {
     path: target.root + call.path,
     method: call.method,
     headers,
-    agent,
+    agent: pools[call.pool ?? 'requests'],
   });
 }
 

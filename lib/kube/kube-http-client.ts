@@ -7,7 +7,7 @@ import {
 import type { RequestOptions } from 'node:https';
 import type { ApiRequestEvent } from '../lock.events.js';
 import type { Operation } from './api-errors.js';
-import { ConnectionPools, type Pools } from './connection-pools.js';
+import { ConnectionPools } from './connection-pools.js';
 import {
   codeOf,
   ExchangeError,
@@ -29,8 +29,6 @@ export interface RequestSink {
   emit(event: ApiRequestEvent): void;
 }
 
-type Access = Omit<Target, 'agent'> & { readonly pools: Pools };
-
 /** The address of the API server, and what follows from it. */
 interface ServerAddress {
   readonly server: string;
@@ -42,7 +40,7 @@ interface ServerAddress {
 export class KubeTransport {
   private readonly pools = new ConnectionPools();
   private readonly underWay = new Set<() => void>();
-  #access?: Promise<Access>;
+  #target?: Promise<Target>;
   #config?: Promise<KubeConfigLike>;
   private closed = false;
   #address?: ServerAddress;
@@ -66,14 +64,13 @@ export class KubeTransport {
     operation: Operation,
     call: Call,
     maxBytes: number,
-    pool: keyof Pools = 'requests',
   ): Promise<Answer> {
-    return this.send(operation, pool, call, wholeAnswer(maxBytes));
+    return this.send(operation, call, wholeAnswer(maxBytes));
   }
 
-  /** Sends the call of a watch, and returns the response as a stream. */
+  /** Sends a call, and returns the response as a stream. */
   stream(operation: Operation, call: Call): Promise<IncomingMessage> {
-    return this.send(operation, 'watches', call, openStream);
+    return this.send(operation, call, openStream);
   }
 
   /** Aborts every call in flight and closes every connection; later calls fail. */
@@ -87,7 +84,6 @@ export class KubeTransport {
 
   private async send<T extends Answer | IncomingMessage>(
     operation: Operation,
-    pool: keyof Pools,
     call: Call,
     receive: Receive<T>,
   ): Promise<T> {
@@ -95,11 +91,7 @@ export class KubeTransport {
       throw new ExchangeError('aborted', 'credentials');
     }
     const startedAt = this.requests?.isObserved ? performance.now() : undefined;
-    const access = this.obtainAccess();
-    const target = access.then(({ pools, ...rest }) => ({
-      ...rest,
-      agent: pools[pool],
-    }));
+    const target = this.findTarget();
     const { outcome, abort } = send(call, target, receive);
     this.underWay.add(abort);
     try {
@@ -110,7 +102,7 @@ export class KubeTransport {
     } catch (error) {
       if (error instanceof ExchangeError) {
         this.report(operation, startedAt, { failure: error.fault });
-        this.learnFrom(error, access);
+        this.learnFrom(error, target);
       }
       throw error;
     } finally {
@@ -132,35 +124,35 @@ export class KubeTransport {
 
   private learnFrom(
     { fault, phase }: ExchangeError,
-    access: Promise<Access>,
+    target: Promise<Target>,
   ): void {
     if (fault === 'timeout' && phase === 'credentials') {
       // An exec plugin that hangs must not block the following requests.
-      this.forget(access);
+      this.forget(target);
     } else if (fault === 'timeout' || fault === 'network') {
       this.pools.dropIdle();
     }
   }
 
   /** Requests that start while credentials are being obtained share them: one run of the exec plugin, not many. */
-  private obtainAccess(): Promise<Access> {
-    if (this.#access) {
-      return this.#access;
+  private findTarget(): Promise<Target> {
+    if (this.#target) {
+      return this.#target;
     }
-    const access = this.createAccess();
-    this.#access = access;
-    const forget = () => this.forget(access);
-    access.then(forget, forget);
-    return access;
+    const target = this.makeTarget();
+    this.#target = target;
+    const forget = () => this.forget(target);
+    target.then(forget, forget);
+    return target;
   }
 
-  private forget(access: Promise<Access>): void {
-    if (this.#access === access) {
-      this.#access = undefined;
+  private forget(target: Promise<Target>): void {
+    if (this.#target === target) {
+      this.#target = undefined;
     }
   }
 
-  private async createAccess(): Promise<Access> {
+  private async makeTarget(): Promise<Target> {
     const config = await this.config();
     const options: RequestOptions = {};
     try {

@@ -166,7 +166,7 @@ export class LeaseWatch {
       this.target.name === undefined ? { limit: '1' } : {},
     );
     const answer = await this.send(operation, () =>
-      this.transport.exchange(operation, call, MAX_BYTES, 'watches'),
+      this.transport.exchange(operation, call, MAX_BYTES),
     );
     if (answer.status !== 200) {
       throw failureOfAnswer(operation, answer);
@@ -360,6 +360,7 @@ export class LeaseWatch {
       path: `${this.path}?${search.toString()}`,
       timeout: this.options.requestTimeout,
       signal: this.abort.signal,
+      pool: 'watches',
     };
   }
 

@@ -223,15 +223,7 @@ export function take(
   }
   return {
     ...lease,
-    metadata: {
-      ...lease.metadata,
-      ...labelsOf(lease.metadata, newHolder),
-      annotations: withSession(
-        annotations,
-        newHolder.identity,
-        newHolder.session,
-      ),
-    },
+    metadata: withHolder(lease.metadata, annotations, newHolder),
     spec: {
       ...spec,
       holderIdentity: newHolder.identity,
@@ -267,17 +259,10 @@ export function createTaken(
 ): Lease {
   const now = microTime(clock.wallMicroseconds());
   const lease = createFree(key);
+  const annotations = withTenure(lease.metadata, newHolder, now);
   return {
     ...lease,
-    metadata: {
-      ...lease.metadata,
-      ...labelsOf(lease.metadata, newHolder),
-      annotations: withSession(
-        withTenure(lease.metadata, newHolder, now),
-        newHolder.identity,
-        newHolder.session,
-      ),
-    },
+    metadata: withHolder(lease.metadata, annotations, newHolder),
     spec: {
       holderIdentity: newHolder.identity,
       leaseDurationSeconds: durationSeconds(newHolder.leaseDuration),
@@ -548,11 +533,23 @@ function withTenure(
   };
 }
 
-function labelsOf(
-  { labels }: LeaseMetadata,
+/** The metadata of a new holder with these annotations: of a session, or of a lock that may be held under one. */
+function withHolder<T extends LeaseMetadata>(
+  metadata: T,
+  annotations: Record<string, string>,
   newHolder: NewHolder,
-): Pick<LeaseMetadata, 'labels'> {
-  return newHolder.isSession ? { labels: { ...labels, [IS_SESSION]: '' } } : {};
+): T {
+  return {
+    ...metadata,
+    ...(newHolder.isSession && {
+      labels: { ...metadata.labels, [IS_SESSION]: '' },
+    }),
+    annotations: withSession(
+      annotations,
+      newHolder.identity,
+      newHolder.session,
+    ),
+  };
 }
 
 /** The annotations of a holder that the record names already, by a grant or by a write without an answer. */
