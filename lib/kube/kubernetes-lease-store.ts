@@ -459,7 +459,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     answer: Answer,
     read: (value: Record<string, unknown>) => T,
   ): T {
-    if (!isSuccess(answer)) {
+    if (answer.status < 200 || answer.status >= 300) {
       throw failureOfAnswer(operation, answer);
     }
     try {
@@ -481,10 +481,6 @@ function checkPrecondition(
   if (!uid || !resourceVersion) {
     throw failureOfInput(operation, 'uid or resourceVersion is missing');
   }
-}
-
-function isSuccess({ status }: Answer): boolean {
-  return status >= 200 && status < 300;
 }
 
 /** Names are validated before, so nothing needs to be encoded. */

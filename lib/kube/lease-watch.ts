@@ -389,16 +389,14 @@ export function compareVersions(
   version: string,
   than: string | undefined,
 ): number {
-  if (than === undefined || !isNumber(version) || !isNumber(than)) {
+  if (than === undefined || !NUMBER.test(version) || !NUMBER.test(than)) {
     return 1;
   }
   const difference = BigInt(version) - BigInt(than);
   return difference === 0n ? 0 : difference > 0n ? 1 : -1;
 }
 
-function isNumber(version: string): boolean {
-  return /^\d{1,64}$/.test(version);
-}
+const NUMBER = /^\d{1,64}$/;
 
 /** How the body of a watch is read. */
 interface WatchStreamOptions {

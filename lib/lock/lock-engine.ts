@@ -188,7 +188,10 @@ export class LockEngine {
         lock,
         options,
         acquisition,
-        () => this.ended(hold),
+        () => {
+          this.holders.delete(hold);
+          this.checkLastEnd();
+        },
       );
       this.holders.add(hold);
       this.mostHolders = Math.max(this.mostHolders, this.holders.size);
@@ -394,11 +397,6 @@ export class LockEngine {
       this.onLastEnd = resolve;
       this.checkLastEnd();
     });
-  }
-
-  private ended(hold: LeaseHolder): void {
-    this.holders.delete(hold);
-    this.checkLastEnd();
   }
 
   private checkLastEnd(): void {

@@ -583,20 +583,21 @@ export class LeaseHolder implements RecordListener {
           placeFor: options.leaseDuration,
         }),
     };
-    const finish = (): Promise<void> => this.writer.release(ending);
     if (!mustStayTaken) {
       local.observed.markReleased(this.holderIdentity, this.claimEnd);
     }
     if (hasTurn && !mustStayTaken && this.mayHandOver) {
       // The waiter's acquiring write also releases this holder.
       local.handovers += 1;
-      local.endHandover = () => context.background(finish());
+      local.endHandover = () => context.background(this.writer.release(ending));
       this.leaveSession?.();
     } else {
       if (hasTurn) {
         local.handovers = 0;
       }
-      const finished = finish().then(() => this.leaveSession?.());
+      const finished = this.writer
+        .release(ending)
+        .then(() => this.leaveSession?.());
       context.background(finished);
       await withTimeout(clock, stopWaitingAt - clock.now(), finished);
     }

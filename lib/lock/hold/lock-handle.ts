@@ -116,9 +116,9 @@ export class HeldLock extends LockHandle {
         this.hold.endWork();
       }
       this.released = this.hold.giveBack();
-      this.scopes.forEach((scope) => {
+      for (const scope of this.scopes) {
         scope.lock = undefined;
-      });
+      }
       this.scopes.clear();
       this.releaseListeners.forEach((listener) => listener());
     }
