@@ -100,7 +100,7 @@ function checkLease(
 /** Reads one page of a list of Leases: its items, the resourceVersion of the list, and the continue token if there is one. */
 export function toLeaseList(
   value: unknown,
-  namespace: string,
+  { namespace }: { namespace: string },
 ): {
   leases: StoredLease[];
   resourceVersion: string;

@@ -121,7 +121,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     if (answer.status === 404 && isMissingLease(statusOf(answer.body))) {
       return undefined;
     }
-    return this.read(operation, answer, (value) => toStoredLease(value, key));
+    return this.read(operation, answer, toStoredLease);
   }
 
   async create(
@@ -143,7 +143,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       },
       options,
     );
-    return this.read(operation, answer, (value) => toStoredLease(value, key));
+    return this.read(operation, answer, toStoredLease);
   }
 
   /**
@@ -188,7 +188,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       },
       options,
     );
-    return this.read(operation, answer, (value) => toStoredLease(value, key));
+    return this.read(operation, answer, toStoredLease);
   }
 
   async patch(
@@ -206,7 +206,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       }),
       options,
     );
-    return this.read(operation, answer, (value) => toStoredLease(value, key));
+    return this.read(operation, answer, toStoredLease);
   }
 
   async delete(
@@ -259,9 +259,7 @@ export class KubernetesLeaseStore implements LeaseStore {
         // The resourceVersion of the list has expired: continue with the token of the 410, or start over.
         token = continuationOf(answer.body);
       } else {
-        const page = this.read(operation, answer, (value) =>
-          toLeaseList(value, namespace),
-        );
+        const page = this.read(operation, answer, toLeaseList);
         for (const lease of page.leases) {
           found.set(
             `${lease.metadata.namespace}/${lease.metadata.name}`,
@@ -457,13 +455,13 @@ export class KubernetesLeaseStore implements LeaseStore {
   private read<T>(
     operation: Operation,
     answer: Answer,
-    read: (value: Record<string, unknown>) => T,
+    read: (value: Record<string, unknown>, about: Operation) => T,
   ): T {
     if (answer.status < 200 || answer.status >= 300) {
       throw failureOfAnswer(operation, answer);
     }
     try {
-      return read(parseObject(answer.body));
+      return read(parseObject(answer.body), operation);
     } catch (error) {
       if (!(error instanceof UnreadableAnswer)) {
         throw error;

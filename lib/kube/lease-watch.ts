@@ -188,7 +188,7 @@ export class LeaseWatch {
   }
 
   private stateIn(list: Record<string, unknown>): ListedState {
-    const { namespace, name } = this.target;
+    const { name } = this.target;
     if (name === undefined) {
       const resourceVersion = versionOf(list);
       if (resourceVersion === undefined) {
@@ -196,7 +196,7 @@ export class LeaseWatch {
       }
       return { resourceVersion, lease: undefined };
     }
-    const { resourceVersion, leases } = toLeaseList(list, namespace);
+    const { resourceVersion, leases } = toLeaseList(list, this.target);
     const lease = leases.find(({ metadata }) => metadata.name === name);
     return { resourceVersion, lease };
   }
