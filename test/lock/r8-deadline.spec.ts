@@ -177,6 +177,7 @@ describe('R8 the deadline', () => {
     const cluster = new Cluster();
     const lock = await cluster.process('pod').acquire(JOB, {
       autoRenew: false,
+      retryInterval: 60_000, // no read comes at that moment
     });
     let abortedAt: number | undefined;
     lock.signal.addEventListener('abort', () => {

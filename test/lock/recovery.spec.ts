@@ -86,7 +86,8 @@ describe('maxHold', () => {
 
   it('aborts the signal at that moment, whatever the renewals do, and frees the lock with the release', async () => {
     const { cluster, clock, pod } = setUp();
-    const lock = await pod.acquire(JOB, { ...options, renewInterval: 500 });
+    // No renewal comes at that moment.
+    const lock = await pod.acquire(JOB, { ...options, renewInterval: 700 });
     const { signal } = lock;
     await clock.advance(2_999);
     expect(signal.aborted).toBe(false);
