@@ -13,18 +13,11 @@ import type { LocalLease } from '../lease/local-lease.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
 import { newHolderIdentity } from '../record/lease-record.js';
 import { heldSince } from '../record/lock-state.js';
-import { WaitPolicy, type AcquireMode } from './wait-policy.js';
-
-/** What a call asks for. */
-interface AcquireRequest {
-  readonly lock: LockReference;
-  readonly options: ResolvedLockOptions;
-  readonly mode: AcquireMode;
-  /** Monotonic time from which the wait counts; undefined = from now. */
-  readonly startedAt?: number;
-  /** The fire to claim with the lock. */
-  readonly claim?: FireClaim;
-}
+import {
+  WaitPolicy,
+  type AcquireMode,
+  type AcquireRequest,
+} from './wait-policy.js';
 
 /** How the lock is to be held. */
 export interface Renewal {
@@ -53,15 +46,13 @@ export class AcquireCall {
   constructor(
     private readonly context: EngineContext,
     private readonly local: LocalLease,
-    { lock, options, mode, startedAt, claim }: AcquireRequest,
+    request: AcquireRequest,
   ) {
-    this.lock = lock;
-    this.options = options;
-    this.mode = mode;
-    this.claim = claim;
-    const { waitTimeout } = options;
-    const call = { mode, waitTimeout, startedAt, claim };
-    this.policy = new WaitPolicy(context.clock, local.observed, call);
+    this.lock = request.lock;
+    this.options = request.options;
+    this.mode = request.mode;
+    this.claim = request.claim;
+    this.policy = new WaitPolicy(context.clock, local.observed, request);
     this.useIdentity(newHolderIdentity(context.clientId));
   }
 

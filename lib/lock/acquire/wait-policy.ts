@@ -1,5 +1,6 @@
 /** Decides how long a call waits for a taken lock, and for which holders it gives up. */
-import type { OnLocked } from '../../k8s-lock.options.js';
+import type { OnLocked, ResolvedLockOptions } from '../../k8s-lock.options.js';
+import type { LockReference } from '../../lock.errors.js';
 import {
   FireClaimedError,
   type FireClaim,
@@ -30,12 +31,12 @@ const LONGEST_LOOK = 3_600_000;
 /** The largest expected difference between the clocks of two machines, in milliseconds. */
 const WIDEST_CLOCK_SKEW = 60_000;
 
-/** A call for a lock. */
-interface WaitingCall {
+/** What a call asks for. */
+export interface AcquireRequest {
+  readonly lock: LockReference;
+  readonly options: ResolvedLockOptions;
   readonly mode: AcquireMode;
-  /** Milliseconds; undefined = without limit. */
-  readonly waitTimeout?: number;
-  /** Monotonic time from which that counts; undefined = from now. */
+  /** Monotonic time from which the wait counts; undefined = from now. */
   readonly startedAt?: number;
   /** The fire to claim with the lock. */
   readonly claim?: FireClaim;
@@ -57,7 +58,7 @@ export class WaitPolicy {
   constructor(
     private readonly clock: Clock,
     private readonly observed: ObservedLease,
-    private readonly call: WaitingCall,
+    private readonly call: AcquireRequest,
   ) {
     this.startedAt = call.startedAt ?? clock.now();
     this.lookUntil = this.startedAt;
@@ -135,8 +136,9 @@ export class WaitPolicy {
 
   /** Whether the call waits even for a live holder. */
   get waits(): boolean {
-    const { mode, waitTimeout } = this.call;
-    const mayWait = mode === 'wait' && waitTimeout !== 0 && !this.isOver;
+    const { mode, options } = this.call;
+    const mayWait =
+      mode === 'wait' && options.waitTimeout !== 0 && !this.isOver;
     return mayWait || this.isFollowing;
   }
 
@@ -158,7 +160,7 @@ export class WaitPolicy {
     if (!this.waits && !this.looks) {
       return this.clock.now();
     }
-    const { waitTimeout = Infinity } = this.call;
+    const { waitTimeout = Infinity } = this.call.options;
     return this.lookUntil + waitTimeout;
   }
 
