@@ -4,8 +4,8 @@ import { KINDS } from './scenario-kinds.js';
 import { simulate } from './simulation.js';
 import { COUNTED, Statistics } from './statistics.js';
 
-const SEEDS = { locks: 100, semaphores: 25, elections: 25 };
-const BATCH = 25;
+const SEEDS = { locks: 50, semaphores: 10, elections: 10 };
+const BATCH = 10;
 
 const statistics = new Statistics();
 
