@@ -4,7 +4,9 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** What takes longest: begun last, it would keep one worker busy after the other has ended. */
 const isLong = ({ moduleId }: TestSpecification): boolean =>
-  /\/(?:cli|package|simulation)\//.test(moduleId);
+  /\/(?:cli|package|simulation)\/|\/(?:planned-fires|secrets)\.spec\.ts$/.test(
+    moduleId,
+  );
 
 class LongestFirst extends BaseSequencer {
   override async sort(
@@ -33,8 +35,8 @@ export default defineConfig({
     // The tests of an application, which are Jest's.
     exclude: ['verification/compatibility/jest-app'],
     globalSetup: ['test/build-setup.ts'],
-    // One more than can run at once: many specs wait for a server or a process.
-    maxWorkers: availableParallelism() + 1,
+    // Two more than can run at once: many specs wait for a server or a process.
+    maxWorkers: availableParallelism() + 2,
     sequence: { sequencer: LongestFirst },
     // A worker runs one spec after the other, and each begins afresh: see there.
     isolate: false,
