@@ -128,7 +128,8 @@ const SUITES: Readonly<Record<string, Suite>> = {
     specs: ['verification/fencing'],
   },
   simulation: {
-    about: '10,000 seeds of the simulator, and 800 of semaphores and elections',
+    about:
+      '10,000 seeds of the simulator, and 1,200 of semaphores, elections and lines',
     needs: [],
     specs: ['verification/simulation'],
     program: ['verification/simulation/main.ts', '--seeds=10000'],

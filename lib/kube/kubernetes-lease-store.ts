@@ -48,6 +48,7 @@ import {
   type Made,
   type RequestOptions,
   type StoredLease,
+  type WatchSelection,
 } from './lease-store.js';
 import type { WatchTiming } from './lease-watch.js';
 import { NamespaceWatches } from './namespace-watches.js';
@@ -299,7 +300,11 @@ export class KubernetesLeaseStore implements LeaseStore {
   }
 
   /** Throws LeaseStoreError `invalid` at once if the key is not valid. */
-  watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
+  watch(
+    key: LeaseKey,
+    observer: LeaseObserver,
+    selection?: WatchSelection,
+  ): { close(): void } {
     this.operation('watch', key);
     const { namespace, name } = key;
     if (this.closed) {
@@ -316,7 +321,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       );
       this.watches.set(namespace, watches);
     }
-    return watches.watch(name, observer);
+    return watches.watch(name, observer, selection);
   }
 
   /** Watches all Leases of a namespace, for which its credentials need the rights to list and to watch them. */

@@ -119,8 +119,18 @@ export interface LeaseObserver {
   changed(lease: StoredLease, live: boolean): void;
   /** The Lease is gone. */
   deleted(): void;
+  /** As of this resourceVersion the Lease is not selected any more, or gone. */
+  unselected?(resourceVersion: string): void;
   /** The watch failed, and is being restarted. */
   failed?(error: Error): void;
+}
+
+/** Limits what a watch tells. */
+export interface WatchSelection {
+  /** It tells of the Lease only while its labels fit this. It may still tell more. */
+  readonly labelSelector: string;
+  /** The resourceVersion that is known already. */
+  readonly from: string;
 }
 
 /** Why a request to the store failed. */
@@ -231,7 +241,11 @@ export interface LeaseStore {
    *
    * @throws LeaseStoreError if the key is not a valid namespace and name
    */
-  watch(key: LeaseKey, observer: LeaseObserver): { close(): void };
+  watch(
+    key: LeaseKey,
+    observer: LeaseObserver,
+    selection?: WatchSelection,
+  ): { close(): void };
 
   /**
    * Asks the API server whether it grants the credentials `verb` on Leases (on one Lease, if a name

@@ -47,6 +47,7 @@ export interface LeaseWatchOptions {
 export interface WatchTarget {
   readonly namespace: string;
   readonly name?: string;
+  readonly labelSelector?: string;
 }
 
 /** The state that a list returned. */
@@ -350,9 +351,10 @@ export class LeaseWatch {
   }
 
   private call(query: Record<string, string>): Call {
-    const { name } = this.target;
+    const { name, labelSelector } = this.target;
     const search = new URLSearchParams({
       ...(name !== undefined && { fieldSelector: `metadata.name=${name}` }),
+      ...(labelSelector !== undefined && { labelSelector }),
       ...query,
     });
     return {

@@ -6,6 +6,7 @@ import {
   LeaseStoreError,
   type LeaseKey,
   type LeaseObserver,
+  type WatchSelection,
 } from './lease-store.js';
 import {
   compareVersions,
@@ -14,6 +15,7 @@ import {
   type ChangeType,
   type LeaseWatchOptions,
   type ListedState,
+  type WatchTarget,
 } from './lease-watch.js';
 
 /**
@@ -47,10 +49,15 @@ export class NamespaceWatches {
     private readonly options: LeaseWatchOptions,
   ) {}
 
-  watch(name: string, observer: LeaseObserver): { close(): void } {
+  watch(
+    name: string,
+    observer: LeaseObserver,
+    selection?: WatchSelection,
+  ): { close(): void } {
     const lease = new WatchedLease(
       { namespace: this.namespace, name },
       observer,
+      selection?.labelSelector,
     );
     this.leases.set(name, (this.leases.get(name) ?? new Set()).add(lease));
     this.count += 1;
@@ -61,7 +68,7 @@ export class NamespaceWatches {
       this.followWhole();
     }
     if (this.whole === undefined) {
-      this.follow(lease);
+      this.follow(lease, selection?.from);
     } else if (this.isWholeOpen) {
       this.unread.add(lease);
       this.readNext();
@@ -104,11 +111,13 @@ export class NamespaceWatches {
 
   /** Follows a Lease by a watch of its own, from a known resourceVersion or from a list. */
   private follow(lease: WatchedLease, from?: string): void {
+    const { labelSelector } = lease;
+    lease.version ??= from;
     lease.single = this.open(
-      lease.key.name,
+      { name: lease.key.name, labelSelector },
       {
-        listed: (state) => lease.see(state),
-        changed: (type, object) => lease.change(type, object),
+        listed: (state) => lease.see(state, labelSelector),
+        changed: (type, object) => lease.change(type, object, labelSelector),
         failed: (error) => lease.fail(error),
       },
       from,
@@ -120,11 +129,14 @@ export class NamespaceWatches {
     if (this.isRefused) {
       return;
     }
-    this.whole = this.open(undefined, {
-      opened: (listed) => this.wholeOpened(listed),
-      changed: (type, object) => this.dispatch(type, object),
-      failed: (error) => this.wholeFailed(error),
-    });
+    this.whole = this.open(
+      {},
+      {
+        opened: (listed) => this.wholeOpened(listed),
+        changed: (type, object) => this.dispatch(type, object),
+        failed: (error) => this.wholeFailed(error),
+      },
+    );
   }
 
   /** The watch of the namespace reports each change from now on. After a gap the state of each Lease is listed. */
@@ -158,16 +170,19 @@ export class NamespaceWatches {
   private read(lease: WatchedLease): void {
     const { version } = lease;
     this.readers += 1;
-    lease.reader = this.open(lease.key.name, {
-      listed: (state) => {
-        lease.single?.close();
-        lease.single = undefined;
-        this.endReading(lease);
-        lease.see(state, version);
-        this.readNext();
+    lease.reader = this.open(
+      { name: lease.key.name },
+      {
+        listed: (state) => {
+          lease.single?.close();
+          lease.single = undefined;
+          this.endReading(lease);
+          lease.see(state, undefined, version);
+          this.readNext();
+        },
+        failed: (error) => lease.fail(error),
       },
-      failed: (error) => lease.fail(error),
-    });
+    );
   }
 
   private endReading(lease: WatchedLease): void {
@@ -237,13 +252,13 @@ export class NamespaceWatches {
   }
 
   private open(
-    name: string | undefined,
+    target: Omit<WatchTarget, 'namespace'>,
     listener: ConstructorParameters<typeof LeaseWatch>[3],
     from?: string,
   ): LeaseWatch {
     const watch = new LeaseWatch(
       this.transport,
-      { namespace: this.namespace, name },
+      { namespace: this.namespace, ...target },
       this.path,
       listener,
       this.options,
@@ -267,6 +282,8 @@ class WatchedLease {
   constructor(
     readonly key: LeaseKey,
     private readonly observer: LeaseObserver,
+    /** Limits what the watch of this Lease alone tells. */
+    readonly labelSelector?: string,
   ) {}
 
   /**
@@ -275,7 +292,11 @@ class WatchedLease {
    * `before` is the version at the time of the request: a list that is older than that comes from a
    * cluster that was restored from a backup, and counts.
    */
-  see({ lease, resourceVersion }: ListedState, before = this.version): void {
+  see(
+    { lease, resourceVersion }: ListedState,
+    labelSelector?: string,
+    before = this.version,
+  ): void {
     const isOvertaken =
       compareVersions(resourceVersion, this.version) < 0 &&
       compareVersions(resourceVersion, before) >= 0;
@@ -284,12 +305,14 @@ class WatchedLease {
     }
     this.version = resourceVersion;
     this.tell(() =>
-      lease ? this.observer.changed(lease, false) : this.observer.deleted(),
+      lease
+        ? this.observer.changed(lease, false)
+        : this.gone(resourceVersion, labelSelector),
     );
   }
 
   /** Reports a change, unless it is known. @throws UnreadableAnswer */
-  change(type: ChangeType, object: unknown): void {
+  change(type: ChangeType, object: unknown, labelSelector?: string): void {
     const { namespace, name } = this.key;
     const lease = toStoredLease(object, { namespace });
     // Sent by a server that ignores the field selector.
@@ -307,9 +330,18 @@ class WatchedLease {
     this.version = resourceVersion;
     this.tell(() =>
       type === 'DELETED'
-        ? this.observer.deleted()
+        ? this.gone(resourceVersion, labelSelector)
         : this.observer.changed(lease, live),
     );
+  }
+
+  /** What is gone from a selection may still exist. */
+  private gone(resourceVersion: string, labelSelector?: string): void {
+    if (labelSelector === undefined) {
+      this.observer.deleted();
+    } else {
+      this.observer.unselected?.(resourceVersion);
+    }
   }
 
   fail(error: Error): void {

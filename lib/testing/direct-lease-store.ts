@@ -13,10 +13,12 @@ import {
   type Made,
   type RequestOptions,
   type StoredLease,
+  type WatchSelection,
 } from '../kube/lease-store.js';
 import { ApiError } from './api-status.js';
 import { LeaseApi, type ApiRequest } from './lease-api.js';
 import type { LeaseStorage } from './lease-storage.js';
+import { parseSelectors, type Selects } from './selectors.js';
 
 export type DirectVerb =
   'get' | 'list' | 'create' | 'update' | 'patch' | 'delete';
@@ -32,15 +34,20 @@ export interface DirectRequest {
   readonly precondition?: { uid: string; resourceVersion: string };
 }
 
+/** An open watch of a Lease. */
+export interface DirectWatch {
+  readonly key: LeaseKey;
+  readonly observer: LeaseObserver;
+  /** Undefined: it tells everything. */
+  readonly selects: Selects | undefined;
+}
+
 export abstract class DirectLeaseStore implements LeaseStore {
   /** The renewals a second that the process can do. */
   capacity = Infinity;
   protected isClosed = false;
   private readonly api: LeaseApi;
-  private readonly watches = new Set<{
-    key: LeaseKey;
-    observer: LeaseObserver;
-  }>();
+  private readonly watches = new Set<DirectWatch>();
   private readonly collections = new Set<{
     namespace: string;
     observer: CollectionObserver;
@@ -49,9 +56,14 @@ export abstract class DirectLeaseStore implements LeaseStore {
 
   constructor(private readonly storage: LeaseStorage) {
     this.api = new LeaseApi(storage, undefined);
-    this.stopFollowing = storage.subscribe(({ before, after }) => {
+    this.stopFollowing = storage.subscribe(({ before, after, version }) => {
       const { lease } = after ?? before;
-      this.deliver(() => this.tellWatches(lease, after === undefined));
+      this.deliver(() =>
+        this.tellWatches(lease, after === undefined, {
+          before: before?.lease,
+          version: String(version),
+        }),
+      );
     });
   }
 
@@ -189,12 +201,17 @@ export abstract class DirectLeaseStore implements LeaseStore {
     return items;
   }
 
-  watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
-    const watch = { key, observer };
+  watch(
+    key: LeaseKey,
+    observer: LeaseObserver,
+    selection?: WatchSelection,
+  ): { close(): void } {
+    const selects = selection && parseSelectors(selection.labelSelector, null);
+    const watch = { key, observer, selects };
     this.watches.add(watch);
     runSoon(() => {
       if (this.watches.has(watch)) {
-        this.tellState(key, observer);
+        this.tellState(watch);
       }
     });
     return { close: () => this.watches.delete(watch) };
@@ -229,13 +246,21 @@ export abstract class DirectLeaseStore implements LeaseStore {
   }
 
   /** Makes the watches report a record, whatever is stored. */
-  tellWatches(lease: StoredLease, deleted = false): void {
+  tellWatches(
+    lease: StoredLease,
+    deleted = false,
+    { before, version = '' }: { before?: StoredLease; version?: string } = {},
+  ): void {
     const { name, namespace } = lease.metadata;
-    for (const { key, observer } of this.watches) {
+    for (const { key, observer, selects } of this.watches) {
       if (name !== key.name || namespace !== key.namespace) {
         continue;
       }
-      if (deleted) {
+      if (selects && (deleted || !selects(lease))) {
+        if (before && selects(before)) {
+          observer.unselected?.(version);
+        }
+      } else if (deleted) {
         observer.deleted();
       } else {
         observer.changed(structuredClone(lease), true);
@@ -255,15 +280,17 @@ export abstract class DirectLeaseStore implements LeaseStore {
 
   /** Every watch is broken and comes back, which makes it list what it watches. */
   reconnectWatches(): void {
-    for (const { key, observer } of this.watches) {
-      this.tellState(key, observer);
+    for (const watch of this.watches) {
+      this.tellState(watch);
     }
   }
 
-  protected tellState(key: LeaseKey, observer: LeaseObserver): void {
+  protected tellState({ key, observer, selects }: DirectWatch): void {
     const lease = this.storage.get(key)?.lease;
-    if (lease) {
+    if (lease && (selects?.(lease) ?? true)) {
       observer.changed(structuredClone(lease), false);
+    } else if (selects) {
+      observer.unselected?.(String(this.storage.version));
     } else {
       observer.deleted();
     }

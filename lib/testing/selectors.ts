@@ -1,19 +1,20 @@
-/** Parses the label and field selectors of a list or a watch: equality only. */
+/** Parses the label and field selectors of a list or a watch: `key=value`, and of labels `key in (value,value)`. */
 import type { StoredLease } from '../kube/lease-store.js';
 import { badRequest } from './api-status.js';
 
 export type Selects = (lease: StoredLease) => boolean;
 
-/** The requirements of a selector, as pairs. @throws 400 when it can't be read. */
-function requirementsOf(selector: string | null): [string, string][] {
+const REQUIREMENT = /^([^=!\s]+)(?:==?([^=!\s]*)| in \(([^()\s]*)\))$/;
+
+/** The requirements of a selector: a key, and the values that fit. @throws 400 when it can't be read. */
+function requirementsOf(selector: string | null): [string, string[]][] {
   return (
-    (selector || undefined)?.split(',').map((requirement) => {
-      const [, key = '', value = ''] =
-        /^([^=!\s]+)==?([^=!\s]*)$/.exec(requirement) ?? [];
-      if (key === '') {
+    (selector || undefined)?.split(/,(?![^(]*\))/).map((requirement) => {
+      const [, key, value = '', values] = REQUIREMENT.exec(requirement) ?? [];
+      if (key === undefined) {
         throw badRequest(`the selector "${requirement}" is not understood`);
       }
-      return [key, value];
+      return [key, values?.split(',') ?? [value]];
     }) ?? []
   );
 }
@@ -35,6 +36,7 @@ export function parseSelectors(
     throw badRequest(`"${unknown[0]}" is not a known field selector`);
   }
   return ({ metadata }) =>
-    labels.every(([key, value]) => metadata.labels?.[key] === value) &&
-    fields.every(([, name]) => metadata.name === name);
+    labels.every(([key, values]) =>
+      values.some((value) => metadata.labels?.[key] === value),
+    ) && fields.every(([, names]) => names.includes(metadata.name));
 }

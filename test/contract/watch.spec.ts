@@ -126,30 +126,35 @@ describeOnServer('A watch', (server) => {
     );
   });
 
-  it('with a label selector reports what begins and ceases to fit', async () => {
-    const labels = { role: 'lock' };
-    const created = await leases.create('fitting', {
-      metadata: { labels },
-      spec: marked(1),
-    });
-    const watch = await leases.api.watch(
-      `${leases.path()}?watch=1&labelSelector=role%3Dlock`,
-    );
-    const left = await mark(created, 2, { labels: {} });
-    const back = await mark(left, 3, { labels });
-    await mark(back, 4);
+  it.each([
+    ['equal', 'role%3Dlock'],
+    ['among', 'role+in+(all%2Clock)'],
+  ])(
+    'with a label selector (%s) reports what begins and ceases to fit',
+    async (name, selector) => {
+      const labels = { role: 'lock' };
+      const created = await leases.create(name, {
+        metadata: { labels },
+        spec: marked(1),
+      });
+      const watch = await leases.watch(name, `labelSelector=${selector}`);
+      const left = await mark(created, 2, { labels: {} });
+      const other = await mark(left, 3, { labels: { role: 'other' } });
+      const back = await mark(other, 4, { labels });
+      await mark(back, 5);
 
-    expect(await seen(watch)).toEqual(['ADDED', 1]);
-    // As it was while it still fitted, but under the new version.
-    const gone = await watch.next();
-    expect(gone).toMatchObject({
-      type: 'DELETED',
-      object: { metadata: { labels }, spec: marked(1) },
-    });
-    expect(versionOf(gone!.object)).toBe(versionOf(left));
-    expect(await seen(watch)).toEqual(['ADDED', 3]);
-    expect(await seen(watch)).toEqual(['MODIFIED', 4]);
-  });
+      expect(await seen(watch)).toEqual(['ADDED', 1]);
+      // As it was while it still fitted, but under the new version.
+      const gone = await watch.next();
+      expect(gone).toMatchObject({
+        type: 'DELETED',
+        object: { metadata: { labels }, spec: marked(1) },
+      });
+      expect(versionOf(gone!.object)).toBe(versionOf(left));
+      expect(await seen(watch)).toEqual(['ADDED', 4]);
+      expect(await seen(watch)).toEqual(['MODIFIED', 5]);
+    },
+  );
 
   it('ends cleanly at its time-out', async () => {
     const start = performance.now();

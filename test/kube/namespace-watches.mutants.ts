@@ -120,6 +120,12 @@ export const mutants = mutantsOf(
           original.call(this, type, object);
         },
     },
+    'what a selection does not tell any more taken for deleted': {
+      'WatchedLease#gone': () =>
+        function () {
+          this.observer.deleted();
+        },
+    },
     'Leases kept that nobody watches': {
       'NamespaceWatches#dispatch': (original) =>
         function (type, object) {

@@ -5,7 +5,10 @@ import { runInNewContext } from 'node:vm';
 import { KubeConfig } from '@kubernetes/client-node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
-import type { StoredLease } from '../../lib/kube/lease-store.js';
+import type {
+  StoredLease,
+  WatchSelection,
+} from '../../lib/kube/lease-store.js';
 import type { WatchTiming } from '../../lib/kube/lease-watch.js';
 import type { ApiRequestEvent } from '../../lib/lock.events.js';
 import { LeaseApiServer } from '../../lib/testing/index.js';
@@ -27,15 +30,22 @@ class Watched {
   readonly failures: Error[] = [];
   readonly watch: { close(): void };
 
-  constructor(store: KubernetesLeaseStore, namespace: string, name: string) {
+  constructor(
+    store: KubernetesLeaseStore,
+    namespace: string,
+    name: string,
+    selection?: WatchSelection,
+  ) {
     this.watch = store.watch(
       { namespace, name },
       {
         changed: ({ spec }, live) =>
           this.seen.push(`${live ? '+' : ''}${spec?.leaseTransitions}`),
         deleted: () => this.seen.push('none'),
+        unselected: (version) => this.seen.push(`not as of ${version}`),
         failed: (error) => this.failures.push(error),
       },
+      selection,
     );
   }
 }
@@ -80,6 +90,26 @@ class Writer {
     await this.store.delete(key, this.stored.get(name)!.metadata);
     this.stored.delete(name);
   }
+}
+
+/** A Lease with a label, which is written again and again. */
+async function labelled(store: KubernetesLeaseStore, namespace: string) {
+  const key = { namespace, name: 'labelled' };
+  let lease = await store.create(key, {
+    metadata: { name: key.name },
+    spec: { leaseTransitions: 0 },
+  });
+  const write = async (leaseTransitions: number, to?: string) => {
+    const labels: Record<string, string> = to === undefined ? {} : { to };
+    const metadata = { ...lease.metadata, labels };
+    lease = await store.replace(key, {
+      ...lease,
+      metadata,
+      spec: { leaseTransitions },
+    });
+    return lease.metadata.resourceVersion;
+  };
+  return { name: key.name, write, from: lease.metadata.resourceVersion };
 }
 
 /** Passes connections on to an API server, and counts them. */
@@ -148,6 +178,55 @@ describeOnServer('Watches of many Leases', (server) => {
     namespace = await server.createNamespace();
     writer = new Writer(open(), namespace);
     requests.length = 0;
+  });
+
+  it('of which one is limited to what has a label tell when it has that no more', async () => {
+    const store = open();
+    const { name, write, from } = await labelled(store, namespace);
+    await write(1, 'me');
+    const labelSelector = 'to in (all,me)';
+    const { seen } = new Watched(store, namespace, name, {
+      labelSelector,
+      from,
+    });
+    await eventually(() => expect(seen).toEqual(['+1']));
+    await write(2, 'all');
+    const other = await write(3, 'other');
+    await write(4, 'other');
+    await write(5, 'me');
+    const none = await write(6);
+    await eventually(() =>
+      expect(seen).toEqual([
+        '+1',
+        '+2',
+        `not as of ${other}`,
+        '+5',
+        `not as of ${none}`,
+      ]),
+    );
+  });
+
+  it('of which one is limited to what has a label may tell all, if the namespace is watched', async () => {
+    const store = open();
+    const { name, write, from } = await labelled(store, namespace);
+    const watched = watchAll(store, namespace, namesUpTo(MANY));
+    await allSeen(watched, 'none');
+    const labelSelector = 'to in (all,me)';
+    const { seen } = new Watched(store, namespace, name, {
+      labelSelector,
+      from,
+    });
+    await eventually(() => expect(seen).toEqual(['0']));
+    await write(1, 'other');
+    await eventually(() => expect(seen).toEqual(['0', '+1']));
+    for (const { watch } of watched.slice(FEW)) {
+      watch.close();
+    }
+    await eventually(async () => {
+      await write(2, 'me');
+      const gone = await write(3);
+      expect(seen.at(-1)).toBe(`not as of ${gone}`);
+    });
   });
 
   afterEach(() => {

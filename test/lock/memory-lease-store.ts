@@ -3,8 +3,6 @@
  * takes exactly the time, and meets exactly the fate, that the test says.
  */
 import type {
-  LeaseKey,
-  LeaseObserver,
   LeaseStoreFailure,
   RequestOptions,
   StoredLease,
@@ -15,6 +13,7 @@ import {
   DirectLeaseStore,
   type DirectRequest,
   type DirectVerb,
+  type DirectWatch,
 } from '../../lib/testing/direct-lease-store.js';
 import type { LeaseStorage } from '../../lib/testing/lease-storage.js';
 
@@ -106,9 +105,9 @@ export class MemoryLeaseStore extends DirectLeaseStore {
     }
   }
 
-  protected override tellState(key: LeaseKey, observer: LeaseObserver): void {
+  protected override tellState(watch: DirectWatch): void {
     if (this.watchesWork) {
-      super.tellState(key, observer);
+      super.tellState(watch);
     }
   }
 

@@ -23,7 +23,11 @@ export interface Mutant {
    * play that part.
    */
   readonly caughtBy:
-    'simulator' | 'simulator of semaphores' | 'simulator of elections' | 'spec';
+    | 'simulator'
+    | 'simulator of semaphores'
+    | 'simulator of elections'
+    | 'simulator of lines'
+    | 'spec';
 }
 
 export type Wrapper = (original: AnyFunction) => AnyFunction;

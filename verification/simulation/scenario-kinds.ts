@@ -9,7 +9,7 @@ import {
   type Scenario,
 } from './scenario.js';
 
-export const KINDS = ['locks', 'semaphores', 'elections'] as const;
+export const KINDS = ['locks', 'semaphores', 'elections', 'lines'] as const;
 
 export type Kind = (typeof KINDS)[number];
 
@@ -31,6 +31,8 @@ export function scenarioOf(kind: Kind, random: Random): Scenario {
       return semaphoreScenario(random);
     case 'elections':
       return electionScenario(random);
+    case 'lines':
+      return lineScenario(random);
     default:
       return kind satisfies never;
   }
@@ -72,6 +74,26 @@ function electionScenario(random: Random): Scenario {
     clients: scenario.clients.map((client) => ({ ...client, callers: 0 })),
     // It would bring back leaders that have ended.
     backupAt: undefined,
+  };
+}
+
+/** So many clients wait for one lock that not all of them are told of each grant. */
+function lineScenario(random: Random): Scenario {
+  const scenario = withoutJob(random);
+  const own = random.fork('lines');
+  const [contended] = scenario.contended;
+  const clients = Array.from({ length: own.whole(5, 8) }, (_, index) => ({
+    ...(scenario.clients[index] ?? own.pick(scenario.clients)),
+    name: `c${index + 1}`,
+    observes: own.chance(0.05),
+  }));
+  return {
+    ...scenario,
+    clients,
+    locks: [contended!],
+    contended: [contended!],
+    mishaps: scenario.mishaps.map((mishap) => at(mishap, () => contended!)),
+    habits: { ...scenario.habits, patient: 0.8, infinite: 0.1 },
   };
 }
 

@@ -16,6 +16,7 @@ import {
   type Made,
   type RequestOptions,
   type StoredLease,
+  type WatchSelection,
 } from '../../lib/kube/lease-store.js';
 import { CLAIM } from '../../lib/lock/record/fire-claim.js';
 import { ApiError } from '../../lib/testing/api-status.js';
@@ -157,12 +158,17 @@ export class SimulatedStore implements LeaseStore {
     );
   }
 
-  watch(key: LeaseKey, observer: LeaseObserver): { close(): void } {
+  watch(
+    key: LeaseKey,
+    observer: LeaseObserver,
+    selection?: WatchSelection,
+  ): { close(): void } {
     const watch = new SimulatedWatch(
       this.surroundings,
       this.author.machine,
       key,
       observer,
+      selection,
       () => this.watches.delete(watch),
     );
     this.watches.add(watch);

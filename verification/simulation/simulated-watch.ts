@@ -3,7 +3,9 @@ import type {
   LeaseKey,
   LeaseObserver,
   StoredLease,
+  WatchSelection,
 } from '../../lib/kube/lease-store.js';
+import { parseSelectors, type Selects } from '../../lib/testing/selectors.js';
 import type { AppliedWrite, ApiModel } from './api-model.js';
 import type { Machine } from './machine.js';
 import type { Network } from './network.js';
@@ -34,6 +36,8 @@ export class SimulatedWatch {
   private readonly unsubscribe: () => void;
   /** Earlier states, to tell again. */
   private readonly past: (StoredLease | undefined)[] = [];
+  /** Undefined: it tells everything. */
+  private readonly selects: Selects | undefined;
   private isConnected = false;
   private isClosed = false;
   /** Nothing overtakes what was sent before it. */
@@ -49,8 +53,10 @@ export class SimulatedWatch {
     private readonly machine: Machine,
     private readonly key: LeaseKey,
     private readonly observer: LeaseObserver,
+    selection: WatchSelection | undefined,
     private readonly onClose: () => void,
   ) {
+    this.selects = selection && parseSelectors(selection.labelSelector, null);
     this.unsubscribe = surroundings.api.subscribe((write) =>
       this.written(write),
     );
@@ -88,11 +94,11 @@ export class SimulatedWatch {
         return;
       }
       this.isConnected = true;
-      this.report(api.get(this.key), false);
+      this.report(api.get(this.key), api.version, false);
     });
   }
 
-  private written({ key, before, after }: AppliedWrite): void {
+  private written({ key, before, after, version }: AppliedWrite): void {
     if (key.name !== this.key.name || key.namespace !== this.key.namespace) {
       return;
     }
@@ -110,16 +116,27 @@ export class SimulatedWatch {
       this.connectAfter(random.magnitude(SHORTEST_GAP, LONGEST_GAP));
       return;
     }
-    this.report(after, true);
-    if (random.chance(watchFaults.repeated)) {
-      this.report(after, true);
+    // A change between two records that are not selected is no news.
+    if (this.isTold(before) || this.isTold(after)) {
+      this.report(after, version, true);
+      if (random.chance(watchFaults.repeated)) {
+        this.report(after, version, true);
+      }
     }
     if (random.chance(watchFaults.stale)) {
-      this.report(random.pick([...this.past, after]), true);
+      this.report(random.pick([...this.past, after]), version, true);
     }
   }
 
-  private report(lease: StoredLease | undefined, live: boolean): void {
+  private isTold(lease: StoredLease | undefined): boolean {
+    return !this.selects || (lease !== undefined && this.selects(lease));
+  }
+
+  private report(
+    lease: StoredLease | undefined,
+    version: bigint,
+    live: boolean,
+  ): void {
     const { scheduler, network, watchFaults } = this.surroundings;
     const lag = watchFaults.random.between(0, watchFaults.longestLag);
     this.lastArrival = Math.max(
@@ -128,7 +145,9 @@ export class SimulatedWatch {
     );
     const delivery = this.machine.deliver(this.lastArrival, 'arrival', () => {
       this.deliveries.delete(delivery);
-      if (lease === undefined) {
+      if (this.selects && !this.isTold(lease)) {
+        this.observer.unselected?.(String(version));
+      } else if (lease === undefined) {
         this.observer.deleted();
       } else {
         this.observer.changed(lease, live);

@@ -4,7 +4,7 @@ import { KINDS } from './scenario-kinds.js';
 import { simulate } from './simulation.js';
 import { COUNTED, Statistics } from './statistics.js';
 
-const SEEDS = { locks: 50, semaphores: 10, elections: 10 };
+const SEEDS = { locks: 50, semaphores: 10, elections: 10, lines: 10 };
 const BATCH = 10;
 
 const statistics = new Statistics();

@@ -6,6 +6,7 @@ export const COUNTED = [
   'releases',
   'deletions',
   'grants',
+  'grants of which one is told',
   'handovers',
   'takeovers',
   'takeovers from sessions',

@@ -17,6 +17,8 @@ const ROUNDING = 0.01;
 const PARKED_BY = 'nestjs-k8s-lock/parked-by';
 /** `<milliseconds> <milliseconds> <holder>`: a grant that its holder has not confirmed. */
 const GRANT = 'nestjs-k8s-lock/grant';
+/** The label that says who is told of the record: `all`, or the end of the identity of the one that was granted the lock. */
+const WAKES = 'nestjs-k8s-lock/wakes';
 /** `<number> <seconds> <holder>`: a place in line. */
 const TICKET = 'line.nestjs-k8s-lock/';
 
@@ -236,6 +238,7 @@ export class WriteJudge {
       if (specOf(before) === specOf(after)) {
         return;
       }
+      this.judgeWakes(write, after);
     }
     if (to === '') {
       this.judgeEnd(write, from);
@@ -432,6 +435,24 @@ export class WriteJudge {
       left.some((value) => value !== undefined)
     ) {
       this.accuse('malformed-record', write, 'R6: a field was left');
+    }
+  }
+
+  /** R11: who waits may be told only of records that are selected for it, so that each must say for whom it is. */
+  private judgeWakes(
+    write: AppliedWrite,
+    { metadata, spec }: StoredLease,
+  ): void {
+    const holder = holderOf({ metadata, spec });
+    const wakes = metadata.labels?.[WAKES];
+    const isGranted = metadata.annotations?.[GRANT]?.endsWith(` ${holder}`);
+    if (wakes === undefined || wakes === 'all') {
+      return;
+    }
+    if (isGranted && holder.endsWith(wakes)) {
+      this.statistics.count('grants of which one is told');
+    } else {
+      this.accuse('malformed-record', write, `R11: it is for ${wakes} alone`);
     }
   }
 

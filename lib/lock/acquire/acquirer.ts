@@ -298,7 +298,8 @@ export class Acquirer {
       this.stopWatching?.();
       this.stopWatching = undefined;
     } else {
-      this.stopWatching ??= local.keepWatched();
+      this.stopWatching ??= local.keepWatched(true);
+      local.watchInLine();
     }
     const pollAt =
       policy.isQuiet && local.isTold
@@ -312,7 +313,8 @@ export class Acquirer {
       (lease) => !isOutside && line.concerns(lease, until),
     );
     local.courtesy.metOthers();
-    if (clock.now() >= pollAt) {
+    // What seems expired may have been renewed out of sight.
+    if (clock.now() >= pollAt || !local.isWatched) {
       this.mustRead = true;
     }
   }

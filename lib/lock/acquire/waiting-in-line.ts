@@ -31,7 +31,9 @@ const TICKET_LANDS = 1_000;
 const FRESH = 1_000;
 /** The slowest poll of a process in line, in retry intervals. */
 const SLOWEST_POLL = 5;
-/** That of a process outside, in milliseconds. */
+/** The same for one that is not told of what happens. */
+const SLOWEST_UNWATCHED = 2;
+/** That of a process outside the line, in milliseconds. */
 const SLOWEST_OUTSIDE = 1_000;
 /** A granted lock with less time left, or a smaller part of its grant, is confirmed before the work starts. */
 const LEAST_TIME_LEFT = 500;
@@ -183,7 +185,8 @@ export class WaitingInLine {
       return Math.min(1, SLOWEST_OUTSIDE / this.call.options.retryInterval);
     }
     const position = observed.lease && place.positionIn(observed.lease);
-    return Math.min(1 + (position ?? 0), SLOWEST_POLL);
+    const slowest = this.local.isWatched ? SLOWEST_POLL : SLOWEST_UNWATCHED;
+    return Math.min(1 + (position ?? 0), slowest);
   }
 
   /**

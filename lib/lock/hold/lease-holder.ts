@@ -305,6 +305,11 @@ export class LeaseHolder implements RecordListener {
     void this.look();
   }
 
+  /** Called when a watch has lost sight of the record: it may have been deleted. */
+  sightLost(): void {
+    void this.look();
+  }
+
   /** Reads the record to check that the lock is still held. */
   async look(): Promise<void> {
     if (this.isHeld) {

@@ -21,7 +21,15 @@ import {
   withoutManagedFields,
 } from '../record/lease-record.js';
 import type { OwnTicket } from './place-in-line.js';
-import { ticketAnnotation, ticketKey } from '../record/line.js';
+import {
+  hasWakes,
+  isFor,
+  selectorFor,
+  tagOf,
+  ticketAnnotation,
+  ticketKey,
+  withWakes,
+} from '../record/line.js';
 import { Courtesy } from './courtesy.js';
 import type { ObservableSession, SessionReference } from '../record/session.js';
 import { LocalQueue } from './local-queue.js';
@@ -41,6 +49,8 @@ export interface WrittenLease {
 export interface RecordListener {
   recordSeen(lease: StoredLease): void;
   recordGone(): void;
+  /** R11: the record has changed, and the watch does not tell how. */
+  sightLost?(): void;
   /** The caller that has the turn has acquired the lock. */
   lockTaken?(): void;
   /** A request of the caller that has the turn failed. */
@@ -71,6 +81,10 @@ export class LocalLease {
   private watchers = 0;
   /** Whether the watch in use has ever told the state of the record. */
   private hasWatchTold = false;
+  /** R11: the watch in use tells only of records that are for the process with this tag. */
+  private watchedAs: string | undefined;
+  /** R11: whether such a watch does not tell of the record, which may be another by now. */
+  private isOutOfSight = false;
   /** R12: the session of the holder, while that is another process and the Lease is watched. */
   private followed: { session: ObservableSession; end: () => void } | undefined;
   private cancelLinger: (() => void) | undefined;
@@ -105,13 +119,14 @@ export class LocalLease {
     return this.requests > 0;
   }
 
+  /** Whether the record is kept current by a watch. */
   get isWatched(): boolean {
-    return this.watch !== undefined;
+    return this.watch !== undefined && !this.isOutOfSight;
   }
 
   /** Whether a change of the record is likely to be told; a watch without the right to it never tells anything. */
   get isTold(): boolean {
-    return this.isWatched && this.hasWatchTold;
+    return this.isWatched && this.hasWatchTold && this.watchedAs === undefined;
   }
 
   /** Records an observation from a read, a write or the watch. @returns the record as it is to be written back */
@@ -121,6 +136,9 @@ export class LocalLease {
   ): StoredLease {
     const lease = withoutManagedFields(found); // they are half of it
     if (this.observed.see(lease, how)) {
+      const { watchedAs: tag } = this;
+      const isTold = how.live !== undefined || tag === undefined;
+      this.isOutOfSight = !isTold && !isFor(lease, tag);
       if (isForeign(lease)) {
         this.courtesy.sawPeer();
       }
@@ -280,7 +298,7 @@ export class LocalLease {
     let sentAt = -Infinity;
     const request = send(() => {
       sentAt = this.clock.now();
-      sent = make();
+      sent = withWakes(make());
       return sent;
     });
     const written = await this.ask(request);
@@ -352,21 +370,17 @@ export class LocalLease {
     }, signal);
   }
 
-  /** Watches the Lease until the returned function is called, or for a moment longer (`linger`). */
-  keepWatched(): (linger?: boolean) => void {
+  /**
+   * Watches the Lease until the returned function is called, or for a moment longer (`linger`).
+   *
+   * @param inLine whether the watch may be limited as {@link watchInLine} says
+   */
+  keepWatched(inLine = false): (linger?: boolean) => void {
     this.watchers += 1;
     this.cancelLinger?.();
-    this.watch ??= this.store.watch(this.key, {
-      changed: (lease, live) => {
-        this.hasWatchTold = true;
-        this.see(lease, { live });
-      },
-      deleted: () => {
-        this.hasWatchTold = true;
-        this.seeAbsent();
-      },
-      failed: (error) => reportFailure(this.context, this.lock, 'watch', error),
-    });
+    if (this.watch === undefined || !inLine) {
+      this.watchAs(undefined);
+    }
     this.followSession();
     let kept = true;
     return (linger = false) => {
@@ -387,6 +401,58 @@ export class LocalLease {
         this.stopWatching();
       }
     };
+  }
+
+  /** R11: limits the watch to the records that are for this process, which is in line, if nobody else uses the watch. */
+  watchInLine(): void {
+    const { observed, place, watchers } = this;
+    const { lease } = observed;
+    const isEnough =
+      watchers === 1 && lease && place.waitsIn(lease) && hasWakes(lease);
+    this.watchAs(isEnough ? tagOf(place.ticket!.identity) : undefined);
+  }
+
+  private watchAs(tag: string | undefined): void {
+    const { lease } = this.observed;
+    if (this.watch !== undefined && this.watchedAs === tag) {
+      return;
+    }
+    this.watch?.close();
+    this.watchedAs = tag;
+    this.hasWatchTold = false;
+    this.isOutOfSight = tag !== undefined && !isFor(lease!, tag);
+    this.watch = this.store.watch(
+      this.key,
+      {
+        changed: (seen, live) => {
+          this.hasWatchTold = true;
+          this.see(seen, { live });
+        },
+        deleted: () => {
+          this.hasWatchTold = true;
+          this.seeAbsent();
+        },
+        unselected: (version) => this.loseSight(version),
+        failed: (error) =>
+          reportFailure(this.context, this.lock, 'watch', error),
+      },
+      tag === undefined
+        ? undefined
+        : {
+            labelSelector: selectorFor(tag),
+            from: lease!.metadata.resourceVersion,
+          },
+    );
+  }
+
+  /** R11: the record may be gone, or for others. What it was is no news. */
+  private loseSight(version: string): void {
+    if (BigInt(version) > this.observed.newest) {
+      this.isOutOfSight = true;
+      for (const listener of this.listeners) {
+        listener.sightLost?.();
+      }
+    }
   }
 
   /** R12: a watched Lease whose holder has a session needs to know of that session, too. */
@@ -416,6 +482,8 @@ export class LocalLease {
       this.watch?.close();
       this.watch = undefined;
       this.hasWatchTold = false;
+      this.watchedAs = undefined;
+      this.isOutOfSight = false;
       this.followSession();
     }
   }

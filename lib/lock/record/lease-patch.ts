@@ -7,6 +7,7 @@ import type {
 } from '../../kube/lease-store.js';
 
 const ANNOTATIONS = '/metadata/annotations';
+const LABELS = '/metadata/labels';
 
 /** The annotations that decide whether a write is still right. */
 const COMPARED = [CLAIM, EVICTED] as const;
@@ -39,6 +40,7 @@ export function patchOf(
       testOf(pointer(ANNOTATIONS, key), metadata.annotations?.[key]),
     ),
     ...changesOf(ANNOTATIONS, metadata.annotations, after.metadata.annotations),
+    ...changesOf(LABELS, metadata.labels, after.metadata.labels),
     ...changesOf('/spec', spec, after.spec),
   ];
 }

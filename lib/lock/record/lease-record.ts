@@ -2,7 +2,7 @@
  * The rules of the Lease record (R2, R3, R4, R6, R7, R10) as pure functions that read a record and make
  * the next one. For R1, the compare-and-swap, they keep the uid and the resourceVersion of the record.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import {
   CLIENT_NAME,
   LeaseStoreError,
@@ -169,9 +169,14 @@ export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
   );
 }
 
-/** R7: `<clientId>_<nonce>`, unique per acquisition. */
+/**
+ * R7: `<clientId>_<nonce>`, unique per acquisition. R11: the nonce is a random UUID, but for its version (8: a use of
+ * one's own), and the tag of the process at its end (see `tagOf`).
+ */
 export function newHolderIdentity(clientId: string): string {
-  return `${clientId}_${randomUUID()}`;
+  const tag = createHash('sha256').update(clientId).digest('hex').slice(0, 8);
+  const uuid = randomUUID();
+  return `${clientId}_${uuid.slice(0, 14)}8${uuid.slice(15, -8)}${tag}`;
 }
 
 /** Whether the record names this acquisition as its holder. */

@@ -13,6 +13,16 @@ const TICKET = 'line.nestjs-k8s-lock/';
  */
 export const GRANT = 'nestjs-k8s-lock/grant';
 
+/**
+ * The label that says for which of the processes in line the record is: {@link ALL}, or the tag of that to which the lock
+ * is granted, which spares the others the event. Valid only for that holder, since other clients keep labels. It is a
+ * hint: a wrong one costs time.
+ */
+const WAKES = 'nestjs-k8s-lock/wakes';
+const ALL = 'all';
+/** With fewer processes in line behind it, a grant is for all. */
+const MANY_IN_LINE = 3;
+
 /** How long a grant lasts until its holder renews it, in milliseconds; less if the lease is shorter. */
 export const GRANT_DURATION = 3_000;
 /**
@@ -24,6 +34,8 @@ export const CROWDED = 32;
 export const MOST_TICKETS = 64;
 
 const TICKET_VALUE = /^(\d{1,20}) (\d{1,10}) ([!-~]{1,300})$/;
+const TAGGED_IDENTITY =
+  /_[\da-f]{8}-[\da-f]{4}-8[\da-f]{3}-[\da-f]{4}-[\da-f]{4}([\da-f]{8})$/;
 const GRANT_VALUE = /^(\d{1,10}) (\d{1,10}) ([!-~]{1,300})$/;
 
 /** A place in line. */
@@ -151,4 +163,42 @@ export function ticketsToDrop(
   return hasGrantLapsed
     ? line
     : line.slice(0, (positionOf(lease, identity) ?? -1) + 1);
+}
+
+/** The tag of the process to which a holder identity belongs; undefined if it is of a version without {@link WAKES}. */
+export function tagOf(identity: string): string | undefined {
+  return TAGGED_IDENTITY.exec(identity)?.[1];
+}
+
+/** R11: the record with the right {@link WAKES}. There is none until a grant is for one process alone. */
+export function withWakes<T extends Lease>(lease: T): T {
+  const { labels } = lease.metadata;
+  const isForOne = grantOf(lease) && lineOf(lease).length >= MANY_IN_LINE;
+  const tag = isForOne ? tagOf(lease.spec!.holderIdentity!) : undefined;
+  const present = labels?.[WAKES];
+  const wakes = tag ?? (present === undefined ? undefined : ALL);
+  return wakes === present
+    ? lease
+    : {
+        ...lease,
+        metadata: { ...lease.metadata, labels: { ...labels, [WAKES]: wakes } },
+      };
+}
+
+/** R11: whether the record says for whom it is. If not, who waits needs to be told of all. */
+export function hasWakes({ metadata, spec }: Lease): boolean {
+  const wakes = metadata.labels?.[WAKES];
+  const isOfHolder = wakes === tagOf(spec?.holderIdentity ?? '');
+  return wakes !== undefined && (wakes === ALL || isOfHolder);
+}
+
+/** R11: selects the records that are for the process with this tag, as {@link isFor} does. */
+export function selectorFor(tag: string): string {
+  return `${WAKES} in (${ALL},${tag})`;
+}
+
+/** R11: whether the record is for the process with this tag. */
+export function isFor({ metadata }: Lease, tag: string): boolean {
+  const wakes = metadata.labels?.[WAKES];
+  return wakes === ALL || wakes === tag;
 }
