@@ -768,7 +768,7 @@ describe('R11 a taking write whose answer was lost', () => {
     const { clock } = cluster;
     writeTicketsOfFree(cluster);
     const b = cluster.process('b');
-    b.store.plan({ appliedAfter: 34_000 }, 'patch', 2);
+    b.store.plan({ appliedAfter: 34_000 }, 'update', 2);
     const tried = outcomeOf(b.try(JOB, { leaseDuration: 'infinite' }));
     // Both tries have no answer in time. Tickets move the version, and not what is compared.
     for (const nonce of ['one', 'two']) {
@@ -778,7 +778,7 @@ describe('R11 a taking write whose answer was lost', () => {
     }
     await clock.advance(60_000);
     expect(tried.state).toBe('rejected');
-    expect(b.store.verbs()).toBe('get patch get patch get update');
+    expect(b.store.verbs()).toBe('get update get update get update');
     expect(cluster.holder()).toBeUndefined();
   });
 });

@@ -1,4 +1,5 @@
 import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
+import { lineOf } from '../../lib/lock/record/line.js';
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
@@ -12,6 +13,24 @@ export const mutants = mutantsOf(
     },
     'lock taken from before those in line': {
       'WaitingInLine#turnAt': () => () => -Infinity,
+    },
+    'free lock that is taken by content without a ticket': {
+      'LeaseWriter#acquire': (original) =>
+        function (newHolder, options) {
+          const { local } = this;
+          const byContent = Object.create(local, {
+            replace: {
+              value: (...[make, how]: Parameters<LocalLease['replace']>) => {
+                const { lease } = local.observed;
+                return lineOf(lease!).length > 0
+                  ? local.change(lease!, make, how)
+                  : local.replace(make, how);
+              },
+            },
+          });
+          const writer = Object.create(this, { local: { value: byContent } });
+          return original.call(writer, newHolder, options);
+        },
     },
     'tickets ordered as text': {
       isBefore: () => (a, b) => String(a.number) < String(b.number),

@@ -417,17 +417,41 @@ describe('R11 a free lock with a line', () => {
     ['a holder without a name', { holderIdentity: '', leaseTransitions: 3 }],
   ])('is taken by content if it has %s', async (_, spec) => {
     const { cluster, pods } = await held('b');
+    const waiting = await enrol(pods[0]!);
     cluster.write((lease) => {
       lease.spec = spec;
-      Object.assign(lease.metadata.annotations!, ticketOf('dead', 'n', 1));
+      Object.assign(lease.metadata.annotations!, ticketOf('late', 'n', 9_999));
     });
-    const lock = await pods[0]!.try();
-    expect(pods[0]!.store.verbs()).toBe('get patch');
+    await settled();
+    expect(pods[0]!.store.verbs()).toBe('get patch patch');
     expect(cluster.spec()).toMatchObject({
-      holderIdentity: lock.holderIdentity,
+      holderIdentity: waiting.value!.holderIdentity,
       leaseTransitions: (spec?.leaseTransitions ?? 0) + 1,
     });
-    expect(inLine(cluster)).toEqual(['dead']);
+    expect(inLine(cluster)).toEqual(['late']);
+  });
+
+  it('is not taken by a write that is applied late, when it is free as before, after a holder by hand', async () => {
+    const cluster = new Cluster();
+    const { clock } = cluster;
+    cluster.write((lease) => {
+      lease.metadata.annotations = ticketOf('dead', 'n', 1);
+      lease.spec = { leaseTransitions: 0 };
+    });
+    const pod = cluster.process('b');
+    pod.store.plan({ appliedAfter: 30_000 }, 'update', 1);
+    const cancel = new AbortController();
+    const cancelled = outcomeOf(
+      pod.skip(JOB, { leaseDuration: 'infinite' }, cancel.signal),
+    );
+    await clock.advance(100);
+    cluster.writeSpec({ leaseTransitions: 0, holderIdentity: 'by-hand' });
+    cancel.abort();
+    await clock.advance(1_000);
+    cluster.writeSpec({ leaseTransitions: 0 });
+    await clock.advance(60_000);
+    expect(cancelled.state).toBe('rejected');
+    expect(cluster.holder()).toBeUndefined();
   });
 
   it('is taken although others enrol in the same moment', async () => {
@@ -778,6 +802,17 @@ describe('R11 without the right to patch', () => {
     expect(lock.isHeld).toBe(true);
     expect(cluster.holder()).toBe('holder');
     expect(failuresOf(holder)).toEqual(['renew forbidden']);
+  });
+
+  it('a holder that is released meanwhile renews no more', async () => {
+    const { clock, holder, lock, pods } = await held('b');
+    await enrol(pods[0]!);
+    holder.store.plan({ ...FORBIDDEN, appliedAfter: 20 }, 'patch');
+    await clock.advance(5_001);
+    void lock.release();
+    await clock.advance(1_000);
+    expect(holder.store.verbs()).toBe('create patch update');
+    expect(failuresOf(holder)).not.toContain('release forbidden');
   });
 
   it('a process tries again after a minute, reports that once, and enrols as soon as it may', async () => {

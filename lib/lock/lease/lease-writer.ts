@@ -114,7 +114,12 @@ export class LeaseWriter {
       verdict.takeable && verdict.expired && grantOf(lease) !== undefined;
     const dropped = ticketsToDrop(lease, identity, hasGrantLapsed);
     const make = (): StoredLease => take(lease, newHolder, clock, dropped);
-    return this.change('acquire', found, make, options);
+    // A free record may come back with the same content: a late PATCH would then be applied, unless its ticket is gone.
+    const mayComeBack =
+      verdict.takeable && verdict.free && dropped.length === 0;
+    return mayComeBack
+      ? local.replace(make, options)
+      : this.change('acquire', found, make, options);
   }
 
   /** R1: writes the record; by content if processes are in line, so that no enrolment disturbs it. */
@@ -133,7 +138,8 @@ export class LeaseWriter {
       try {
         return await local.change(found, make, options);
       } catch (error) {
-        if (local.place.isPermitted) {
+        // A renewal may have become needless meanwhile: its next attempt is a PUT.
+        if (local.place.isPermitted || operation === 'renew') {
           throw error;
         }
         reportFailure(context, lock, operation, error);
