@@ -47,6 +47,10 @@ export const mutants = [
             return granted && { ...granted, sentAt: this.context.clock.now() };
           },
       },
+      'grantee that renews at once after a wait': {
+        timingOf: (original) => (duration, timing) =>
+          original(duration, timing),
+      },
       'work started with too little time left of its grant': {
         leastTimeLeft: () => () => -Infinity,
       },

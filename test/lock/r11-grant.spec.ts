@@ -301,8 +301,21 @@ describe('R11 the deadline of a grantee', () => {
 
   it('lets it start with half a second, without a request', async () => {
     const started = await startedWith(2_200);
-    // The renewal is due at once, but nobody waits for it.
     expect(started.wasPending).toBe(false);
+    expect(started.verbs).toBe('get patch');
+  });
+
+  it('is renewed when its share of the time that is left has passed, not at once after a wait', async () => {
+    const { clock, lock, pods } = await held('b');
+    const [b] = pods;
+    const waiting = await enrol(b!, { retryInterval: 60_000 });
+    await clock.advance(2_000);
+    await lock.release();
+    await clock.advance(258); // of 700 ms to the deadline
+    expect(waiting.value!.isHeld).toBe(true);
+    expect(b!.store.verbs()).toBe('get patch');
+    await clock.advance(2);
+    expect(b!.store.verbs()).toBe('get patch update');
   });
 
   it('does not make its lock look overdue before it could be renewed', async () => {

@@ -704,8 +704,7 @@ describe('R11 a watch that is silent', () => {
     expect(waiting.state).toBe('pending');
     await clock.advance(1);
     expect(waiting.state).toBe('resolved');
-    // No request but the next renewal, which is due.
-    expect(pods[0]!.store.verbs()).toBe('get patch get update');
+    expect(pods[0]!.store.verbs()).toBe('get patch get');
   });
 });
 

@@ -6,14 +6,23 @@ export type Timing = Pick<
   'leaseDuration' | 'safetyMargin' | 'renewInterval'
 >;
 
-/** R11: the timing of a holder whose grant lasts for less than its lease. */
-export function timingOf(duration: number, timing: Timing): Timing {
+/**
+ * R11: the timing of a holder whose grant lasts for less than its lease. The renewal has its share of what is left.
+ *
+ * @param passed the milliseconds of the grant that have passed when the holder starts
+ */
+export function timingOf(duration: number, timing: Timing, passed = 0): Timing {
   const { leaseDuration, safetyMargin, renewInterval } = timing;
-  const part = duration === leaseDuration ? 1 : duration / leaseDuration;
+  if (duration === leaseDuration) {
+    return timing;
+  }
+  const part = duration / leaseDuration;
+  const margin = safetyMargin * part;
+  const left = 1 - passed / (duration - margin);
   return {
     leaseDuration: duration,
-    safetyMargin: safetyMargin * part,
-    renewInterval: renewInterval * part,
+    safetyMargin: margin,
+    renewInterval: passed + renewInterval * part * left,
   };
 }
 

@@ -122,7 +122,8 @@ export class LeaseHolder implements RecordListener {
     this.workingSince =
       acquisition.claimed === undefined ? this.acquiredAt : Infinity;
     this.sentAt = acquisition.sentAt;
-    this.timing = timingOf(acquisition.duration, options);
+    const passed = this.acquiredAt - acquisition.sentAt;
+    this.timing = timingOf(acquisition.duration, options, passed);
     this.session = acquisition.session;
     this.stopListening = local.listen(this);
     this.armLimits();
