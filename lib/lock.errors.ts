@@ -215,7 +215,7 @@ function describeSaturation({
     return '';
   }
   const { locks, demand, capacity } = saturation;
-  return ` (its ${locks} locks need ${demand.toFixed(1)} renewals a second, and the API server answers so fast that ${capacity.toFixed(1)} are safe)`;
+  return ` (its ${locks} locks need ${demand.toFixed(1)} renewals a second; at the speed at which the API server answers now, ${capacity.toFixed(1)} are safe)`;
 }
 
 function describeHolder({

@@ -49,7 +49,7 @@ const states = (outcomes: readonly Outcome<unknown>[]): string =>
 const SATURATED = {
   reason: 'saturated',
   explanation: expect.stringContaining(
-    'its 5 locks need 1.0 renewals a second, and the API server answers so fast that 1.0 are safe',
+    'its 5 locks need 1.0 renewals a second; at the speed at which the API server answers now, 1.0 are safe',
   ),
 };
 
