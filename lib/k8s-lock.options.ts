@@ -492,7 +492,7 @@ export function checkCall(
     for (const name of new Set<unknown>(names)) {
       if (typeof name !== 'string' || name === '') {
         faults.push(
-          `a lock name must be a string that is not empty, not ${describeValue(name)}`,
+          `a lock name must be a non-empty string, not ${describeValue(name)}`,
         );
       }
     }

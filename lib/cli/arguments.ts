@@ -71,7 +71,7 @@ export const FLAGS = {
   wait: {
     type: 'string',
     value: 'SECONDS',
-    about: 'Wait for the lock for so long at most. Default: without limit.',
+    about: 'Wait at most this long for the lock. Default: without limit.',
   },
   skip: {
     type: 'boolean',

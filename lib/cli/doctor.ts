@@ -226,7 +226,7 @@ async function checkLeases(
         ({ name, namespace: itsNamespace, leaseName }): Finding => ({
           level: 'warning',
           check: 'no owner',
-          found: `Lock ${name} is none of those that you named. If no method uses it any more: kubectl delete lease -n ${itsNamespace} ${leaseName}`,
+          found: `Lock ${name} is not one of those you named. If no method uses it any more: kubectl delete lease -n ${itsNamespace} ${leaseName}`,
         }),
       ),
     ];

@@ -99,7 +99,7 @@ export function failureOfPause(
 ): LeaseStoreError {
   return new LeaseStoreError(
     'throttled',
-    `${could(operation)}: the API server has refused another request of this process and asked for a pause (Retry-After), of which ${Math.ceil(left)} ms are left.`,
+    `${could(operation)}: the API server has refused another request and asked this process to pause (Retry-After): ${Math.ceil(left)} ms are left.`,
     { retryAfter: left },
   );
 }

@@ -413,7 +413,7 @@ function isAbortError(error: unknown): boolean {
 export function checkElectionName(name: unknown): void {
   if (typeof name !== 'string' || name === '') {
     throwFaults([
-      `the name of an election must be a string that is not empty, not ${describeValue(name)}`,
+      `the name of an election must be a non-empty string, not ${describeValue(name)}`,
     ]);
   }
 }

@@ -87,7 +87,7 @@ const TARGET_RULES: Record<keyof LockTestingTarget, Rule> = {
 const FAIL_NEXT_RULES: Record<keyof FailNextOptions, Rule> = {
   ...TARGET_RULES,
   name: [
-    'must be a string that is not empty',
+    'must be a non-empty string',
     (value) => typeof value === 'string' && value !== '',
   ],
   verb: [

@@ -368,7 +368,7 @@ const use = (decorator: Function, target: object, key: string | symbol) => () =>
 
 describe('a mistake', () => {
   it.each([
-    [[], 'the name of an election must be a string that is not empty'],
+    [[], 'the name of an election must be a non-empty string'],
     [[''], 'not ""'],
     [[NAME, 5], 'the election "dispatcher": the options must be an object'],
     [

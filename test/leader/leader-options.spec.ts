@@ -94,7 +94,7 @@ describe('forFeatureAsync()', () => {
   });
 
   it.each<[unknown[], string]>([
-    [[''], 'the name of an election must be a string that is not empty'],
+    [[''], 'the name of an election must be a non-empty string'],
     [['async'], 'the argument of forFeatureAsync() must be an object'],
     [
       ['async', {}],

@@ -398,8 +398,8 @@ describe('the arguments of acquireAll() and withLocks()', () => {
       'acquireAll',
       [['a', '', 5, ''], { reentrant: true, signal: 1 }],
       [
-        'a lock name must be a string that is not empty, not ""',
-        'a lock name must be a string that is not empty, not 5',
+        'a lock name must be a non-empty string, not ""',
+        'a lock name must be a non-empty string, not 5',
         'signal must be an AbortSignal, not 1',
         'reentrant is not an option of acquireAll(), which never shares a lock of its caller: use withLocks() or @WithLeaseLock() for that',
       ],

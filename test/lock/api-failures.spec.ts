@@ -119,7 +119,7 @@ describe('while acquiring', () => {
     expect(error).toMatchObject({
       reason: 'throttled',
       explanation: expect.stringContaining(
-        'the API server has refused another request of this process and asked for a pause (Retry-After), of which ',
+        'the API server has refused another request and asked this process to pause (Retry-After): ',
       ),
     });
     expect(error.retryAfter).toBeGreaterThan(30);

@@ -212,6 +212,6 @@ it.each<[unknown, string]>([
 ])('a name that is no name is refused: %#', async (name, shown) => {
   const locks = await api.service();
   expect(await faultsOf(call(locks, 'acquire', name))).toEqual([
-    `a lock name must be a string that is not empty, not ${shown}`,
+    `a lock name must be a non-empty string, not ${shown}`,
   ]);
 });

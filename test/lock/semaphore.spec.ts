@@ -1133,10 +1133,7 @@ describe('LockService', () => {
   );
 
   it.each<[unknown[], string]>([
-    [
-      ['', { permits: 2 }],
-      'a lock name must be a string that is not empty, not ""',
-    ],
+    [['', { permits: 2 }], 'a lock name must be a non-empty string, not ""'],
     [
       ['pool'],
       'the options of semaphore() must be an object with options, not undefined',

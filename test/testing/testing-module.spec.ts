@@ -542,8 +542,8 @@ describe('the controller', () => {
   it.each<[string, unknown[], string]>([
     ...(['holdElsewhere', 'stealFrom', 'expireNow'] as const).flatMap(
       (method): [string, unknown[], string][] => [
-        [method, [], 'a lock name must be a string'],
-        [method, [''], 'a lock name must be a string that is not empty'],
+        [method, [], 'a lock name must be a non-empty string'],
+        [method, [''], 'a lock name must be a non-empty string'],
         [method, ['a', { slot: -1 }], 'slot must be a whole number from 0'],
         [method, ['a', { slot: 100 }], 'slot must be a whole number from 0'],
         [method, ['a', { slot: 0.5 }], 'to 99, not 0.5'],
@@ -555,7 +555,7 @@ describe('the controller', () => {
     ['failNext', ['down'], 'the failure must be one of conflict, '],
     ['failNext', ['timeout', null], 'the options of failNext() must be'],
     ['failNext', ['timeout', { names: 'a' }], '"names" is not an option'],
-    ['failNext', ['timeout', { name: '' }], 'name must be a string'],
+    ['failNext', ['timeout', { name: '' }], 'name must be a non-empty string'],
     ['failNext', ['timeout', { slot: 1.5 }], 'slot must be a whole number'],
     ['failNext', ['timeout', { verb: 'put' }], 'verb must be one or more of'],
     ['failNext', ['timeout', { verb: [] }], 'verb must be one or more of get'],
