@@ -9,7 +9,7 @@ type Module =
 /** The token of the {@link ResolvedModuleOptions}. */
 export const RESOLVED_OPTIONS = Symbol('K8S_LOCK_RESOLVED_OPTIONS');
 
-/** Undefined if at most one is global, or if `options` are not those of the first, which alone warns. */
+/** Only the first global module warns: undefined for the others, and if there is only one. */
 export function describeGlobalModules(
   modules: ModulesContainer,
   options: ResolvedModuleOptions,

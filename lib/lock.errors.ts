@@ -331,7 +331,7 @@ export type LockBackendReason =
   /** The Lease belongs to coordinated leader election. */
   | 'lease-refused';
 
-/** Reasons that a retry cannot mend: the request or the rights are wrong. */
+/** Reasons that a retry can't fix: the request or the rights are wrong. */
 export const FINAL_REASONS: readonly LockBackendReason[] = [
   'not-found',
   'forbidden',
@@ -439,7 +439,7 @@ export function isError(value: unknown): value is Error {
   return value instanceof Error || isNativeError(value);
 }
 
-/** What to say of an error: all that is known, if it is one of this package. */
+/** The text to log for an error: its explanation, if it is from this package. */
 export function explanationOf(error: unknown): string {
   if (error instanceof LockError) {
     return error.explanation;

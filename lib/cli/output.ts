@@ -210,7 +210,7 @@ export function print(text: string): void {
   process.stdout.write(text);
 }
 
-/** Says something beside the output: a fault, or what was done. */
+/** Says something besides the output: a fault, or what was done. */
 export function say(text: string): void {
   process.stderr.write(`nestjs-k8s-lock: ${cleanLines(text)}\n`);
 }

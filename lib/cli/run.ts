@@ -19,7 +19,7 @@ import {
   type ToWatchdog,
 } from './watchdog.messages.js';
 
-/** The exit codes of `run`, beside those of the command. */
+/** The exit codes of `run`, besides those of the command. */
 const NOT_ACQUIRED = 75;
 const LOST = 76;
 const NOT_EXECUTABLE = 126;

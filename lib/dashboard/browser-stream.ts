@@ -1,6 +1,6 @@
 /** Sends server-sent events to one browser. One that is slow gets a fresh snapshot once it has read what it was sent. */
 
-/** Bytes that may wait for a slow browser, beside those of its last snapshot: more would be sent again and again otherwise. */
+/** Bytes that may wait for a slow browser, besides those of its last snapshot: more would be sent again and again otherwise. */
 const MOST_WAITING = 1_000_000;
 /** Milliseconds within which a slow browser must have read them. */
 const PATIENCE = 60_000;

@@ -404,7 +404,7 @@ function heldOf(state: LockState | SessionState): Held | undefined {
   return { holder, since, renewedAt, leaseDuration };
 }
 
-/** For JSON.stringify(): what moves with each write. */
+/** For JSON.stringify(): leaves out what every write changes. */
 function omitTimes(key: string, value: unknown): unknown {
   return ['renewedAt', 'until', 'version'].includes(key) ? undefined : value;
 }

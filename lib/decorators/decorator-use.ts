@@ -28,7 +28,7 @@ export function refuseBareUse(
   }
 }
 
-/** What a decorator without parentheses comes to, and how to write it, if it is none that locks. */
+/** For decorators that take no lock: what happens without parentheses, and the correct form. */
 const USES = new Map([
   ['HeldLock', ['where it does nothing', '@HeldLock()']],
   ['LeaderOnly', ['which would run in each pod', '@LeaderOnly(…)']],

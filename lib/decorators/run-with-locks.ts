@@ -48,7 +48,7 @@ export class LockedRun {
   private readonly call = currentCall();
   /** The fire claim of the lowest lock. */
   private readonly claim: FireClaim | undefined;
-  /** A single lock may be a joined one, too, which it shares with a caller that has several. */
+  /** A call with one lock may still hold a JoinedLock, shared with a caller that has several. */
   private readonly hasSeveral: boolean;
 
   /**

@@ -20,7 +20,7 @@ const LATE = 1 / 4;
 /** The fraction of a renewal's time within which it should be answered once it is sent. */
 const SLOW = 1 / 8;
 
-/** How many times as long as usual an answer may take, if there is time. */
+/** A renewal may take this many times the usual answer time, if its lease leaves that much. */
 const UNUSUAL = 3;
 
 /** The share of the requests in flight that renewals may need on average. The rest is for spikes, and for other requests. */
@@ -72,7 +72,7 @@ export class RequestQueue {
   }
 
   /**
-   * Sends no request to acquire or to read for so many milliseconds, since the API server has asked for a
+   * For `asked` milliseconds, sends no acquisition and no read, since the API server has asked for a
    * pause. Those that can't wait for its end fail. Renewals and releases go on: what is held must be kept or
    * given back in time, and each one that is refused has a pause of its own before its next attempt.
    */

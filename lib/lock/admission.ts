@@ -1,5 +1,5 @@
 /**
- * Admission control: a process acquires a lock only if it can renew that lock in time beside those that it
+ * Admission control: a process acquires a lock only if it can renew that lock in time besides those that it
  * holds. Otherwise the call waits here, before its acquiring write, or fails.
  *
  * What the locks need is the sum of their renewals a second; what this process can do is the capacity that the

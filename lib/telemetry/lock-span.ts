@@ -12,7 +12,7 @@ import { ATTRIBUTE, outcomeOf, SPAN_EVENT } from './telemetry-names.js';
 /** The type of the OpenTelemetry API, which is loaded lazily. */
 export type OpenTelemetry = typeof import('@opentelemetry/api');
 
-/** The outcomes that are errors; a taken lock or a cancelled call is none. */
+/** The outcomes that are errors; a taken lock or a cancelled call is not an error. */
 const ERRORS: readonly CallEnd[] = ['timeout', 'failed'];
 
 export class LockSpan {

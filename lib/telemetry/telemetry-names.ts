@@ -11,7 +11,7 @@ import type { CallEnd } from '../lock/acquire/outcome.js';
 /** The instrumentation scope. */
 export const SCOPE = 'nestjs-k8s-lock';
 
-/** The comment of each names its attributes beside the namespace and the lock name. */
+/** Each comment lists the attributes besides namespace and lock name. */
 export const METRIC = {
   held: 'k8s_lock.held',
   waiting: 'k8s_lock.waiting',

@@ -223,8 +223,8 @@ export class Acquirer {
   }
 
   /**
-   * R12: a process with a session holds many locks. It creates a Lease that it does not know without a look, and is
-   * told if the Lease exists.
+   * R12: a process with a session holds many locks. It creates an unknown Lease without reading it first:
+   * a 409 says if it exists.
    */
   private get isExpectedToBeNew(): boolean {
     const { sessions, isSession } = this.renewal;

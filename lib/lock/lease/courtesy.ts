@@ -6,10 +6,10 @@ import type { Clock } from '../clock.js';
 
 /** For how long the lock is left free, in milliseconds. */
 export const COURTESY = 25;
-/** After how many milliseconds in a row: if such a client was seen lately, and else. */
+/** How long the lock may pass on before it is left free, in milliseconds: if such a client was seen lately, and otherwise. */
 const INTERVAL_WITH_PEERS = 500;
 const INTERVAL = 2_500;
-/** A turn counts for so many milliseconds at least, which its writes take, and at most: the pause would be felt after each long one. */
+/** A turn counts as at least the time of its writes, and at most LONGEST_TURN, so that long turns are not each followed by a pause. */
 const SHORTEST_TURN = 3;
 const LONGEST_TURN = 250;
 /** For how long a client that was seen counts, in milliseconds. */

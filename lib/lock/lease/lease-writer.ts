@@ -57,7 +57,7 @@ import type { OwnTicket } from './place-in-line.js';
 /** The number of conflicts after which a forced release fails: a holder that renews often causes some. */
 const MOST_FORCED_TRIES = 16;
 
-/** The release of a holder. */
+/** What a release writes. */
 export interface Ending {
   /** The record is changed only while it names this holder. */
   readonly identity: string;
@@ -130,7 +130,7 @@ export class LeaseWriter {
     options: RequestOptions,
   ): Promise<WrittenLease> {
     const { context, local, lock } = this;
-    // A PATCH does not remove managedFields, and a PUT conflicts with each enrolment: it is tried once.
+    // Only a PUT removes managedFields, and it conflicts with every enrolment, so it is tried once.
     const mustReplace = !this.hasWritten && dropsManagedFields(found);
     this.hasWritten = true;
     const isInUse = lineOf(found).length > 0;
@@ -162,7 +162,7 @@ export class LeaseWriter {
     };
   }
 
-  /** R11: the ticket is not in line any more. The next one has its number. */
+  /** R11: the ticket was removed from the line. The next ticket takes over its number. */
   loseTicket(): void {
     const uncertain = this.local.place.wasRemoved();
     if (uncertain !== undefined) {
@@ -178,7 +178,7 @@ export class LeaseWriter {
     }
   }
 
-  /** R11: gives the place that a release has kept up again if no call follows soon. */
+  /** R11: gives up the place that a release kept, unless a call uses it soon. */
   awaitCaller(): void {
     const { place, queue } = this.local;
     if (place.ticket !== undefined && !queue.isOccupied) {

@@ -32,7 +32,7 @@ export type SessionVerdict = {
   readonly aliveAt: number;
 } & (
   | {
-      /** It can't be renewed any more, so that its locks may be taken. */
+      /** It can't be renewed any more, so its locks may be taken. */
       readonly hasEnded: true;
       /** Monotonic time since which this process knows. */
       readonly since: number;
@@ -101,7 +101,7 @@ export function askToLookAt(
   };
 }
 
-/** What {@link askToLookAt} has asked for last. */
+/** The most recent request of {@link askToLookAt}. */
 export function askedToLookAt({ metadata }: Lease): string | undefined {
   return metadata.annotations?.[LOOK_AT];
 }
