@@ -283,6 +283,22 @@ const LOSS: Record<LockLossReason, string> = {
   released: 'it was released',
 };
 
+const FIND_WRITER =
+  ' Find out who changed the Lease: forceRelease(), kubectl, or a client that does not follow the rules.';
+
+/** What to do about it, for the log. */
+const LOSS_ADVICE: Record<LockLossReason, string> = {
+  deadline:
+    ' Check the connection to the API server and long synchronous work, or use a longer leaseDuration.',
+  taken: FIND_WRITER,
+  freed: FIND_WRITER,
+  deleted: FIND_WRITER,
+  'max-hold': ' Use a longer maxHold, or end the work sooner.',
+  session: ' Find out why its renewals failed, or who changed its Lease.',
+  shutdown: '',
+  released: ' Call assertHeld() before release().',
+};
+
 /** A lock is no longer held: the reason of its `signal`, and the error of `assertHeld()`. Answers 503. */
 export class LockLostError extends LockError {
   readonly lock: LockReference;
@@ -297,7 +313,9 @@ export class LockLostError extends LockError {
         lock: printable(lock.name),
         retryAfter: RETRY_AFTER,
       },
-      { explanation: `${describe(lock)} was lost: ${LOSS[reason]}.` },
+      {
+        explanation: `${describe(lock)} was lost: ${LOSS[reason]}.${LOSS_ADVICE[reason]}`,
+      },
     );
     this.lock = lock;
     this.reason = reason;
