@@ -22,8 +22,8 @@ export const mutants = mutantsOf(
             replace: {
               value: (...[make, how]: Parameters<LocalLease['replace']>) => {
                 const { lease } = local.observed;
-                return lineOf(lease!).length > 0
-                  ? local.change(lease!, make, how)
+                return lineOf(lease).length > 0
+                  ? local.change(lease, make, how)
                   : local.replace(make, how);
               },
             },

@@ -9,6 +9,9 @@ import { Program, type Ended } from '../../test/package/program.js';
 
 const SOURCE = fileURLToPath(new URL('jest-app', import.meta.url));
 
+/** Their files are there to be copied into an application. */
+const SAMPLES = fileURLToPath(new URL('../../sample', import.meta.url));
+
 /** What an ES module of it needs. */
 const PROGRAM = ['main.ts', 'app.service.ts'];
 
@@ -36,6 +39,10 @@ export class JestApp implements AsyncDisposable {
     await mkdir(own, { recursive: true });
     await Promise.all([
       cp(SOURCE, app.folder, { recursive: true }),
+      cp(SAMPLES, app.path('src/samples'), {
+        recursive: true,
+        filter: (path) => !path.startsWith(join(SAMPLES, 'demo')),
+      }),
       new Program(
         'tar',
         ['-xzf', packed.tarball, '-C', own, '--strip-components=1'],
