@@ -454,7 +454,9 @@ describe('messages', () => {
       const error = await failure(service.acquire(name));
       expect(error).toBeInstanceOf(LockConfigurationError);
       expect(error).toMatchObject({
-        message: expect.stringContaining('a lock name must be a string'),
+        message: expect.stringContaining(
+          'a lock name must be a non-empty string',
+        ),
       });
     },
   );
