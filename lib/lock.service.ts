@@ -115,7 +115,7 @@ export class LockService {
   }
 
   /**
-   * Runs `work` under a lock, with `currentLock()` set, and releases the lock when `work` has settled. The
+   * Runs `work` under a lock, with `currentLock()` set, and releases the lock when `work` has settled (A3). The
    * caller gets the result or the error of `work`, even if the release fails. A loss of the lock aborts
    * `lock.signal`, but does not reject the call.
    *

@@ -133,7 +133,7 @@ function waitFor(request: LockRequest, waitTimeout: number): LockRequest {
 }
 
 /**
- * Acquires the locks, runs `work`, and releases. A rejection of `work` is passed on after the release,
+ * A3: acquires the locks, runs `work`, and releases. A rejection of `work` is passed on after the release,
  * which never rejects.
  *
  * If `work` resolves with an Observable, the locks stay held for it: see {@link holdForSubscriber}.

@@ -45,6 +45,7 @@ export class FlightLimit {
     }
   }
 
+  /** A17: sets the limit, within its bounds. */
   private change(limit: number, now: number): void {
     if (this.wasReached) {
       this.limit = limit;

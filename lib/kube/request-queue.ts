@@ -47,6 +47,7 @@ interface Waiter {
   readonly fail: (error: Error) => void;
 }
 
+/** A19: the requests of one store to the API server. */
 export class RequestQueue {
   private readonly waiting: Record<RequestPriority, Waiter[]> = {
     renew: [],
@@ -72,7 +73,7 @@ export class RequestQueue {
   }
 
   /**
-   * For `asked` milliseconds, sends no acquisition and no read, since the API server has asked for a
+   * A18: for `asked` milliseconds, sends no acquisition and no read, since the API server has asked for a
    * pause. Those that can't wait for its end fail. Renewals and releases go on: what is held must be kept or
    * given back in time, and each one that is refused has a pause of its own before its next attempt.
    */
@@ -166,7 +167,7 @@ export class RequestQueue {
   }
 
   /**
-   * Half of what is left, so that an unanswered renewal leaves time for another; more if answers take longer:
+   * A17: half of what is left, so that an unanswered renewal leaves time for another; more if answers take longer:
    * the API server goes on with a request that is given up, and each further one makes it slower.
    */
   private timeOfRenewal(left: number): number {

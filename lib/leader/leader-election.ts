@@ -159,7 +159,7 @@ export class LeaderElection {
     this.leader$ = this.states.events$.pipe(distinctUntilChanged());
   }
 
-  /** Whether this process leads right now, by the lock's own deadline. */
+  /** Whether this process leads right now, by the lock's own deadline (A15). */
   get isLeader(): boolean {
     return this.term?.isHeld ?? false;
   }

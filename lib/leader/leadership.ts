@@ -71,7 +71,7 @@ export class LeaderTerm extends Leadership {
     return running;
   }
 
-  /** Resolves when no work of this leadership runs. */
+  /** A15: resolves when no work of this leadership runs. */
   async idle(): Promise<void> {
     while (this.running.size > 0) {
       // oxlint-disable-next-line no-await-in-loop -- work may start more work until it has ended

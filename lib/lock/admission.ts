@@ -93,7 +93,7 @@ export class Admission {
     return { locks, demand, capacity: this.store.capacity };
   }
 
-  /** A process that renews nothing can always take a lock, and any process one that it need not renew. */
+  /** A16: a process that renews nothing can always take a lock, and any process one that it need not renew. */
   private hasRoomFor(renewals: number): boolean {
     const demand = this.demand + renewals;
     return renewals === 0 || this.locks === 0 || demand <= this.store.capacity;

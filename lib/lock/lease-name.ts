@@ -32,7 +32,7 @@ export function encodeLockName(name: string): string {
   return readable === '' ? `lock--${digest}` : `${readable}--${digest}`;
 }
 
-/** The Lease of one slot of a semaphore, by the Lease name of a lock of that name, which is slot 0. */
+/** A11: the Lease of one slot of a semaphore, by the Lease name of a lock of that name, which is slot 0. */
 export function slotLeaseName(leaseName: string, slot: number): string {
   return slot === 0 ? leaseName : partName(leaseName, `slot-${slot}`);
 }

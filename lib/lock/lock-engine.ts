@@ -218,7 +218,7 @@ export class LockEngine {
     }
   }
 
-  /** Reports once if others use the lock with another number of permits. @returns a function that ends it */
+  /** A13: reports once if others use the lock with another number of permits. @returns a function that ends it */
   private comparePermits(
     { emit }: EngineContext,
     local: LocalLease,
@@ -308,7 +308,7 @@ export class LockEngine {
   }
 
   /**
-   * Refuses new acquisitions, ends the waiting ones, and aborts the signals of held locks. After `timeout`
+   * A23: refuses new acquisitions, ends the waiting ones, and aborts the signals of held locks. After `timeout`
    * all locks are released, even if their work still runs.
    */
   beginShutdown(timeout: number): void {

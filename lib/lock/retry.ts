@@ -63,7 +63,7 @@ export function isFirstConflict(error: unknown, failures: number): boolean {
 }
 
 /**
- * Reports a failed release, and returns the pause before the next attempt; undefined if none begins before the
+ * A7: reports a failed release, and returns the pause before the next attempt; undefined if none begins before the
  * monotonic time `giveUpAt`.
  */
 export function delayOfRetry(
@@ -91,7 +91,7 @@ export function lastRequest({
 }
 
 /**
- * Calls `attempt` until it succeeds: each reads what it changes anew, as in client-go's RetryOnConflict.
+ * A7: calls `attempt` until it succeeds: each reads what it changes anew, as in client-go's RetryOnConflict.
  *
  * @param delayAfter milliseconds to the next try after so many failures; undefined = no further one
  * @param worthwhile aborts when no retry after a final refusal is worth waiting for

@@ -17,7 +17,7 @@ export interface CatchUp {
 }
 
 /**
- * Runs the latest planned fire before now if the last fire claim in the record is for an earlier one.
+ * A30: runs the latest planned fire before now if the last fire claim in the record is for an earlier one.
  * Without a fire claim in the record nothing was missed: the job is new.
  *
  * @throws LockBackendError, the reason of `closing`, or what the method throws

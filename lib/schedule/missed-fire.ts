@@ -61,7 +61,7 @@ export async function findMissedFire({
 }
 
 /**
- * Without a fire claim in the record nothing was missed: the job is new. If a holder has begun the fire,
+ * A30: without a fire claim in the record nothing was missed: the job is new. If a holder has begun the fire,
  * the call that repeats it finds out whether that holder is alive.
  */
 function isMissed(fire: Fire, retry: boolean, lease: Lease | null): boolean {

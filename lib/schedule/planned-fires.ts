@@ -73,7 +73,7 @@ export function planOfInterval(milliseconds: number): Plan {
 
 const plans = new WeakMap<CronTime, Plan>();
 
-/** The times at which `cron` itself fires, including those in the repeated hour at the end of DST. */
+/** A33: the times at which `cron` itself fires, including those in the repeated hour at the end of DST. */
 export function planOfCron(time: CronTime): Plan {
   const plan = plans.get(time) ?? makePlan(time);
   plans.set(time, plan);

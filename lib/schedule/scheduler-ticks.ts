@@ -161,7 +161,7 @@ export interface FollowedJob {
 }
 
 /**
- * Wraps the callbacks of all present and future jobs and intervals of a registry, and calls back for each
+ * A34: wraps the callbacks of all present and future jobs and intervals of a registry, and calls back for each
  * that calls a method. The wrapper is needed because a method cannot see that the scheduler calls it; the
  * registry wraps callbacks in the same way.
  */

@@ -67,7 +67,7 @@ export class AcquireCall {
     this.claim?.ownIdentities.add(identity);
   }
 
-  /** Ends the call when this signal aborts, or when its time is over. @returns a function that ends this */
+  /** A14: ends the call when this signal aborts, or when its time is over. @returns a function that ends this */
   limit(signal: AbortSignal | undefined): () => void {
     const { clock } = this.context;
     const { waitTimeout } = this.options;
@@ -88,7 +88,7 @@ export class AcquireCall {
     };
   }
 
-  /** Ends the call with this error, at any moment. */
+  /** A22: ends the call with this error, at any moment. */
   stop(reason: unknown): void {
     this.cancel.abort(reason);
   }

@@ -277,7 +277,7 @@ export class Acquirer {
     }
   }
 
-  /** Step 4: the lock is taken. */
+  /** Step 4, A28: the lock is taken. */
   private async waitForChange(
     verdict: Verdict & { takeable: false },
   ): Promise<void> {
@@ -447,7 +447,7 @@ export class Acquirer {
     }
   }
 
-  /** Step 9: pauses before the next read, which shows whether a failed write was applied (R7). Throws if cancelled. */
+  /** Step 9, A7: pauses before the next read, which shows whether a failed write was applied (R7). Throws if cancelled. */
   private async recover(error: unknown): Promise<void> {
     const { call, context, failedWrites, local } = this;
     this.admission.end();

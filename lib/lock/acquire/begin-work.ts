@@ -22,7 +22,7 @@ interface Round {
 }
 
 /**
- * Calls `acquire`, and begins the fire that the lock has claimed. If the lock is lost before
+ * A26: calls `acquire`, and begins the fire that the lock has claimed. If the lock is lost before
  * the write has succeeded, the record may already say `begun`, and no other pod would run the fire. So
  * this retries for as long as such a write may still be applied.
  *

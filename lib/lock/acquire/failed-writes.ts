@@ -121,7 +121,7 @@ export class FailedWrites {
     this.timesAmbiguous += 1;
   }
 
-  /** Step 8: undoes a write that may leave the record taken. Never rejects. */
+  /** Step 8, A22: undoes a write that may leave the record taken. Never rejects. */
   undo(): Promise<void> {
     const { ambiguous } = this;
     this.ambiguous = undefined;

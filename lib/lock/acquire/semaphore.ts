@@ -60,7 +60,7 @@ interface Slot {
   tried?: string;
 }
 
-/** The slots of a semaphore; the lock itself, if it is none. */
+/** A11: the slots of a semaphore; the lock itself, if it is none. */
 export function slotsOf(lock: LockReference, permits: number): LockReference[] {
   if (permits === 1) {
     return [lock];
@@ -147,7 +147,7 @@ export class SlotSearch {
     return this.context.clock.now() - this.startedAt;
   }
 
-  /** All steps. While this process can renew no more locks, it leaves the line to others. */
+  /** A14: all steps. While this process can renew no more locks, it leaves the line to others. */
   private async wait(): Promise<LockHandle> {
     const { clock, closing } = this.context;
     const { options, signal } = this.call;
@@ -213,7 +213,7 @@ export class SlotSearch {
     return isWatched && !observed.judge().takeable;
   }
 
-  /** Step 1. */
+  /** Step 1, A12. */
   private async takeIdle(end: AbortSignal): Promise<LockHandle | undefined> {
     const idle = this.isLineInUse
       ? undefined
@@ -237,7 +237,7 @@ export class SlotSearch {
     }
   }
 
-  /** Steps 2 to 4. */
+  /** Steps 2 to 4, A12. */
   private async waitInLine(end: AbortSignal): Promise<LockHandle> {
     const { lock, options, signal } = this.call;
     const emit = (event: LockEvent): void => {

@@ -80,7 +80,7 @@ export class WaitPolicy {
   }
 
   /**
-   * A fire that has begun or is done stays so, and needs no read. A fire that is only claimed, or that may
+   * A26: a fire that has begun or is done stays so, and needs no read. A fire that is only claimed, or that may
    * have to be repeated, is followed until its holder has begun it, ended it or expired.
    *
    * @throws FireClaimedError
@@ -177,7 +177,7 @@ export class WaitPolicy {
     return Math.min(expiresAt, this.isOverdue ? Infinity : this.overdueAt);
   }
 
-  /** @returns whether the call continues although the lock is held */
+  /** A24. @returns whether the call continues although the lock is held */
   goOnFor(verdict: Taken): boolean {
     if (this.waits) {
       return true;
@@ -201,7 +201,7 @@ export class WaitPolicy {
     return this.doubted;
   }
 
-  /** Called when `waitTimeout` is over. @returns whether the call continues, for a fire that can begin or whose holder may be dead */
+  /** A32: called when `waitTimeout` is over. @returns whether the call continues, for a fire that can begin or whose holder may be dead */
   endWait(verdict: Verdict): boolean {
     this.isOver = true;
     if (!this.isForFire) {
@@ -218,7 +218,7 @@ export class WaitPolicy {
   }
 
   /**
-   * A fire is skipped only if the holder renewed after the fire was due. Other calls skip if the holder was
+   * A31: a fire is skipped only if the holder renewed after the fire was due. Other calls skip if the holder was
    * alive when last observed.
    *
    * For a lock kept by `minHold`, only the end of `minHold` counts. A wrong clock can cause a late or a

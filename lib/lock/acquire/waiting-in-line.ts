@@ -242,7 +242,7 @@ export class WaitingInLine {
       : undefined;
   }
 
-  /** The monotonic time from which this process may take a free or expired lock: its turn among those in line. */
+  /** A10: the monotonic time from which this process may take a free or expired lock: its turn among those in line. */
   turnAt(verdict: Verdict & { takeable: true }): number {
     const { observed, place, courtesy } = this.local;
     const { lease } = observed;

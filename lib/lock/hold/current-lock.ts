@@ -44,7 +44,7 @@ export function runUnderLock<T>(lock: LockHandle, work: () => T): T {
 }
 
 /**
- * New handles of the locks under which the calling code runs, held or lost, for a call that may share one
+ * A21: new handles of the locks under which the calling code runs, held or lost, for a call that may share one
  * of them; innermost first. Each handle keeps its lock until it is released.
  */
 export function lendEnclosingLocks(store: LeaseStore): LockHandle[] {

@@ -178,7 +178,7 @@ export class LeaseHolder implements RecordListener {
     this.handles += 1;
   }
 
-  /** Removes a handle. Removing the last one releases the record. */
+  /** A20: removes a handle. Removing the last one releases the record. */
   giveBack(): Promise<void> {
     this.handles -= 1;
     return this.handles === 0 ? this.release() : Promise.resolve();
@@ -615,7 +615,7 @@ export class LeaseHolder implements RecordListener {
     this.onEnd?.();
   }
 
-  /** Whether the next caller of this process gets the lock before other processes. */
+  /** A9: whether the next caller of this process gets the lock before other processes. */
   private get mayHandOver(): boolean {
     const { local } = this;
     return (

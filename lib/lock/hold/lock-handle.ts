@@ -125,6 +125,7 @@ export class HeldLock extends LockHandle {
     return this.released;
   }
 
+  /** A21: the same service, and a holder that allows it. */
   isSharedWith(store: LeaseStore): boolean {
     return this.hold.options.reentrant && this.hold.context.store === store;
   }

@@ -53,7 +53,7 @@ export class Courtesy {
     return this.inRowBefore + counted;
   }
 
-  /** @param knowsLine whether the other processes wait in line, and need no courtesy */
+  /** A10. @param knowsLine whether the other processes wait in line, and need no courtesy */
   isDue(knowsLine: boolean): boolean {
     const now = this.clock.now();
     if (!knowsLine && now - this.metOthersAt < CONTENDERS_STAY) {

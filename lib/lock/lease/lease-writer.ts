@@ -91,7 +91,7 @@ export class LeaseWriter {
   ) {}
 
   /**
-   * R1, R2: acquires by replacing the record as it is known when this is called, since the caller has just
+   * R1, R2, A8, A25: acquires by replacing the record as it is known when this is called, since the caller has just
    * judged that record. The write also serves as the release of an ended holder of this process, or confirms
    * the lock that a grant, or a write without an answer, has given to the caller.
    *
@@ -299,7 +299,7 @@ export class LeaseWriter {
   }
 
   /**
-   * R6, R9, R11: grants the lock to the first in line, else frees the record, keeps it taken for the rest of
+   * R6, R9, R11, A1: grants the lock to the first in line, else frees the record, keeps it taken for the rest of
    * `minHold`, or deletes the Lease if `remove` is set.
    *
    * @returns false if the deleted Lease still exists

@@ -124,12 +124,12 @@ export class LocalLease {
     return this.watch !== undefined && !this.isOutOfSight;
   }
 
-  /** Whether a change of the record is likely to be told; a watch without the right to it never tells anything. */
+  /** A28: whether a change of the record is likely to be told; a watch without the right to it never tells anything. */
   get isTold(): boolean {
     return this.isWatched && this.hasWatchTold && this.watchedAs === undefined;
   }
 
-  /** Records an observation from a read, a write or the watch. @returns the record as it is to be written back */
+  /** A2: records an observation from a read, a write or the watch. @returns the record as it is to be written back */
   see(
     found: StoredLease,
     how: { live?: boolean; askedAt?: number } = {},
@@ -171,7 +171,7 @@ export class LocalLease {
     }
   }
 
-  /** Reads the record from the API server; null if there is none. */
+  /** A5: reads the record from the API server; null if there is none. */
   async read(options: RequestOptions): Promise<StoredLease | null> {
     const { newest } = this.observed;
     const askedAt = this.clock.now();
@@ -288,7 +288,7 @@ export class LocalLease {
     return isGone;
   }
 
-  /** An answer that differs from the written record does not show the present record, so it counts as ambiguous. */
+  /** A6: an answer that differs from the written record does not show the present record, so it counts as ambiguous. */
   private async write<T extends Lease>(
     make: () => T,
     send: (made: () => T) => Promise<StoredLease>,

@@ -209,7 +209,7 @@ export class PlaceInLine {
     return ticket?.hasLanded ? undefined : ticket;
   }
 
-  /** The number of a new ticket. */
+  /** A9: the number of a new ticket. */
   numberIn(lease: StoredLease): bigint {
     return this.kept?.uid === lease.metadata.uid
       ? this.kept.number

@@ -60,7 +60,7 @@ export class FireClaimedError extends Error {
   }
 }
 
-/** Judges a claim. `holder` is the holder of the lock, unless it is known to have ended. */
+/** A25, A29: judges a claim. `holder` is the holder of the lock, unless it is known to have ended. */
 export function judgeClaim(
   claim: FireClaim,
   lease: Lease | null | undefined,
@@ -120,7 +120,7 @@ export function beginClaim(lease: StoredLease): StoredLease {
   return changeClaim(lease, 'begun', ['claimed']);
 }
 
-/** The record with the end of the fire that its present holder has claimed. */
+/** A27: the record with the end of the fire that its present holder has claimed. */
 export function endClaim(lease: StoredLease, end: ClaimEnd): StoredLease {
   // If the record does not say `begun` by now, the work can't begin any more.
   return end === 'begun'

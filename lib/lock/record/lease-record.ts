@@ -150,7 +150,7 @@ export function fingerprint(lease: Lease): string {
 }
 
 /**
- * Whether the answer to a write has the written values in all fields on which holders rely. A webhook may
+ * A6: whether the answer to a write has the written values in all fields on which holders rely. A webhook may
  * change other fields; a cache or a proxy may answer with an older record.
  */
 export function isStoredAs(answer: StoredLease, sent: Lease): boolean {
@@ -179,7 +179,7 @@ export function newHolderIdentity(clientId: string): string {
   return `${clientId}_${uuid.slice(0, 14)}8${uuid.slice(15, -8)}${tag}`;
 }
 
-/** Whether the record names this acquisition as its holder. */
+/** A1: whether the record names this acquisition as its holder. */
 export function isHeldBy(
   lease: StoredLease | null | undefined,
   identity: string,
@@ -187,7 +187,7 @@ export function isHeldBy(
   return lease?.spec?.holderIdentity === identity;
 }
 
-/** Increases with each acquisition of a lock, even if its Lease was deleted in between. */
+/** A4: increases with each acquisition of a lock, even if its Lease was deleted in between. */
 export function fencingTokenOf(acquired: StoredLease): bigint {
   return BigInt(acquired.metadata.resourceVersion);
 }
@@ -427,7 +427,7 @@ export function annotate(
 }
 
 /**
- * The record without the API server's notes of who wrote which of its fields, if this package alone has
+ * A2: the record without the API server's notes of who wrote which of its fields, if this package alone has
  * written any. Each write of it is then about a sixth faster. One empty note removes them all, and there
  * are no new ones until somebody applies the Lease (server-side). Notes of others stay (R10).
  */

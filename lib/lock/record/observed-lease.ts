@@ -125,7 +125,7 @@ export class ObservedLease {
     return true;
   }
 
-  /** Discards all observations. */
+  /** A5: discards all observations. */
   forget(): void {
     this.lease = undefined;
     this.newest = 0n;
@@ -149,7 +149,7 @@ export class ObservedLease {
   }
 
   /**
-   * Marks a holder of this process as ended: its record may be taken over even before its release is
+   * A8: marks a holder of this process as ended: its record may be taken over even before its release is
    * written.
    */
   markReleased(identity: string, claim: ClaimEnd): void {
@@ -223,7 +223,7 @@ export class ObservedLease {
   }
 }
 
-/** resourceVersions are comparable: documented as of Kubernetes 1.35, and true before. */
+/** A4: resourceVersions are comparable: documented as of Kubernetes 1.35, and true before. */
 export function versionOf(lease: StoredLease): bigint {
   return BigInt(lease.metadata.resourceVersion);
 }

@@ -4,7 +4,7 @@ import type { Lease } from '../../kube/lease-store.js';
 /** The permits of the semaphore, written by each holder of one of its Leases. */
 const PERMITS = 'nestjs-k8s-lock/permits';
 
-/** The annotations of a new holder: those of the one before, with its own permits; none for a lock. */
+/** A13: the annotations of a new holder: those of the one before, with its own permits; none for a lock. */
 export function withPermits(
   annotations: Record<string, string>,
   permits = 1,
