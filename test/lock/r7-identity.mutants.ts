@@ -24,9 +24,9 @@ export const mutants = mutantsOf('R7', {
   },
   'ambiguous write not made impossible when nobody wants it any more': {
     // It is taken for overtaken unless it has landed.
-    'FailedWrites#undoWrite': (original) =>
-      function (identity) {
-        return original.call(this, identity, '');
+    'LeaseWriter#undo': (original) =>
+      function (identity, _basedOn, giveUpAt) {
+        return original.call(this, identity, '', giveUpAt);
       },
   },
   'lock that does not expire created taken': {

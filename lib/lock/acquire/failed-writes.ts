@@ -6,21 +6,10 @@ import { LeaseStoreError, type StoredLease } from '../../kube/lease-store.js';
 import type { EngineContext } from '../engine-context.js';
 import type { LeaseWriter } from '../lease/lease-writer.js';
 import type { LocalLease } from '../lease/local-lease.js';
-import { endClaim } from '../record/fire-claim.js';
 import { comparedContent } from '../record/lease-patch.js';
-import {
-  createFree,
-  evict,
-  invalidate,
-  isHeldBy,
-} from '../record/lease-record.js';
+import { isHeldBy } from '../record/lease-record.js';
 import { grantOf } from '../record/line.js';
-import {
-  lastRequest,
-  LONGEST_WRITE,
-  retryUntil,
-  scheduleUnless,
-} from '../retry.js';
+import { LONGEST_WRITE, scheduleUnless } from '../retry.js';
 import type { AcquireCall, Renewal } from './acquire-call.js';
 
 /** After this many conflicts a call that does not wait treats the lock as held by others. */
@@ -131,36 +120,16 @@ export class FailedWrites {
     }
     const undone = this.renewal.isSession
       ? this.deleteSession()
-      : this.undoWrite(this.call.policy.identity, ambiguous.basedOn);
+      : this.undoWrite(ambiguous.basedOn);
     this.context.background(undone);
     return undone;
   }
 
-  /**
-   * R7: the API server may apply the write up to 34 s after its caller gave up: this frees the record if it was
-   * applied, and otherwise changes the record so that the write fails.
-   */
-  private async undoWrite(
-    identity: string,
-    basedOn: string | undefined,
-  ): Promise<void> {
-    const { context, local, call, renewal } = this;
+  private undoWrite(basedOn: string | undefined): Promise<void> {
+    const { context, call, renewal, writer } = this;
     const taken = renewal.sessions ? Infinity : call.options.leaseDuration;
     const giveUpAt = context.clock.now() + Math.max(LONGEST_WRITE, taken);
-    await retryUntil(context, call.lock, giveUpAt, async () => {
-      const options = lastRequest(context);
-      const lease = await local.read(options);
-      if (isHeldBy(lease, identity)) {
-        const freed = evict(endClaim(lease, 'open'));
-        await local.replace(() => freed, options);
-      } else if (comparedContent(lease) !== basedOn) {
-        return; // another client wrote in between, so the write can't be applied any more
-      } else if (lease === null) {
-        await local.create(() => createFree(local.key), options);
-      } else {
-        await local.replace(() => invalidate(lease, identity), options);
-      }
-    });
+    return writer.undo(call.policy.identity, basedOn, giveUpAt);
   }
 
   /** R12: deletes the session that a creation without an answer may have made. No lock names it. */

@@ -1,4 +1,4 @@
-/** Writes the record of a lock: acquires, renews, releases and grants, evicts, and withdraws tickets. */
+/** Writes the record of a lock: acquires, renews, releases and grants, undoes, evicts, and withdraws tickets. */
 import {
   LeaseStoreError,
   type Lease,
@@ -10,6 +10,7 @@ import type { LockReference } from '../../lock.errors.js';
 import type { Clock } from '../clock.js';
 import { reportFailure, type EngineContext } from '../engine-context.js';
 import { endClaim, readClaim, type ClaimEnd } from '../record/fire-claim.js';
+import { comparedContent } from '../record/lease-patch.js';
 import {
   annotate,
   createFree,
@@ -20,6 +21,7 @@ import {
   findRefusal,
   grant,
   hasFinalizers,
+  invalidate,
   isForeign,
   isHeldBy,
   leaveFree,
@@ -120,6 +122,34 @@ export class LeaseWriter {
     return mayComeBack
       ? local.replace(make, options)
       : this.change('acquire', found, make, options);
+  }
+
+  /**
+   * R7: undoes a write without an answer, which the API server may still apply up to 34 s after its caller gave up:
+   * frees the record if it was applied, and otherwise changes the record so that the write fails. Never rejects.
+   *
+   * @param basedOn what the write compares (see `comparedContent`); undefined = it was a creation
+   */
+  async undo(
+    identity: string,
+    basedOn: string | undefined,
+    giveUpAt: number,
+  ): Promise<void> {
+    const { context, local, lock } = this;
+    await retryUntil(context, lock, giveUpAt, async () => {
+      const options = lastRequest(context);
+      const lease = await local.read(options);
+      if (isHeldBy(lease, identity)) {
+        const freed = evict(endClaim(lease, 'open'));
+        await local.replace(() => freed, options);
+      } else if (comparedContent(lease) !== basedOn) {
+        return; // another client wrote in between, so the write can't be applied any more
+      } else if (lease === null) {
+        await local.create(() => createFree(local.key), options);
+      } else {
+        await local.replace(() => invalidate(lease, identity), options);
+      }
+    });
   }
 
   /** R1: writes the record; by content if processes are in line, so that no enrolment disturbs it. */
@@ -460,7 +490,7 @@ export class LeaseWriter {
 /**
  * R7: a creation without an answer may still be applied while the Lease does not exist, up to 34 s later,
  * and no comparison can prevent it. It must not leave behind a taken lock that never expires: such a lock
- * is created free, and the next write takes it. Under a session, {@link LeaseWriter.undoLater} frees it.
+ * is created free, and the next write takes it. Under a session, `FailedWrites.undoLater` frees it.
  */
 function newRecord(key: LeaseKey, newHolder: NewHolder, clock: Clock): Lease {
   return newHolder.leaseDuration === Infinity && !newHolder.session
