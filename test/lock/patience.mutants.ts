@@ -39,4 +39,15 @@ export const mutants = [
         },
     },
   }),
+  ...mutantsOf('the wait of a call ends', {
+    'waitTimeout that ends no wait': {
+      'AcquireCall#timeIsUp': () => () => undefined,
+    },
+    'signal that ends no wait': {
+      'AcquireCall#limit': (original) =>
+        function () {
+          return original.call(this, undefined);
+        },
+    },
+  }),
 ];

@@ -134,6 +134,9 @@ const bySpec = mutantsOf(
         ({ namespace, leaseName, slot }, lock) =>
           original({ namespace, leaseName, slot }, lock, 100),
     },
+    'a differing number of permits that nobody reports': {
+      'LockEngine#comparePermits': () => () => () => undefined,
+    },
     'a number of permits that others can not see': {
       withPermits: () => (annotations) => annotations,
     },

@@ -1,5 +1,5 @@
 /**
- * The rules of the Lease record (R2, R3, R4, R6, R7, R10) as pure functions that read a record and make
+ * The rules of the Lease record (R2 to R7, R10, and the grant of R11) as pure functions that read a record and make
  * the next one. For R1, the compare-and-swap, they keep the uid and the resourceVersion of the record.
  */
 import { createHash, randomUUID } from 'node:crypto';
