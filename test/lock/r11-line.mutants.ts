@@ -1,5 +1,4 @@
 import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
-import { lineOf } from '../../lib/lock/record/line.js';
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
@@ -22,7 +21,7 @@ export const mutants = mutantsOf(
             replace: {
               value: (...[make, how]: Parameters<LocalLease['replace']>) => {
                 const { lease } = local.observed;
-                return lineOf(lease).length > 0
+                return local.hasOthersInLine
                   ? local.change(lease, make, how)
                   : local.replace(make, how);
               },
