@@ -629,14 +629,15 @@ describe('R11 a crowd that enrols at once', () => {
       await clock.advance(5);
     };
     await overtake(30);
-    await clock.advance(149);
+    await clock.advance(29);
     expect(store.verbs()).toBe('get patch');
     await clock.advance(1);
     for (let again = 1; again < 8; again += 1) {
       // oxlint-disable-next-line no-await-in-loop -- one try after the other
       await overtake(2);
+      const pause = 2 ** (again + 1); // half of the longest, which doubles
       // oxlint-disable-next-line no-await-in-loop -- as above
-      await clock.advance(10);
+      await clock.advance(pause);
     }
     expect(inLine(cluster)).toEqual([]);
     await overtake(2);

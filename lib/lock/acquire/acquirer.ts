@@ -56,8 +56,7 @@ import { WaitingInLine } from './waiting-in-line.js';
 const SLOW = 20;
 /** A call that finds itself in such a crowd is overtaken so often at most. */
 const MOST_OVERTAKINGS = 8;
-/** Such a crowd is spread over so many times that read, or so many milliseconds at most. */
-const SPREAD = 10;
+/** Such a crowd is spread over the time of that read, doubled for each time, or so many milliseconds at most. */
 const LONGEST_SPREAD_OF_CROWD = 2_000;
 /** The longest pause that separates contenders after a conflict, in milliseconds. */
 const LONGEST_SPREAD = 500;
@@ -271,7 +270,10 @@ export class Acquirer {
       this.overtakings += mayBeCrowd ? 1 : 0;
       await this.pauseAfterConflict(
         mayBeCrowd
-          ? Math.min(SPREAD * this.answerTime, LONGEST_SPREAD_OF_CROWD)
+          ? Math.min(
+              2 ** this.overtakings * this.answerTime,
+              LONGEST_SPREAD_OF_CROWD,
+            )
           : undefined,
       );
     }
