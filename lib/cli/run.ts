@@ -59,7 +59,7 @@ export async function runUnderLock({
   if (process.platform === 'win32') {
     throw new UsageError('run needs process groups, which Windows has not');
   }
-  const timing = timingOf(flags);
+  const timing = timingOfFlags(flags);
   await using cluster = await connect(flags);
   const interrupt = new AbortController();
   let receive = (signal: NodeJS.Signals): void => {
@@ -103,7 +103,7 @@ interface Timing {
   readonly permits: number | undefined;
 }
 
-function timingOf(flags: Flags): Timing {
+function timingOfFlags(flags: Flags): Timing {
   const lease = numberOf(flags, 'lease', { least: 1, whole: true }) ?? 15;
   const wait = numberOf(flags, 'wait', { least: 0 });
   const leaseDuration = lease * 1_000;

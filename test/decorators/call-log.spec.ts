@@ -184,7 +184,7 @@ it('a process that can renew no more locks warns once, with advice', async () =>
   await lock.release();
   expect(logger.at('warn')).toEqual([
     expect.stringMatching(
-      /^Lock "b" .* waits: this process holds as many locks as it can renew \(its 1 locks need 100\.0 renewals a second, .*\)\. Hold fewer locks/,
+      /^Lock "b" .* waits: this process holds as many locks as it can renew \(its 1 locks need 100\.0 renewals a second; .*\)\. Hold fewer locks/,
     ),
   ]);
   expect(logger.at('debug')).toContainEqual(

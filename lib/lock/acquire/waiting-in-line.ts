@@ -31,6 +31,8 @@ const TICKET_LANDS = 1_000;
 const FRESH = 1_000;
 /** The slowest poll of a process in line, in retry intervals. */
 const SLOWEST_POLL = 5;
+/** A line of so many tickets may be that of a crowd. */
+const LONG = 16;
 /** The same for one that is not told of what happens. */
 const SLOWEST_UNWATCHED = 2;
 /** That of a process outside the line, in milliseconds. */
@@ -125,6 +127,12 @@ export class WaitingInLine {
       place.isPermitted &&
       this.call.policy.mayEnrol
     );
+  }
+
+  /** Whether many are in line, and perhaps many more about to be. */
+  get isLong(): boolean {
+    const { lease } = this.local.observed;
+    return lease ? lineOf(lease).length >= LONG : false;
   }
 
   /** Whether the record is known well enough for a place, whose number is that of the record. */
