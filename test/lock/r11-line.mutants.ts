@@ -69,6 +69,9 @@ export const mutants = mutantsOf(
           return original.call(this, options, true);
         },
     },
+    'small line taken for a crowd': {
+      'WaitingInLine#isLong': () => () => true,
+    },
     'place withdrawn when the next caller could use it': {
       'Acquirer#abandon': (original) =>
         function () {
