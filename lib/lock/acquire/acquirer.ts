@@ -54,7 +54,7 @@ import { WaitingInLine } from './waiting-in-line.js';
 
 /** A read that takes longer, in milliseconds, can mean that a crowd contends for the lock. */
 const SLOW = 20;
-/** A call that was overtaken in such a crowd, and finds a long line, is overtaken so often at most. */
+/** A call that finds itself in such a crowd is overtaken so often at most. */
 const MOST_OVERTAKINGS = 8;
 /** Such a crowd is spread over the time of that read, doubled for each time, or so many milliseconds at most. */
 const LONGEST_SPREAD_OF_CROWD = 2_000;
@@ -256,9 +256,9 @@ export class Acquirer {
     }
     this.call.waiting();
     const mayBeCrowd =
-      this.overtakings === 0
-        ? this.answerTime > SLOW
-        : this.overtakings < MOST_OVERTAKINGS && line.isLong;
+      (this.answerTime > SLOW || this.overtakings > 0) &&
+      this.overtakings < MOST_OVERTAKINGS &&
+      line.isLong;
     const outcome = await line.enrol(
       this.requestOptions('acquire'),
       mayBeCrowd,

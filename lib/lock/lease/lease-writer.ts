@@ -168,8 +168,10 @@ export class LeaseWriter {
       try {
         return await local.change(found, make, options);
       } catch (error) {
-        // A renewal may have become needless meanwhile: its next attempt is a PUT.
-        if (local.place.isPermitted || operation === 'renew') {
+        // The lock may have been released meanwhile, and must not be renewed then.
+        const isOver =
+          operation === 'renew' && found.spec?.holderIdentity !== local.holder;
+        if (local.place.isPermitted || isOver) {
           throw error;
         }
         reportFailure(context, lock, operation, error);
