@@ -45,7 +45,7 @@ export class FlightLimit {
     }
   }
 
-  /** A17: sets the limit, within its bounds. */
+  /** A17: changes the limit, if it was reached since the last change. */
   private change(limit: number, now: number): void {
     if (this.wasReached) {
       this.limit = limit;

@@ -29,10 +29,10 @@ const STAGGER = 100;
 const TICKET_LANDS = 1_000;
 /** A record that was observed longer ago gives no place in line, in milliseconds. */
 const FRESH = 1_000;
-/** The slowest poll of a process in line, in retry intervals. */
-const SLOWEST_POLL = 5;
 /** A line of so many tickets may be that of a crowd. */
 const LONG = 16;
+/** The slowest poll of a process in line, in retry intervals. */
+const SLOWEST_POLL = 5;
 /** The same for one that is not told of what happens. */
 const SLOWEST_UNWATCHED = 2;
 /** That of a process outside the line, in milliseconds. */
