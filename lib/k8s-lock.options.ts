@@ -3,7 +3,8 @@
 import type { RequestOptions } from 'node:https';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { LockConfigurationError, printable, quote } from './lock.errors.js';
+import { LockConfigurationError } from './lock.errors.js';
+import { printable, quote } from './printable.js';
 
 /** How one lock is acquired, held and released. Every duration is in milliseconds. */
 export interface LockOptions {

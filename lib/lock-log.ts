@@ -4,10 +4,9 @@ import type { Observer } from 'rxjs';
 import {
   explainSaturation,
   LockLostError,
-  printable,
-  quote,
   type LockBackendError,
 } from './lock.errors.js';
+import { printable, quote } from './printable.js';
 import type { LockEvent } from './lock.events.js';
 import { RepeatedLines } from './repeated-lines.js';
 

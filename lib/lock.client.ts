@@ -19,10 +19,10 @@ import { KubernetesLeaseStore } from './kube/kubernetes-lease-store.js';
 import type { LeaseStore, StoredLease } from './kube/lease-store.js';
 import {
   LockConfigurationError,
-  quote,
   type LockBackendError,
   type LockReference,
 } from './lock.errors.js';
+import { quote } from './printable.js';
 import { EventStream } from './event-stream.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import { currentCall } from './lock/acquire/request-scope.js';

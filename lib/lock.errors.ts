@@ -1,6 +1,7 @@
 /** The error classes of this package: reasons, HTTP status, and the frame of each message. */
 import { isNativeError } from 'node:util/types';
 import { HttpException, HttpStatus } from '@nestjs/common';
+import { printable, quote } from './printable.js';
 
 /** The lock that an error is about. */
 export interface LockReference {
@@ -463,17 +464,4 @@ export function explanationOf(error: unknown): string {
     return error.explanation;
   }
   return isError(error) ? error.message : String(error);
-}
-
-const LONGEST_QUOTE = 256;
-
-/** Quotes an arbitrary string for one line of a log. */
-export function quote(text: string): string {
-  return JSON.stringify(printable(text));
-}
-
-/** Cuts a string to a sensible length, and replaces control and format characters. */
-export function printable(text: string, longest = LONGEST_QUOTE): string {
-  const cut = text.length > longest ? `${text.slice(0, longest)}…` : text;
-  return cut.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '�');
 }

@@ -10,7 +10,7 @@ import {
 } from './k8s-lock.options.js';
 import { noteCopy } from './copies.js';
 import { clients, LockClient, type LockBackend } from './lock.client.js';
-import { quote } from './lock.errors.js';
+import { quote } from './printable.js';
 import { acquireForCaller, HeldLocks, runUnderAll } from './lock-set.js';
 import type { ApiRequestEvent, LockEvent } from './lock.events.js';
 import {

@@ -1,6 +1,8 @@
 /** Reads the command line: the commands, their flags, and what is wrong with them. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { quote } from '../lock.errors.js';
+import { quote } from '../printable.js';
 
 /** A fault of the command line. */
 export class UsageError extends Error {}
@@ -95,6 +97,7 @@ export const FLAGS = {
   },
   port: { type: 'string', value: 'PORT', about: 'Default: a free one.' },
   help: { type: 'boolean', short: 'h', about: 'Show this.' },
+  version: { type: 'boolean', about: 'Show the version.' },
 } as const satisfies Record<string, Flag>;
 
 type FlagName = keyof typeof FLAGS;
@@ -202,7 +205,7 @@ export interface CommandLine {
   readonly program: readonly string[];
 }
 
-/** Reads a command line; a text is the help that it asks for. @throws UsageError */
+/** Reads a command line; a text is the help or the version that it asks for. @throws UsageError */
 export function readCommandLine(args: readonly string[]): CommandLine | string {
   const end = args.indexOf('--');
   const own = end === -1 ? args : args.slice(0, end);
@@ -212,6 +215,9 @@ export function readCommandLine(args: readonly string[]): CommandLine | string {
   if (command === undefined) {
     if (flags.help) {
       return usage();
+    }
+    if (flags.version) {
+      return `${version()}\n`;
     }
     throw new UsageError('a command is missing');
   }
@@ -351,8 +357,14 @@ export function usage(): string {
 
 ${lines.join('\n')}
 
-nestjs-k8s-lock COMMAND --help shows the flags of a command.
+nestjs-k8s-lock COMMAND --help shows the flags of a command, and --version the version.
 `;
+}
+
+/** Of this package. */
+function version(): string {
+  const file = join(__dirname, '../../package.json');
+  return JSON.parse(readFileSync(file, 'utf8')).version;
 }
 
 export function usageOf(command: CommandName): string {

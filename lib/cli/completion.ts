@@ -1,6 +1,6 @@
 /** `completion`: the completion of commands, flags and lock names for a shell. */
 import { COMMANDS, FLAGS, UsageError } from './arguments.js';
-import { quote } from '../lock.errors.js';
+import { quote } from '../printable.js';
 
 const NAME = 'nestjs-k8s-lock';
 /** The names of Leases alone, which have no character that a shell could act on. */

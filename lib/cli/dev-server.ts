@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { explanationOf, quote } from '../lock.errors.js';
+import { explanationOf } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import { LeaseApiServer } from '../testing/index.js';
 import { UsageError, type Flags } from './arguments.js';
 import { print } from './output.js';

@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 /** The command `nestjs-k8s-lock`: reads the command line, runs the command, and gives the exit code. */
-import { explanationOf, LockBackendError } from '../lock.errors.js';
 import {
   commandIn,
   readCommandLine,
@@ -11,7 +10,7 @@ import {
 } from './arguments.js';
 import { print, say } from './output.js';
 
-/** Each is loaded when it is used: completion must not wait for the engine. */
+/** Each is loaded when it is used: help and completion must not wait for the engine, nor for Nest. */
 async function run(line: CommandLine): Promise<number> {
   switch (line.command) {
     case 'dev-server': {
@@ -67,13 +66,18 @@ async function start(args: readonly string[]): Promise<void> {
   try {
     process.exitCode = await main(args);
   } catch (error) {
-    say(explanationOf(error).replace(/^nestjs-k8s-lock: /, ''));
     if (error instanceof UsageError) {
+      say(error.message);
       process.stderr.write(`\n${usageFor(args)}`);
+      process.exitCode = 2;
+      return;
     }
+    const { explanationOf, LockBackendError } =
+      await import('../lock.errors.js');
+    say(explanationOf(error).replace(/^nestjs-k8s-lock: /, ''));
     const isOfRun =
       error instanceof LockBackendError && commandIn(args) === 'run';
-    process.exitCode = error instanceof UsageError ? 2 : isOfRun ? 69 : 1;
+    process.exitCode = isOfRun ? 69 : 1;
   }
 }
 

@@ -1,5 +1,5 @@
 /** Prints for people and programs: tables that fit, JSON and YAML, colour only on a terminal. Nothing that others wrote reaches a terminal as it is. */
-import { printable } from '../lock.errors.js';
+import { printable } from '../printable.js';
 
 /** The longest text of one message or cell, in characters: a holder may have 100 kB. */
 const LONGEST = 1_000;

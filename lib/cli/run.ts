@@ -3,7 +3,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { LockNotAcquiredError, quote } from '../lock.errors.js';
+import { LockNotAcquiredError } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import type { LockHandle } from '../lock/hold/lock-handle.js';
 import {
   numberOf,

@@ -12,7 +12,8 @@ import {
   type Type,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { LockError, printable } from '../lock.errors.js';
+import { LockError } from '../lock.errors.js';
+import { printable } from '../printable.js';
 import type { StreamResponse } from './browser-stream.js';
 import type { ResolvedRoutes, ResolvedView } from './dashboard.options.js';
 import { LockFeed } from './lock-feed.js';

@@ -1,6 +1,7 @@
 /** Feeds all browsers from one watch, which runs while there are any, and evicts holders for them. */
 import { Logger } from '@nestjs/common';
-import { explanationOf, quote, type LockReference } from '../lock.errors.js';
+import { explanationOf, type LockReference } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import type { LockClient } from '../lock.client.js';
 import type { LockService } from '../lock.service.js';
 import { describeLocks } from '../lock/lock-engine.js';

@@ -1,6 +1,6 @@
 /** What the page shows of one Lease, as the JSON that browsers get. Every text in it is cut to a sensible length. */
 import { createHash } from 'node:crypto';
-import { printable } from '../lock.errors.js';
+import { printable } from '../printable.js';
 import { clientIdOf } from '../lock/record/lock-state.js';
 
 /** A hold of a lock: times are those of this process, in milliseconds since the epoch. */

@@ -1,6 +1,6 @@
 /** What was seen of the locks of a namespace since the process started: their last states, holds and fires, in bounded memory. */
 import type { StoredLease } from '../kube/lease-store.js';
-import { printable } from '../lock.errors.js';
+import { printable } from '../printable.js';
 import type { LockClient } from '../lock.client.js';
 import type { LockEvent } from '../lock.events.js';
 import { isLine } from '../lock/lease-name.js';

@@ -1,7 +1,7 @@
 /** Decides which decorated methods claim fires, and which fire a call claims. */
 import { Logger } from '@nestjs/common';
 import type { LockOptions } from '../k8s-lock.options.js';
-import { quote } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import { describePermitsOfFire } from '../lock.client.js';
 import type { FireClaim } from '../lock/record/fire-claim.js';
 import { findFireOptionFaults } from '../schedule/fire.options.js';

@@ -1,6 +1,7 @@
 /** Calls a decorated method: finds the LockService, the names of the locks and the arguments. */
 import { hasOtherCopies } from '../copies.js';
 import { clientOf } from '../lock.client.js';
+import type { LockConfigurationError } from '../lock.errors.js';
 import type { LockService } from '../lock.service.js';
 import { runInCall, type MethodCall } from '../lock/acquire/request-scope.js';
 import {
@@ -87,7 +88,11 @@ export async function callUnderLocks(
   args: readonly unknown[],
 ): Promise<unknown> {
   if (typeof instance !== 'object' || instance === null) {
-    return refuseWithoutInstance(locked.locks.at(-1)!);
+    const lowest = locked.locks.at(-1)!;
+    const label = describeMethod(lowest.prototype, lowest.key);
+    const error = withoutInstance(label);
+    logConfigurationError(lowest, label, error, false);
+    throw error;
   }
   const plan = planOf(locked, instance);
   const { label, lowest } = plan;
@@ -159,13 +164,11 @@ function nameOf(
   return checkName(name, () => describeMethod(lock.prototype, lock.key));
 }
 
-function refuseWithoutInstance(lowest: MethodLock): never {
-  const label = describeMethod(lowest.prototype, lowest.key);
-  const error = refusalOf(
+/** The error of a call of a decorated method whose `this` is no object. */
+export function withoutInstance(label: string): LockConfigurationError {
+  return refusalOf(
     `${label} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
   );
-  logConfigurationError(lowest, label, error, false);
-  throw error;
 }
 
 /** Finds the service of an instance that Nest has not injected, and that no startup pass has found. */

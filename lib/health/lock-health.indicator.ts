@@ -8,7 +8,8 @@ import {
   throwFaults,
   type Rule,
 } from '../k8s-lock.options.js';
-import { LockBackendError, printable } from '../lock.errors.js';
+import { LockBackendError } from '../lock.errors.js';
+import { printable } from '../printable.js';
 import type { LockEngine } from '../lock/lock-engine.js';
 import { clientOf } from '../lock.client.js';
 import { LockService } from '../lock.service.js';

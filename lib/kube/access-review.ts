@@ -1,6 +1,6 @@
 /** Determines the rights on Leases that locks need, and asks the API server which of them are missing. */
 import type { LeaseStore, LeaseVerb } from './lease-store.js';
-import { quote } from '../lock.errors.js';
+import { quote } from '../printable.js';
 
 /** Locks of one namespace that are known before they are acquired. */
 export interface LockNeeds {

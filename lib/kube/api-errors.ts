@@ -14,6 +14,7 @@ import {
   type LeaseStoreFailure,
   type LeaseVerb,
 } from './lease-store.js';
+import { printable } from '../printable.js';
 
 /** The parts of a request on which messages and `ambiguous` depend. */
 export interface Operation {
@@ -252,19 +253,4 @@ function could({ verb, namespace, name }: Operation): string {
       ? `the Leases of ${place(namespace)}`
       : `Lease ${printable(namespace)}/${printable(name)}`;
   return `Can't ${verb} ${what}`;
-}
-
-/** The longest name of a Kubernetes object, in characters. */
-const LONGEST_NAME = 253;
-
-/** Cuts and escapes an arbitrary name so that it fits on one line of a log. */
-function printable(name: string): string {
-  const text = name
-    .slice(0, LONGEST_NAME)
-    .replace(
-      /[^\x20-\x7e]/gu,
-      (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
-    );
-  const isCut = name.length > LONGEST_NAME || text.length > LONGEST_NAME;
-  return isCut ? `${text.slice(0, LONGEST_NAME)}…` : text;
 }

@@ -1,7 +1,8 @@
 /** Finds the Kubernetes configuration: the one given, the pod's own, or the local kubeconfig. */
 import { existsSync, readFileSync } from 'node:fs';
 import type { KubeConfigLike } from '../k8s-lock.options.js';
-import { isError, quote } from '../lock.errors.js';
+import { isError } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import { codeOf } from './http-request.js';
 
 /** The sources of the configuration. */

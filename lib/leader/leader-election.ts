@@ -18,10 +18,10 @@ import {
   LockBackendError,
   LockConfigurationError,
   LockNotAcquiredError,
-  quote,
   type LockLostError,
   type LockReference,
 } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import type { LockService } from '../lock.service.js';
 import { onAbort, waitUntil } from '../lock/abort-signals.js';
 import type { LockHandle } from '../lock/hold/lock-handle.js';

@@ -1,7 +1,7 @@
 /** Health checks for elections, in the form that Terminus expects, without loading Terminus. */
 import { Injectable } from '@nestjs/common';
 import { throwFaults } from '../k8s-lock.options.js';
-import { quote } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import { LockService } from '../lock.service.js';
 import { describeElections, findElection } from './leader-election.js';
 

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { describeMethod } from '../decorators/lock.metadata.js';
 import { LockedMethodExplorer } from '../decorators/lock.explorer.js';
 import { describeValue, throwFaults } from '../k8s-lock.options.js';
-import { quote } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import { LockService } from '../lock.service.js';
 import { describeElections, findElection } from './leader-election.js';
 import { findLeaderMarks } from './leader.metadata.js';

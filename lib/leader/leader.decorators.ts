@@ -9,7 +9,10 @@ import {
   findLockService,
   requestLockService,
 } from '../decorators/lock-service.injection.js';
-import { requireLateService } from '../decorators/locked-method.js';
+import {
+  requireLateService,
+  withoutInstance,
+} from '../decorators/locked-method.js';
 import { describeMethod } from '../decorators/lock.metadata.js';
 import { takeOver } from '../decorators/with-lease-lock.decorator.js';
 import { currentExchange } from '../http/http-exchange.js';
@@ -19,11 +22,8 @@ import {
   findObjectFaults,
   throwFaults,
 } from '../k8s-lock.options.js';
-import {
-  LockConfigurationError,
-  quote,
-  type LockLostError,
-} from '../lock.errors.js';
+import { LockConfigurationError, type LockLostError } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import { describeElections, findElection } from './leader-election.js';
 import { addLeaderMark, type LeaderMark } from './leader.metadata.js';
 import type { Leadership } from './leadership.js';
@@ -218,9 +218,7 @@ async function callAsLeader(
   const { prototype, key, election: name, onLocked } = only;
   const label = describeMethod(prototype, key);
   if (typeof instance !== 'object' || instance === null) {
-    refuseCall(
-      `${label} was called without its instance as "this", so it did not run: call it as a method, or bind it`,
-    );
+    throw withoutInstance(label);
   }
   const locks =
     findLockService(instance) ?? (await requireLateService({ key }, instance));

@@ -1,11 +1,7 @@
 /** The span of one call for a lock: from the call to the release, active while the work runs. */
 import type { Span, Tracer } from '@opentelemetry/api';
-import {
-  isError,
-  LockError,
-  printable,
-  type LockReference,
-} from '../lock.errors.js';
+import { isError, LockError, type LockReference } from '../lock.errors.js';
+import { printable } from '../printable.js';
 import type { CallEnd } from '../lock/acquire/outcome.js';
 import { ATTRIBUTE, outcomeOf, SPAN_EVENT } from './telemetry-names.js';
 

@@ -5,10 +5,9 @@ import { describeValue } from '../k8s-lock.options.js';
 import {
   isError,
   LockConfigurationError,
-  printable,
-  quote,
   type LockReference,
 } from '../lock.errors.js';
+import { printable, quote } from '../printable.js';
 import type { LockEvent } from '../lock.events.js';
 import { clientOf } from '../lock.client.js';
 import type { LockService } from '../lock.service.js';

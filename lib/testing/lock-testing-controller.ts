@@ -13,7 +13,7 @@ import {
 } from '../k8s-lock.options.js';
 import type { LeaseKey, StoredLease } from '../kube/lease-store.js';
 import type { LockBackend, LockClient, ResolvedLock } from '../lock.client.js';
-import { quote } from '../lock.errors.js';
+import { quote } from '../printable.js';
 import type { LockEvent, LockSkippedReason } from '../lock.events.js';
 import { LockEngine } from '../lock/lock-engine.js';
 import {
