@@ -1,13 +1,13 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = [
-  ...mutantsOf('catchUp', {
+  ...mutantsOf('A30', {
     'missed fire not made up for': {
       isMissed: () => () => false,
     },
   }),
   ...mutantsOf(
-    'catchUp',
+    'A30',
     {
       'fire that was run taken for missed': {
         isMissed: () => (_fire, _retry, lease) => lease !== null,

@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
-  'a call is for the fire of its own job',
+  'A34',
   {
     'every scheduled method taken for the one that the scheduler calls': {
       isMethod: () => () => true,

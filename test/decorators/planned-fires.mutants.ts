@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
-  'fires of a scheduler that runs all the time',
+  'A33',
   {
     'fires as cron computes them at the moment of the call': {
       planOfCron: (original) => (time) => ({

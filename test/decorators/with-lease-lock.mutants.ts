@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
-  'the method’s own end wins',
+  'A3',
   {
     'failure of a release in the place of what the method came to': {
       'LeaseWriter#release': (original) =>

@@ -1,29 +1,37 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf(
-  'renewals go first',
-  {
-    'renewal sent in its turn among all requests': {
-      'RequestQueue#run': (original) =>
-        function (_priority, ...rest) {
-          return original.call(this, 'look', ...rest);
-        },
+export const mutants = [
+  ...mutantsOf(
+    'A19',
+    {
+      'renewal sent in its turn among all requests': {
+        'RequestQueue#run': (original) =>
+          function (_priority, ...rest) {
+            return original.call(this, 'look', ...rest);
+          },
+      },
+      'new locks taken while a renewal is late': {
+        'RequestQueue#isRenewingLate': () => () => false,
+      },
     },
-    'a pause that the API server asked for not heeded': {
-      'RequestQueue#pauseOf': () => () => 0,
+    'spec',
+  ),
+  ...mutantsOf(
+    'A18',
+    {
+      'a pause that the API server asked for not heeded': {
+        'RequestQueue#pauseOf': () => () => 0,
+      },
+      'pause waited for by what can not wait so long': {
+        'RequestQueue#pause': (original) =>
+          function (asked) {
+            const { waiting } = this;
+            this.waiting = { renew: [], release: [], acquire: [], look: [] };
+            original.call(this, asked);
+            this.waiting = waiting;
+          },
+      },
     },
-    'pause waited for by what can not wait so long': {
-      'RequestQueue#pause': (original) =>
-        function (asked) {
-          const { waiting } = this;
-          this.waiting = { renew: [], release: [], acquire: [], look: [] };
-          original.call(this, asked);
-          this.waiting = waiting;
-        },
-    },
-    'new locks taken while a renewal is late': {
-      'RequestQueue#isRenewingLate': () => () => false,
-    },
-  },
-  'spec',
-);
+    'spec',
+  ),
+];

@@ -1,10 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-const RULE =
-  'a process leads for as long as it holds the lock, and its work is over before it contends again';
-
 const bySimulator = mutantsOf(
-  RULE,
+  'A15',
   {
     'a process that leads until it is told otherwise': {
       'LeaderElection#isLeader': (original) =>
@@ -48,7 +45,7 @@ const bySimulator = mutantsOf(
 );
 
 const bySpec = mutantsOf(
-  RULE,
+  'A15',
   {
     'a process leads by a flag': {
       'LeaderElection#isLeader': (original) =>

@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
-  'no lock beyond those that can be renewed',
+  'A16',
   {
     'a lock acquired that can not be renewed beside the others': {
       'Admission#hasRoomFor': () => () => true,

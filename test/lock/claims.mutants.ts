@@ -35,7 +35,7 @@ interface AnyLease {
 }
 
 export const mutants = [
-  ...mutantsOf('once per fire', {
+  ...mutantsOf('A25', {
     'claim not written by the acquiring write': {
       take: unclaimed,
       createTaken: unclaimed,
@@ -63,7 +63,7 @@ export const mutants = [
           original({ ...claim, latest: Infinity }, ...rest),
     },
   }),
-  ...mutantsOf('a claim is begun before others leave the fire out', {
+  ...mutantsOf('A26', {
     'claim taken for begun by others': {
       judgeClaim:
         (original) =>
@@ -104,7 +104,7 @@ export const mutants = [
     },
   }),
   ...mutantsOf(
-    'a claim is begun before others leave the fire out',
+    'A26',
     {
       'beginning whose answer was lost given up by a shutdown': {
         'LeaseHolder#leaveToOthers': () =>
@@ -115,7 +115,7 @@ export const mutants = [
     },
     'spec',
   ),
-  ...mutantsOf('a claim says what became of the work', {
+  ...mutantsOf('A27', {
     'claim of another holder ended': {
       changeClaim:
         (original) =>
@@ -161,7 +161,7 @@ export const mutants = [
           ),
     },
   }),
-  ...mutantsOf('onFailure: retry', {
+  ...mutantsOf('A29', {
     'work of the dead never taken over': {
       judgeClaim:
         (original) =>
@@ -188,7 +188,7 @@ export const mutants = [
     },
   }),
   ...mutantsOf(
-    'onFailure: retry',
+    'A28',
     {
       'a watch that is trusted though it has told nothing': {
         'LocalLease#isTold': () => () => true,

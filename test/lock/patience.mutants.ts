@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = [
-  ...mutantsOf('no fire is left out for the dead', {
+  ...mutantsOf('A31', {
     'fire skipped for a holder that has died since its last sign of life': {
       'WaitPolicy#mayBeDead': (original) =>
         function (verdict) {
@@ -23,7 +23,7 @@ export const mutants = [
         },
     },
   }),
-  ...mutantsOf('waitTimeout', {
+  ...mutantsOf('A32', {
     'fire that waits for as long as its holder lives': {
       'WaitPolicy#endWait': () =>
         function () {
@@ -39,10 +39,12 @@ export const mutants = [
         },
     },
   }),
-  ...mutantsOf('the wait of a call ends', {
+  ...mutantsOf('A14', {
     'waitTimeout that ends no wait': {
       'AcquireCall#timeIsUp': () => () => undefined,
     },
+  }),
+  ...mutantsOf('A22', {
     'signal that ends no wait': {
       'AcquireCall#limit': (original) =>
         function () {

@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = [
-  ...mutantsOf('handover', {
+  ...mutantsOf('A8', {
     'local waiter gives up and nobody releases for the one before': {
       'LocalLease#leave': (original) =>
         function () {
@@ -11,7 +11,7 @@ export const mutants = [
     },
   }),
   ...mutantsOf(
-    'handover',
+    'A8',
     {
       'only the last of the holders that have ended is remembered': {
         'ObservedLease#markReleased': (original) =>

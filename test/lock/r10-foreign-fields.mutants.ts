@@ -15,7 +15,7 @@ export const mutants = [
     },
   }),
   ...mutantsOf(
-    'R10',
+    'A2',
     {
       'notes of what somebody applied removed': {
         isNoteOfOurs: () => () => true,

@@ -1,7 +1,7 @@
 import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf(
+const ofLine = mutantsOf(
   'R11',
   {
     'place in line under a holder that does not know the line': {
@@ -86,12 +86,6 @@ export const mutants = mutantsOf(
           return original.call(this);
         },
     },
-    'nothing left to clients that do not know the line': {
-      'Courtesy#isDue': () => () => false,
-    },
-    'lock that was left free for others taken at once': {
-      isLeftFree: () => () => false,
-    },
     'process without the right to patch not let on by PUT': {
       'LeaseWriter#change': (original) =>
         function (operation, found, make, options) {
@@ -147,3 +141,18 @@ export const mutants = mutantsOf(
   },
   'spec',
 );
+
+const ofCourtesy = mutantsOf(
+  'A10',
+  {
+    'nothing left to clients that do not know the line': {
+      'Courtesy#isDue': () => () => false,
+    },
+    'lock that was left free for others taken at once': {
+      isLeftFree: () => () => false,
+    },
+  },
+  'spec',
+);
+
+export const mutants = [...ofLine, ...ofCourtesy];

@@ -1,6 +1,6 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf('a restore of etcd is noticed', {
+export const mutants = mutantsOf('A5', {
   'lower version ignored while the Lease is known to be absent': {
     'ObservedLease#forget': (original) =>
       function () {

@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = [
-  ...mutantsOf('re-entrancy', {
+  ...mutantsOf('A20', {
     'lock given back by the first that shares it': {
       'LeaseHolder#giveBack': () =>
         function () {
@@ -20,7 +20,7 @@ export const mutants = [
     },
   }),
   ...mutantsOf(
-    'only the work of the holder shares its lock',
+    'A21',
     {
       'lock lent to another service': {
         'HeldLock#isSharedWith': () => () => true,

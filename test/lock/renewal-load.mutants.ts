@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
-  'nothing is lost for the load of its own process',
+  'A17',
   {
     'a limit of requests in flight that stays': {
       'FlightLimit#change': () => () => undefined,

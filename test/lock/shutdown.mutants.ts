@@ -15,12 +15,12 @@ const catchUp: Wrapper = (original) =>
   };
 
 export const mutants = [
-  ...mutantsOf('shutdown releases everything', {
+  ...mutantsOf('A22', {
     'shutdown does not wait for releases in flight': {
       'LockEngine#allWritten': () => async () => undefined,
     },
   }),
-  ...mutantsOf('shutdown: no new locks', {
+  ...mutantsOf('A23', {
     'lock handed out in the very turn of the shutdown': {
       'LockEngine#mayHandOut': () => () => true,
     },
@@ -29,7 +29,7 @@ export const mutants = [
       'LockEngine#close': catchUp,
     },
   }),
-  ...mutantsOf('shutdown: signals first', {
+  ...mutantsOf('A23', {
     'work not asked to stop before the rest has closed': {
       'LeaseHolder#askToStop': deferred,
       'LockEngine#close': catchUp,

@@ -1,4 +1,4 @@
-/** Mutants: deliberate breakings of lib, one rule each. Each stands in a `*.mutants.ts` next to the spec of its rule. */
+/** Mutants: deliberate breakings of lib, one rule each. Each stands in a `*.mutants.ts` next to a spec of its rule. */
 import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 export type AnyFunction = (this: any, ...args: any[]) => any;
 
 export interface Mutant {
-  /** The rule that it breaks. */
+  /** The rule of docs/lease-rules.md that it breaks, by its number; in words what has none. */
   readonly rule: string;
   /** What it does wrong. */
   readonly name: string;
@@ -34,7 +34,11 @@ export type Wrapper = (original: AnyFunction) => AnyFunction;
 
 type Breaks = Readonly<Record<string, Wrapper>>;
 
-/** The mutants of a rule, by what they do wrong. */
+/**
+ * The mutants of a rule, by what they do wrong.
+ *
+ * @param rule its number, `A7`, or words: see {@link Mutant.rule}
+ */
 export function mutantsOf(
   rule: string,
   breakings: Readonly<Record<string, Breaks>>,
