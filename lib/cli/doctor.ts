@@ -1,6 +1,6 @@
 /** `doctor`: checks the cluster, the rights, the clocks and the Leases, and says what to do. */
 import { parseObject } from '../kube/api-response.js';
-import { KubeTransport } from '../kube/kube-http-client.js';
+import { KubeHttpClient } from '../kube/kube-http-client.js';
 import type { Answer } from '../kube/http-request.js';
 import type { LeaseVerb } from '../kube/lease-store.js';
 import { explanationOf } from '../lock.errors.js';
@@ -85,13 +85,13 @@ async function checkServer({
   kubeConfig: config,
 }: Cluster): Promise<Finding[]> {
   const context = ok('context', config.getCurrentContext());
-  const transport = new KubeTransport(() => Promise.resolve(config), undefined);
+  const client = new KubeHttpClient(() => Promise.resolve(config), undefined);
   try {
     // The first answer comes with the connection; the second one shows the round trip.
-    await readVersion(transport);
+    await readVersion(client);
     const sentAt = Date.now();
     const startedAt = performance.now();
-    const answer = await readVersion(transport);
+    const answer = await readVersion(client);
     const roundTrip = performance.now() - startedAt;
     return [
       context,
@@ -114,13 +114,13 @@ async function checkServer({
       },
     ];
   } finally {
-    transport.close();
+    client.close();
   }
 }
 
-function readVersion(transport: KubeTransport): Promise<Answer> {
+function readVersion(client: KubeHttpClient): Promise<Answer> {
   const operation = { verb: 'review', namespace: '', timeout: REQUEST_TIMEOUT };
-  return transport.exchange(
+  return client.exchange(
     { ...operation, verb: 'review' },
     { method: 'GET', path: '/version', timeout: REQUEST_TIMEOUT },
     1_000_000,

@@ -3,7 +3,7 @@
 /** Bytes that may wait for a slow browser, besides those of its last snapshot: more would be sent again and again otherwise. */
 const MOST_WAITING = 1_000_000;
 /** Milliseconds within which a slow browser must have read them. */
-const PATIENCE = 60_000;
+const DRAIN_TIMEOUT = 60_000;
 /** Milliseconds after which a browser has to connect again, so that the guards decide again. */
 const LONGEST = 600_000;
 /** Milliseconds after which it does so. */
@@ -28,7 +28,7 @@ export class BrowserStream {
   private isBehind = false;
   private limit = MOST_WAITING;
   private readonly end: NodeJS.Timeout;
-  private patience?: NodeJS.Timeout;
+  private timeout?: NodeJS.Timeout;
   private farewell?: NodeJS.Timeout;
 
   /**
@@ -51,7 +51,7 @@ export class BrowserStream {
     this.end = setTimeout(() => this.close(), LONGEST).unref();
     response.once('close', () => {
       clearTimeout(this.end);
-      clearTimeout(this.patience);
+      clearTimeout(this.timeout);
       clearTimeout(this.farewell);
       onEnd();
     });
@@ -65,12 +65,12 @@ export class BrowserStream {
     }
     if (this.response.writableLength > this.limit) {
       this.isBehind = true;
-      this.patience = setTimeout(
+      this.timeout = setTimeout(
         () => this.response.destroy(),
-        PATIENCE,
+        DRAIN_TIMEOUT,
       ).unref();
       this.response.once('drain', () => {
-        clearTimeout(this.patience);
+        clearTimeout(this.timeout);
         this.isBehind = false;
         this.sendSnapshot(this.snapshot());
       });

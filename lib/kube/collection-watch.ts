@@ -1,6 +1,6 @@
 /** Follows all Leases of a namespace: a list after every gap, and each change in between. A hint, as every watch. */
 import { toStoredLease, nameOf, UnreadableAnswer } from './api-response.js';
-import type { KubeTransport } from './kube-http-client.js';
+import type { KubeHttpClient } from './kube-http-client.js';
 import type { StoredLease } from './lease-store.js';
 import {
   compareVersions,
@@ -38,7 +38,7 @@ export class CollectionWatch {
   private isClosed = false;
 
   constructor(
-    transport: KubeTransport,
+    client: KubeHttpClient,
     private readonly namespace: string,
     path: string,
     options: LeaseWatchOptions,
@@ -46,7 +46,7 @@ export class CollectionWatch {
     private readonly observer: CollectionObserver,
   ) {
     this.watch = new LeaseWatch(
-      transport,
+      client,
       { namespace },
       path,
       {

@@ -37,7 +37,7 @@ interface ServerAddress {
   readonly user: string | undefined;
 }
 
-export class KubeTransport {
+export class KubeHttpClient {
   private readonly pools = new ConnectionPools();
   private readonly underWay = new Set<() => void>();
   #target?: Promise<Target>;

@@ -36,7 +36,7 @@ import {
   loadKubeConfig,
   type KubeConfigSource,
 } from './kube-config.js';
-import { KubeTransport, type RequestSink } from './kube-http-client.js';
+import { KubeHttpClient, type RequestSink } from './kube-http-client.js';
 import {
   make,
   type Lease,
@@ -81,7 +81,7 @@ const NAME =
 export class KubernetesLeaseStore implements LeaseStore {
   /** `#private` because it can hold credentials: a logger that prints a lock follows every other field to here. */
   readonly #options: KubernetesLeaseStoreOptions;
-  private readonly transport: KubeTransport;
+  private readonly client: KubeHttpClient;
   private readonly queue = new RequestQueue();
   private readonly watches = new Map<string, NamespaceWatches>();
   private readonly collections = new Set<CollectionWatch>();
@@ -90,11 +90,11 @@ export class KubernetesLeaseStore implements LeaseStore {
   constructor(options: KubernetesLeaseStoreOptions) {
     this.#options = options;
     const load = () => loadKubeConfig(options);
-    this.transport = new KubeTransport(load, options.requests);
+    this.client = new KubeHttpClient(load, options.requests);
   }
 
   async defaultNamespace(): Promise<string> {
-    const namespace = defaultNamespaceOf(await this.transport.config());
+    const namespace = defaultNamespaceOf(await this.client.config());
     if (!NAMESPACE.test(namespace)) {
       throw new KubeConfigurationError(
         "The namespace of the Kubernetes configuration's context, or in the file of the service account, is not a DNS-1123 label. Correct it there.",
@@ -105,7 +105,7 @@ export class KubernetesLeaseStore implements LeaseStore {
 
   /** The address of the API server. */
   async address(): Promise<string> {
-    return new URL((await this.transport.config()).getCurrentCluster()!.server)
+    return new URL((await this.client.config()).getCurrentCluster()!.server)
       .href;
   }
 
@@ -314,7 +314,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     if (!watches) {
       const { requestTimeout, watch: timing } = this.#options;
       watches = new NamespaceWatches(
-        this.transport,
+        this.client,
         namespace,
         pathOf({ namespace }),
         { requestTimeout, timing },
@@ -332,7 +332,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     }
     const { requestTimeout, watch: timing } = this.#options;
     const collection = new CollectionWatch(
-      this.transport,
+      this.client,
       namespace,
       pathOf({ namespace }),
       { requestTimeout, timing },
@@ -398,7 +398,7 @@ export class KubernetesLeaseStore implements LeaseStore {
       collection.close();
     }
     this.queue.close();
-    this.transport.close();
+    this.client.close();
   }
 
   private operation(
@@ -428,7 +428,7 @@ export class KubernetesLeaseStore implements LeaseStore {
     const limits = { timeout: operation.timeout, within, signal };
     try {
       return await this.queue.run(priority, limits, async (timeout) => {
-        const answer = await this.transport.exchange(
+        const answer = await this.client.exchange(
           operation,
           { ...makeCall(), timeout, signal },
           maxBytes,

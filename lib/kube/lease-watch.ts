@@ -17,7 +17,7 @@ import {
   failureOfWatch,
   type Operation,
 } from './api-errors.js';
-import type { KubeTransport } from './kube-http-client.js';
+import type { KubeHttpClient } from './kube-http-client.js';
 import { LeaseStoreError, type StoredLease } from './lease-store.js';
 
 /** All in milliseconds. */
@@ -99,7 +99,7 @@ export class LeaseWatch {
   private endPause?: () => void;
 
   constructor(
-    private readonly transport: KubeTransport,
+    private readonly client: KubeHttpClient,
     private readonly target: WatchTarget,
     private readonly path: string,
     private readonly listener: WatchListener,
@@ -167,7 +167,7 @@ export class LeaseWatch {
       this.target.name === undefined ? { limit: '1' } : {},
     );
     const answer = await this.send(operation, () =>
-      this.transport.exchange(operation, call, MAX_BYTES),
+      this.client.exchange(operation, call, MAX_BYTES),
     );
     if (answer.status !== 200) {
       throw failureOfAnswer(operation, answer);
@@ -213,7 +213,7 @@ export class LeaseWatch {
       timeoutSeconds: String(Math.ceil(lifetime / 1000)),
     });
     const response = await this.send(operation, () =>
-      this.transport.stream(operation, call),
+      this.client.stream(operation, call),
     );
     response.on('error', () => {});
     if (this.closed) {

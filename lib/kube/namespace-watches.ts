@@ -1,7 +1,7 @@
 /** Shares connections among the watches of one namespace, and tells each observer the states of its Lease. */
 import { failureOfContent } from './api-errors.js';
 import { nameOf, toStoredLease, UnreadableAnswer } from './api-response.js';
-import type { KubeTransport } from './kube-http-client.js';
+import type { KubeHttpClient } from './kube-http-client.js';
 import {
   LeaseStoreError,
   type LeaseKey,
@@ -43,7 +43,7 @@ export class NamespaceWatches {
   private linger?: NodeJS.Timeout;
 
   constructor(
-    private readonly transport: KubeTransport,
+    private readonly client: KubeHttpClient,
     private readonly namespace: string,
     private readonly path: string,
     private readonly options: LeaseWatchOptions,
@@ -257,7 +257,7 @@ export class NamespaceWatches {
     from?: string,
   ): LeaseWatch {
     const watch = new LeaseWatch(
-      this.transport,
+      this.client,
       { namespace: this.namespace, ...target },
       this.path,
       listener,

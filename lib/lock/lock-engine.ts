@@ -38,7 +38,7 @@ import { Sessions } from './session/sessions.js';
  * The number of unused Leases whose state is kept, so that acquiring takes one request; or as many as were held at
  * one time.
  */
-const MOST_IDLE_CELLS = 1_000;
+const MOST_IDLE_LEASES = 1_000;
 
 /** What an engine is made of. */
 export type EngineParts = Pick<
@@ -182,35 +182,35 @@ export class LockEngine {
       const sessions = this.sessions.openerFor(lock.namespace, options);
       const acquirer = new Acquirer(context, local, call, { sessions });
       const acquisition = await acquirer.run(signal);
-      const hold = new LeaseHolder(
+      const holder = new LeaseHolder(
         context,
         local,
         lock,
         options,
         acquisition,
         () => {
-          this.holders.delete(hold);
+          this.holders.delete(holder);
           this.checkLastEnd();
         },
       );
-      this.holders.add(hold);
+      this.holders.add(holder);
       this.mostHolders = Math.max(this.mostHolders, this.holders.size);
-      if (hold.isHeld) {
-        local.heldBy(hold.holderIdentity);
+      if (holder.isHeld) {
+        local.heldBy(holder.holderIdentity);
       }
       if (!this.mayHandOut()) {
-        await hold.giveUp();
+        await holder.giveUp();
         throw new LockNotAcquiredError(lock, 'shutdown');
       }
       context.emit({
         type: 'acquired',
         ...lock,
-        fencingToken: hold.fencingToken,
-        holder: hold.holderIdentity,
+        fencingToken: holder.fencingToken,
+        holder: holder.holderIdentity,
         ...(claim && { fire: new Date(claim.at) }),
         waited: call.waited,
       });
-      return new HeldLock(hold);
+      return new HeldLock(holder);
     } finally {
       endCompare();
       this.calls.delete(call);
@@ -325,8 +325,8 @@ export class LockEngine {
     for (const local of this.locals.values()) {
       local.close();
     }
-    for (const hold of this.holders) {
-      hold.askToStop();
+    for (const holder of this.holders) {
+      holder.askToStop();
     }
     this.sessions.beginClosing();
     this.giveUpAt = this.context.clock.now() + timeout;
@@ -336,7 +336,7 @@ export class LockEngine {
   private async releaseAll(timeout: number): Promise<void> {
     const { clock, requestTimeout } = this.context;
     await withTimeout(clock, timeout, this.allEnded());
-    const released = Array.from(this.holders, (hold) => hold.giveUp());
+    const released = Array.from(this.holders, (holder) => holder.giveUp());
     await withTimeout(clock, requestTimeout, Promise.all(released));
   }
 
@@ -368,8 +368,8 @@ export class LockEngine {
   /** The condition of each lock that is held, or that was lost while its work still runs. No work runs under a line. */
   check(): LockCondition[] {
     const now = this.context.clock.now();
-    return Array.from(this.holders).flatMap((hold) =>
-      isLine(hold.lock.leaseName) ? [] : (findCondition(hold, now) ?? []),
+    return Array.from(this.holders).flatMap((holder) =>
+      isLine(holder.lock.leaseName) ? [] : (findCondition(holder, now) ?? []),
     );
   }
 
@@ -432,7 +432,7 @@ export class LockEngine {
 
   /** Examines a constant number of entries per call, which is enough to keep up with new ones. */
   private forgetIdle(): void {
-    const most = Math.max(MOST_IDLE_CELLS, this.mostHolders);
+    const most = Math.max(MOST_IDLE_LEASES, this.mostHolders);
     for (let looks = 0; looks < 2; looks += 1) {
       if (this.locals.size <= most) {
         return;

@@ -15,7 +15,7 @@ import {
   fire,
   MINUTE,
   observed,
-} from './planned-work.js';
+} from './fires.js';
 import { Cluster, foreignSpec, outcomeOf } from './processes.js';
 
 const ended = (state: string, pod: string) =>

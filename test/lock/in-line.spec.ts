@@ -6,7 +6,7 @@ import { LockBackendError } from '../../lib/lock.errors.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { settled } from './controlled-clock.js';
 import type { Fate } from './memory-lease-store.js';
-import { fire } from './planned-work.js';
+import { fire } from './fires.js';
 import {
   Cluster,
   foreignSpec,

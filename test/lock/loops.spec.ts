@@ -7,7 +7,7 @@ import {
 } from '../../lib/kube/lease-store.js';
 import { settled } from './controlled-clock.js';
 import type { Fate, MemoryLeaseStore } from './memory-lease-store.js';
-import { fire } from './planned-work.js';
+import { fire } from './fires.js';
 import {
   Cluster,
   foreignSpec,

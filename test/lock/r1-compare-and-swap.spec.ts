@@ -13,8 +13,8 @@ describe('R1 every write is a compare-and-swap', () => {
     await cluster.clock.advance(5_000); // a renewal
     await released.release();
     await cluster.clock.advance(1_000);
-    const parked = await pod.acquire(JOB, { minHold: 3_000 });
-    await parked.release();
+    const retained = await pod.acquire(JOB, { minHold: 3_000 });
+    await retained.release();
     await pod.forceRelease();
     const deleted = await pod.acquire(JOB, { deleteOnRelease: true });
     const { resourceVersion } = cluster.lease()!.metadata;

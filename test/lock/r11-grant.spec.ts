@@ -5,7 +5,7 @@ import { LockLostError } from '../../lib/lock.errors.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { SESSION } from '../../lib/lock/record/session.js';
 import { settled } from './controlled-clock.js';
-import { CLAIM, claimFire, fire } from './planned-work.js';
+import { CLAIM, claimFire, fire } from './fires.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 import {
   enrol,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Lease, LeaseSpec } from '../../lib/kube/lease-store.js';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { settled } from './controlled-clock.js';
-import { claimFire } from './planned-work.js';
+import { claimFire } from './fires.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 import {
   enrol,

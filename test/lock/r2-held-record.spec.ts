@@ -73,7 +73,7 @@ describe('R2 the record of a holder', () => {
     });
   });
 
-  it('is complete in every write of a life: created, renewed, parked, taken again, handed over', async () => {
+  it('is complete in every write of a life: created, renewed, retained, taken again, handed over', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');
     const first = await pod.acquire(JOB, { minHold: 12_500 });

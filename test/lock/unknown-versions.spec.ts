@@ -10,7 +10,7 @@ import { isForeign, readHolder } from '../../lib/lock/record/lease-record.js';
 import { lineOf } from '../../lib/lock/record/line.js';
 import { judgeClaim } from '../../lib/lock/record/fire-claim.js';
 import { permitsOf } from '../../lib/lock/record/permits.js';
-import { claimOf, fire } from './planned-work.js';
+import { claimOf, fire } from './fires.js';
 import { Cluster, foreignSpec, JOB, outcomeOf } from './processes.js';
 import { enrol, GRANT, held, TICKET } from './waiting-processes.js';
 

@@ -26,8 +26,8 @@ import { errorOf } from './error-of.js';
 import { findUnprintable, HOSTILE_TEXTS } from './hostile-text.js';
 import { aborted } from '../support/aborted.js';
 
-const PARKED_BY = 'nestjs-k8s-lock/parked-by';
-const ANNOTATIONS = [ACQUIRED_AT, LOCK_NAME, CLAIM, PARKED_BY, EVICTED];
+const RETAINED_BY = 'nestjs-k8s-lock/parked-by';
+const ANNOTATIONS = [ACQUIRED_AT, LOCK_NAME, CLAIM, RETAINED_BY, EVICTED];
 
 /** What API servers don't take: `REFUSED[part]`, by the names of {@link HOSTILE_TEXTS}. */
 const REFUSED: Record<'holder' | 'annotations', readonly string[]> = {

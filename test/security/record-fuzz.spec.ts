@@ -39,7 +39,7 @@ import { member, statedBy, type Stated } from './stated.js';
 
 const key = { namespace: 'default', name: 'job' };
 const reference = { ...key, leaseName: key.name };
-const tenure = {
+const newHolder = {
   identity: 'pod_1',
   leaseDuration: 15_000,
   lockName: 'Job',
@@ -54,10 +54,10 @@ const shape = {
 const RUNS = { numRuns: 2_000 };
 
 const CHANGES: [what: string, change: (lease: StoredLease) => StoredLease][] = [
-  ['taken', (lease) => take(lease, tenure, clock)],
+  ['taken', (lease) => take(lease, newHolder, clock)],
   ['renewed', (lease) => renew(lease, 15_000, clock)],
   ['released', (lease) => release(endClaim(lease, 'done'))],
-  ['parked', (lease) => retain(lease, 3_000, clock)],
+  ['retained', (lease) => retain(lease, 3_000, clock)],
   ['invalidated', (lease) => invalidate(lease, 'nonce')],
 ];
 

@@ -20,7 +20,7 @@ import type { FireCall } from './fire-calls.js';
 import { holdingOf, type Holding } from './holdings.js';
 import { TIMER_LATENESS, type Machine } from './machine.js';
 import type { Random } from './random.js';
-import type { Wish } from './wish.js';
+import type { CallPlan } from './call-plan.js';
 import type { World } from './world.js';
 
 /** Milliseconds of true time within which a cancelled wait must have ended. */
@@ -54,60 +54,60 @@ export class Caller {
    *
    * @returns whether it was acquired
    */
-  async fulfil(wish: Wish): Promise<boolean> {
-    const holding = await this.hold(wish);
+  async fulfil(plan: CallPlan): Promise<boolean> {
+    const holding = await this.hold(plan);
     if (holding === undefined) {
       return false;
     }
-    await this.work(holding, wish);
+    await this.work(holding, plan);
     this.world.checker.released(holding);
-    const released = holding.hold.release();
-    if (!wish.isHasty) {
+    const released = holding.handle.release();
+    if (!plan.isHasty) {
       await released;
     }
     return true;
   }
 
   /** Acquires so many permits that it has them all at once. @returns whether it has got them */
-  async fill(wish: Wish, permits: number): Promise<boolean> {
+  async fill(plan: CallPlan, permits: number): Promise<boolean> {
     const holdings = await Promise.all(
-      Array.from({ length: permits }, () => this.hold(wish)),
+      Array.from({ length: permits }, () => this.hold(plan)),
     );
     const held = holdings.filter((holding) => holding !== undefined);
     await Promise.all(
       held.map((holding) => {
         this.world.checker.released(holding);
-        return holding.hold.release();
+        return holding.handle.release();
       }),
     );
     return held.length === permits;
   }
 
   /** Does so as a decorated method that its scheduler calls. */
-  async runFire(wish: Wish & { claim: FireClaim }): Promise<void> {
+  async runFire(plan: CallPlan & { claim: FireClaim }): Promise<void> {
     const { calls } = this.world;
-    const call = calls.begin(this.machine, wish);
-    const holding = await this.hold(wish, call);
+    const call = calls.begin(this.machine, plan);
+    const holding = await this.hold(plan, call);
     if (holding !== undefined) {
-      await this.runFireUnder(holding, wish);
+      await this.runFireUnder(holding, plan);
     }
     calls.end(call);
   }
 
   private async runFireUnder(
     holding: Holding,
-    wish: Wish & { claim: FireClaim },
+    plan: CallPlan & { claim: FireClaim },
   ): Promise<void> {
     const { checker, fires } = this.world;
-    fires.begun(holding, wish.claim);
-    const isWhole = await this.work(holding, wish);
-    const isFailed = !isWhole || wish.isFailing;
+    fires.begun(holding, plan.claim);
+    const isWhole = await this.work(holding, plan);
+    const isFailed = !isWhole || plan.isFailing;
     if (isFailed && holding.signal.aborted) {
-      holding.hold.endClaimAs('begun');
+      holding.handle.endClaimAs('begun');
     }
     fires.ended(holding, isFailed);
     checker.released(holding);
-    await holding.hold.release();
+    await holding.handle.release();
   }
 
   /** Cancels every wait. */
@@ -120,10 +120,10 @@ export class Caller {
   /** @returns whether it came to its end */
   private async work(
     holding: Holding,
-    wish: Wish,
-    handle = holding.hold,
+    plan: CallPlan,
+    handle = holding.handle,
   ): Promise<boolean> {
-    const { work, endsTogether, endsAt, isStubborn, claim, isLending } = wish;
+    const { work, endsTogether, endsAt, isStubborn, claim, isLending } = plan;
     const signal = holding.inUse.get(handle)!;
     const { checker, scheduler } = this.world;
     const { random, machine } = this;
@@ -134,7 +134,7 @@ export class Caller {
     while (machine.localTime() < until) {
       if (mayLend && random.chance(0.5)) {
         mayLend = false;
-        this.lend(holding, wish, handle);
+        this.lend(holding, plan, handle);
       }
       const left = until - machine.localTime();
       // oxlint-disable-next-line no-await-in-loop -- work takes its time
@@ -154,7 +154,7 @@ export class Caller {
   }
 
   /** As `withLock` does for the same lock inside of its work, or a method that calls another of the same name. */
-  private lend(holding: Holding, wish: Wish, handle: LockHandle): void {
+  private lend(holding: Holding, plan: CallPlan, handle: LockHandle): void {
     const { random } = this;
     if (!handle.isHeld) {
       return; // refused, as the lock was lost
@@ -163,10 +163,10 @@ export class Caller {
     this.world.checker.borrowed(holding, borrowed);
     this.borrowers += 1;
     void this.borrow(holding, borrowed, {
-      ...wish,
+      ...plan,
       // Shorter than the work that it is a part of, or not waited for by it.
-      work: wish.work * random.magnitude(0.05, 2),
-      isStubborn: random.chance(wish.isStubborn ? 0.5 : 0.1),
+      work: plan.work * random.magnitude(0.05, 2),
+      isStubborn: random.chance(plan.isStubborn ? 0.5 : 0.1),
       isLending: random.chance(0.3),
     });
   }
@@ -174,26 +174,26 @@ export class Caller {
   private async borrow(
     holding: Holding,
     borrowed: LockHandle,
-    wish: Wish,
+    plan: CallPlan,
   ): Promise<void> {
-    await this.work(holding, wish, borrowed);
+    await this.work(holding, plan, borrowed);
     this.world.checker.released(holding, borrowed);
     await borrowed.release();
     this.borrowers -= 1;
   }
 
   private async hold(
-    wish: Wish,
+    plan: CallPlan,
     call?: FireCall,
   ): Promise<Holding | undefined> {
-    const hold = await this.acquire(wish, call);
-    if (hold === undefined) {
+    const handle = await this.acquire(plan, call);
+    if (handle === undefined) {
       return undefined;
     }
-    const options = resolveLockOptions(wish.options);
-    const { signal } = hold;
-    const holding = holdingOf(hold, this.machine, { signal, options });
-    if (hold.slot !== undefined && hold.slot > 0) {
+    const options = resolveLockOptions(plan.options);
+    const { signal } = handle;
+    const holding = holdingOf(handle, this.machine, { signal, options });
+    if (handle.slot !== undefined && handle.slot > 0) {
       this.world.statistics.count('permits beside others');
     }
     this.world.checker.acquired(holding);
@@ -204,10 +204,10 @@ export class Caller {
   }
 
   private async acquire(
-    wish: Wish,
+    plan: CallPlan,
     call: FireCall | undefined,
   ): Promise<LockHandle | undefined> {
-    const { lock, mode, cancelAfter, claim } = wish;
+    const { lock, mode, cancelAfter, claim } = plan;
     const { timeline, statistics, findings } = this.world;
     const { name } = this.machine;
     let taken: LockHandle | undefined;
@@ -220,20 +220,20 @@ export class Caller {
     timeline.add(
       name,
       () =>
-        `wants ${lock.leaseName} (${mode}, ${JSON.stringify({ ...wish.options, ...claim })})`,
+        `wants ${lock.leaseName} (${mode}, ${JSON.stringify({ ...plan.options, ...claim })})`,
     );
     const acquire = async ({
       waitTimeout,
     }: {
       waitTimeout: number | undefined;
     }): Promise<LockHandle> => {
-      const round: Wish =
+      const round: CallPlan =
         waitTimeout === undefined
-          ? wish
+          ? plan
           : {
-              ...wish,
+              ...plan,
               mode: 'wait',
-              options: { ...wish.options, waitTimeout },
+              options: { ...plan.options, waitTimeout },
             };
       const acquiring = this.engine.acquire({
         lock,
@@ -257,9 +257,9 @@ export class Caller {
     } catch (error) {
       statistics.count('refusals');
       timeline.add(name, () => `does not get it: ${String(error)}`);
-      this.checkError(error, signal, wish);
-      this.checkForsaken(error, wish);
-      this.checkSkip(error, wish);
+      this.checkError(error, signal, plan);
+      this.checkForsaken(error, plan);
+      this.checkSkip(error, plan);
       this.checkRefusal(error, call);
       if (claim && !signal.aborted) {
         this.checkBegun(claim, startedAt, taken);
@@ -281,7 +281,7 @@ export class Caller {
    * dead, or which the record says that this very call begins. @returns what to call when it has ended
    */
   private expectEnd(
-    { lock, options, mode, claim }: Wish,
+    { lock, options, mode, claim }: CallPlan,
     signal: AbortSignal,
     call: FireCall | undefined,
   ): () => void {
@@ -319,9 +319,9 @@ export class Caller {
         'timed out',
         call &&
           (() => {
-            const { observed: observation, holder } = this.cellOf(lock);
+            const { observed: observation, holder } = this.localOf(lock);
             const { state } = machine.observe(() =>
-              observation.judgeClaim(call.wish.claim),
+              observation.judgeClaim(call.plan.claim),
             );
             if (state === 'own') {
               return triedAt + LONGEST_WRITE - machine.localTime();
@@ -375,12 +375,12 @@ export class Caller {
   }
 
   /** What this process knows of a lock that it has wanted before. */
-  private cellOf({ namespace, leaseName }: LockReference): LocalLease {
+  private localOf({ namespace, leaseName }: LockReference): LocalLease {
     return this.engine['locals'].get(`${namespace}/${leaseName}`)!;
   }
 
   /** A skip is for a holder that is alive, as far as a client can know. */
-  private checkSkip(error: unknown, { mode, lock }: Wish): void {
+  private checkSkip(error: unknown, { mode, lock }: CallPlan): void {
     const isSkip =
       mode === 'skip' &&
       error instanceof LockNotAcquiredError &&
@@ -402,7 +402,7 @@ export class Caller {
       return;
     }
     if (error instanceof LockNotAcquiredError) {
-      const here = this.cellOf(call.wish.lock).holder;
+      const here = this.localOf(call.plan.lock).holder;
       const isHeldHere = here !== undefined && here === error.holder;
       calls.refused(call, error, isHeldHere);
     } else if (error instanceof FireClaimedError) {
@@ -427,7 +427,8 @@ export class Caller {
     const { fires, findings, scheduler } = this.world;
     const { machine, engine } = this;
     const now = machine.localTime();
-    const loss = taken instanceof HeldLock ? taken['hold']['loss'] : undefined;
+    const loss =
+      taken instanceof HeldLock ? taken['holder']['loss'] : undefined;
     const wasGivenUp = loss === undefined || loss === 'shutdown';
     const { requestTimeout } = engine['context'];
     const isLost = this.isClosing
@@ -448,7 +449,7 @@ export class Caller {
   }
 
   /** Who may have to run a fire again does not leave whoever runs it. */
-  private checkForsaken(error: unknown, { claim, lock }: Wish): void {
+  private checkForsaken(error: unknown, { claim, lock }: CallPlan): void {
     if (
       claim?.retry &&
       error instanceof LockNotAcquiredError &&
@@ -460,14 +461,14 @@ export class Caller {
   }
 
   private forsake(lock: LockReference, claim: FireClaim, holder: string): void {
-    const { newest } = this.cellOf(lock).observed;
+    const { newest } = this.localOf(lock).observed;
     this.world.fires.forsaken(this.machine, claim, holder, newest);
   }
 
   private checkError(
     error: unknown,
     signal: AbortSignal,
-    { claim, lock }: Wish,
+    { claim, lock }: CallPlan,
   ): void {
     if (claim && error instanceof FireClaimedError) {
       const { state, by } = error.verdict;

@@ -51,36 +51,39 @@ export class Checker {
   /** A client has acquired a lock. */
   acquired(holding: Holding): void {
     const { holdings, findings, judge } = this;
-    const { hold, signal } = holding;
+    const { handle, signal } = holding;
     holdings.add(holding);
     this.timeline.add(
       holding.machine.name,
       () =>
-        `acquired ${hold.leaseName} as ${this.timeline.nameOf(hold.holderIdentity)}, token ${hold.fencingToken}`,
+        `acquired ${handle.leaseName} as ${this.timeline.nameOf(handle.holderIdentity)}, token ${handle.fencingToken}`,
     );
-    const order = judge.beginOfTenure(hold.holderIdentity, hold.fencingToken);
+    const order = judge.orderOfAcquisition(
+      handle.holderIdentity,
+      handle.fencingToken,
+    );
     if (order === undefined) {
       findings.add(
         'token-out-of-order',
-        `${holdings.describe(holding)} has the token ${hold.fencingToken}, which no write of its has made`,
+        `${holdings.describe(holding)} has the token ${handle.fencingToken}, which no write of its has made`,
       );
       return;
     }
     if (judge.wasRobbed(order)) {
       holding.robbedAt = this.scheduler.now;
     }
-    const grants = this.grants.get(hold.leaseName) ?? [];
+    const grants = this.grants.get(handle.leaseName) ?? [];
     for (const other of grants) {
-      if (other.order < order !== other.token < hold.fencingToken) {
+      if (other.order < order !== other.token < handle.fencingToken) {
         findings.add(
           'token-out-of-order',
-          `${holdings.describe(holding)} acquired at ${order} with the token ${hold.fencingToken}, another at ${other.order} with ${other.token}`,
+          `${holdings.describe(holding)} acquired at ${order} with the token ${handle.fencingToken}, another at ${other.order} with ${other.token}`,
         );
       }
     }
-    this.grants.set(hold.leaseName, [
+    this.grants.set(handle.leaseName, [
       ...grants,
-      { order, token: hold.fencingToken },
+      { order, token: handle.fencingToken },
     ]);
     const onLoss = (): void => this.lost(holding);
     if (signal.aborted) {
@@ -108,7 +111,7 @@ export class Checker {
   }
 
   /** A client is about to give a lock back, or a handle that it has borrowed. */
-  released(holding: Holding, handle = holding.hold): void {
+  released(holding: Holding, handle = holding.handle): void {
     this.holdings.released(holding, handle);
     const { size } = holding.inUse;
     this.timeline.add(
@@ -146,8 +149,9 @@ export class Checker {
 
   /** A write of a holder arrives at a register that is fenced by tokens. */
   writeRegister(holding: Holding): void {
-    const { leaseName, fencingToken, holderIdentity } = holding.hold;
-    const order = this.judge.beginOfTenure(holderIdentity, fencingToken) ?? 0n;
+    const { leaseName, fencingToken, holderIdentity } = holding.handle;
+    const order =
+      this.judge.orderOfAcquisition(holderIdentity, fencingToken) ?? 0n;
     const register = this.registers.get(leaseName) ?? {
       greatest: 0n,
       lastWriter: 0n,
@@ -215,7 +219,7 @@ export class Checker {
       if (holding.robbedAt !== undefined) {
         this.checkRobbed(holding, holding.robbedAt);
       } else if (holdings.insists(holding)) {
-        const { leaseName, name } = holding.hold;
+        const { leaseName, name } = holding.handle;
         const other = believers.get(leaseName);
         if (other) {
           findings.add(
@@ -245,12 +249,12 @@ export class Checker {
 
   /** A process says that this acquisition has it lead, and it may have been paused until just now. */
   leads(holding: Holding): void {
-    const { hold, machine } = holding;
+    const { handle, machine } = holding;
     if (holding.robbedAt !== undefined) {
       return;
     }
     const late = machine.now - this.judge.expiryOf(holding);
-    if (!this.judge.isHolder(hold) || late > ROUNDING) {
+    if (!this.judge.isHolder(handle) || late > ROUNDING) {
       this.findings.add(
         'leads-no-more',
         `${this.holdings.describe(holding)} says that it leads, though ${late > 0 ? `others could have taken the lock ${late.toFixed(2)} ms ago` : 'the record is another’s'}`,
@@ -275,7 +279,7 @@ export class Checker {
   }
 
   private lost(holding: Holding): void {
-    const { hold, signal } = holding;
+    const { handle, signal } = holding;
     const { reason } = signal;
     const why =
       reason instanceof LockLostError ? reason.reason : String(reason);
@@ -283,19 +287,19 @@ export class Checker {
     this.timeline.add(
       holding.machine.name,
       () =>
-        `${this.timeline.nameOf(hold.holderIdentity)} of ${hold.leaseName} is over: ${why}`,
+        `${this.timeline.nameOf(handle.holderIdentity)} of ${handle.leaseName} is over: ${why}`,
     );
-    if (why === 'session' && !this.judge.hasLostSession(hold)) {
+    if (why === 'session' && !this.judge.hasLostSession(handle)) {
       this.findings.add(
         'lost-without-cause',
-        `${this.holdings.describe(holding)} lost ${hold.leaseName} with its session, which nobody has touched`,
+        `${this.holdings.describe(holding)} lost ${handle.leaseName} with its session, which nobody has touched`,
       );
     }
     const isByOthers = ['taken', 'freed', 'deleted'].includes(why);
-    if (isByOthers && !this.judge.wasDisplaced(hold.holderIdentity)) {
+    if (isByOthers && !this.judge.wasDisplaced(handle.holderIdentity)) {
       this.findings.add(
         'lost-without-cause',
-        `${this.holdings.describe(holding)} lost ${hold.leaseName} as ${why}, though nobody has touched its record`,
+        `${this.holdings.describe(holding)} lost ${handle.leaseName} as ${why}, though nobody has touched its record`,
       );
     }
   }

@@ -14,7 +14,7 @@ import type { Machine } from './machine.js';
 import type { Random } from './random.js';
 import type { ClientPlan } from './scenario.js';
 import { SimulatedStore } from './simulated-store.js';
-import { anyWish, plainWish, type Wish } from './wish.js';
+import { planAnyCall, planPlainCall, type CallPlan } from './call-plan.js';
 import type { World } from './world.js';
 
 /** Promises that are awaited one by one from the arrival of an answer to the caller who has acquired a lock. */
@@ -151,9 +151,9 @@ export class EngineClient {
     const { permits = 0 } = this.plan;
     const acquireEach = async (): Promise<void> => {
       for (const lock of this.wanted) {
-        const wish = this.asSemaphore(plainWish(lock, lockOptions));
+        const plan = this.asSemaphore(planPlainCall(lock, lockOptions));
         // oxlint-disable-next-line no-await-in-loop -- one lock after the other
-        this.mustHaveAcquired(lock, await this.caller.fulfil(wish));
+        this.mustHaveAcquired(lock, await this.caller.fulfil(plan));
       }
     };
     return this.occupied(async () => {
@@ -167,9 +167,9 @@ export class EngineClient {
     const { permits = 1 } = this.plan;
     return this.occupied(async () => {
       for (const lock of this.wanted) {
-        const wish = this.asSemaphore(plainWish(lock, lockOptions));
+        const plan = this.asSemaphore(planPlainCall(lock, lockOptions));
         // oxlint-disable-next-line no-await-in-loop -- one semaphore after the other
-        this.mustHaveAcquired(lock, await this.caller.fill(wish, permits));
+        this.mustHaveAcquired(lock, await this.caller.fill(plan, permits));
       }
     });
   }
@@ -186,7 +186,7 @@ export class EngineClient {
   /** Wants every lock and does not wait for the outcome: for a shutdown in the middle of it. */
   askForEach(options: LockOptions): void {
     for (const lock of this.wanted) {
-      void this.caller.fulfil(this.asSemaphore(plainWish(lock, options)));
+      void this.caller.fulfil(this.asSemaphore(planPlainCall(lock, options)));
     }
   }
 
@@ -195,11 +195,11 @@ export class EngineClient {
     return this.plan.permits === undefined ? locks : contended;
   }
 
-  private asSemaphore(wish: Wish): Wish {
+  private asSemaphore(plan: CallPlan): CallPlan {
     const { permits } = this.plan;
     return permits === undefined
-      ? wish
-      : { ...wish, options: { ...wish.options, permits } };
+      ? plan
+      : { ...plan, options: { ...plan.options, permits } };
   }
 
   /** Its callers want nothing any more. */
@@ -259,7 +259,7 @@ export class EngineClient {
       }
       if (!this.isClosing && !world.isHealed) {
         await this.caller.fulfil(
-          this.asSemaphore(anyWish(random, world.scenario)),
+          this.asSemaphore(planAnyCall(random, world.scenario)),
         );
       }
       // oxlint-enable no-await-in-loop
@@ -316,7 +316,7 @@ export class EngineClient {
     if (pendingTimers + openWatches + inUse.length > 0) {
       this.world.findings.add(
         'leak',
-        `${name}: ${pendingTimers} timers, ${openWatches} watches and ${inUse.length} cells are in use after shutdown`,
+        `${name}: ${pendingTimers} timers, ${openWatches} watches and ${inUse.length} Leases are in use after shutdown`,
       );
     }
   }

@@ -8,7 +8,7 @@ import type { Machine } from './machine.js';
 import type { Scenario } from './scenario.js';
 import type { Sign, SignsOfLife } from './signs-of-life.js';
 import type { Timeline } from './timeline.js';
-import type { Wish } from './wish.js';
+import type { CallPlan } from './call-plan.js';
 
 /** Milliseconds for which contenders keep out of each other's way, at most, and for a few requests. */
 const LONGEST_TRY = 1_500;
@@ -17,7 +17,7 @@ const DISTURBANCE = 20;
 
 export interface FireCall {
   readonly machine: Machine;
-  readonly wish: Wish & { claim: FireClaim };
+  readonly plan: CallPlan & { claim: FireClaim };
   /** True time. */
   readonly calledAt: number;
   /** Monotonic time of its process. */
@@ -45,10 +45,10 @@ export class FireCalls {
 
   constructor(private readonly world: Circumstances) {}
 
-  begin(machine: Machine, wish: Wish & { claim: FireClaim }): FireCall {
+  begin(machine: Machine, plan: CallPlan & { claim: FireClaim }): FireCall {
     const call = {
       machine,
-      wish,
+      plan,
       calledAt: machine.now,
       calledAtLocal: machine.localTime(),
       isUndisturbed: this.world.isSettled,
@@ -68,8 +68,8 @@ export class FireCalls {
   }
 
   /** It is left out since somebody else has claimed the fire, or a later one. */
-  claimed({ wish }: FireCall): void {
-    this.met.add(wish.claim.at);
+  claimed({ plan }: FireCall): void {
+    this.met.add(plan.claim.at);
   }
 
   /**
@@ -83,7 +83,7 @@ export class FireCalls {
   ): void {
     const { findings, signs, timeline, longestDelay } = this.world;
     const { machine, calledAt, isUndisturbed } = call;
-    const { lock, claim } = call.wish;
+    const { lock, claim } = call.plan;
     if (reason === 'shutdown') {
       return;
     }
@@ -147,7 +147,7 @@ export class FireCalls {
     },
   ): number {
     const { machine, calledAtLocal, isUndisturbed } = call;
-    const { claim, options } = call.wish;
+    const { claim, options } = call.plan;
     if (isHeldHere) {
       return 0;
     }
@@ -156,7 +156,7 @@ export class FireCalls {
     if (verdict.takeable) {
       return slack;
     }
-    const { aliveAt, parkedUntil, expiresAt = Infinity, holder } = verdict;
+    const { aliveAt, retainedUntil, expiresAt = Infinity, holder } = verdict;
     if (holder.startsWith(`${clientId}_`)) {
       return slack; // its own write, as the watch tells before the answer has come
     }
@@ -165,9 +165,9 @@ export class FireCalls {
     }
     const mayBeDead =
       isClaimed ||
-      (parkedUntil === undefined
+      (retainedUntil === undefined
         ? aliveAt <= calledAtLocal
-        : parkedUntil <= claim.at);
+        : retainedUntil <= claim.at);
     // What is claimed under a lock that never expires is waited for until it must have begun; under a session that
     // lives, until the next look, which is late for a process that is far from the front of the line.
     const look = 6 * (options.retryInterval ?? 0);
@@ -190,8 +190,9 @@ export class FireCalls {
 }
 
 /** Whether a call for this fire waits for a record to expire after this sign. */
-function mayEnd({ duration, parkedUntil }: Sign, { at }: FireClaim): boolean {
+function mayEnd({ duration, retainedUntil }: Sign, { at }: FireClaim): boolean {
   return (
-    duration !== Infinity && !(parkedUntil !== undefined && parkedUntil > at)
+    duration !== Infinity &&
+    !(retainedUntil !== undefined && retainedUntil > at)
   );
 }

@@ -7,7 +7,7 @@ import type { Holding, Holdings } from './holdings.js';
 import type { Machine } from './machine.js';
 import type { Statistics } from './statistics.js';
 import type { Timeline } from './timeline.js';
-import { holderOf, isOf, isParked, specOf } from './write-judge.js';
+import { holderOf, isOf, isRetained, specOf } from './write-judge.js';
 
 /** The annotation in which a record remembers its claim. */
 export const CLAIM = 'nestjs-k8s-lock/fire';
@@ -72,9 +72,9 @@ export class Fires {
       holding.machine.name,
       () => `runs the fire of ${timeOf(claim.at)}`,
     );
-    const { fencingToken, holderIdentity } = holding.hold;
+    const { fencingToken, holderIdentity } = holding.handle;
     for (const run of this.runs.values()) {
-      const other = run.holding.hold.fencingToken;
+      const other = run.holding.handle.fencingToken;
       const isForgotten = this.losses.some(
         (version) => version > other !== version > fencingToken,
       );
@@ -109,8 +109,8 @@ export class Fires {
   /** The work is over. It counts as done unless it failed since its lock was gone or its process is closing. */
   ended(holding: Holding, isFailed = false): void {
     const { holdings } = this;
-    const { hold, signal } = holding;
-    const run = this.runs.get(hold.holderIdentity)!;
+    const { handle, signal } = holding;
+    const run = this.runs.get(handle.holderIdentity)!;
     run.end = isFailed && signal.aborted ? 'begun' : 'done';
     run.isShared = holding.inUse.size > 1;
     run.isLate =
@@ -264,12 +264,12 @@ export class Fires {
     for (const { claim, holding, end } of runs) {
       const hasGone =
         holding.machine.isDead || this.holdings.wasAskedToStop(holding);
-      const { fencingToken } = holding.hold;
+      const { fencingToken } = holding.handle;
       const isMadeUpFor = runs.some(
         (other) =>
           other.claim.at > claim.at ||
           (other.claim.at === claim.at &&
-            other.holding.hold.fencingToken > fencingToken),
+            other.holding.handle.fencingToken > fencingToken),
       );
       if (
         claim.retry &&
@@ -322,7 +322,7 @@ export class Fires {
     if (
       said.by !== from ||
       !isOf(from, write) ||
-      (to === from && !isParked(after)) ||
+      (to === from && !isRetained(after)) ||
       specOf(before) === specOf(after) // a place in line
     ) {
       return;

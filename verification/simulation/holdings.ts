@@ -7,10 +7,10 @@ import type { Timeline } from './timeline.js';
 
 /** What a client was given when it acquired a lock. */
 export interface Holding {
-  readonly hold: LockHandle;
-  /** As the user took it from `hold`, once: to ask `hold` for it makes that look at the clock. */
+  readonly handle: LockHandle;
+  /** As the user took it from `handle`, once: to ask `handle` for it makes that look at the clock. */
   readonly signal: AbortSignal;
-  /** The handles that are in use, `hold` and those that were borrowed from it, each with its signal. */
+  /** The handles that are in use, `handle` and those that were borrowed from it, each with its signal. */
   readonly inUse: Map<LockHandle, AbortSignal>;
   readonly machine: Machine;
   readonly leaseDuration: number;
@@ -25,9 +25,9 @@ export interface Holding {
   robbedAt: number | undefined;
 }
 
-/** What is held by `hold`, for a user who follows `signal`. */
+/** What is held by `handle`, for a user who follows `signal`. */
 export function holdingOf(
-  hold: LockHandle,
+  handle: LockHandle,
   machine: Machine,
   {
     signal,
@@ -35,14 +35,14 @@ export function holdingOf(
   }: { signal: AbortSignal; options: ResolvedLockOptions },
 ): Holding {
   return {
-    hold,
+    handle,
     signal,
-    inUse: new Map([[hold, signal]]),
+    inUse: new Map([[handle, signal]]),
     machine,
     leaseDuration,
     minHold,
     hasSession:
-      hold instanceof HeldLock && hold['hold']['session'] !== undefined,
+      handle instanceof HeldLock && handle['holder']['session'] !== undefined,
     mayDelete: deleteOnRelease,
     isReleased: false,
     robbedAt: undefined,
@@ -58,7 +58,7 @@ export class Holdings {
   constructor(private readonly timeline: Timeline) {}
 
   add(holding: Holding): void {
-    this.byIdentity.set(holding.hold.holderIdentity, holding);
+    this.byIdentity.set(holding.handle.holderIdentity, holding);
     this.active.add(holding);
   }
 
@@ -96,7 +96,7 @@ export class Holdings {
   /** Those not given back yet, of one Lease or of all. */
   *current(leaseName?: string): Iterable<Holding> {
     for (const holding of this.active) {
-      if (leaseName === undefined || holding.hold.leaseName === leaseName) {
+      if (leaseName === undefined || holding.handle.leaseName === leaseName) {
         yield holding;
       }
     }
@@ -129,8 +129,8 @@ export class Holdings {
     );
   }
 
-  describe({ hold, machine }: Holding): string {
-    return `${this.timeline.nameOf(hold.holderIdentity)} (on ${machine.name})`;
+  describe({ handle, machine }: Holding): string {
+    return `${this.timeline.nameOf(handle.holderIdentity)} (on ${machine.name})`;
   }
 }
 

@@ -12,7 +12,7 @@ import type { Caller } from './caller.js';
 import type { JobPlan } from './job-plan.js';
 import type { Machine } from './machine.js';
 import type { Random } from './random.js';
-import { fireWish } from './wish.js';
+import { planFireCall } from './call-plan.js';
 import type { World } from './world.js';
 
 /** How often a call comes late: the process is busy. */
@@ -153,6 +153,8 @@ export class Job {
       retry: options.retry,
       ownIdentities: new Set<string>(),
     };
-    await this.caller.runFire(fireWish(random, claim, options, world.isCalm));
+    await this.caller.runFire(
+      planFireCall(random, claim, options, world.isCalm),
+    );
   }
 }

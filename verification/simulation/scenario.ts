@@ -56,7 +56,7 @@ export type Mishap =
     }
   | { readonly kind: 'delete-session' };
 
-/** What share of the wishes of ordinary callers is how. */
+/** What share of the calls of ordinary callers is how. */
 export interface Habits {
   /** They wait for as long as it takes. */
   readonly patient: number;

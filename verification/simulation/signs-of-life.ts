@@ -3,7 +3,7 @@ import type { StoredLease } from '../../lib/kube/lease-store.js';
 import type { AppliedWrite } from './api-model.js';
 import type { Machine } from './machine.js';
 import type { SessionStates } from './session-states.js';
-import { durationOf, holderOf, isParked, specOf } from './write-judge.js';
+import { durationOf, holderOf, isRetained, specOf } from './write-judge.js';
 
 export interface Sign {
   /** True time of it: a renewal, or the end of the newHolder, whoever brought that about. */
@@ -11,7 +11,7 @@ export interface Sign {
   /** Milliseconds for which the record then counted; Infinity = until released. */
   readonly duration: number;
   /** Milliseconds since the epoch until which it stays taken for `minHold`; undefined = the work goes on. */
-  readonly parkedUntil: number | undefined;
+  readonly retainedUntil: number | undefined;
   /** The record; if it is held under a session, the renewals of that count as well. */
   readonly lease: StoredLease | undefined;
 }
@@ -70,7 +70,7 @@ function signOf(lease: StoredLease | undefined, at: number): Sign {
   return {
     at,
     duration,
-    parkedUntil: isParked(lease) ? renewedAt + duration : undefined,
+    retainedUntil: isRetained(lease) ? renewedAt + duration : undefined,
     lease,
   };
 }

@@ -3,13 +3,13 @@ import crypto from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { planOfInterval } from '../../lib/schedule/planned-fires.js';
 import type { Backup } from './api-model.js';
-import { Cast, type Kept } from './cast.js';
+import { Participants, type Kept } from './participants.js';
 import type { Finding, Findings } from './findings.js';
 import { wallTimeOf } from './machine.js';
 import { Random } from './random.js';
 import { nameOfRun, scenarioOf, type Kind } from './scenario-kinds.js';
 import type { Counts } from './statistics.js';
-import { unlimited } from './wish.js';
+import { unlimited } from './call-plan.js';
 import { World } from './world.js';
 
 export interface Outcome {
@@ -88,7 +88,7 @@ class Found extends Error {}
 class Simulation {
   readonly world: World;
   private readonly random: Random;
-  private readonly cast: Cast;
+  private readonly participants: Participants;
   private backup: Backup | undefined;
 
   constructor(
@@ -103,7 +103,8 @@ class Simulation {
       'seed',
       () => `${seed}: ${JSON.stringify(scenario, null, 2)}`,
     );
-    this.cast = new Cast(this.world, this.random.fork('cast'));
+    // The labels of forks are part of each seed.
+    this.participants = new Participants(this.world, this.random.fork('cast'));
   }
 
   get outcome(): Outcome {
@@ -121,11 +122,11 @@ class Simulation {
   }
 
   async run(): Promise<void> {
-    const { cast, world } = this;
-    cast.begin();
+    const { participants, world } = this;
+    participants.begin();
     this.backUp();
     await this.until(world.scenario.faultsEnd, () => false);
-    cast.heal();
+    participants.heal();
     world.heal();
     if (world.scenario.election) {
       await this.expectLeaders();
@@ -135,7 +136,7 @@ class Simulation {
     await this.expectQuiet('to be done with what they had begun');
     this.expectFiresInPartition();
     await this.expectGivenBack();
-    for (const client of cast.running) {
+    for (const client of participants.running) {
       void client.acquireEach();
     }
     await this.expectQuiet('to acquire each lock once more');
@@ -147,14 +148,14 @@ class Simulation {
 
   /** Stops at the first finding, and for good. */
   private async until(time: number, isDone: () => boolean): Promise<boolean> {
-    const { cast, world } = this;
+    const { participants, world } = this;
     const { scheduler, findings, checker } = world;
     const result = await scheduler.run(
       time,
       () => !findings.isEmpty || scheduler.steps > MOST_STEPS || isDone(),
       () => {
         checker.check();
-        cast.checkStrays();
+        participants.checkStrays();
       },
     );
     if (scheduler.steps > MOST_STEPS) {
@@ -171,9 +172,9 @@ class Simulation {
   }
 
   private async expectQuiet(what: string): Promise<void> {
-    const { cast, world } = this;
-    if (!(await this.inTime(() => cast.isQuiet))) {
-      const busy = cast.running
+    const { participants, world } = this;
+    if (!(await this.inTime(() => participants.isQuiet))) {
+      const busy = participants.running
         .filter(({ isIdle }) => !isIdle)
         .map(({ id }) => id);
       world.findings.add(
@@ -211,9 +212,11 @@ class Simulation {
 
   /** What does not expire is given back, however often that has failed before. */
   private async expectGivenBack(): Promise<void> {
-    const { cast } = this;
+    const { participants } = this;
     const kept = (): Kept[] =>
-      cast.keptBy(cast.running).filter(({ expires }) => !expires);
+      participants
+        .keptBy(participants.running)
+        .filter(({ expires }) => !expires);
     if (!(await this.inTime(() => kept().length === 0))) {
       this.report(kept());
     }
@@ -221,9 +224,9 @@ class Simulation {
 
   /** Each planned fire of the job is run, also when one client goes in the middle of it. */
   private async expectFires(): Promise<void> {
-    const { cast, random, world } = this;
+    const { participants, random, world } = this;
     const { job } = world.scenario;
-    if (job === undefined || cast.running.length === 0) {
+    if (job === undefined || participants.running.length === 0) {
       return;
     }
     const { period } = job;
@@ -238,7 +241,7 @@ class Simulation {
       (someGo
         ? Math.max(6 * period, 2 * period + 4 * leaseDuration)
         : 4 * period);
-    cast.runJob(job, end, someGo);
+    participants.runJob(job, end, someGo);
     await this.until(end, () => false);
     await this.expectQuiet('to end the runs of the job');
     if (!job.clocksAgree) {
@@ -250,11 +253,11 @@ class Simulation {
       const last = wallTimeOf(end - period / 2);
       let at = plan.next(wallTimeOf(begin + period / 2));
       for (; at < last; at = plan.next(at)) {
-        if (!cast.isExcused(at, job)) {
+        if (!participants.isExcused(at, job)) {
           world.fires.expectRun(at);
         }
       }
-      const madeUpFor = cast.madeUpFor(job);
+      const madeUpFor = participants.madeUpFor(job);
       if (
         madeUpFor !== undefined &&
         madeUpFor > wallTimeOf(begin + period / 2) &&
@@ -267,11 +270,11 @@ class Simulation {
 
   /** Whoever is alone has all permits at one time. */
   private async expectAllPermits(): Promise<void> {
-    const { cast, world } = this;
+    const { participants, world } = this;
     if (world.scenario.permits === undefined) {
       return;
     }
-    for (const client of cast.running) {
+    for (const client of participants.running) {
       void client.acquireAllPermits();
       // oxlint-disable-next-line no-await-in-loop -- one client after the other
       await this.expectQuiet('to have all permits at one time');
@@ -280,9 +283,9 @@ class Simulation {
 
   /** Somebody leads soon, and then whoever is next when the leader shuts down, to the last one. */
   private async expectLeaders(): Promise<void> {
-    const { cast, random, world } = this;
+    const { participants, random, world } = this;
     const { scheduler, scenario, statistics } = world;
-    if (cast.running.length > 0) {
+    if (participants.running.length > 0) {
       await this.expectLeader(scheduler.now + LONGEST_VACANCY);
     }
     await this.until(world.settlesAt + scenario.leaseDuration, () => false);
@@ -291,16 +294,18 @@ class Simulation {
       LONGEST_SUCCESSION + (clientGoPeers + k8slockPeers > 0 ? COURTESY : 0);
     // Places in line of the dead cost one grant.
     let costOfDead = COST_OF_THE_DEAD;
-    while (cast.running.length > 0) {
+    while (participants.running.length > 0) {
       // oxlint-disable no-await-in-loop -- one leader after the other
       await this.expectLeader(scheduler.now);
-      if (!cast.running.every((client) => client.hasSaidWhetherItLeads)) {
+      if (
+        !participants.running.every((client) => client.hasSaidWhetherItLeads)
+      ) {
         world.findings.add('never-led', 'leader$ tells something else');
       }
-      const leader = cast.leader!;
-      cast.shutDown(leader, SHUTDOWN_TIMEOUT);
+      const leader = participants.leader!;
+      participants.shutDown(leader, SHUTDOWN_TIMEOUT);
       await this.inTime(() => leader.closesAt <= scheduler.now);
-      if (cast.running.length > 0) {
+      if (participants.running.length > 0) {
         statistics.count('successions');
         const soon = scheduler.now + longest;
         await this.expectLeader(soon + costOfDead);
@@ -313,9 +318,9 @@ class Simulation {
   }
 
   private async expectLeader(by: number): Promise<void> {
-    const { cast, world } = this;
-    if (!(await this.until(by, () => cast.leader !== undefined))) {
-      const running = cast.running.map(({ id }) => id).join(', ');
+    const { participants, world } = this;
+    if (!(await this.until(by, () => participants.leader !== undefined))) {
+      const running = participants.running.map(({ id }) => id).join(', ');
       world.findings.add(
         'never-led',
         `of ${running} nobody leads, though nothing is in the way`,
@@ -335,16 +340,16 @@ class Simulation {
 
   /** Etcd is restored from a backup; the Leases may have been deleted before that. */
   private async expectRecovery(): Promise<void> {
-    const { cast, random, world, backup } = this;
+    const { participants, random, world, backup } = this;
     if (backup === undefined) {
       return;
     }
     if (random.chance(0.5)) {
-      cast.deleteEach();
+      participants.deleteEach();
     }
     await this.until(world.scheduler.now + 1_000, () => false);
-    cast.restore(backup);
-    for (const client of cast.running) {
+    participants.restore(backup);
+    for (const client of participants.running) {
       void client.acquireEach();
     }
     await this.expectQuiet('to acquire each lock after a restore');
@@ -352,8 +357,8 @@ class Simulation {
 
   /** Some in the middle of acquiring a lock that does not expire. */
   private async closeAll(): Promise<void> {
-    const { cast, random, world } = this;
-    const closing = cast.running;
+    const { participants, random, world } = this;
+    const closing = participants.running;
     for (const client of closing) {
       if (random.chance(0.5)) {
         client.askForEach(unlimited(world.scenario.lockOptions));
@@ -361,9 +366,9 @@ class Simulation {
     }
     const someTime = world.scheduler.now + random.magnitude(0.1, 100);
     await this.until(someTime, () => false);
-    cast.shutDownAll(SHUTDOWN_TIMEOUT);
+    participants.shutDownAll(SHUTDOWN_TIMEOUT);
     await this.expectQuiet('to shut down');
-    this.report(cast.keptBy(closing));
+    this.report(participants.keptBy(closing));
   }
 
   private report(kept: readonly Kept[]): void {

@@ -14,7 +14,7 @@ import type { Timeline } from './timeline.js';
 const ROUNDING = 0.01;
 
 /** Who has ended before the record is to be free (`minHold`). */
-const PARKED_BY = 'nestjs-k8s-lock/parked-by';
+const RETAINED_BY = 'nestjs-k8s-lock/parked-by';
 /** `<milliseconds> <milliseconds> <holder>`: a grant that its holder has not confirmed. */
 const GRANT = 'nestjs-k8s-lock/grant';
 /** The label that says who is told of the record: `all`, or the end of the identity of the one that was granted the lock. */
@@ -23,19 +23,19 @@ const WAKES = 'nestjs-k8s-lock/wakes';
 const TICKET = 'line.nestjs-k8s-lock/';
 
 /** The record of one Lease as it has been since its spec last changed. */
-interface Standing {
+interface CurrentRecord {
   lease: StoredLease | undefined;
   since: number;
 }
 
 export class WriteJudge {
-  private readonly standings = new Map<string, Standing>();
+  private readonly records = new Map<string, CurrentRecord>();
   /** By holder identity: each time it became the holder, and the versions of the writes that kept it so. */
-  private readonly tenures = new Map<string, bigint[][]>();
+  private readonly acquisitions = new Map<string, bigint[][]>();
   /** Identities whose record was overwritten by others or deleted. */
   private readonly displaced = new Set<string>();
   private readonly renewTimes = new Set<string>();
-  /** Tenures, by the version of their beginning, that were ended by somebody who may not, or by force. */
+  /** Acquisitions, by their first version, that were ended by somebody who may not, or by force. */
   private readonly robbed = new Set<bigint>();
   /** Third parties that may free what is another's. */
   private readonly forcers = new Set<string>();
@@ -55,22 +55,22 @@ export class WriteJudge {
   }
 
   /** The version at which `identity` became the holder, given a write that made or kept it so. */
-  beginOfTenure(identity: string, write: bigint): bigint | undefined {
-    return this.tenures
+  orderOfAcquisition(identity: string, write: bigint): bigint | undefined {
+    return this.acquisitions
       .get(identity)
       ?.find((versions) => versions.includes(write))?.[0];
   }
 
-  wasRobbed(beginOfTenure: bigint): boolean {
-    return this.robbed.has(beginOfTenure);
+  wasRobbed(order: bigint): boolean {
+    return this.robbed.has(order);
   }
 
   /** Whether the session under which its record is held has ended; true if the record is another's by now. */
   hasLostSession({
     leaseName,
     holderIdentity,
-  }: Pick<Holding['hold'], 'leaseName' | 'holderIdentity'>): boolean {
-    const { lease } = this.standings.get(leaseName) ?? {};
+  }: Pick<Holding['handle'], 'leaseName' | 'holderIdentity'>): boolean {
+    const { lease } = this.records.get(leaseName) ?? {};
     return (
       holderOf(lease) !== holderIdentity ||
       this.sessions.of(lease)?.end !== undefined
@@ -81,8 +81,8 @@ export class WriteJudge {
   isHolder({
     leaseName,
     holderIdentity,
-  }: Pick<Holding['hold'], 'leaseName' | 'holderIdentity'>): boolean {
-    const { lease } = this.standings.get(leaseName) ?? {};
+  }: Pick<Holding['handle'], 'leaseName' | 'holderIdentity'>): boolean {
+    const { lease } = this.records.get(leaseName) ?? {};
     return holderOf(lease) === holderIdentity;
   }
 
@@ -91,20 +91,20 @@ export class WriteJudge {
   }
 
   /** True time from which on somebody could count the record of this holder as expired. */
-  expiryOf({ hold }: Holding): number {
-    const standing = this.standings.get(hold.leaseName);
-    const spec = standing?.lease?.spec;
-    if (spec?.holderIdentity !== hold.holderIdentity) {
+  expiryOf({ handle }: Holding): number {
+    const record = this.records.get(handle.leaseName);
+    const spec = record?.lease?.spec;
+    if (spec?.holderIdentity !== handle.holderIdentity) {
       return Infinity; // what became of it has been judged when it happened
     }
-    const session = this.sessions.of(standing?.lease);
+    const session = this.sessions.of(record?.lease);
     if (session) {
       const { end, renewedAt, duration } = session;
       return end && !end.isGone
         ? end.at
         : (end?.at ?? renewedAt) + duration / CLOCK_RATES.fastest;
     }
-    return standing!.since + durationOf(standing!.lease) / CLOCK_RATES.fastest;
+    return record!.since + durationOf(record!.lease) / CLOCK_RATES.fastest;
   }
 
   /**
@@ -115,8 +115,8 @@ export class WriteJudge {
     leaseName: string,
     holder: string,
   ): { age: number; duration: number } | undefined {
-    const { lease, since } = this.standings.get(leaseName) ?? { since: 0 };
-    if (holderOf(lease) !== holder || isParked(lease)) {
+    const { lease, since } = this.records.get(leaseName) ?? { since: 0 };
+    if (holderOf(lease) !== holder || isRetained(lease)) {
       return undefined;
     }
     const { now } = this.scheduler;
@@ -138,9 +138,9 @@ export class WriteJudge {
   restored(leases: readonly StoredLease[]): void {
     this.robbed.clear();
     this.sessions.restored(leases, this.scheduler.now);
-    this.standings.clear();
+    this.records.clear();
     for (const lease of leases) {
-      this.standings.set(lease.metadata.name, {
+      this.records.set(lease.metadata.name, {
         lease,
         since: this.scheduler.now,
       });
@@ -151,19 +151,19 @@ export class WriteJudge {
     const { key, before, after, version } = write;
     const from = holderOf(before);
     const to = holderOf(after);
-    const standing = this.standings.get(key.name);
+    const record = this.records.get(key.name);
     this.tell(write);
     this.renewTimes.add(after?.spec?.renewTime ?? '');
     if (write.author.kind === 'engine') {
-      this.judgeEngine(write, from, to, standing);
+      this.judgeEngine(write, from, to, record);
     }
     this.sessions.written(write, this.scheduler.now);
     if (to !== '') {
-      const tenures = this.tenures.get(to) ?? [];
+      const acquisitions = this.acquisitions.get(to) ?? [];
       if (to === from) {
-        tenures.at(-1)?.push(version);
+        acquisitions.at(-1)?.push(version);
       } else {
-        this.tenures.set(to, [...tenures, [version]]);
+        this.acquisitions.set(to, [...acquisitions, [version]]);
       }
     }
     if (to !== from) {
@@ -172,13 +172,13 @@ export class WriteJudge {
       }
       this.judgeChangeOfHolder(write, from, to);
     }
-    if (standing === undefined || specOf(before) !== specOf(after)) {
-      this.standings.set(key.name, {
+    if (record === undefined || specOf(before) !== specOf(after)) {
+      this.records.set(key.name, {
         lease: after,
         since: this.scheduler.now,
       });
     } else {
-      standing.lease = after;
+      record.lease = after;
     }
   }
 
@@ -194,12 +194,12 @@ export class WriteJudge {
       author.kind === 'third-party' ||
       (author.kind !== 'engine' && to === '') ||
       (author.kind === 'engine' && to === '' && this.isForced(author.name));
-    const begin = this.tenures.get(from)?.at(-1)?.[0];
+    const begin = this.acquisitions.get(from)?.at(-1)?.[0];
     if (isRobbery && begin !== undefined) {
       this.robbed.add(begin);
     }
     for (const holding of this.holdings.current(key.name)) {
-      const { holderIdentity } = holding.hold;
+      const { holderIdentity } = holding.handle;
       if (holderIdentity !== to && this.holdings.believes(holding)) {
         if (isRobbery) {
           if (holderIdentity === from) {
@@ -220,7 +220,7 @@ export class WriteJudge {
     write: AppliedWrite,
     from: string,
     to: string,
-    standing: Standing | undefined,
+    record: CurrentRecord | undefined,
   ): void {
     const { verb, before, after } = write;
     if (verb === 'update' && before === undefined) {
@@ -250,7 +250,7 @@ export class WriteJudge {
       } else if (before && from === '' && isSession(before)) {
         this.accuse('touched-foreign-record', write, 'R12: it has ended');
       } else if (from !== '' && from !== to) {
-        this.judgeTakeover(write, from, standing);
+        this.judgeTakeover(write, from, record);
       }
     }
     this.statistics.count(
@@ -288,7 +288,7 @@ export class WriteJudge {
   private judgeTakeover(
     write: AppliedWrite,
     from: string,
-    standing: Standing | undefined,
+    record: CurrentRecord | undefined,
   ): void {
     const holding = this.holdings.get(from);
     if (isOf(from, write) && !(holding && this.holdings.believes(holding))) {
@@ -298,7 +298,7 @@ export class WriteJudge {
       this.judgeEndOfSession(write);
       return;
     }
-    const elapsed = this.scheduler.now - (standing?.since ?? 0);
+    const elapsed = this.scheduler.now - (record?.since ?? 0);
     const watched = elapsed * (write.author.machine?.rate ?? 1);
     const duration = durationOf(write.before);
     if (watched < duration - ROUNDING) {
@@ -331,22 +331,22 @@ export class WriteJudge {
   private judgeSession(write: AppliedWrite, from: string): void {
     const { before } = write;
     for (const holding of this.holdings.current()) {
-      const { lease } = this.standings.get(holding.hold.leaseName) ?? {};
+      const { lease } = this.records.get(holding.handle.leaseName) ?? {};
       const isUnderIt =
         uidOf(lease) === before?.metadata.uid &&
-        holderOf(lease) === holding.hold.holderIdentity;
+        holderOf(lease) === holding.handle.holderIdentity;
       if (isUnderIt && this.holdings.insists(holding)) {
         this.accuse(
           'aborted-too-late',
           write,
-          `R12: ${this.holdings.describe(holding)} believes that it holds ${holding.hold.leaseName}`,
+          `R12: ${this.holdings.describe(holding)} believes that it holds ${holding.handle.leaseName}`,
         );
       }
     }
     if (!isOf(from, write) && before && !this.sessions.isOver(before)) {
       this.statistics.count('sessions ended');
-      const standing = this.standings.get(write.key.name);
-      this.judgeTakeover(write, from, standing);
+      const record = this.records.get(write.key.name);
+      this.judgeTakeover(write, from, record);
     }
   }
 
@@ -502,8 +502,8 @@ export function holderOf(lease: Lease | undefined): string {
 }
 
 /** Its holder has ended, and it stays taken for the rest of `minHold`. */
-export function isParked(lease: Lease | undefined): boolean {
-  const by = lease?.metadata.annotations?.[PARKED_BY];
+export function isRetained(lease: Lease | undefined): boolean {
+  const by = lease?.metadata.annotations?.[RETAINED_BY];
   return by !== undefined && by === holderOf(lease);
 }
 

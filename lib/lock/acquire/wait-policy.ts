@@ -225,14 +225,14 @@ export class WaitPolicy {
    * skipped run, but cannot break mutual exclusion, which R5 decides.
    */
   private mayBeDead(verdict: Taken): boolean {
-    const { aliveAt, wasSeenAlive, parkedUntil } = verdict;
+    const { aliveAt, wasSeenAlive, retainedUntil } = verdict;
     const { claim } = this.call;
     if (!this.expiresSoon) {
       return false;
     }
-    if (parkedUntil !== undefined) {
+    if (retainedUntil !== undefined) {
       const wallTime = this.clock.wallMicroseconds() / 1_000;
-      return (claim?.at ?? wallTime - WIDEST_CLOCK_SKEW) >= parkedUntil;
+      return (claim?.at ?? wallTime - WIDEST_CLOCK_SKEW) >= retainedUntil;
     }
     return claim ? aliveAt < this.startedAt : !wasSeenAlive;
   }

@@ -16,7 +16,7 @@ export interface LockCondition extends LockReference {
 
 /** Undefined once the release has begun. */
 export function findCondition(
-  hold: Pick<
+  holder: Pick<
     LeaseHolder,
     | 'lock'
     | 'options'
@@ -28,7 +28,7 @@ export function findCondition(
   >,
   now: number,
 ): LockCondition | undefined {
-  const { lock, options, timing, lastSentAt, isHeld, isReleased } = hold;
+  const { lock, options, timing, lastSentAt, isHeld, isReleased } = holder;
   if (isReleased) {
     return undefined;
   }
@@ -37,7 +37,7 @@ export function findCondition(
   // A lock that never expires has no expiry: the time counts from its last write.
   const wasTaken = !isHeld && leaseDuration === Infinity;
   const isOverdue =
-    autoRenew && now >= overdueAt(lastSentAt, timing, hold.acquiredAt);
+    autoRenew && now >= overdueAt(lastSentAt, timing, holder.acquiredAt);
   return {
     ...lock,
     state: isHeld ? (isOverdue ? 'overdue' : 'held') : 'lost',

@@ -72,50 +72,50 @@ export class HeldLock extends LockHandle {
 
   /** @param isBorrowed whether another handle begins and ends the claimed fire */
   constructor(
-    private readonly hold: LeaseHolder,
+    private readonly holder: LeaseHolder,
     private readonly isBorrowed = false,
   ) {
     super();
-    const { lock } = hold;
+    const { lock } = holder;
     this.name = lock.name;
     this.namespace = lock.namespace;
     this.leaseName = lock.leaseName;
     this.slot = lock.slot;
-    this.holderIdentity = hold.holderIdentity;
-    this.fencingToken = hold.fencingToken;
-    this.claimed = hold.claimed;
-    hold.lend();
+    this.holderIdentity = holder.holderIdentity;
+    this.fencingToken = holder.fencingToken;
+    this.claimed = holder.claimed;
+    holder.lend();
   }
 
   get deadline(): number {
-    return this.hold.deadline;
+    return this.holder.deadline;
   }
 
   get signal(): AbortSignal {
-    return this.hold.signal;
+    return this.holder.signal;
   }
 
   get isHeld(): boolean {
-    return !this.isReleased && this.hold.isHeld;
+    return !this.isReleased && this.holder.isHeld;
   }
 
   get isReleased(): boolean {
-    return this.released !== undefined || this.hold.isReleased;
+    return this.released !== undefined || this.holder.isReleased;
   }
 
   assertHeld(): void {
-    this.hold.assertHeld();
+    this.holder.assertHeld();
     if (this.isReleased) {
-      throw new LockLostError(this.hold.lock, 'released');
+      throw new LockLostError(this.holder.lock, 'released');
     }
   }
 
   release(): Promise<void> {
     if (this.released === undefined) {
       if (!this.isBorrowed) {
-        this.hold.endWork();
+        this.holder.endWork();
       }
-      this.released = this.hold.giveBack();
+      this.released = this.holder.giveBack();
       for (const scope of this.scopes) {
         scope.lock = undefined;
       }
@@ -127,11 +127,11 @@ export class HeldLock extends LockHandle {
 
   /** A21: the same service, and a holder that allows it. */
   isSharedWith(store: LeaseStore): boolean {
-    return this.hold.options.reentrant && this.hold.context.store === store;
+    return this.holder.options.reentrant && this.holder.context.store === store;
   }
 
   lend(): LockHandle {
-    return new HeldLock(this.hold, true);
+    return new HeldLock(this.holder, true);
   }
 
   onRelease(callback: () => void): void {
@@ -140,17 +140,17 @@ export class HeldLock extends LockHandle {
 
   async begin(): Promise<void> {
     if (this.claimed !== undefined && !this.isBorrowed) {
-      await this.hold.begin();
+      await this.holder.begin();
     }
   }
 
   get mayHaveBegun(): boolean {
-    return this.hold.mayHaveBegun;
+    return this.holder.mayHaveBegun;
   }
 
   endClaimAs(end: ClaimEnd): void {
     if (!this.isBorrowed) {
-      this.hold.endClaimAs(end);
+      this.holder.endClaimAs(end);
     }
   }
 }

@@ -43,9 +43,9 @@ export const ACQUIRED_AT = 'nestjs-k8s-lock/acquired-at';
 /** The lock name as given by the user; its presence marks the Lease as a lock of this package. */
 export const LOCK_NAME = 'nestjs-k8s-lock/name';
 /** The holder whose work has ended, while the record stays taken for the rest of `minHold`. */
-const PARKED_BY = 'nestjs-k8s-lock/parked-by';
+const RETAINED_BY = 'nestjs-k8s-lock/parked-by';
 /** The exact end of `minHold`; for other processes the record stays taken in whole seconds. */
-const PARKED_UNTIL = 'nestjs-k8s-lock/parked-until';
+const RETAINED_UNTIL = 'nestjs-k8s-lock/parked-until';
 /** Identity of the last holder that was evicted (forceRelease, or an abandoned acquire). */
 export const EVICTED = 'nestjs-k8s-lock/withdrawn';
 /** The label of Leases that this package created. */
@@ -222,7 +222,7 @@ export function take(
   const isOurs = spec.holderIdentity === newHolder.identity;
   const annotations = isOurs
     ? confirmed(lease, newHolder)
-    : withTenure(lease.metadata, newHolder, now);
+    : withAcquisition(lease.metadata, newHolder, now);
   for (const ticket of dropped) {
     delete annotations[ticketKey(ticket)];
   }
@@ -264,7 +264,7 @@ export function createTaken(
 ): Lease {
   const now = microTime(clock.wallMicroseconds());
   const lease = createFree(key);
-  const annotations = withTenure(lease.metadata, newHolder, now);
+  const annotations = withAcquisition(lease.metadata, newHolder, now);
   return {
     ...lease,
     metadata: withHolder(lease.metadata, annotations, newHolder),
@@ -339,11 +339,11 @@ export function retain(
   rest: number,
   clock: Clock,
 ): StoredLease {
-  const parked = leaveSession(lease, rest, clock);
+  const retained = leaveSession(lease, rest, clock);
   const until = clock.wallMicroseconds() + Math.round(rest * 1_000);
-  return annotate(parked, {
-    [PARKED_BY]: lease.spec?.holderIdentity ?? '',
-    [PARKED_UNTIL]: microTime(until),
+  return annotate(retained, {
+    [RETAINED_BY]: lease.spec?.holderIdentity ?? '',
+    [RETAINED_UNTIL]: microTime(until),
   });
 }
 
@@ -352,10 +352,10 @@ export function retain(
  * since the epoch by the holder's clock; undefined = the work is running, or was interrupted.
  */
 export function retainedUntil(lease: Lease): number | undefined {
-  const { [PARKED_BY]: by, [PARKED_UNTIL]: until = '' } =
+  const { [RETAINED_BY]: by, [RETAINED_UNTIL]: until = '' } =
     lease.metadata.annotations ?? {};
-  const isParked = by !== undefined && by === lease.spec?.holderIdentity;
-  const at = isParked ? Date.parse(until) : NaN;
+  const isRetained = by !== undefined && by === lease.spec?.holderIdentity;
+  const at = isRetained ? Date.parse(until) : NaN;
   return Number.isNaN(at) ? undefined : at;
 }
 
@@ -370,8 +370,8 @@ export function release(lease: StoredLease): StoredLease {
   } = lease.spec ?? {};
   const {
     [ACQUIRED_AT]: _at,
-    [PARKED_BY]: _by,
-    [PARKED_UNTIL]: _until,
+    [RETAINED_BY]: _by,
+    [RETAINED_UNTIL]: _until,
     [SESSION]: _session,
     [GRANT]: _grant,
     ...annotations
@@ -518,14 +518,14 @@ function freshMicroTime(last: string | null | undefined, clock: Clock): string {
   return time === last ? microTime(now + 1) : time;
 }
 
-function withTenure(
+function withAcquisition(
   { annotations }: LeaseMetadata,
   newHolder: NewHolder,
   now: string,
 ): Record<string, string> {
   const {
-    [PARKED_BY]: _by,
-    [PARKED_UNTIL]: _until,
+    [RETAINED_BY]: _by,
+    [RETAINED_UNTIL]: _until,
     [EVICTED]: _withdrawn,
     [GRANT]: _grant,
     ...others

@@ -44,7 +44,7 @@ export type Verdict = {
       /** Whether the last write was observed live, or within the lease duration after the previous observation. */
       readonly wasSeenAlive: boolean;
       /** See {@link retainedUntil}. */
-      readonly parkedUntil: number | undefined;
+      readonly retainedUntil: number | undefined;
       /** R12: the session that must have ended before the lock may be taken. */
       readonly session?: ObservableSession;
     }
@@ -199,7 +199,7 @@ export class ObservedLease {
       expiresAt,
       aliveAt,
       wasSeenAlive: this.wasSeenAlive,
-      parkedUntil: retainedUntil(this.lease!),
+      retainedUntil: retainedUntil(this.lease!),
     };
   }
 
@@ -217,7 +217,7 @@ export class ObservedLease {
       expiresAt: verdict.expiresAt,
       aliveAt,
       wasSeenAlive: this.wasSeenAlive || verdict.wasSeenAlive,
-      parkedUntil: undefined,
+      retainedUntil: undefined,
       session,
     };
   }

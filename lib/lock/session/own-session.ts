@@ -24,22 +24,22 @@ export class OwnSession implements HeldSession {
   private askedFor: string | undefined;
 
   constructor(
-    private readonly hold: LeaseHolder,
+    private readonly holder: LeaseHolder,
     local: LocalLease,
     uid: string,
     /** Called when it is about to be deleted. */
     private readonly onEnd: () => void,
   ) {
-    const { lock, options } = hold;
+    const { lock, options } = holder;
     const duration = options.leaseDuration;
     this.reference = { name: lock.leaseName, uid, duration };
-    hold.lend();
-    onAbort(hold.signal, () => this.lost());
+    holder.lend();
+    onAbort(holder.signal, () => this.lost());
     let newest = 0n;
     local.listen({
       recordSeen: (lease) => {
         if (versionOf(lease) < newest) {
-          hold.loseRestored();
+          holder.loseRestored();
         }
         newest = versionOf(lease);
         this.lookAtAskedFor(lease);
@@ -50,11 +50,11 @@ export class OwnSession implements HeldSession {
   }
 
   get lastSentAt(): number {
-    return this.hold.lastSentAt;
+    return this.holder.lastSentAt;
   }
 
   get isHeld(): boolean {
-    return this.hold.isHeld;
+    return this.holder.isHeld;
   }
 
   onLoss(callback: () => void): () => void {
@@ -78,9 +78,9 @@ export class OwnSession implements HeldSession {
 
   /** Deletes the Lease, if it still names this process. Never rejects. */
   async end(): Promise<void> {
-    if (!this.hold.isReleased) {
+    if (!this.holder.isReleased) {
       this.onEnd();
-      const ended = this.hold.giveBack();
+      const ended = this.holder.giveBack();
       // Only now, since the release may find that the session was lost.
       this.cancelEnd?.();
       this.cancelLook?.();
@@ -90,7 +90,7 @@ export class OwnSession implements HeldSession {
 
   private endWhenIdle(): void {
     if (this.isHeld) {
-      const now = this.hold.context.clock.now();
+      const now = this.holder.context.clock.now();
       this.endAt(this.locks.size === 0 ? now + LONGEST_IDLE : Infinity);
     }
   }
@@ -100,7 +100,7 @@ export class OwnSession implements HeldSession {
     if (this.cancelLook !== undefined || !this.isHeld) {
       return;
     }
-    const { context, options } = this.hold;
+    const { context, options } = this.holder;
     const { clock } = context;
     const looks = Math.min(Math.max(this.locks.size, 1), MOST_LOOKS);
     this.cancelLook = clock.schedule(
@@ -146,7 +146,7 @@ export class OwnSession implements HeldSession {
   }
 
   private endAt(at: number): void {
-    const { clock } = this.hold.context;
+    const { clock } = this.holder.context;
     this.cancelEnd?.();
     this.cancelEnd =
       at === Infinity
@@ -155,7 +155,7 @@ export class OwnSession implements HeldSession {
   }
 
   get lossReason(): LockLossReason {
-    const { reason } = this.hold.signal;
+    const { reason } = this.holder.signal;
     const isLate =
       reason instanceof LockLostError && reason.reason === 'deadline';
     return isLate ? 'deadline' : 'session';

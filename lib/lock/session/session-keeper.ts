@@ -91,9 +91,15 @@ export class SessionKeeper implements SessionOpener {
     try {
       const acquirer = new Acquirer(context, local, call, { isSession: true });
       const acquisition = await acquirer.run();
-      const hold = new LeaseHolder(context, local, lock, options, acquisition);
+      const holder = new LeaseHolder(
+        context,
+        local,
+        lock,
+        options,
+        acquisition,
+      );
       const { uid } = acquisition.lease.metadata;
-      const session = new OwnSession(hold, local, uid, () =>
+      const session = new OwnSession(holder, local, uid, () =>
         this.ended(session),
       );
       this.sessions.add(session);

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { LockBackendError } from '../../lib/lock.errors.js';
 import { FireClaimedError } from '../../lib/lock/record/fire-claim.js';
 import { settled } from './controlled-clock.js';
-import { die, fire, observed, type Pod } from './planned-work.js';
+import { die, fire, observed, type Pod } from './fires.js';
 import { foreignSpec, outcomeOf, type Cluster } from './processes.js';
 
 /** A pod has held the lock for other work for two seconds; others have seen that. */
@@ -15,7 +15,7 @@ async function held() {
 }
 
 /** Work has ended at once, and its record stays taken for 90 seconds: until half of minute 1 is over. */
-async function parked() {
+async function retained() {
   const pods = await observed();
   await (await pods.a.acquire('job', { minHold: 90_000 })).release();
   await settled();
@@ -350,7 +350,7 @@ describe('a fire that waits', () => {
 
 describe('a fire that meets the rest of minHold', () => {
   it('is left out at once if it was planned for before the end', async () => {
-    const { cluster, b } = await parked();
+    const { cluster, b } = await retained();
     for (const pod of [b, cluster.process('late')]) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       await expect(fire(pod, { minute: 1.4 })).rejects.toMatchObject({
@@ -360,7 +360,7 @@ describe('a fire that meets the rest of minHold', () => {
   });
 
   it('is run at once if it was due after minHold, by a process that has watched the lock', async () => {
-    const { b, clock } = await parked();
+    const { b, clock } = await retained();
     await clock.advance(90_000);
     await expect(fire(b, { minute: 1.6 })).resolves.toMatchObject({
       isHeld: true,
@@ -377,7 +377,7 @@ describe('a fire that meets the rest of minHold', () => {
   });
 
   it('is run late by a process that has not, when those that have are gone', async () => {
-    const { cluster, clock } = await parked();
+    const { cluster, clock } = await retained();
     await clock.advance(40_000);
     const late = cluster.process('late');
     late.observe();

@@ -14,7 +14,7 @@ import { CLOCK_RATES, type ClientPlan, type Mishap } from './scenario.js';
 import { isSession } from './session-states.js';
 import { ThirdParty } from './third-party.js';
 import type { World } from './world.js';
-import { expires, holderOf, isParked } from './write-judge.js';
+import { expires, holderOf, isRetained } from './write-judge.js';
 
 /** Milliseconds between the looks of whoever cleans up after the dead. */
 const CLEANING = 2_000;
@@ -30,7 +30,7 @@ export interface Kept {
   readonly expires: boolean;
 }
 
-export class Cast {
+export class Participants {
   /** By the name of their machine: those that were started last on it. */
   private readonly clients = new Map<string, EngineClient>();
   private readonly closing = new Set<EngineClient>();
@@ -216,7 +216,7 @@ export class Cast {
       const { namespace, leaseName: name } = lock;
       const lease = api.get({ namespace, name });
       const holder = holderOf(lease);
-      return !isParked(lease) &&
+      return !isRetained(lease) &&
         clients.some(({ id }) => holder.startsWith(`${id}_`))
         ? [{ lock, holder, expires: expires(lease) }]
         : [];

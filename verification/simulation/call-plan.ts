@@ -10,7 +10,7 @@ import type { JobPlan } from './job-plan.js';
 import type { Random } from './random.js';
 import type { Scenario } from './scenario.js';
 
-export interface Wish {
+export interface CallPlan {
   readonly lock: LockReference;
   readonly options: OwnLockOptions;
   readonly mode: AcquireMode;
@@ -37,11 +37,11 @@ export interface Wish {
 /** Milliseconds of the work of those who only want to see that they get the lock. */
 const A_MOMENT = 5;
 
-/** Some wish that fits the scenario. */
-export function anyWish(
+/** Any call that fits the scenario. */
+export function planAnyCall(
   random: Random,
   { contended, elected, habits, lockOptions, leaseDuration }: Scenario,
-): Wish {
+): CallPlan {
   const sometimes = <T>(share: number, value: () => T): T | undefined =>
     random.chance(share) ? value() : undefined;
   const isPatient = random.chance(habits.patient);
@@ -79,7 +79,10 @@ export function anyWish(
 }
 
 /** To have the lock for a moment, however long it takes to get it. */
-export function plainWish(lock: LockReference, options: LockOptions): Wish {
+export function planPlainCall(
+  lock: LockReference,
+  options: LockOptions,
+): CallPlan {
   return { lock, options, mode: 'wait', work: A_MOMENT };
 }
 
@@ -87,12 +90,12 @@ export function plainWish(lock: LockReference, options: LockOptions): Wish {
 const BRIEF = 20;
 
 /** To run a fire of the job: for so long that it gets in the way of the next one, unless nothing is wrong. */
-export function fireWish(
+export function planFireCall(
   random: Random,
   claim: FireClaim,
   { lock, options, mode, period, isBrief }: JobPlan,
   isCalm: boolean,
-): Wish & { claim: FireClaim } {
+): CallPlan & { claim: FireClaim } {
   return {
     lock,
     options,

@@ -18,8 +18,8 @@ export const mutants = [
     'fire skipped for minHold that is over': {
       'WaitPolicy#mayBeDead': (original) =>
         function (verdict) {
-          const parkedUntil = verdict.parkedUntil && Infinity;
-          return original.call(this, { ...verdict, parkedUntil });
+          const retainedUntil = verdict.retainedUntil && Infinity;
+          return original.call(this, { ...verdict, retainedUntil });
         },
     },
   }),
