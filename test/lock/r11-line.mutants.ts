@@ -128,6 +128,29 @@ const ofLine = mutantsOf(
           return original.call(blind, ticket);
         },
     },
+    'withdrawal that ends when its watch tells of a deletion': {
+      'LeaseWriter#withdraw': (original) =>
+        function (ticket) {
+          let looks = 0;
+          const read: LocalLease['read'] = (options) => {
+            looks += 1;
+            const { lease } = this.local.observed;
+            return looks > 1 && lease === null
+              ? Promise.resolve(lease)
+              : this.local.read(options);
+          };
+          const local = Object.create(this.local, { read: { value: read } });
+          const credulous = Object.create(this, { local: { value: local } });
+          return original.call(credulous, ticket);
+        },
+    },
+    'ticket left behind when a watch tells of a deletion': {
+      'PlaceInLine#wasRemoved': (original) =>
+        function (lease) {
+          const ticket = original.call(this, lease);
+          return ticket?.hasLanded ? undefined : ticket;
+        },
+    },
     'shutdown that waits for a place which it can not withdraw': {
       'LeaseWriter#withdraw': (original) =>
         function (ticket) {

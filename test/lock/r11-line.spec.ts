@@ -356,6 +356,22 @@ describe('R11 a place in line', () => {
     expect([anew.state, waiting.state]).toEqual(['resolved', 'resolved']);
   });
 
+  it('is not left behind when a watch tells late that an earlier Lease was deleted', async () => {
+    const { cluster, clock, lock, pods } = await held('b', 'c');
+    const waiting = await enrol(pods[0]!);
+    const [before] = lineIn(cluster.lease());
+    await enrol(pods[1]!);
+    pods[0]!.store.tellWatches(cluster.lease()!, true);
+    await clock.advance(10);
+    const [after] = lineIn(cluster.lease());
+    expect(inLine(cluster)).toEqual(['b', 'c']);
+    expect(after!.number).toBe(before!.number);
+    await lock.release();
+    await clock.advance(10);
+    expect(waiting.state).toBe('resolved');
+    expect(inLine(cluster)).toEqual(['c']);
+  });
+
   it('survives a forced release, and the first in line gets the lock', async () => {
     const { cluster, clock, lock, pods } = await held('b', 'c');
     const waiting = [await enrol(pods[0]!), await enrol(pods[1]!)];
@@ -775,6 +791,16 @@ describe.each([
     expect(inLine(cluster)).toEqual(['b']);
     expect(pod.store.verbs()).toBe('get patch get');
     await clock.advance(1);
+    expect(inLine(cluster)).toEqual([]);
+    expect(end.state).toBe('resolved');
+  });
+
+  it('withdraws the ticket although a watch tells late that an earlier Lease was deleted', async () => {
+    const { cluster, clock, pod, end } = await onItsWay(true);
+    await clock.advance(50);
+    expect(inLine(cluster)).toEqual(['b']);
+    pod.store.tellWatches(cluster.lease()!, true);
+    await settled();
     expect(inLine(cluster)).toEqual([]);
     expect(end.state).toBe('resolved');
   });

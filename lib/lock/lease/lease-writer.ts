@@ -196,7 +196,8 @@ export class LeaseWriter {
 
   /** R11: the ticket was removed from the line. The next ticket takes over its number. */
   loseTicket(): void {
-    const uncertain = this.local.place.wasRemoved();
+    const { observed, place } = this.local;
+    const uncertain = place.wasRemoved(observed.lease);
     if (uncertain !== undefined) {
       this.context.background(this.withdraw(uncertain));
     }
@@ -260,7 +261,8 @@ export class LeaseWriter {
             closing.aborted ? closed : closing,
           )
           .catch(() => closed.throwIfAborted());
-        if (clock.now() >= lookAt) {
+        // A watch may also tell late that an earlier Lease was deleted.
+        if (clock.now() >= lookAt || !local.observed.lease) {
           await local.read(lastRequest(this.context));
         }
       }

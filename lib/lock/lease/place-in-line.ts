@@ -201,12 +201,17 @@ export class PlaceInLine {
     return ticket;
   }
 
-  /** The ticket is no place any more. @returns the ticket if its request may still be applied */
-  wasRemoved(): OwnTicket | undefined {
+  /**
+   * The ticket is no place any more.
+   *
+   * @param lease the record as last observed; absent may mean that a watch has told late of the deletion of an earlier one
+   * @returns the ticket, if it may stand in the record all the same, or its request may still be applied
+   */
+  wasRemoved(lease: StoredLease | null | undefined): OwnTicket | undefined {
     const { ticket } = this;
     this.kept = ticket ?? this.kept;
     this.ticket = undefined;
-    return ticket?.hasLanded ? undefined : ticket;
+    return lease && ticket?.hasLanded ? undefined : ticket;
   }
 
   /** A9: the number of a new ticket. */
