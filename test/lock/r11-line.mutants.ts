@@ -1,5 +1,25 @@
 import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
-import { mutantsOf } from '../mutants/mutant.js';
+import { mutantsOf, type Wrapper } from '../mutants/mutant.js';
+
+/** Takes a lock with a line by content, whatever the write removes, if its record names such a holder. */
+const takenByContent =
+  (isFor: (holder: string | undefined) => boolean): Wrapper =>
+  (original) =>
+    function (newHolder, options) {
+      const { local } = this;
+      const byContent = Object.create(local, {
+        replace: {
+          value: (...[make, how]: Parameters<LocalLease['replace']>) => {
+            const { lease } = local.observed;
+            return local.hasOthersInLine && isFor(lease.spec?.holderIdentity)
+              ? local.change(lease, make, how)
+              : local.replace(make, how);
+          },
+        },
+      });
+      const writer = Object.create(this, { local: { value: byContent } });
+      return original.call(writer, newHolder, options);
+    };
 
 const ofLine = mutantsOf(
   'R11',
@@ -14,22 +34,10 @@ const ofLine = mutantsOf(
       'WaitingInLine#turnAt': () => () => -Infinity,
     },
     'free lock that is taken by content without a ticket': {
-      'LeaseWriter#acquire': (original) =>
-        function (newHolder, options) {
-          const { local } = this;
-          const byContent = Object.create(local, {
-            replace: {
-              value: (...[make, how]: Parameters<LocalLease['replace']>) => {
-                const { lease } = local.observed;
-                return local.hasOthersInLine
-                  ? local.change(lease, make, how)
-                  : local.replace(make, how);
-              },
-            },
-          });
-          const writer = Object.create(this, { local: { value: byContent } });
-          return original.call(writer, newHolder, options);
-        },
+      'LeaseWriter#acquire': takenByContent((holder) => holder === undefined),
+    },
+    'expired lock that is taken by content without a ticket': {
+      'LeaseWriter#acquire': takenByContent((holder) => holder !== undefined),
     },
     'tickets ordered as text': {
       isBefore: () => (a, b) => String(a.number) < String(b.number),

@@ -471,6 +471,30 @@ describe('R11 a free lock with a line', () => {
     expect(cluster.holder()).toBeUndefined();
   });
 
+  it('is not taken by a write that is applied late, when the expired holder by hand is written again', async () => {
+    const cluster = new Cluster();
+    const { clock } = cluster;
+    const byHand = { holderIdentity: 'by-hand', leaseDurationSeconds: 15 };
+    cluster.write((lease) => {
+      lease.metadata.annotations = ticketOf('dead', 'n', 1);
+      lease.spec = byHand;
+    });
+    const pod = cluster.process('b');
+    pod.store.plan({ appliedAfter: 30_000 }, 'update', 1);
+    const cancel = new AbortController();
+    const cancelled = outcomeOf(
+      pod.skip(JOB, { leaseDuration: 'infinite' }, cancel.signal),
+    );
+    await clock.advance(15_100);
+    cluster.writeSpec({ holderIdentity: 'another' });
+    cancel.abort();
+    await clock.advance(1_000);
+    cluster.writeSpec(byHand);
+    await clock.advance(60_000);
+    expect(cancelled.state).toBe('rejected');
+    expect(cluster.holder()).toBe('by-hand');
+  });
+
   it('is taken although others enrol in the same moment', async () => {
     const { cluster, clock, pods } = await held('b', 'c');
     const waiting = await enrol(pods[0]!);

@@ -116,9 +116,12 @@ export class LeaseWriter {
       verdict.takeable && verdict.expired && grantOf(lease) !== undefined;
     const dropped = ticketsToDrop(lease, identity, hasGrantLapsed);
     const make = (): StoredLease => take(lease, newHolder, clock, dropped);
-    // A free record may come back with the same content: a late PATCH would then be applied, unless its ticket is gone.
+    // A record that is free, or whose holder was written by hand, may come back with the same content: a late PATCH would
+    // then be applied, unless it removes a ticket, which is gone.
     const mayComeBack =
-      verdict.takeable && verdict.free && dropped.length === 0;
+      verdict.takeable &&
+      (verdict.free || verdict.expired) &&
+      dropped.length === 0;
     return mayComeBack
       ? local.replace(make, options)
       : this.change('acquire', found, make, options);
