@@ -1,6 +1,6 @@
 /** Joins the locks of a call that has several: acquires them in one global order, and runs its work under all. */
 import type { OwnLockOptions } from './k8s-lock.options.js';
-import type { LockClient, LockRequest, ResolvedLock } from './lock.client.js';
+import type { LockClient, RequestedLock, ResolvedLock } from './lock.client.js';
 import { LockNotAcquiredError } from './lock.errors.js';
 import { anyOf } from './lock/abort-signals.js';
 import { runUnderLock } from './lock/hold/current-lock.js';
@@ -16,7 +16,7 @@ import {
 
 /** Acquires one of the locks, or shares one of those that are lent. Undefined if it skips the call. */
 type AcquireOne = (
-  request: LockRequest,
+  request: RequestedLock,
   signal: AbortSignal | undefined,
   lent: readonly LockHandle[],
 ) => Promise<LockHandle | undefined>;
@@ -30,11 +30,11 @@ type AcquireOne = (
  */
 export async function acquireAll(
   client: LockClient,
-  requests: readonly LockRequest[],
+  requests: readonly RequestedLock[],
   signal: AbortSignal | undefined,
   acquire: AcquireOne = (...call) => client.acquireForMethod(...call),
 ): Promise<JoinedLock | undefined> {
-  const taken = new Map<LockRequest, LockHandle>();
+  const taken = new Map<RequestedLock, LockHandle>();
   let isComplete = false;
   // Taken synchronously: the caller may end before all locks are acquired.
   const kept = client.lendEnclosingLocks();
@@ -79,7 +79,7 @@ export async function acquireForCaller(
   options: OwnLockOptions,
   signal: AbortSignal | undefined,
 ): Promise<JoinedLock> {
-  const requests = names.map((name): LockRequest => ({
+  const requests = names.map((name): RequestedLock => ({
     name,
     onLocked: 'wait',
     options,
@@ -183,10 +183,10 @@ function isInUse(lock: LockHandle): boolean {
 /** Releases those of `kept` that no request shares. */
 async function inOrder(
   client: LockClient,
-  requests: readonly LockRequest[],
+  requests: readonly RequestedLock[],
   kept: readonly LockHandle[],
-): Promise<readonly LockRequest[]> {
-  const places = new Map<LockRequest, Place>();
+): Promise<readonly RequestedLock[]> {
+  const places = new Map<RequestedLock, Place>();
   const shareable: ResolvedLock[] = [];
   for (const request of requests) {
     // oxlint-disable-next-line no-await-in-loop -- only the first one waits
@@ -203,7 +203,7 @@ async function inOrder(
       void lock.release();
     }
   }
-  const compare = (one: LockRequest, other: LockRequest): number =>
+  const compare = (one: RequestedLock, other: RequestedLock): number =>
     comparePlaces(places.get(one)!, places.get(other)!);
   return requests
     .filter(

@@ -38,8 +38,8 @@ import { encodeLockName } from './lock/lease-name.js';
 import { LockEngine } from './lock/lock-engine.js';
 import type { FireClaim } from './lock/record/fire-claim.js';
 
-/** One lock that a call of a decorated method, or of a handler under an interceptor, requests. */
-export interface LockRequest {
+/** One of the locks that a call requests, with the policy of a decorated method. */
+export interface RequestedLock {
   readonly name: string;
   readonly onLocked: OnLocked;
   /** Never changed: the resolved options are cached by this object. */
@@ -255,7 +255,7 @@ export class LockClient {
    * @returns undefined if the call is to be skipped
    */
   async acquireForMethod(
-    { name, onLocked, options: given, claim }: LockRequest,
+    { name, onLocked, options: given, claim }: RequestedLock,
     signal?: AbortSignal,
     lent: readonly LockHandle[] = this.lendEnclosingLocks(),
   ): Promise<LockHandle | undefined> {

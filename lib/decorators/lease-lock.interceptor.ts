@@ -28,7 +28,7 @@ import { runInCall } from '../lock/acquire/request-scope.js';
 import { logConfigurationError } from './configuration-log.js';
 import { currentExchange } from '../http/http-exchange.js';
 import { addInterceptorLock } from './interceptor-lock.metadata.js';
-import { LockedRun, observeLocked } from './run-with-locks.js';
+import { LockedCall, observeLocked } from './run-with-locks.js';
 import { checkName } from './lock.metadata.js';
 import { isEventStream } from '../http/route.metadata.js';
 import { runOnStandIn } from './stand-in.js';
@@ -144,7 +144,7 @@ export function LeaseLockInterceptor(
         );
       }
       return observeLocked(
-        new LockedRun(client, [request], skipped),
+        new LockedCall(client, [request], skipped),
         handle,
         isEventStream(context.getHandler()),
       );

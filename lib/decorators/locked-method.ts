@@ -13,7 +13,7 @@ import type { OnLocked } from '../k8s-lock.options.js';
 import { findClaim, findFirePolicy, type FirePolicy } from './fire-policy.js';
 import { currentExchange } from '../http/http-exchange.js';
 import { bindLate, findLockService } from './lock-service.injection.js';
-import { LockedRun, runWithLocks } from './run-with-locks.js';
+import { LockedCall, runWithLocks } from './run-with-locks.js';
 import {
   checkName,
   describeClass,
@@ -149,7 +149,7 @@ async function acquireAndCall(
       work,
     );
   }
-  return runWithLocks(new LockedRun(client, requests, skipped), work);
+  return runWithLocks(new LockedCall(client, requests, skipped), work);
 }
 
 function nameOf(

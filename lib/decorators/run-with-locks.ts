@@ -17,7 +17,7 @@ import {
   throwError,
   type Subscriber,
 } from 'rxjs';
-import type { LockClient, LockRequest } from '../lock.client.js';
+import type { LockClient, RequestedLock } from '../lock.client.js';
 import { acquireAndBegin } from '../lock/acquire/begin-work.js';
 import {
   currentCall,
@@ -41,11 +41,11 @@ export interface RunEnd {
   readonly failure?: { readonly error: unknown };
 }
 
-/** A call of work under locks. */
-export class LockedRun {
+/** A call of work under its locks: of a decorated method, or of a handler under an interceptor. */
+export class LockedCall {
   /** The request scope of the call, which later subscriptions share. */
   private readonly caller = currentRequestScope();
-  private readonly call = currentCall();
+  private readonly methodCall = currentCall();
   /** The fire claim of the lowest lock. */
   private readonly claim: FireClaim | undefined;
   /** A call with one lock may still hold a JoinedLock, shared with a caller that has several. */
@@ -57,7 +57,7 @@ export class LockedRun {
    */
   constructor(
     private readonly client: LockClient,
-    private readonly requests: readonly LockRequest[],
+    private readonly requests: readonly RequestedLock[],
     readonly skipped: () => unknown,
   ) {
     this.claim = requests.at(-1)?.claim;
@@ -96,7 +96,7 @@ export class LockedRun {
   refuseGenerator(result: unknown): void {
     if (isGenerator(result)) {
       refuseLazyResult(
-        this.call?.label ?? 'the work',
+        this.methodCall?.label ?? 'the work',
         'a generator',
         'return a Promise of its values, or an Observable',
       );
@@ -113,7 +113,7 @@ export class LockedRun {
     const locks = this.hasSeveral ? held.parts : [held];
     for (const lock of locks) {
       // A second decorator or interceptor with the same lock does not count as a second call.
-      const reporters = this.call?.reporters ?? new Map<string, object>();
+      const reporters = this.methodCall?.reporters ?? new Map<string, object>();
       const reporter = reporters.get(lock.holderIdentity) ?? this;
       reporters.set(lock.holderIdentity, reporter);
       if (reporter === this) {
@@ -124,7 +124,7 @@ export class LockedRun {
   }
 }
 
-function waitFor(request: LockRequest, waitTimeout: number): LockRequest {
+function waitFor(request: RequestedLock, waitTimeout: number): RequestedLock {
   return {
     ...request,
     onLocked: 'wait',
@@ -139,25 +139,25 @@ function waitFor(request: LockRequest, waitTimeout: number): LockRequest {
  * If `work` resolves with an Observable, the locks stay held for it: see {@link holdForSubscriber}.
  */
 export async function runWithLocks(
-  run: LockedRun,
+  call: LockedCall,
   work: (lock: LockHandle) => unknown,
 ): Promise<unknown> {
-  const lock = await run.enter();
+  const lock = await call.enter();
   if (lock === undefined) {
-    return run.skipped();
+    return call.skipped();
   }
-  const end = startRun(run, lock);
+  const end = startRun(call, lock);
   let result: unknown;
   try {
-    result = await run.runUnder(lock, () => work(lock));
-    run.refuseGenerator(result);
+    result = await call.runUnder(lock, () => work(lock));
+    call.refuseGenerator(result);
   } catch (error) {
     end({ error });
     await lock.release();
     throw error;
   }
   if (isObservable(result)) {
-    return holdForSubscriber(result, lock, run);
+    return holdForSubscriber(result, lock, call);
   }
   end();
   await lock.release();
@@ -171,20 +171,20 @@ export async function runWithLocks(
  * (of a handler that Nest calls), which runs to its first value and holds the locks until then.
  */
 export function observeLocked(
-  run: LockedRun,
+  call: LockedCall,
   work: () => Observable<unknown>,
   isStream: boolean,
 ): Observable<unknown> {
   const scope = new AsyncResource('nestjs-k8s-lock');
-  const source = defer(work).pipe(tap((value) => run.refuseGenerator(value)));
+  const source = defer(work).pipe(tap((value) => call.refuseGenerator(value)));
   const skipped = defer(() => {
-    const result = run.skipped();
+    const result = call.skipped();
     return isObservable(result) ? result : of(result);
   });
   return new Observable((subscriber) =>
     scope.runInAsyncScope(() => {
-      void enterForSubscriber(subscriber, run, skipped, (lock) =>
-        subscribeUnderLock(source, subscriber, lock, run, isStream),
+      void enterForSubscriber(subscriber, call, skipped, (lock) =>
+        subscribeUnderLock(source, subscriber, lock, call, isStream),
       );
     }),
   );
@@ -192,7 +192,7 @@ export function observeLocked(
 
 /** Returns a function to call once at the end. */
 function startRun(
-  run: LockedRun,
+  call: LockedCall,
   lock: LockHandle,
 ): (failure?: RunEnd['failure']) => void {
   const begin = performance.now();
@@ -207,7 +207,7 @@ function startRun(
       lock.endClaimAs('begun');
     }
     const duration = performance.now() - begin;
-    run.ended(lock, { duration, ...(failure && { failure }) });
+    call.ended(lock, { duration, ...(failure && { failure }) });
   };
 }
 
@@ -223,7 +223,7 @@ function startRun(
 function holdForSubscriber(
   source: Observable<unknown>,
   lock: LockHandle,
-  run: LockedRun,
+  call: LockedCall,
 ): Observable<unknown> {
   let unclaimed: LockHandle | undefined = lock;
   const claim = (): LockHandle | undefined => {
@@ -235,10 +235,10 @@ function holdForSubscriber(
 
   return new Observable((subscriber) => {
     const subscribe = (held: LockHandle): void =>
-      subscribeUnderLock(source, subscriber, held, run, true);
+      subscribeUnderLock(source, subscriber, held, call, true);
     const claimed = claim();
     if (claimed === undefined) {
-      void enterForSubscriber(subscriber, run, EMPTY, subscribe);
+      void enterForSubscriber(subscriber, call, EMPTY, subscribe);
     } else {
       subscribe(claimed);
     }
@@ -247,14 +247,14 @@ function holdForSubscriber(
 
 async function enterForSubscriber(
   subscriber: Subscriber<unknown>,
-  run: LockedRun,
+  call: LockedCall,
   skipped: Observable<unknown>,
   subscribe: (lock: LockHandle) => void,
 ): Promise<void> {
   const unsubscribed = new AbortController();
   subscriber.add(() => unsubscribed.abort());
   try {
-    const lock = await run.enter(unsubscribed.signal);
+    const lock = await call.enter(unsubscribed.signal);
     if (lock === undefined) {
       skipped.subscribe(subscriber);
     } else if (subscriber.closed) {
@@ -272,10 +272,10 @@ function subscribeUnderLock(
   source: Observable<unknown>,
   subscriber: Subscriber<unknown>,
   lock: LockHandle,
-  run: LockedRun,
+  call: LockedCall,
   isStream: boolean,
 ): void {
-  const end = startRun(run, lock);
+  const end = startRun(call, lock);
   const released = (failure?: RunEnd['failure']): Observable<never> =>
     defer(() => {
       end(failure);
@@ -288,7 +288,7 @@ function subscribeUnderLock(
       left.next();
     }
   });
-  run.runUnder(lock, () =>
+  call.runUnder(lock, () =>
     from(source)
       .pipe(
         takeUntil(left),

@@ -1,12 +1,12 @@
 /** Runs a call if a test replaces LockService by a stub or an automatic mock. */
-import type { LockRequest } from '../lock.client.js';
+import type { RequestedLock } from '../lock.client.js';
 import { LockNotAcquiredError } from '../lock.errors.js';
 import { refuseCall } from './configuration-log.js';
 
 /** A call whose LockService was replaced. */
 export interface StandInCall {
   readonly standIn: { readonly withLock?: unknown; readonly acquire?: unknown };
-  readonly requests: readonly LockRequest[];
+  readonly requests: readonly RequestedLock[];
   /** Returns the result of a skipped call. */
   readonly skipped: () => unknown;
   /** The name of the called method, for messages. */
@@ -32,7 +32,7 @@ export async function runOnStandIn(
 
 async function runUnder(
   { standIn, skipped, describe }: StandInCall,
-  { name, onLocked, options }: LockRequest,
+  { name, onLocked, options }: RequestedLock,
   inner: (lock?: unknown) => unknown,
 ): Promise<unknown> {
   const withLock = standIn.withLock ?? byAcquire(standIn);

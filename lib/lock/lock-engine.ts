@@ -5,11 +5,7 @@ import type { ResolvedLockOptions } from '../k8s-lock.options.js';
 import { LockNotAcquiredError, type LockReference } from '../lock.errors.js';
 import { AcquireCall } from './acquire/acquire-call.js';
 import { Acquirer } from './acquire/acquirer.js';
-import {
-  outcomeOfCall,
-  type CallForLock,
-  type LockTracer,
-} from './acquire/outcome.js';
+import { outcomeOfCall, type LockTracer } from './acquire/outcome.js';
 import { currentCall } from './acquire/request-scope.js';
 import { SlotSearch, slotsOf } from './acquire/semaphore.js';
 import { Admission } from './admission.js';
@@ -28,7 +24,7 @@ import {
   type LockState,
   type SessionState,
 } from './record/lock-state.js';
-import type { AcquireMode } from './acquire/wait-policy.js';
+import type { LockCall } from './acquire/wait-policy.js';
 import { acquiredAt, isLock, LOCK_NAME } from './record/lease-record.js';
 import { permitsOf } from './record/permits.js';
 import { isSession } from './record/session.js';
@@ -48,18 +44,6 @@ export type EngineParts = Pick<
 
 /** The number of reported differences that are remembered. */
 const MOST_DIFFERENCES = 1_000;
-
-/** A call for a lock. */
-export interface LockCall extends CallForLock {
-  readonly options: ResolvedLockOptions;
-  readonly mode: AcquireMode;
-}
-
-/** An acquisition of one Lease: of a lock, or as a part of a call for a semaphore. */
-interface LeaseCall extends Omit<LockCall, 'skips'> {
-  /** Monotonic time from which the wait counts; undefined = from now. */
-  readonly startedAt?: number;
-}
 
 export class LockEngine {
   /** Traces calls from now on. */
@@ -139,7 +123,7 @@ export class LockEngine {
   ): Promise<LockHandle> {
     const engine = {
       localOf: (lock: LockReference) => this.localOf(lock),
-      acquire: (own: EngineContext, part: LeaseCall) =>
+      acquire: (own: EngineContext, part: LockCall) =>
         this.acquireOnce(own, part),
     };
     const { lock, options } = call;
@@ -168,20 +152,20 @@ export class LockEngine {
 
   private async acquireOnce(
     context: EngineContext,
-    { signal, ...request }: LeaseCall,
+    asked: LockCall,
   ): Promise<LockHandle> {
-    const { lock, options, claim } = request;
+    const { lock, options, claim } = asked;
     if (this.closing.signal.aborted) {
       throw new LockNotAcquiredError(lock, 'shutdown');
     }
     const local = this.localOf(lock);
-    const call = new AcquireCall(context, local, request);
+    const call = new AcquireCall(context, local, asked);
     this.calls.add(call);
     const endCompare = this.comparePermits(context, local, lock, options);
     try {
       const sessions = this.sessions.openerFor(lock.namespace, options);
       const acquirer = new Acquirer(context, local, call, { sessions });
-      const acquisition = await acquirer.run(signal);
+      const acquisition = await acquirer.run(asked.signal);
       const holder = new LeaseHolder(
         context,
         local,

@@ -13,11 +13,7 @@ import type { LocalLease } from '../lease/local-lease.js';
 import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
 import { newHolderIdentity } from '../record/lease-record.js';
 import { heldSince } from '../record/lock-state.js';
-import {
-  WaitPolicy,
-  type AcquireMode,
-  type AcquireRequest,
-} from './wait-policy.js';
+import { WaitPolicy, type AcquireMode, type LockCall } from './wait-policy.js';
 
 /** How the lock is to be held. */
 export interface Renewal {
@@ -46,13 +42,13 @@ export class AcquireCall {
   constructor(
     private readonly context: EngineContext,
     private readonly local: LocalLease,
-    request: AcquireRequest,
+    call: LockCall,
   ) {
-    this.lock = request.lock;
-    this.options = request.options;
-    this.mode = request.mode;
-    this.claim = request.claim;
-    this.policy = new WaitPolicy(context.clock, local.observed, request);
+    this.lock = call.lock;
+    this.options = call.options;
+    this.mode = call.mode;
+    this.claim = call.claim;
+    this.policy = new WaitPolicy(context.clock, local.observed, call);
     this.useIdentity(newHolderIdentity(context.clientId));
   }
 

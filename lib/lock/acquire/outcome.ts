@@ -4,15 +4,13 @@ import {
   LockNotAcquiredError,
   type LockReference,
 } from '../../lock.errors.js';
-import type {
-  LockNotAcquiredEventReason,
-  LockSkippedReason,
-} from '../../lock.events.js';
+import type { LockNotAcquiredEventReason } from '../../lock.events.js';
 import type { EngineContext } from '../engine-context.js';
 import { surround } from '../hold/current-lock.js';
 import type { LockHandle } from '../hold/lock-handle.js';
-import { FireClaimedError, type FireClaim } from '../record/fire-claim.js';
+import { FireClaimedError } from '../record/fire-claim.js';
 import { RequestAbortedError } from './request-scope.js';
+import type { LockCall } from './wait-policy.js';
 
 /** Why a call ended without the lock. */
 export type CallEnd = LockNotAcquiredEventReason | 'fire-claimed';
@@ -38,15 +36,6 @@ export interface CallTrace {
   run<T>(work: () => T): T;
 }
 
-/** The parts of a call on which its outcome depends. */
-export interface CallForLock {
-  readonly lock: LockReference;
-  /** The reasons for which the call is skipped instead of failing. */
-  readonly skips: readonly LockSkippedReason[];
-  readonly signal?: AbortSignal;
-  readonly claim?: FireClaim;
-}
-
 /**
  * Runs one acquire call with tracing, and emits the event of its outcome unless the lock was acquired.
  *
@@ -56,7 +45,7 @@ export interface CallForLock {
 export async function outcomeOfCall(
   { clock, emit }: Pick<EngineContext, 'clock' | 'emit'>,
   tracer: LockTracer | undefined,
-  { lock, skips, signal, claim }: CallForLock,
+  { lock, skips = [], signal, claim }: LockCall,
   acquire: () => Promise<LockHandle>,
 ): Promise<LockHandle | undefined> {
   const calledAt = clock.now();

@@ -29,28 +29,18 @@ import { lineLeaseName, slotLeaseName } from '../lease-name.js';
 import type { LocalLease } from '../lease/local-lease.js';
 import { backoff, isFinal, pause, randomized } from '../retry.js';
 import { noAnswer } from './acquire-call.js';
-import type { AcquireMode } from './wait-policy.js';
+import type { AcquireMode, LockCall } from './wait-policy.js';
 
 /** How long a released slot is left to the call that has the line, in milliseconds. */
 const LEFT_TO_LINE = 100;
 /** The longest lease of the line: the time for which a process that dies at its head delays the others, in milliseconds. */
 const LINE_LEASE = 5_000;
 
-/** An acquisition of a lock, or of one Lease of a semaphore. */
-interface Call {
-  readonly lock: LockReference;
-  readonly options: ResolvedLockOptions;
-  readonly mode: AcquireMode;
-  /** Monotonic time from which the wait counts; undefined = from now. */
-  readonly startedAt?: number;
-  readonly signal?: AbortSignal;
-}
-
 /** The parts of the engine that a semaphore uses. */
 interface Engine {
   localOf(lock: LockReference): LocalLease;
   /** Acquires a lock, without an event if that fails. */
-  acquire(context: EngineContext, call: Call): Promise<LockHandle>;
+  acquire(context: EngineContext, call: LockCall): Promise<LockHandle>;
 }
 
 interface Slot {
@@ -100,7 +90,7 @@ export class SlotSearch {
   constructor(
     private readonly context: EngineContext,
     private readonly engine: Engine,
-    private readonly call: Call,
+    private readonly call: LockCall,
   ) {
     const { clock, emit } = context;
     const { lock, options } = call;

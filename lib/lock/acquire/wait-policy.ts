@@ -1,6 +1,7 @@
 /** Decides how long a call waits for a taken lock, and for which holders it gives up. */
 import type { OnLocked, ResolvedLockOptions } from '../../k8s-lock.options.js';
 import type { LockReference } from '../../lock.errors.js';
+import type { LockSkippedReason } from '../../lock.events.js';
 import {
   FireClaimedError,
   type FireClaim,
@@ -31,15 +32,18 @@ const LONGEST_LOOK = 3_600_000;
 /** The largest expected difference between the clocks of two machines, in milliseconds. */
 const WIDEST_CLOCK_SKEW = 60_000;
 
-/** What a call asks for. */
-export interface AcquireRequest {
+/** A call of the engine for a lock, or for one Lease of a semaphore. */
+export interface LockCall {
   readonly lock: LockReference;
   readonly options: ResolvedLockOptions;
   readonly mode: AcquireMode;
-  /** Monotonic time from which the wait counts; undefined = from now. */
-  readonly startedAt?: number;
+  /** The reasons for which the call is skipped instead of failing. */
+  readonly skips?: readonly LockSkippedReason[];
+  readonly signal?: AbortSignal;
   /** The fire to claim with the lock. */
   readonly claim?: FireClaim;
+  /** Monotonic time from which the wait counts; undefined = from now. */
+  readonly startedAt?: number;
 }
 
 export class WaitPolicy {
@@ -58,7 +62,7 @@ export class WaitPolicy {
   constructor(
     private readonly clock: Clock,
     private readonly observed: ObservedLease,
-    private readonly call: AcquireRequest,
+    private readonly call: LockCall,
   ) {
     this.startedAt = call.startedAt ?? clock.now();
     this.lookUntil = this.startedAt;
