@@ -115,6 +115,22 @@ export const mutants = [
     },
     'spec',
   ),
+  ...mutantsOf(
+    'A25',
+    {
+      'claim not compared again by the write': {
+        'Acquirer#write': (original) =>
+          async function () {
+            const { policy } = this.call;
+            policy.refuseClaimed = () => undefined;
+            return original.call(this).finally(() => {
+              delete policy.refuseClaimed;
+            });
+          },
+      },
+    },
+    'spec',
+  ),
   ...mutantsOf('A27', {
     'claim of another holder ended': {
       changeClaim:

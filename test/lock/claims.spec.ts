@@ -215,6 +215,20 @@ describe('a claim', () => {
 });
 
 describe('a fire that is run by another', () => {
+  it('while a call opens its session, is not run again', async () => {
+    const { cluster, a } = await observed();
+    const late = cluster.process('late', cluster.clock, { session: {} });
+    late.observe();
+    await settled();
+    late.store.plan({ answeredAfter: 1_000 }, 'create', 1);
+    const call = outcomeOf(fire(late, { minute: 1 }));
+    await settled();
+    await (await fire(a, { minute: 1 })).release();
+    await cluster.clock.advance(1_000);
+    expect(cluster.sessions()).toHaveLength(1);
+    expect(call.reason).toBeInstanceOf(FireClaimedError);
+  });
+
   it('while a call leaves the lock to other clients for a moment, is not run again', async () => {
     const { cluster, a, b, clock } = await observed();
     await (await a.acquire()).release();

@@ -107,7 +107,6 @@ export class AcquireCall {
   async waitForTurn(): Promise<void> {
     const { local, policy, signal } = this;
     signal.throwIfAborted();
-    policy.refuseClaimed();
     if (!local.queue.isOccupied) {
       return local.queue.enter(signal);
     }

@@ -4,7 +4,7 @@
  * 1. Wait for the turn in this process (acquire-call.ts; one queue per lock, and only its head continues).
  * 2. Read the record, unless the cached copy is current: written by this process, or watched.
  * 3. Refuse a record that coordinated leader election owns (R10), and a fire that another call has
- *    claimed.
+ *    claimed. A fire whose holder has not begun it, or may fail, is followed: that decides how step 4 waits.
  * 4. Judge the record (R4, R5), and end the session of its holder if that has expired (R12). If it is held:
  *    give up, or enrol in the line of waiting processes (R11, waiting-in-line.ts), and wait for a change, the
  *    expiry of the record or the next poll; then repeat step 4. The lock is held if its holder has granted it
@@ -366,8 +366,9 @@ export class Acquirer {
     const { identity } = policy;
     const { sessions, isSession } = renewal;
     const session = sessions && (await untilAborted(sessions.open(), signal));
-    // The record may have changed since it was judged, and the write must compare with the judged record.
-    // So it is judged again here: the write below takes the same record synchronously, even if it is sent later.
+    // The record may have changed since step 3, while this waited for its turn, its admission or a session: another
+    // may have run the fire. The write must compare with the judged record, so it is judged here, where it is decided:
+    // the write below takes the same record synchronously, even if it is sent later.
     if (!policy.verdict.takeable) {
       return undefined;
     }

@@ -84,8 +84,8 @@ export class WaitPolicy {
   }
 
   /**
-   * A26: a fire that has begun or is done stays so, and needs no read. A fire that is only claimed, or that may
-   * have to be repeated, is followed until its holder has begun it, ended it or expired.
+   * A26: a fire that has begun or is done stays so. A fire that is only claimed, or that may have to be repeated, is
+   * followed until its holder has begun it, ended it or expired.
    *
    * @throws FireClaimedError
    */
