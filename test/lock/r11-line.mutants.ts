@@ -1,3 +1,5 @@
+import { LeaseStoreError } from '../../lib/kube/lease-store.js';
+import { lineOf } from '../../lib/lock/record/line.js';
 import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
 import { mutantsOf, type Wrapper } from '../mutants/mutant.js';
 
@@ -186,4 +188,33 @@ const ofCourtesy = mutantsOf(
   'spec',
 );
 
-export const mutants = [...ofLine, ...ofCourtesy];
+const ofMissingRight = mutantsOf('R11', {
+  'record in use that is written by PATCH alone': {
+    'LeaseWriter#change': (original) =>
+      function (operation, found, make, options) {
+        const { local } = this;
+        const replace = {
+          value: () => local.change(found, make, options),
+        };
+        return original.call(
+          lineOf(found).length > 0
+            ? Object.create(this, {
+                local: { value: Object.create(local, { replace }) },
+              })
+            : this,
+          operation,
+          found,
+          make,
+          options,
+        );
+      },
+  },
+  'missing right to patch that nobody is told of': {
+    reportFailure: (original) => (context, lock, operation, error) =>
+      error instanceof LeaseStoreError && error.reason === 'forbidden'
+        ? undefined
+        : original(context, lock, operation, error),
+  },
+});
+
+export const mutants = [...ofLine, ...ofCourtesy, ...ofMissingRight];

@@ -173,14 +173,19 @@ export class Checker {
   }
 
   /** A client sends a write that replaces a record. */
-  replacing({ name }: LeaseKey, lease: StoredLease): void {
+  replacing({ name }: LeaseKey, lease: StoredLease, basedOn?: bigint): void {
     const { holdings } = this;
-    const holding = holdings.get(lease.spec?.holderIdentity ?? '');
+    const identity = lease.spec?.holderIdentity ?? '';
+    const holding = holdings.get(identity);
     // What a process was about to send when it was paused, it sends.
     if (holding === undefined || holding.machine.isFrozen) {
       return;
     }
-    const isRenewal = !this.judge.hasSeen(lease.spec?.renewTime);
+    // Else it makes this one the holder: without the right to patch, a lock is granted by PUT.
+    const wasHolder =
+      basedOn === undefined ||
+      this.judge.beginOfTenure(identity, basedOn) !== undefined;
+    const isRenewal = wasHolder && !this.judge.hasSeen(lease.spec?.renewTime);
     const isGivenBack = holding.isReleased || holdings.wasAskedToStop(holding);
     const mayKeepTaken = isGivenBack && holding.minHold > 0;
     // R12: after `maxHold` it leaves the session, which is renewed for others.

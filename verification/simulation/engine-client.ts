@@ -30,6 +30,8 @@ export class EngineClient {
   private readonly caller: Caller;
   private readonly job: Job | undefined;
   private readonly candidate: Candidate | undefined;
+  /** Whether it has reported that it may not patch Leases. */
+  private hasNamedPatch = false;
   /** Callers that are still busy. */
   private busy = 0;
 
@@ -55,6 +57,9 @@ export class EngineClient {
         requestTimeout: plan.requestTimeout,
         emit: (event) => {
           if (event.type === 'backend-error') {
+            this.hasNamedPatch ||= event.error.explanation.includes(
+              'Grant these credentials the verb "patch"',
+            );
             world.timeline.add(
               machine.name,
               () => `${event.operation} failed: ${event.error.reason}`,
@@ -239,6 +244,7 @@ export class EngineClient {
     this.candidate?.close();
     await machine.sleep(1);
     this.findLeaks();
+    this.findUntold();
     world.timeline.add(machine.name, () => 'has shut down');
   }
 
@@ -304,6 +310,15 @@ export class EngineClient {
       if (!(error instanceof LockBackendError)) {
         throw error;
       }
+    }
+  }
+
+  private findUntold(): void {
+    if (this.store.wasRefusedPatch && !this.hasNamedPatch) {
+      this.world.findings.add(
+        'refusal-untold',
+        `${this.id} may not patch Leases, and has not reported it`,
+      );
     }
   }
 

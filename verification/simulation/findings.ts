@@ -43,6 +43,8 @@ export type Check =
   | 'not-cancelled'
   /** A try was skipped for a holder that has long been dead, or a fire for one that has not shown itself alive since. */
   | 'skipped-for-the-dead'
+  /** A process was refused what its Role lacks, and has not named it. */
+  | 'refusal-untold'
   /** An error of another kind than the documented ones. */
   | 'undocumented-error'
   | 'unhandled-rejection'

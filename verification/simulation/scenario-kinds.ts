@@ -4,6 +4,7 @@ import type { Random } from './random.js';
 import {
   lockScenario,
   troubledScenario,
+  withPatchRefusals,
   withSessions,
   type Mishap,
   type Scenario,
@@ -24,6 +25,11 @@ export function nameOfRun(kind: Kind, seed: number): string {
 }
 
 export function scenarioOf(kind: Kind, random: Random): Scenario {
+  const scenario = scenarioOfKind(kind, random);
+  return withPatchRefusals(random.fork('rights'), scenario);
+}
+
+function scenarioOfKind(kind: Kind, random: Random): Scenario {
   switch (kind) {
     case 'locks':
       return lockScenario(random);

@@ -97,6 +97,9 @@ const STYLES = {
   fleeting: { ...USUAL, infinite: 0.7, deleteOnRelease: 0.9 },
 };
 
+/** From some true time until another, one client, or all (undefined), may not patch Leases. */
+export type PatchRefusal = Pick<Outage, 'from' | 'until' | 'client'>;
+
 export interface Scenario {
   /** Milliseconds of true time at which everything that is wrong ends. */
   readonly faultsEnd: number;
@@ -120,6 +123,8 @@ export interface Scenario {
   /** What a peer takes as its lease duration. */
   readonly leaseDuration: number;
   readonly network: NetworkFaults;
+  /** When the right to patch Leases is taken away, and from whom. */
+  readonly patchRefusals: readonly PatchRefusal[];
   readonly watch: {
     readonly isForbidden: boolean;
     readonly longestLag: number;
@@ -144,6 +149,26 @@ export function lockScenario(random: Random): Scenario {
     ? partitioned(random, troubled)
     : troubled;
   return withSessions(random.fork('sessions'), scenario);
+}
+
+/** In some seeds a Role lacks the verb patch, for some time or until the faults end. */
+export function withPatchRefusals(
+  random: Random,
+  scenario: Scenario,
+): Scenario {
+  const { clients, faultsEnd, partition } = scenario;
+  if (partition || random.chance(0.75)) {
+    return scenario;
+  }
+  const moment = (): number => random.between(0, faultsEnd);
+  return {
+    ...scenario,
+    patchRefusals: Array.from({ length: random.whole(1, 3) }, () => ({
+      from: random.chance(0.5) ? 0 : moment(),
+      until: random.chance(0.5) ? faultsEnd : moment(),
+      client: random.chance(0.7) ? random.pick(clients).name : undefined,
+    })),
+  };
 }
 
 /** Some of the clients, or all, hold their locks under sessions, which somebody may delete. */
@@ -223,6 +248,7 @@ function partitioned(random: Random, scenario: Scenario): Scenario {
       repeated: 0,
       stale: 0,
     },
+    patchRefusals: [],
     pauses: { chance: 0, longest: 0 },
     mishaps: [],
     backupAt: undefined,
@@ -311,6 +337,7 @@ export function troubledScenario(
       refused: sometimes(0.25, 0.005, 0.2),
       outages: planOutages(random, clients, faultsEnd, leaseDuration),
     },
+    patchRefusals: [],
     watch: {
       isForbidden: random.chance(0.15),
       longestLag: sometimes(0.4, 1, 3_000),

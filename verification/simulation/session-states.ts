@@ -83,8 +83,8 @@ export class SessionStates {
   }
 }
 
-export function isSession({ metadata }: Lease): boolean {
-  return metadata.labels?.[IS_SESSION] !== undefined;
+export function isSession(lease: Lease | undefined): boolean {
+  return lease?.metadata.labels?.[IS_SESSION] !== undefined;
 }
 
 /** The uid of the session under which the record is held. */

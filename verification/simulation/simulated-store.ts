@@ -7,6 +7,7 @@ import {
   type Operation,
 } from '../../lib/kube/api-errors.js';
 import {
+  LeaseStoreError,
   make,
   type Lease,
   type LeaseKey,
@@ -19,11 +20,13 @@ import {
   type WatchSelection,
 } from '../../lib/kube/lease-store.js';
 import { CLAIM } from '../../lib/lock/record/fire-claim.js';
+import { authorize } from '../../lib/testing/access.js';
 import { ApiError } from '../../lib/testing/api-status.js';
 import type { ApiModel, Author } from './api-model.js';
 import type { Machine } from './machine.js';
 import type { Fate, Network } from './network.js';
 import type { Scheduler } from './scheduler.js';
+import { isSession } from './session-states.js';
 import { SimulatedWatch, type WatchFaults } from './simulated-watch.js';
 import type { Statistics } from './statistics.js';
 import type { Timeline } from './timeline.js';
@@ -36,8 +39,14 @@ export interface Surroundings {
   readonly network: Network;
   readonly statistics: Statistics;
   readonly watchFaults: WatchFaults;
-  /** Is told of every replacing write when it is sent. */
-  readonly onReplace: (key: LeaseKey, lease: StoredLease) => void;
+  /** Whether the machine of this name may patch Leases. */
+  readonly mayPatch: (name: string) => boolean;
+  /** Is told of every replacing write when it is sent; `basedOn`: the version that it replaces, undefined of a renewal by content. */
+  readonly onReplace: (
+    key: LeaseKey,
+    lease: StoredLease,
+    basedOn?: bigint,
+  ) => void;
 }
 
 interface Request<T> extends Operation {
@@ -48,6 +57,8 @@ interface Request<T> extends Operation {
 
 export class SimulatedStore implements LeaseStore {
   readonly capacity = Infinity;
+  /** Whether it has been told that it may not patch the Lease of a lock. */
+  wasRefusedPatch = false;
   private readonly watches = new Set<SimulatedWatch>();
   private readonly abort = new AbortController();
   private onAnswer: (() => void) | undefined;
@@ -109,7 +120,8 @@ export class SimulatedStore implements LeaseStore {
     options?: RequestOptions,
   ): Promise<StoredLease> {
     const made = make(lease);
-    this.surroundings.onReplace(key, made);
+    const basedOn = BigInt(made.metadata.resourceVersion);
+    this.surroundings.onReplace(key, made, basedOn);
     if (isBeginning(made)) {
       this.onBeginning?.();
     }
@@ -124,16 +136,26 @@ export class SimulatedStore implements LeaseStore {
     options?: RequestOptions,
   ): Promise<StoredLease> {
     const made = make(patch);
-    const replacement = replacementBy(made, this.surroundings.api.get(key));
+    const lease = this.surroundings.api.get(key);
+    const replacement = replacementBy(made, lease);
     if (replacement) {
       this.surroundings.onReplace(key, replacement);
       if (isBeginning(replacement)) {
         this.onBeginning?.();
       }
     }
-    return this.send('patch', key, options, () =>
-      this.surroundings.api.patch(this.author, key, made),
-    );
+    try {
+      return await this.send('patch', key, options, () => {
+        this.authorizePatch(key);
+        return this.surroundings.api.patch(this.author, key, made);
+      });
+    } catch (error) {
+      // Who asks a session to look at a lock can do without.
+      const isRefused =
+        error instanceof LeaseStoreError && error.reason === 'forbidden';
+      this.wasRefusedPatch ||= isRefused && !isSession(lease);
+      throw error;
+    }
   }
 
   async delete(
@@ -273,6 +295,25 @@ export class SimulatedStore implements LeaseStore {
         });
       }
     });
+  }
+
+  /** @throws ApiError 403 */
+  private authorizePatch(key: LeaseKey): void {
+    const { name } = this.author.machine;
+    const isAllowed = this.surroundings.mayPatch(name);
+    if (!isAllowed) {
+      this.surroundings.statistics.count('patches refused');
+    }
+    authorize(
+      {
+        user: name,
+        verb: 'patch',
+        group: 'coordination.k8s.io',
+        resource: 'leases',
+        ...key,
+      },
+      { allow: () => isAllowed },
+    );
   }
 
   /** At the API server. @returns what hands the answer over */

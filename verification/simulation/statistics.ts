@@ -21,6 +21,7 @@ export const COUNTED = [
   'crashes',
   'restarts',
   'late requests',
+  'patches refused',
   'peer acquisitions',
   'stale writes refused',
   'fires run',

@@ -86,6 +86,17 @@ export class World implements Surroundings {
     });
   }
 
+  mayPatch(name: string): boolean {
+    const { now } = this.scheduler;
+    return (
+      this.isHealed ||
+      !this.scenario.patchRefusals.some(
+        ({ from, until, client = name }) =>
+          client === name && now >= from && now < until,
+      )
+    );
+  }
+
   /** From now on nothing goes wrong any more, and nobody begins anything new. */
   get isHealed(): boolean {
     return this.healedAt !== Infinity;
@@ -131,8 +142,8 @@ export class World implements Surroundings {
     this.fires.restored();
   }
 
-  onReplace(key: LeaseKey, lease: StoredLease): void {
-    this.checker.replacing(key, lease);
+  onReplace(key: LeaseKey, lease: StoredLease, basedOn?: bigint): void {
+    this.checker.replacing(key, lease, basedOn);
     this.fires.replacing(lease);
   }
 }
