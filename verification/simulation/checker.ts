@@ -184,7 +184,7 @@ export class Checker {
     // Else it makes this one the holder: without the right to patch, a lock is granted by PUT.
     const wasHolder =
       basedOn === undefined ||
-      this.judge.beginOfTenure(identity, basedOn) !== undefined;
+      this.judge.orderOfAcquisition(identity, basedOn) !== undefined;
     const isRenewal = wasHolder && !this.judge.hasSeen(lease.spec?.renewTime);
     const isGivenBack = holding.isReleased || holdings.wasAskedToStop(holding);
     const mayKeepTaken = isGivenBack && holding.minHold > 0;

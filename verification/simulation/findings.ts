@@ -45,6 +45,8 @@ export type Check =
   | 'skipped-for-the-dead'
   /** A process was refused what its Role lacks, and has not named it. */
   | 'refusal-untold'
+  /** A process was refused what its Role lacks, and soon tries the same again. */
+  | 'refusal-ignored'
   /** An error of another kind than the documented ones. */
   | 'undocumented-error'
   | 'unhandled-rejection'

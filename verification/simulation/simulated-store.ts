@@ -41,6 +41,8 @@ export interface Surroundings {
   readonly watchFaults: WatchFaults;
   /** Whether the machine of this name may patch Leases. */
   readonly mayPatch: (name: string) => boolean;
+  /** Is told of a patch by one that was lately told that it may not. */
+  readonly onPatchTooSoon: (name: string, leaseName: string) => void;
   /** Is told of every replacing write when it is sent; `basedOn`: the version that it replaces, undefined of a renewal by content. */
   readonly onReplace: (
     key: LeaseKey,
@@ -48,6 +50,9 @@ export interface Surroundings {
     basedOn?: bigint,
   ) => void;
 }
+
+/** Milliseconds for which a process that may not patch a Lease does not try to. */
+const REFUSAL_COUNTS = 60_000;
 
 interface Request<T> extends Operation {
   readonly signal: AbortSignal | undefined;
@@ -59,6 +64,8 @@ export class SimulatedStore implements LeaseStore {
   readonly capacity = Infinity;
   /** Whether it has been told that it may not patch the Lease of a lock. */
   wasRefusedPatch = false;
+  /** By the Lease: when it was told so, by its own clock. */
+  private readonly patchRefusedAt = new Map<string, number>();
   private readonly watches = new Set<SimulatedWatch>();
   private readonly abort = new AbortController();
   private onAnswer: (() => void) | undefined;
@@ -144,16 +151,24 @@ export class SimulatedStore implements LeaseStore {
         this.onBeginning?.();
       }
     }
+    if (isSession(lease)) {
+      return this.sendPatch(key, made, options);
+    }
+    const { machine } = this.author;
+    const refusedAt = this.patchRefusedAt.get(key.name) ?? Infinity;
+    const elapsed = machine.localTime() - refusedAt;
+    if (elapsed > 0 && elapsed < REFUSAL_COUNTS) {
+      this.surroundings.onPatchTooSoon(machine.name, key.name);
+    }
     try {
-      return await this.send('patch', key, options, () => {
-        this.authorizePatch(key);
-        return this.surroundings.api.patch(this.author, key, made);
-      });
+      const patched = await this.sendPatch(key, made, options);
+      this.patchRefusedAt.delete(key.name);
+      return patched;
     } catch (error) {
-      // Who asks a session to look at a lock can do without.
-      const isRefused =
-        error instanceof LeaseStoreError && error.reason === 'forbidden';
-      this.wasRefusedPatch ||= isRefused && !isSession(lease);
+      if (error instanceof LeaseStoreError && error.reason === 'forbidden') {
+        this.wasRefusedPatch = true;
+        this.patchRefusedAt.set(key.name, machine.localTime());
+      }
       throw error;
     }
   }
@@ -294,6 +309,17 @@ export class SimulatedStore implements LeaseStore {
           }
         });
       }
+    });
+  }
+
+  private sendPatch(
+    key: LeaseKey,
+    patch: LeasePatch,
+    options?: RequestOptions,
+  ): Promise<StoredLease> {
+    return this.send('patch', key, options, () => {
+      this.authorizePatch(key);
+      return this.surroundings.api.patch(this.author, key, patch);
     });
   }
 

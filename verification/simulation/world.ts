@@ -142,6 +142,13 @@ export class World implements Surroundings {
     this.fires.restored();
   }
 
+  onPatchTooSoon(name: string, leaseName: string): void {
+    this.findings.add(
+      'refusal-ignored',
+      `${name} may not patch ${leaseName}, and tries again at once`,
+    );
+  }
+
   onReplace(key: LeaseKey, lease: StoredLease, basedOn?: bigint): void {
     this.checker.replacing(key, lease, basedOn);
     this.fires.replacing(lease);
