@@ -5,7 +5,11 @@ import type { LeaseApiServer } from '../../lib/testing/index.js';
 import { CombinationsTable } from './combinations-table.js';
 import { loadPrograms, type NestPrograms } from './nest-programs.js';
 import type { Observation } from './programs/observe.js';
-import type { Combinations, LockUse, Services } from './programs/stage.js';
+import type {
+  Combinations,
+  LockUse,
+  Services,
+} from './programs/combination-run.js';
 import { obtainRedis, type RedisServer } from './redis-server.js';
 
 const PLACEMENTS = ['above', 'below'] as const;

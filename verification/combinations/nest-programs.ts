@@ -7,7 +7,7 @@ import { obtainPackages } from '../../test/package/installed-packages.js';
 import { Program } from '../../test/package/program.js';
 import { buildFolder } from '../../test/support/build-folder.js';
 import type { observe } from './programs/observe.js';
-import type { Combinations, Services } from './programs/stage.js';
+import type { Combinations, Services } from './programs/combination-run.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 

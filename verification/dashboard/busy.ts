@@ -1,19 +1,19 @@
 /** What pods do with locks, for the screenshots: holds, lines, a semaphore, a session, a holder that does not renew. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LeaseLock } from '../../lib/index.js';
-import type { Stage } from './stage.js';
+import type { DashboardApp } from './dashboard-app.js';
 
 /** Resolves when all of it is to be seen. */
-export async function beBusy(stage: Stage): Promise<void> {
-  const a = stage.pod('api-6c9f7d-x2k4q');
-  const b = stage.pod('worker-58b7c9-m8vfn');
-  const c = stage.pod('worker-58b7c9-zq2ht');
-  const sessions = stage.pod('importer-0', { renewal: 'session' });
+export async function beBusy(dashboard: DashboardApp): Promise<void> {
+  const a = dashboard.pod('api-6c9f7d-x2k4q');
+  const b = dashboard.pod('worker-58b7c9-m8vfn');
+  const c = dashboard.pod('worker-58b7c9-zq2ht');
+  const sessions = dashboard.pod('importer-0', { renewal: 'session' });
   await a.acquire('dispatcher');
   await b.acquire('search-index');
   await sessions.acquire('catalog/eu');
   await sessions.acquire('catalog/us');
-  const dying = stage.pod('batch-66d4f8-old1');
+  const dying = dashboard.pod('batch-66d4f8-old1');
   await dying.acquire('warehouse-export', {
     leaseDuration: 3_000,
     autoRenew: false,

@@ -14,7 +14,7 @@ import { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { PLATFORMS } from '../../test/decorators/http-clients.js';
 import { beBusy } from './busy.js';
 import { startChromium, type StartedChromium } from './chromium.js';
-import { Stage, type StageOptions } from './stage.js';
+import { DashboardApp, type DashboardAppOptions } from './dashboard-app.js';
 
 const { SCREENSHOTS } = process.env;
 const DESK: BrowserContextOptions = {
@@ -64,12 +64,16 @@ describeOnServer('the page', (server) => {
   });
   afterAll(() => chromium?.[Symbol.asyncDispose]());
 
-  async function openStage(
-    options: Partial<StageOptions> = {},
-  ): Promise<Stage> {
+  async function openApp(
+    options: Partial<DashboardAppOptions> = {},
+  ): Promise<DashboardApp> {
     const kubeConfig = new KubeConfig();
     kubeConfig.loadFromString(server.restrictedKubeConfigYaml);
-    return Stage.open({ kubeConfig, namespace: server.namespace, ...options });
+    return DashboardApp.open({
+      kubeConfig,
+      namespace: server.namespace,
+      ...options,
+    });
   }
 
   /** Opens the page, and notes what a browser complains of. */
@@ -96,13 +100,13 @@ describeOnServer('the page', (server) => {
   }
 
   it('looks well at a desk and on a phone, light and dark, and is accessible', async () => {
-    await using stage = await openStage();
+    await using dashboard = await openApp();
     const visits = await Promise.all(
       [DESK, DARK, PHONE].map((options) =>
-        visit(`${stage.url}/locks`, options),
+        visit(`${dashboard.url}/locks`, options),
       ),
     );
-    await beBusy(stage);
+    await beBusy(dashboard);
     for (const [index, { page, faults }] of visits.entries()) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       await page.click('[data-span="60"]');
@@ -129,10 +133,10 @@ describeOnServer('the page', (server) => {
   });
 
   it('shows hostile names, holders and annotations as text', async () => {
-    await using stage = await openStage();
+    await using dashboard = await openApp();
     const script = '<img src=x onerror=alert(1)><script>alert(2)</script>';
-    await stage.pod('a').acquire(`${script}\u001b[31m\u202e`);
-    await stage.pod(script.replaceAll(' ', '/')).acquire('hostile-holder');
+    await dashboard.pod('a').acquire(`${script}\u001b[31m\u202e`);
+    await dashboard.pod(script.replaceAll(' ', '/')).acquire('hostile-holder');
     const admin = new KubernetesLeaseStore({
       kubeConfig: server.kubeConfig,
       requestTimeout: 30_000,
@@ -152,7 +156,7 @@ describeOnServer('the page', (server) => {
         spec: { holderIdentity: huge, leaseDurationSeconds: 15 },
       },
     );
-    const { page, faults } = await visit(`${stage.url}/locks`);
+    const { page, faults } = await visit(`${dashboard.url}/locks`);
     await rowOf(page, 'hostile-record').getByRole('button').click();
     await page.locator('#details[open]').waitFor();
     expect(await page.locator('img, main script, dialog script').count()).toBe(
@@ -166,21 +170,21 @@ describeOnServer('the page', (server) => {
   });
 
   it('releases by force after a confirmation that names the holder, in all browsers', async () => {
-    await using stage = await openStage();
-    const owner = stage.pod('owner-1');
+    await using dashboard = await openApp();
+    const owner = dashboard.pod('owner-1');
     await owner.acquire('stuck', {
       leaseDuration: 'infinite',
       autoRenew: false,
     });
-    const one = await visit(`${stage.url}/locks`);
-    const two = await visit(`${stage.url}/locks`);
+    const one = await visit(`${dashboard.url}/locks`);
+    const two = await visit(`${dashboard.url}/locks`);
     await rowOf(one.page, 'stuck').getByRole('button').click();
     await one.page.click('#release');
     const yes = one.page.getByRole('button', { name: 'Release from owner-1' });
     await yes.waitFor();
     // Another has it meanwhile: nothing happens to that one.
     await owner.forceRelease('stuck');
-    const other = stage.pod('owner-2');
+    const other = dashboard.pod('owner-2');
     await other.acquire('stuck');
     await yes.click();
     await one.page.getByText('Another holds the lock by now').waitFor();
@@ -199,17 +203,17 @@ describeOnServer('the page', (server) => {
   it.each(Object.entries(PLATFORMS))(
     'works below a global prefix and behind a proxy path, on %s',
     async (_, makeAdapter) => {
-      await using stage = await openStage({
+      await using dashboard = await openApp({
         adapter: makeAdapter(),
         prefix: 'api',
         dashboard: { path: 'ops/locks' },
       });
-      await stage.pod('a').acquire('behind-a-proxy');
+      await dashboard.pod('a').acquire('behind-a-proxy');
       const proxy = createServer((incoming, outgoing) => {
         const path = incoming.url!.replace(/^\/cluster-7/, '');
         const { method, headers } = incoming;
         const sent = request(
-          stage.url + path,
+          dashboard.url + path,
           { method, headers },
           (answer) => {
             outgoing.writeHead(answer.statusCode!, answer.headers);
@@ -239,7 +243,7 @@ describeOnServer('the page', (server) => {
 
   it('does work for what has changed, with a thousand locks', async () => {
     const namespace = server.namespace;
-    await using stage = await openStage();
+    await using dashboard = await openApp();
     const admin = new KubernetesLeaseStore({
       kubeConfig: server.kubeConfig,
       requestTimeout: 30_000,
@@ -261,7 +265,7 @@ describeOnServer('the page', (server) => {
         ),
       );
     }
-    const { page } = await visit(`${stage.url}/locks`);
+    const { page } = await visit(`${dashboard.url}/locks`);
     await page.fill('#filter', 'many-');
     await rowOf(page, 'many-0').waitFor();
     expect(await page.locator('.row').count()).toBeGreaterThanOrEqual(1_000);
@@ -274,7 +278,7 @@ describeOnServer('the page', (server) => {
     await session.send('Tracing.start', {
       traceConfig: { includedCategories: ['devtools.timeline', 'blink'] },
     });
-    const pod = stage.pod('busy');
+    const pod = dashboard.pod('busy');
     for (const name of ['many-0', 'many-1', 'many-999']) {
       // oxlint-disable-next-line no-await-in-loop -- one event after the other
       const lock = await pod.acquire(name);
@@ -292,10 +296,10 @@ describeOnServer('the page', (server) => {
   });
 
   it('is used by keyboard', async () => {
-    await using stage = await openStage();
-    await stage.pod('a').acquire('key-one');
-    await stage.pod('a').acquire('key-two');
-    const { page } = await visit(`${stage.url}/locks`);
+    await using dashboard = await openApp();
+    await dashboard.pod('a').acquire('key-one');
+    await dashboard.pod('a').acquire('key-two');
+    const { page } = await visit(`${dashboard.url}/locks`);
     await rowOf(page, 'key-two').waitFor();
     await page.keyboard.press('/');
     await page.keyboard.type('key-');

@@ -50,7 +50,7 @@ it.each<Finding>([
         seed: '7',
         processes: 4,
         gap: 300,
-        patience: 1_000,
+        servedWithin: 1_000,
         build,
       });
       const checks = verdict.findings.map((finding) => finding.check);

@@ -29,7 +29,7 @@ export interface FaultRunOptions {
   /** The faults that are injected, if not all. */
   readonly only?: readonly FaultName[];
   /** Milliseconds within which everybody must have had everything when all faults are over. */
-  readonly patience?: number;
+  readonly servedWithin?: number;
 }
 
 export interface FaultRun {
@@ -65,7 +65,7 @@ const LOCKS: readonly LockProfile[] = [
   { name: 'eternal', weight: 1, options: { leaseDuration: 'infinite' } },
 ];
 
-const PATIENCE = 120_000;
+const SERVED_WITHIN = 120_000;
 const TIME_TO_END = 20_000;
 
 export async function runFaults({
@@ -73,7 +73,7 @@ export async function runFaults({
   gap,
   locks = LOCKS,
   only = FAULT_NAMES,
-  patience = PATIENCE,
+  servedWithin = SERVED_WITHIN,
   ...options
 }: FaultRunOptions): Promise<FaultRun> {
   await using rig = await FaultRig.start({
@@ -83,7 +83,7 @@ export async function runFaults({
     callers: locks.length > 0 ? CALLERS : 0,
   });
   await rig.injectFaults(duration, gap, only);
-  await serveAll(rig, [...locks, ELECTION], patience);
+  await serveAll(rig, [...locks, ELECTION], servedWithin);
   await rig.workforce.finish(TIME_TO_END);
   await findLeftTaken(rig);
   const evidence = rig.evidence();
@@ -95,7 +95,7 @@ export async function runFaults({
 async function serveAll(
   { workforce }: FaultRig,
   all: readonly { readonly name: string }[],
-  patience: number,
+  servedWithin: number,
 ): Promise<void> {
   const missing = new Map(
     workforce.alive.map(({ name }) => [
@@ -115,7 +115,7 @@ async function serveAll(
   });
   workforce.turnTo('calm');
   const given = new AbortController();
-  const late = sleep(patience, undefined, { signal: given.signal }).catch(
+  const late = sleep(servedWithin, undefined, { signal: given.signal }).catch(
     () => undefined,
   );
   await Promise.race([served, late]);
@@ -124,7 +124,7 @@ async function serveAll(
     if (lock !== undefined) {
       workforce.add(
         'never-acquired',
-        `${name} did not acquire ${lock} within ${patience} ms after all faults were over`,
+        `${name} did not acquire ${lock} within ${servedWithin} ms after all faults were over`,
         lock,
       );
     }

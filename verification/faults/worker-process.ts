@@ -163,11 +163,11 @@ export class WorkerProcess {
   }
 
   /** Has it end by itself. @returns whether it did in time */
-  async finish(patience: number): Promise<boolean> {
+  async finish(timeout: number): Promise<boolean> {
     this.mayEnd = true;
     this.send({ type: 'finish' });
     const given = new AbortController();
-    const late = sleep(patience, true, { signal: given.signal }).catch(
+    const late = sleep(timeout, true, { signal: given.signal }).catch(
       () => false,
     );
     const isLate = await Promise.race([this.exited.then(() => false), late]);

@@ -77,13 +77,13 @@ export class Workforce implements AsyncDisposable {
   }
 
   /** Has all processes end by themselves. */
-  async finish(patience: number): Promise<void> {
+  async finish(timeout: number): Promise<void> {
     await Promise.all(
       this.alive.map(async (worker) => {
-        if (!(await worker.finish(patience))) {
+        if (!(await worker.finish(timeout))) {
           this.add(
             'process-failed',
-            `${worker.name} did not end within ${patience} ms after its application was closed`,
+            `${worker.name} did not end within ${timeout} ms after its application was closed`,
           );
         }
       }),

@@ -10,7 +10,7 @@ import { BROKEN_RULE, CONTROL, MEETINGS, type Meeting } from './meetings.js';
 import { findFaults, runMeetings, type Outcome } from './outcome.js';
 
 /** The program of this suite takes longer. */
-const TIME = { seconds: 5, patience: 60 };
+const TIME = { seconds: 5, turnTimeout: 60 };
 
 describeInterop('interoperation on one Lease', (interop) => {
   const outcomes = new Map<Meeting, Outcome>();

@@ -4,7 +4,7 @@ import { buildFolder } from '../../test/support/build-folder.js';
 import { findOverlaps } from '../beliefs/overlaps.js';
 import { Contender } from './contender.js';
 import { describeInterop } from './describe-interop.js';
-import { Stage, timeOf } from './stage.js';
+import { PeerProcesses, timeOf } from './peer-processes.js';
 
 const LOCK = 'controller';
 const LEASE = 4_000;
@@ -20,20 +20,20 @@ const CLIENT_GO = {
 };
 
 describeInterop('one leader among ours and client-go', (interop) => {
-  const stage = new Stage(interop);
-  afterAll(() => stage[Symbol.asyncDispose]());
+  const processes = new PeerProcesses(interop);
+  afterAll(() => processes[Symbol.asyncDispose]());
 
   const startOurs = (name: string): Contender => {
     const { kubeConfigYaml, namespace } = interop;
     const options = { name, kubeConfigYaml, namespace, lock: LOCK, ...OURS };
-    return stage.own(Contender.leader(buildFolder(), options));
+    return processes.own(Contender.leader(buildFolder(), options));
   };
 
   it('changes by shutdown, by death, and by the release of the other, without an overlap', async () => {
     const closing = startOurs('closing');
     await closing.acquired();
     const doomed = startOurs('doomed');
-    const inGo = stage.start(LOCK, CLIENT_GO, {
+    const inGo = processes.start(LOCK, CLIENT_GO, {
       hold: [1_500, 1_500],
       rest: [2_000, 2_000],
     });
@@ -44,9 +44,9 @@ describeInterop('one leader among ours and client-go', (interop) => {
 
     // It dies: theirs leads, not before the duration in the record.
     const killed = await doomed.kill();
-    const before = await stage.specOf(LOCK);
+    const before = await processes.specOf(LOCK);
     const heir = await inGo.acquiredAfter(killed);
-    const after = await stage.specOf(LOCK);
+    const after = await processes.specOf(LOCK);
     expect(timeOf(after.acquireTime)).toBeGreaterThanOrEqual(
       timeOf(before.renewTime) + LEASE,
     );

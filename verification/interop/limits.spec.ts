@@ -4,7 +4,7 @@ import { FaultLink } from '../faults/fault-link.js';
 import { startLocker, type Locker } from '../processes/lockers.js';
 import type { Contender } from './contender.js';
 import { describeInterop } from './describe-interop.js';
-import { ALWAYS, Stage, timeOf } from './stage.js';
+import { ALWAYS, PeerProcesses, timeOf } from './peer-processes.js';
 
 vi.setConfig({ maxConcurrency: 20 });
 
@@ -41,7 +41,7 @@ const RENEWALS = 20;
 const LATE = 700;
 
 describeInterop('the limits beside client-go and k8slock', (interop) => {
-  const stage = new Stage(interop);
+  const processes = new PeerProcesses(interop);
   const links: FaultLink[] = [];
   const peers = new Map<string, Contender>();
   let cutOff: Locker;
@@ -61,7 +61,7 @@ describeInterop('the limits beside client-go and k8slock', (interop) => {
       await cutOff.nextEvent('renewed', { name: STRICTEST });
       if (Date.now() % 1_000 > LATE) {
         link.requests.hold();
-        const { renewTime } = await stage.specOf(STRICTEST);
+        const { renewTime } = await processes.specOf(STRICTEST);
         if (timeOf(renewTime) % 1_000 > LATE) {
           return;
         }
@@ -74,10 +74,10 @@ describeInterop('the limits beside client-go and k8slock', (interop) => {
   beforeAll(async () => {
     const { kubeConfigYaml, namespace } = interop;
     const [link, linkedYaml] = await openLink();
-    cutOff = stage.own(
+    cutOff = processes.own(
       await startLocker({ kubeConfigYaml: linkedYaml, namespace }),
     );
-    ours = stage.own(await startLocker({ kubeConfigYaml, namespace }));
+    ours = processes.own(await startLocker({ kubeConfigYaml, namespace }));
     for (const { lock, peer, leaseDuration, safetyMargin } of CUT_OFF) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other will do
       await cutOff.call('acquire', lock, {
@@ -85,7 +85,7 @@ describeInterop('the limits beside client-go and k8slock', (interop) => {
         safetyMargin,
         renewInterval: RENEW_INTERVAL,
       });
-      peers.set(lock, stage.start(lock, peer, ALWAYS));
+      peers.set(lock, processes.start(lock, peer, ALWAYS));
     }
     for (let renewals = 0; renewals < RENEWALS; renewals += 1) {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
@@ -95,7 +95,7 @@ describeInterop('the limits beside client-go and k8slock', (interop) => {
   });
   afterAll(async () => {
     links.forEach((link) => link.close());
-    await stage[Symbol.asyncDispose]();
+    await processes[Symbol.asyncDispose]();
   });
 
   it.concurrent.each(CUT_OFF)(
@@ -117,7 +117,7 @@ describeInterop('the limits beside client-go and k8slock', (interop) => {
       const lock = `release-${renewDeadline}`;
       const [link, linkedYaml] = await openLink();
       const clientGo = { ...CLIENT_GO, renewDeadline };
-      const peer = stage.start(lock, { clientGo }, ALWAYS, linkedYaml);
+      const peer = processes.start(lock, { clientGo }, ALWAYS, linkedYaml);
       await peer.acquired();
       const { leaseDuration } = CLIENT_GO;
       const taken = ours.call('acquire', lock, { leaseDuration });

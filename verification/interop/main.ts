@@ -12,7 +12,7 @@ import { CONTROL, MEETINGS } from './meetings.js';
 import { findFaults, runMeetings } from './outcome.js';
 import { buildPeers } from './peers.js';
 
-const PATIENCE = 60;
+const TURN_TIMEOUT = 60;
 
 const { values } = parseArgs({
   options: { seconds: { type: 'string', default: '60' } },
@@ -29,7 +29,7 @@ try {
   const outcomes = await runMeetings(
     [...MEETINGS, CONTROL],
     { build, binary, kubeConfigYaml, namespace },
-    { seconds, patience: PATIENCE },
+    { seconds, turnTimeout: TURN_TIMEOUT },
   );
   console.log(tableOf(outcomes));
   const control = outcomes.pop()!;

@@ -45,12 +45,12 @@ export interface MeetingSetting {
  * Has all meet at the same time, each on a Lease of its own: until everybody has had a turn, and for
  * so many seconds more.
  *
- * @param patience seconds in which everybody must have had a turn
+ * @param turnTimeout seconds in which everybody must have had a turn
  */
 export async function runMeetings(
   meetings: readonly Meeting[],
   { build, binary, ...cluster }: MeetingSetting,
-  { seconds, patience }: { seconds: number; patience: number },
+  { seconds, turnTimeout }: { seconds: number; turnTimeout: number },
 ): Promise<Outcome[]> {
   const names = new Set(meetings.flatMap(({ ours }) => Object.keys(ours)));
   const ours = [...names].map((name) => {
@@ -73,8 +73,8 @@ export async function runMeetings(
       locks.map((lock) => process.acquired(lock)),
     ),
   );
-  const patienceIsOver = sleep(patience * 1_000, undefined, { ref: false });
-  await Promise.race([everybodysTurn, patienceIsOver]);
+  const timeIsUp = sleep(turnTimeout * 1_000, undefined, { ref: false });
+  await Promise.race([everybodysTurn, timeIsUp]);
   await sleep(seconds * 1_000);
 
   const complaints = new Map(

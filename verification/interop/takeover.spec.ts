@@ -1,9 +1,15 @@
-/** What a holder leaves behind that dies, parks its lock or releases it, is understood by the others: ours and theirs. */
+/** What a holder leaves behind that dies, retains its lock or releases it, is understood by the others: ours and theirs. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { startLocker, type Locker } from '../processes/lockers.js';
 import { describeInterop } from './describe-interop.js';
-import { ALWAYS, ONCE, Stage, durationOf, timeOf } from './stage.js';
+import {
+  ALWAYS,
+  ONCE,
+  PeerProcesses,
+  durationOf,
+  timeOf,
+} from './peer-processes.js';
 
 vi.setConfig({ maxConcurrency: 20 });
 
@@ -27,7 +33,7 @@ const PEERS = [
 const LONG = 4_500;
 
 describeInterop('a lock passes', (interop) => {
-  const stage = new Stage(interop);
+  const processes = new PeerProcesses(interop);
   let ours: Locker;
 
   beforeAll(async () => {
@@ -44,22 +50,22 @@ describeInterop('a lock passes', (interop) => {
         doomed.call('acquire', lock, { leaseDuration: 'infinite' }),
       ),
     ]);
-    ours = stage.own(await startLocker(options));
+    ours = processes.own(await startLocker(options));
     // It has renewed them: R3 has been at work.
     await Promise.all(
       inherited.map((name) => doomed.event('renewed', { name })),
     );
     doomed.signal('SIGKILL');
   });
-  afterAll(() => stage[Symbol.asyncDispose]());
+  afterAll(() => processes[Symbol.asyncDispose]());
 
   it.concurrent.each(PEERS)(
     'from ours that was killed to $kind, not before the duration in the record',
     async ({ kind, peer }) => {
       const lock = `of-ours-to-${kind}`;
-      const before = await stage.specOf(lock);
-      await stage.start(lock, peer, ALWAYS).acquired();
-      const after = await stage.specOf(lock);
+      const before = await processes.specOf(lock);
+      await processes.start(lock, peer, ALWAYS).acquired();
+      const after = await processes.specOf(lock);
       expect(durationOf(before)).toBe(LEASE);
       expect(timeOf(after.acquireTime)).toBeGreaterThanOrEqual(
         timeOf(before.acquireTime) + LEASE,
@@ -68,16 +74,16 @@ describeInterop('a lock passes', (interop) => {
   );
 
   it.concurrent.each(PEERS)(
-    'from ours that parked it to $kind, not before minHold is over',
+    'from ours that retained it to $kind, not before minHold is over',
     async ({ kind, peer }) => {
-      const lock = `parked-${kind}`;
+      const lock = `retained-${kind}`;
       await ours.call('acquire', lock, { minHold: LEASE });
       await ours.call('release', lock);
-      const parked = await stage.specOf(lock);
-      await stage.start(lock, peer, ALWAYS).acquired();
-      const taken = await stage.specOf(lock);
+      const retained = await processes.specOf(lock);
+      await processes.start(lock, peer, ALWAYS).acquired();
+      const taken = await processes.specOf(lock);
       expect(timeOf(taken.acquireTime)).toBeGreaterThanOrEqual(
-        timeOf(parked.renewTime) + durationOf(parked),
+        timeOf(retained.renewTime) + durationOf(retained),
       );
     },
   );
@@ -86,7 +92,7 @@ describeInterop('a lock passes', (interop) => {
     'never from ours that has it for ever to $kind, until it is forced',
     async ({ kind, peer }) => {
       const lock = `infinite-${kind}`;
-      const contender = stage.start(lock, peer, ALWAYS);
+      const contender = processes.start(lock, peer, ALWAYS);
       await sleep(LONG);
       expect(contender.beliefs()).toEqual([]);
       await ours.call('forceRelease', lock);
@@ -98,14 +104,14 @@ describeInterop('a lock passes', (interop) => {
     'from $kind that was killed to ours, not before the duration in the record',
     async ({ kind, peer }) => {
       const lock = `of-${kind}`;
-      const contender = stage.start(lock, peer, ALWAYS);
+      const contender = processes.start(lock, peer, ALWAYS);
       await contender.acquired();
       const taken = ours.call('acquire', lock);
       await ours.event('waiting', { name: lock });
       await contender.kill();
-      const before = await stage.specOf(lock);
+      const before = await processes.specOf(lock);
       await taken;
-      const after = await stage.specOf(lock);
+      const after = await processes.specOf(lock);
       const lastSign = timeOf(before.renewTime ?? before.acquireTime);
       expect(timeOf(after.acquireTime)).toBeGreaterThanOrEqual(
         lastSign + durationOf(before),
@@ -117,10 +123,12 @@ describeInterop('a lock passes', (interop) => {
     'never from k8slock without TTL that was killed, until it is forced',
     async () => {
       const lock = 'of-k8slock-without-ttl';
-      const contender = stage.start(lock, K8SLOCK_WITHOUT_TTL, ALWAYS);
+      const contender = processes.start(lock, K8SLOCK_WITHOUT_TTL, ALWAYS);
       await contender.acquired();
       await contender.kill();
-      expect((await stage.specOf(lock)).leaseDurationSeconds).toBeUndefined();
+      expect(
+        (await processes.specOf(lock)).leaseDurationSeconds,
+      ).toBeUndefined();
       await expect(
         ours.call('acquire', lock, { waitTimeout: LONG }),
       ).rejects.toThrow('was not acquired');
@@ -133,11 +141,11 @@ describeInterop('a lock passes', (interop) => {
     'from k8slock without TTL to ours, after the duration that one of ours has left in its record',
     async () => {
       const lock = 'of-ours-to-k8slock-without-ttl';
-      await stage.start(lock, K8SLOCK_WITHOUT_TTL, ALWAYS).acquired();
-      const before = await stage.specOf(lock);
+      await processes.start(lock, K8SLOCK_WITHOUT_TTL, ALWAYS).acquired();
+      const before = await processes.specOf(lock);
       expect(durationOf(before)).toBe(LEASE);
       await ours.call('acquire', lock);
-      const after = await stage.specOf(lock);
+      const after = await processes.specOf(lock);
       expect(timeOf(after.acquireTime)).toBeGreaterThanOrEqual(
         timeOf(before.acquireTime) + LEASE,
       );
@@ -148,9 +156,9 @@ describeInterop('a lock passes', (interop) => {
     'from $kind that has released it to ours, at once',
     async ({ kind, peer }) => {
       const lock = `released-by-${kind}`;
-      const contender = stage.start(lock, peer, ONCE);
+      const contender = processes.start(lock, peer, ONCE);
       await contender.ended();
-      const released = await stage.free(lock);
+      const released = await processes.free(lock);
       expect(released).toMatchObject(
         kind === 'client-go'
           ? { holderIdentity: '', leaseDurationSeconds: 1 }

@@ -26,7 +26,7 @@ export interface Outcome {
 }
 
 /** Milliseconds of true time within which everybody must be served once nothing is wrong any more. */
-const PATIENCE = 300_000;
+const TIMEOUT = 300_000;
 /** Events of a run; a usual one has a thousand. */
 const MOST_STEPS = 100_000;
 const SHUTDOWN_TIMEOUT = 10_000;
@@ -168,7 +168,7 @@ class Simulation {
   }
 
   private inTime(isDone: () => boolean): Promise<boolean> {
-    return this.until(this.world.scheduler.now + PATIENCE, isDone);
+    return this.until(this.world.scheduler.now + TIMEOUT, isDone);
   }
 
   private async expectQuiet(what: string): Promise<void> {
@@ -179,7 +179,7 @@ class Simulation {
         .map(({ id }) => id);
       world.findings.add(
         'never-acquired',
-        `${PATIENCE} ms were not enough for ${busy.join(', ') || 'the others'} ${what}`,
+        `${TIMEOUT} ms were not enough for ${busy.join(', ') || 'the others'} ${what}`,
       );
       throw new Found();
     }

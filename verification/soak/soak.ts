@@ -41,7 +41,7 @@ const WARM_UP = 0.2;
 const GAP = 2_000;
 /** Milliseconds until nothing lingers: idle connections, watches, withdrawals of writes of unknown outcome. */
 const SETTLING = 75_000;
-const PATIENCE = 60_000;
+const TIMEOUT = 60_000;
 const MEBIBYTE = 1_048_576;
 
 /** What may be more at the end than it was: the compiler and its caches are never quite done. */
@@ -67,7 +67,7 @@ export async function soak(options: SoakOptions): Promise<SoakRun> {
   rig.workforce.turnTo('work');
   await rig.injectFaults(duration * (1 - WARM_UP), GAP, faults);
   const late = await sampleAll(rig);
-  await rig.workforce.finish(PATIENCE);
+  await rig.workforce.finish(TIMEOUT);
   const evidence = rig.evidence();
   const growths = [...early].map(([process, sample]) => ({
     process,
@@ -118,12 +118,12 @@ async function hearAll(
       }
     });
   });
-  const patience = new AbortController();
-  const late = sleep(PATIENCE, undefined, { signal: patience.signal }).catch(
+  const given = new AbortController();
+  const late = sleep(TIMEOUT, undefined, { signal: given.signal }).catch(
     () => undefined,
   );
   await Promise.race([all, late]);
-  patience.abort();
+  given.abort();
   stop?.();
   if (silent.size > 0) {
     throw new Error(`nothing is heard of ${[...silent].join(', ')}`);

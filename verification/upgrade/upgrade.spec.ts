@@ -6,7 +6,7 @@ import type { Belief } from '../beliefs/belief-log.js';
 import { findOverlaps, findStaleTokens } from '../beliefs/overlaps.js';
 import { Contender } from '../interop/contender.js';
 import type { OurOptions } from '../interop/programs/options.js';
-import { ALWAYS } from '../interop/stage.js';
+import { ALWAYS } from '../interop/peer-processes.js';
 import { monotonic } from '../processes/programs/calls.js';
 import type { CronJobsCalls } from '../processes/programs/cron-jobs.js';
 import { TestProcess } from '../processes/test-process.js';

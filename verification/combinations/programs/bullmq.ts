@@ -10,18 +10,18 @@ import {
 import { SetMetadata } from '@nestjs/common';
 import type { Job, Queue } from 'bullmq';
 import { Redis } from 'ioredis';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 
 export const bullmq: Combinations = {
-  'BullMQ @Processor process()': async (stage) => {
-    const { above, below } = stage.lock();
+  'BullMQ @Processor process()': async (run) => {
+    const { above, below } = run.lock();
     @Processor('mails')
     class Mails extends WorkerHost {
       @above
       @SetMetadata('audited', true)
       @below
       async process(job: Job<{ to: string }>) {
-        stage.enter();
+        run.enter();
         if (job.data.to === 'nobody') {
           throw new Error('no such address');
         }
@@ -29,11 +29,11 @@ export const bullmq: Combinations = {
       }
     }
     const connection = new Redis({
-      path: stage.redis,
+      path: run.redis,
       maxRetriesPerRequest: null,
     });
-    stage.onClose(() => connection.quit());
-    const app = await stage.start({
+    run.onClose(() => connection.quit());
+    const app = await run.start({
       imports: [
         BullModule.forRoot({ connection, prefix: randomUUID() }),
         BullModule.registerQueue({ name: 'mails' }),

@@ -9,7 +9,7 @@ import { locks } from './locks.js';
 import { microservices } from './microservices.js';
 import { providers } from './providers.js';
 import { schedule } from './schedule.js';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 import { swagger } from './swagger.js';
 
 export { LeaseApiServer } from 'nestjs-k8s-lock/testing';

@@ -14,7 +14,7 @@ import {
   type IEventHandler,
   type IQueryHandler,
 } from '@nestjs/cqrs';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 
 class PayOrder extends Command<string> {
   constructor(readonly id: string) {
@@ -48,19 +48,19 @@ const handledBy = (bus: object): unknown[] => {
 };
 
 export const cqrs: Combinations = {
-  'CQRS @CommandHandler execute()': async (stage) => {
-    const { above, below } = stage.lock();
+  'CQRS @CommandHandler execute()': async (run) => {
+    const { above, below } = run.lock();
     @CommandHandler(PayOrder)
     class Handler implements ICommandHandler<PayOrder> {
       @above
       @SetMetadata('audited', true)
       @below
       async execute({ id }: PayOrder) {
-        stage.enter();
+        run.enter();
         return answer(id);
       }
     }
-    const app = await stage.start({ imports, providers: [Handler] });
+    const app = await run.start({ imports, providers: [Handler] });
     const bus = app.get(CommandBus);
     return {
       status: await bus.execute(new PayOrder('none')).catch(String),
@@ -70,19 +70,19 @@ export const cqrs: Combinations = {
     };
   },
 
-  'CQRS @QueryHandler execute()': async (stage) => {
-    const { above, below } = stage.lock();
+  'CQRS @QueryHandler execute()': async (run) => {
+    const { above, below } = run.lock();
     @QueryHandler(FindOrder)
     class Handler implements IQueryHandler<FindOrder> {
       @above
       @SetMetadata('audited', true)
       @below
       async execute({ id }: FindOrder) {
-        stage.enter();
+        run.enter();
         return answer(id);
       }
     }
-    const app = await stage.start({ imports, providers: [Handler] });
+    const app = await run.start({ imports, providers: [Handler] });
     const bus = app.get(QueryBus);
     return {
       status: await bus.execute(new FindOrder('none')).catch(String),
@@ -92,24 +92,24 @@ export const cqrs: Combinations = {
     };
   },
 
-  'CQRS @EventsHandler handle()': async (stage) => {
-    const { above, below } = stage.lock();
+  'CQRS @EventsHandler handle()': async (run) => {
+    const { above, below } = run.lock();
     @EventsHandler(OrderPaid)
     class Handler implements IEventHandler<OrderPaid> {
       @above
       @SetMetadata('audited', true)
       @below
       async handle({ id }: OrderPaid) {
-        stage.enter(id);
+        run.enter(id);
       }
     }
-    const app = await stage.start({ imports, providers: [Handler] });
+    const app = await run.start({ imports, providers: [Handler] });
     const bus = app.get(EventBus);
     const subscriptions: unknown[] = Reflect.get(bus, 'subscriptions');
     const registration = { subscriptions: subscriptions.length };
     bus.publish(new OrderPaid('7'));
     return {
-      body: await stage.entered(),
+      body: await run.entered(),
       method: [Handler, 'handle'],
       registration,
     };

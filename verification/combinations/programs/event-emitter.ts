@@ -5,11 +5,11 @@ import {
   EventEmitterModule,
   OnEvent,
 } from '@nestjs/event-emitter';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 
 export const eventEmitter: Combinations = {
-  '@OnEvent': async (stage) => {
-    const { above, below } = stage.lock();
+  '@OnEvent': async (run) => {
+    const { above, below } = run.lock();
     @Injectable()
     class Orders {
       @above
@@ -17,14 +17,14 @@ export const eventEmitter: Combinations = {
       @OnEvent('refund')
       @below
       async run(id: string) {
-        stage.enter();
+        run.enter();
         if (id === 'none') {
           throw new Error('no such order');
         }
         return `order ${id}`;
       }
     }
-    const app = await stage.start({
+    const app = await run.start({
       imports: [EventEmitterModule.forRoot({ wildcard: true })],
       providers: [Orders],
     });

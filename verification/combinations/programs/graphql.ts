@@ -13,7 +13,11 @@ import {
 } from '@nestjs/graphql';
 import { printSchema } from 'graphql';
 import { post, request } from './http-calls.js';
-import type { Combinations, Outcome, Stage } from './stage.js';
+import type {
+  Combinations,
+  Outcome,
+  CombinationRun,
+} from './combination-run.js';
 
 @ObjectType()
 class Item {
@@ -22,15 +26,15 @@ class Item {
 }
 
 export const graphql: Combinations = {
-  'GraphQL @Query': (stage) => {
-    const { above, below } = stage.lock();
+  'GraphQL @Query': (run) => {
+    const { above, below } = run.lock();
     @Resolver(() => Item)
     class Items {
       @above
       @Query(() => Item, { description: 'Finds an item', nullable: true })
       @below
       async run(@Args('name') name: string): Promise<Item> {
-        stage.enter();
+        run.enter();
         if (name === 'none') {
           throw new Error('no such item');
         }
@@ -38,7 +42,7 @@ export const graphql: Combinations = {
       }
     }
     return resolve(
-      stage,
+      run,
       Items,
       '{ run(name: "tea") { name } }',
       '{ run(name: "none") { name } }',
@@ -46,8 +50,8 @@ export const graphql: Combinations = {
     );
   },
 
-  'GraphQL @Mutation': (stage) => {
-    const { above, below } = stage.lock();
+  'GraphQL @Mutation': (run) => {
+    const { above, below } = run.lock();
     @Resolver(() => Item)
     class Items {
       @Query(() => Boolean)
@@ -59,12 +63,12 @@ export const graphql: Combinations = {
       @Mutation(() => Item, { name: 'addItem' })
       @below
       async run(@Args('name') name: string): Promise<Item> {
-        stage.enter();
+        run.enter();
         return { name };
       }
     }
     return resolve(
-      stage,
+      run,
       Items,
       'mutation { addItem(name: "tea") { name } }',
       'mutation { addItem(name: 7) { name } }',
@@ -73,11 +77,11 @@ export const graphql: Combinations = {
 };
 
 async function resolve(
-  stage: Stage,
+  run: CombinationRun,
   resolver: Type,
   ...queries: readonly string[]
 ): Promise<Outcome> {
-  const app = await stage.start({
+  const app = await run.start({
     imports: [
       GraphQLModule.forRoot<ApolloDriverConfig>({
         driver: ApolloDriver,

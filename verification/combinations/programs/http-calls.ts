@@ -1,6 +1,6 @@
 /** Calls an application over HTTP, and tells which routes it has. */
 import type { INestApplication, Type } from '@nestjs/common';
-import type { Outcome, Stage } from './stage.js';
+import type { Outcome, CombinationRun } from './combination-run.js';
 
 export interface HttpCall extends RequestInit {
   readonly path: string;
@@ -8,11 +8,11 @@ export interface HttpCall extends RequestInit {
 
 /** Starts an application with this controller, whose method `run` is under test, and calls it. */
 export async function serve(
-  stage: Stage,
+  run: CombinationRun,
   controller: Type,
   ...calls: readonly HttpCall[]
 ): Promise<Outcome> {
-  const app = await stage.start({ controllers: [controller] });
+  const app = await run.start({ controllers: [controller] });
   return {
     ...(await request(app, ...calls)),
     method: [controller, 'run'],

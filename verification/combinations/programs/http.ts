@@ -26,7 +26,7 @@ import {
 import { Reflector } from '@nestjs/core';
 import { defer, from, map, type Observable } from 'rxjs';
 import { get, post, serve } from './http-calls.js';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 
 const roleOf = (context: ExecutionContext): unknown => {
   const request: { headers: Record<string, unknown> } = context
@@ -75,20 +75,20 @@ class Teapot implements ExceptionFilter {
 export const AS_ADMIN = { role: 'admin' };
 
 export const http: Combinations = {
-  '@Get': (stage) => {
-    const { above, below } = stage.lock();
+  '@Get': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @above
       @Get(['first', 'second'])
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return { item: 'tea' };
       }
     }
     return serve(
-      stage,
+      run,
       Items,
       get('items/first'),
       get('items/second'),
@@ -96,23 +96,23 @@ export const http: Combinations = {
     );
   },
 
-  '@Post': (stage) => {
-    const { above, below } = stage.lock();
+  '@Post': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @above
       @Post()
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return { item: 'tea' };
       }
     }
-    return serve(stage, Items, post('items', {}), get('items'));
+    return serve(run, Items, post('items', {}), get('items'));
   },
 
-  '@Sse': (stage) => {
-    const { above, below } = stage.lock();
+  '@Sse': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @above
@@ -120,16 +120,16 @@ export const http: Combinations = {
       @below
       async run() {
         return defer(() => {
-          stage.enter();
+          run.enter();
           return from([{ data: 'one' }, { data: 'two' }]);
         });
       }
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 
-  '@UseGuards': (stage) => {
-    const { above, below } = stage.lock();
+  '@UseGuards': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @Get()
@@ -137,15 +137,15 @@ export const http: Combinations = {
       @UseGuards(AdminGuard)
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return 'admitted';
       }
     }
-    return serve(stage, Items, get('items'), get('items', AS_ADMIN));
+    return serve(run, Items, get('items'), get('items', AS_ADMIN));
   },
 
-  '@UseInterceptors': (stage) => {
-    const { above, below } = stage.lock();
+  '@UseInterceptors': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @Get()
@@ -153,15 +153,15 @@ export const http: Combinations = {
       @UseInterceptors(Signature)
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return 'tea';
       }
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 
-  '@UsePipes': (stage) => {
-    const { above, below } = stage.lock();
+  '@UsePipes': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @Get(':item')
@@ -169,15 +169,15 @@ export const http: Combinations = {
       @UsePipes(UpperCase)
       @below
       async run(@Param('item') item: string) {
-        stage.enter();
+        run.enter();
         return item;
       }
     }
-    return serve(stage, Items, get('items/tea'));
+    return serve(run, Items, get('items/tea'));
   },
 
-  '@UseFilters': (stage) => {
-    const { above, below } = stage.lock();
+  '@UseFilters': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @Get()
@@ -185,15 +185,15 @@ export const http: Combinations = {
       @UseFilters(Teapot)
       @below
       async run() {
-        stage.enter();
+        run.enter();
         throw new Error('no coffee');
       }
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 
-  '@Body, @Query, @Param': (stage) => {
-    const { above, below } = stage.lock();
+  '@Body, @Query, @Param': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @above
@@ -205,15 +205,15 @@ export const http: Combinations = {
         @Body() item: object,
         @Body('name', UpperCase) name: string,
       ) {
-        stage.enter();
+        run.enter();
         return { id, size, item, name };
       }
     }
-    return serve(stage, Items, post('items/7?size=xl', { name: 'tea' }));
+    return serve(run, Items, post('items/7?size=xl', { name: 'tea' }));
   },
 
-  '@HttpCode, @Header': (stage) => {
-    const { above, below } = stage.lock();
+  '@HttpCode, @Header': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @Get()
@@ -222,15 +222,15 @@ export const http: Combinations = {
       @Header('x-made-by', 'test')
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return 'accepted';
       }
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 
-  '@SetMetadata, Reflector': (stage) => {
-    const { above, below } = stage.lock();
+  '@SetMetadata, Reflector': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @UseGuards(RoleGuard)
@@ -239,10 +239,10 @@ export const http: Combinations = {
       @SetMetadata('role', 'admin')
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return 'admitted';
       }
     }
-    return serve(stage, Items, get('items'), get('items', AS_ADMIN));
+    return serve(run, Items, get('items'), get('items', AS_ADMIN));
   },
 };

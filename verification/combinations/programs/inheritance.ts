@@ -2,17 +2,17 @@
 import { Controller, Get, SetMetadata } from '@nestjs/common';
 import { WithLeaseLock } from 'nestjs-k8s-lock';
 import { get, serve } from './http-calls.js';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 
 export const inheritance: Combinations = {
-  'inherited method': (stage) => {
-    const { above, below } = stage.lock();
+  'inherited method': (run) => {
+    const { above, below } = run.lock();
     abstract class Base {
       @above
       @Get()
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return this.name;
       }
 
@@ -22,17 +22,17 @@ export const inheritance: Combinations = {
     class Items extends Base {
       readonly name = 'items';
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 
-  'override that calls super': async (stage) => {
-    const { above, below } = stage.lock();
+  'override that calls super': async (run) => {
+    const { above, below } = run.lock();
     class Base {
       @above
       @SetMetadata('role', 'admin')
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return 'base';
       }
     }
@@ -43,19 +43,19 @@ export const inheritance: Combinations = {
         return `items, ${await super.run()}`;
       }
     }
-    const outcome = await serve(stage, Items, get('items'));
+    const outcome = await serve(run, Items, get('items'));
     return { ...outcome, method: [Base, 'run'] };
   },
 
-  'override that calls super, each with a lock': (stage) => {
-    const outer = stage.lock('outer');
-    const inner = stage.lock('inner');
+  'override that calls super, each with a lock': (run) => {
+    const outer = run.lock('outer');
+    const inner = run.lock('inner');
     class Base {
       @inner.above
       @SetMetadata('role', 'admin')
       @inner.below
       async run() {
-        stage.enter();
+        run.enter();
         return 'base';
       }
     }
@@ -68,11 +68,11 @@ export const inheritance: Combinations = {
         return `items, ${await super.run()}`;
       }
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 
-  'override without super': (stage) => {
-    const { above, below } = stage.lock();
+  'override without super': (run) => {
+    const { above, below } = run.lock();
     class Base {
       @WithLeaseLock('never-taken')
       async run() {
@@ -85,10 +85,10 @@ export const inheritance: Combinations = {
       @Get()
       @below
       override async run() {
-        stage.enter();
+        run.enter();
         return 'items';
       }
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 };

@@ -1,12 +1,12 @@
 /** More than one lock, and a lock that is held already. */
 import { Controller, Get, SetMetadata } from '@nestjs/common';
 import { get, serve } from './http-calls.js';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 
 export const locks: Combinations = {
-  'two locks, in either order': (stage) => {
-    const one = stage.lock('one');
-    const two = stage.lock('two');
+  'two locks, in either order': (run) => {
+    const one = run.lock('one');
+    const two = run.lock('two');
     @Controller('items')
     class Items {
       @one.above
@@ -15,22 +15,22 @@ export const locks: Combinations = {
       @two.below
       @one.below
       async run() {
-        stage.enter();
+        run.enter();
         return 'tea';
       }
     }
-    return serve(stage, Items, get('items'), get('items'));
+    return serve(run, Items, get('items'), get('items'));
   },
 
-  'a method that calls another under the same lock': (stage) => {
-    const { above, below } = stage.lock();
+  'a method that calls another under the same lock': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @above
       @Get()
       @below
       async run() {
-        stage.enter();
+        run.enter();
         return `first ${await this.next()}`;
       }
 
@@ -38,10 +38,10 @@ export const locks: Combinations = {
       @SetMetadata('role', 'admin')
       @below
       async next() {
-        stage.enter();
+        run.enter();
         return 'next';
       }
     }
-    return serve(stage, Items, get('items'));
+    return serve(run, Items, get('items'));
   },
 };

@@ -12,26 +12,26 @@ import {
   type ServerTCP,
 } from '@nestjs/microservices';
 import { lastValueFrom } from 'rxjs';
-import type { Combinations, Stage } from './stage.js';
+import type { Combinations, CombinationRun } from './combination-run.js';
 
 export const microservices: Combinations = {
-  '@MessagePattern over TCP': async (stage) => {
-    const { above, below } = stage.lock();
+  '@MessagePattern over TCP': async (run) => {
+    const { above, below } = run.lock();
     @Controller()
     class Orders {
       @above
       @MessagePattern({ find: 'order' })
       @below
       async run(@Payload('id') id: string) {
-        stage.enter();
+        run.enter();
         if (id === 'none') {
           throw new RpcException('no such order');
         }
         return { order: id };
       }
     }
-    const app = await stage.start({ controllers: [Orders] });
-    const { client, patterns } = await serveTcp(stage, app);
+    const app = await run.start({ controllers: [Orders] });
+    const { client, patterns } = await serveTcp(run, app);
     const send = (pattern: object, id: string): Promise<unknown> =>
       lastValueFrom(client.send(pattern, { id }));
     return {
@@ -45,22 +45,22 @@ export const microservices: Combinations = {
     };
   },
 
-  '@EventPattern over TCP': async (stage) => {
-    const { above, below } = stage.lock();
+  '@EventPattern over TCP': async (run) => {
+    const { above, below } = run.lock();
     @Controller()
     class Orders {
       @above
       @EventPattern('order.paid')
       @below
       async run(@Payload() order: object) {
-        stage.enter(order);
+        run.enter(order);
       }
     }
-    const app = await stage.start({ controllers: [Orders] });
-    const { client, patterns } = await serveTcp(stage, app);
+    const app = await run.start({ controllers: [Orders] });
+    const { client, patterns } = await serveTcp(run, app);
     await lastValueFrom(client.emit('order.paid', { id: '7' }));
     return {
-      body: await stage.entered(),
+      body: await run.entered(),
       method: [Orders, 'run'],
       registration: patterns,
     };
@@ -69,7 +69,7 @@ export const microservices: Combinations = {
 
 /** Serves what is in the application over TCP too, on a free port. */
 async function serveTcp(
-  stage: Stage,
+  run: CombinationRun,
   app: INestApplication,
 ): Promise<{ client: ClientProxy; patterns: unknown }> {
   const host = '127.0.0.1';
@@ -84,7 +84,7 @@ async function serveTcp(
     transport: Transport.TCP,
     options: { host, port },
   });
-  stage.onClose(() => client.close());
+  run.onClose(() => client.close());
   const server: ServerTCP = Reflect.get(service, 'serverInstance');
   const patterns = [...server.getHandlers()].map(
     ([pattern, { isEventHandler }]) => ({ pattern, isEventHandler }),

@@ -1,13 +1,13 @@
 /** Runs one combination, and tells what is to be compared. */
 import { describeMetadata } from './metadata.js';
 import {
-  Stage,
+  CombinationRun,
   type Combination,
   type LockUse,
   type Outcome,
   type Placement,
   type Services,
-} from './stage.js';
+} from './combination-run.js';
 
 /** All that must be the same with the lock and without. */
 export interface Observation extends Omit<Outcome, 'method'> {
@@ -20,10 +20,10 @@ export async function observe(
   placement: Placement,
   services: Services,
 ): Promise<{ observation: Observation; lockUse: LockUse }> {
-  await using stage = new Stage(placement, services);
-  const { method, ...outcome } = await combination(stage);
+  await using run = new CombinationRun(placement, services);
+  const { method, ...outcome } = await combination(run);
   return {
     observation: { ...outcome, metadata: describeMetadata(...method) },
-    lockUse: await stage.lockUse(),
+    lockUse: await run.lockUse(),
   };
 }

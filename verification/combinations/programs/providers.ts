@@ -19,7 +19,11 @@ import {
   type HostComponentInfo,
 } from '@nestjs/core';
 import { get, request } from './http-calls.js';
-import type { Combinations, Outcome, Stage } from './stage.js';
+import type {
+  Combinations,
+  Outcome,
+  CombinationRun,
+} from './combination-run.js';
 
 const CLERK = Symbol('the provider under test');
 
@@ -43,39 +47,42 @@ class ByTenant implements ContextIdStrategy {
 }
 
 export const providers: Combinations = {
-  'request-scoped provider': (stage) => {
-    const clerk = makeClerk(stage, { scope: Scope.REQUEST });
-    return provide(stage, clerk, { provide: CLERK, useClass: clerk });
+  'request-scoped provider': (run) => {
+    const clerk = makeClerk(run, { scope: Scope.REQUEST });
+    return provide(run, clerk, { provide: CLERK, useClass: clerk });
   },
 
-  'transient provider': (stage) => {
-    const clerk = makeClerk(stage, { scope: Scope.TRANSIENT });
-    return provide(stage, clerk, { provide: CLERK, useClass: clerk });
+  'transient provider': (run) => {
+    const clerk = makeClerk(run, { scope: Scope.TRANSIENT });
+    return provide(run, clerk, { provide: CLERK, useClass: clerk });
   },
 
-  'durable provider': (stage) => {
-    const clerk = makeClerk(stage, { scope: Scope.REQUEST, durable: true });
+  'durable provider': (run) => {
+    const clerk = makeClerk(run, { scope: Scope.REQUEST, durable: true });
     ContextIdFactory.apply(new ByTenant());
-    return provide(stage, clerk, { provide: CLERK, useClass: clerk });
+    return provide(run, clerk, { provide: CLERK, useClass: clerk });
   },
 
-  'useFactory provider': (stage) => {
-    const clerk = makeClerk(stage);
-    return provide(stage, clerk, {
+  'useFactory provider': (run) => {
+    const clerk = makeClerk(run);
+    return provide(run, clerk, {
       provide: CLERK,
       useFactory: () => new clerk(),
     });
   },
 
-  'useValue provider': (stage) => {
-    const clerk = makeClerk(stage);
-    return provide(stage, clerk, { provide: CLERK, useValue: new clerk() });
+  'useValue provider': (run) => {
+    const clerk = makeClerk(run);
+    return provide(run, clerk, { provide: CLERK, useValue: new clerk() });
   },
 };
 
 /** A class whose instances are numbered, so that one sees which of them answered. */
-function makeClerk(stage: Stage, options?: InjectableOptions): Type<Clerk> {
-  const { above, below } = stage.lock();
+function makeClerk(
+  run: CombinationRun,
+  options?: InjectableOptions,
+): Type<Clerk> {
+  const { above, below } = run.lock();
   let made = 0;
   @Injectable(options)
   class NumberedClerk implements Clerk {
@@ -85,7 +92,7 @@ function makeClerk(stage: Stage, options?: InjectableOptions): Type<Clerk> {
     @SetMetadata('role', 'clerk')
     @below
     async run(item: string) {
-      stage.enter();
+      run.enter();
       return `clerk ${this.number} sold ${item}`;
     }
   }
@@ -94,7 +101,7 @@ function makeClerk(stage: Stage, options?: InjectableOptions): Type<Clerk> {
 
 /** It is injected into two others, and three requests come for it. */
 async function provide(
-  stage: Stage,
+  run: CombinationRun,
   type: Type<Clerk>,
   provider: Provider,
 ): Promise<Outcome> {
@@ -117,7 +124,7 @@ async function provide(
       ];
     }
   }
-  const app = await stage.start({
+  const app = await run.start({
     imports: [DiscoveryModule],
     controllers: [Shop],
     providers: [Storeroom, provider],

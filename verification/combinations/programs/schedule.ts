@@ -7,23 +7,23 @@ import {
   SchedulerRegistry,
   Timeout,
 } from '@nestjs/schedule';
-import type { Combinations } from './stage.js';
+import type { Combinations } from './combination-run.js';
 
 const imports = [ScheduleModule.forRoot()];
 
 export const schedule: Combinations = {
-  '@Cron': async (stage) => {
-    const { above, below } = stage.lock();
+  '@Cron': async (run) => {
+    const { above, below } = run.lock();
     @Injectable()
     class Reports {
       @above
       @Cron('0 0 3 1 1 *', { name: 'yearly', timeZone: 'Europe/Zurich' })
       @below
       async run() {
-        stage.enter();
+        run.enter();
       }
     }
-    const app = await stage.start({ imports, providers: [Reports] });
+    const app = await run.start({ imports, providers: [Reports] });
     const jobs = app.get(SchedulerRegistry).getCronJobs();
     const registration = [...jobs].map(([name, { cronTime, isActive }]) => ({
       name,
@@ -32,7 +32,7 @@ export const schedule: Combinations = {
       timeZone: cronTime.timeZone,
     }));
     const fired = [...jobs.values()].map((job) => job.fireOnTick());
-    await stage.entered();
+    await run.entered();
     return {
       status: await Promise.allSettled(fired),
       method: [Reports, 'run'],
@@ -41,8 +41,8 @@ export const schedule: Combinations = {
   },
 
   // An interval would fire again and again, so each takes what is registered along, and ends it.
-  '@Interval': async (stage) => {
-    const { above, below } = stage.lock('work', { isClaiming: true });
+  '@Interval': async (run) => {
+    const { above, below } = run.lock('work', { isClaiming: true });
     @Injectable()
     class Reports {
       constructor(private readonly registry: SchedulerRegistry) {}
@@ -51,19 +51,19 @@ export const schedule: Combinations = {
       @Interval('often', 50)
       @below
       async run() {
-        stage.enter(this.registry.getIntervals());
+        run.enter(this.registry.getIntervals());
         this.registry.deleteInterval('often');
       }
     }
-    await stage.start({ imports, providers: [Reports] });
+    await run.start({ imports, providers: [Reports] });
     return {
       method: [Reports, 'run'],
-      registration: await stage.entered(),
+      registration: await run.entered(),
     };
   },
 
-  '@Timeout': async (stage) => {
-    const { above, below } = stage.lock();
+  '@Timeout': async (run) => {
+    const { above, below } = run.lock();
     @Injectable()
     class Reports {
       constructor(private readonly registry: SchedulerRegistry) {}
@@ -72,13 +72,13 @@ export const schedule: Combinations = {
       @Timeout('soon', 5)
       @below
       async run() {
-        stage.enter(this.registry.getTimeouts());
+        run.enter(this.registry.getTimeouts());
       }
     }
-    await stage.start({ imports, providers: [Reports] });
+    await run.start({ imports, providers: [Reports] });
     return {
       method: [Reports, 'run'],
-      registration: await stage.entered(),
+      registration: await run.entered(),
     };
   },
 };

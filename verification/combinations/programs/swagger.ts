@@ -10,7 +10,11 @@ import {
 } from '@nestjs/swagger';
 import { AdminGuard, AS_ADMIN } from './http.js';
 import { get, request, type HttpCall } from './http-calls.js';
-import type { Combinations, Outcome, Stage } from './stage.js';
+import type {
+  Combinations,
+  Outcome,
+  CombinationRun,
+} from './combination-run.js';
 
 class Item {
   @ApiProperty({ example: 'tea' })
@@ -18,8 +22,8 @@ class Item {
 }
 
 export const swagger: Combinations = {
-  '@ApiOperation, @ApiQuery': (stage) => {
-    const { above, below } = stage.lock();
+  '@ApiOperation, @ApiQuery': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @Get(':id')
@@ -29,15 +33,15 @@ export const swagger: Combinations = {
       @ApiResponse({ status: 200, type: Item })
       @below
       async run(@Param('id') id: string): Promise<Item> {
-        stage.enter();
+        run.enter();
         return { name: id };
       }
     }
-    return serveDocumented(stage, Items, get('items/tea'));
+    return serveDocumented(run, Items, get('items/tea'));
   },
 
-  '@ApiOperation, @ApiQuery, @UseGuards': (stage) => {
-    const { above, below } = stage.lock();
+  '@ApiOperation, @ApiQuery, @UseGuards': (run) => {
+    const { above, below } = run.lock();
     @Controller('items')
     class Items {
       @above
@@ -47,12 +51,12 @@ export const swagger: Combinations = {
       @Get(':id')
       @below
       async run(@Param('id') id: string): Promise<Item> {
-        stage.enter();
+        run.enter();
         return { name: id };
       }
     }
     return serveDocumented(
-      stage,
+      run,
       Items,
       get('items/tea'),
       get('items/tea', AS_ADMIN),
@@ -62,11 +66,11 @@ export const swagger: Combinations = {
 
 /** Starts an application with this controller and calls it; registered is what its document says. */
 async function serveDocumented(
-  stage: Stage,
+  run: CombinationRun,
   controller: Type,
   ...calls: readonly HttpCall[]
 ): Promise<Outcome> {
-  const app = await stage.start({ controllers: [controller] });
+  const app = await run.start({ controllers: [controller] });
   return {
     ...(await request(app, ...calls)),
     method: [controller, 'run'],

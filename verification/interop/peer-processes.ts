@@ -14,7 +14,7 @@ export const ONCE: Turns = { hold: [50, 50], rest: [HOUR, HOUR] };
 
 const LOOK_INTERVAL = 20;
 
-export class Stage implements AsyncDisposable {
+export class PeerProcesses implements AsyncDisposable {
   private readonly members: AsyncDisposable[] = [];
 
   constructor(private readonly interop: Interop) {}

@@ -27,11 +27,11 @@ export interface Outcome {
 }
 
 /** Decorators beside others on a method, and what is done with it. */
-export type Combination = (stage: Stage) => Promise<Outcome>;
+export type Combination = (run: CombinationRun) => Promise<Outcome>;
 
 export type Combinations = Readonly<Record<string, Combination>>;
 
-/** What stages share. */
+/** What runs share. */
 export interface Services {
   readonly server: LeaseApiServer;
   /** The path of Redis's socket, for those that need it. */
@@ -49,7 +49,7 @@ export interface Entry {
   readonly saw: unknown;
 }
 
-/** What was done with the locks of a stage. */
+/** What was done with the locks of a run. */
 export interface LockUse {
   /** The locks that each call of the method is to hold. */
   readonly names: readonly string[];
@@ -67,8 +67,8 @@ type LockDecorator = ReturnType<
 /** So long that nothing is renewed while a test runs. */
 const LEASE_DURATION = 600_000;
 
-export class Stage implements AsyncDisposable {
-  private readonly namespace = `stage-${randomUUID()}`;
+export class CombinationRun implements AsyncDisposable {
+  private readonly namespace = `run-${randomUUID()}`;
   private readonly names: string[] = [];
   private claims = 0;
   private readonly entries: Entry[] = [];
@@ -99,7 +99,7 @@ export class Stage implements AsyncDisposable {
     return { above: at('above'), below: at('below') };
   }
 
-  /** Starts an application that listens, and is closed with the stage. */
+  /** Starts an application that listens, and is closed with the run. */
   async start(metadata: ModuleMetadata): Promise<INestApplication> {
     const lockModule = K8sLockModule.forRoot({
       kubeConfig: await this.services.server.kubeConfig(),
@@ -141,7 +141,7 @@ export class Stage implements AsyncDisposable {
     return this.entries[0]!.saw;
   }
 
-  /** `close` is called when the stage is closed; the latest first. */
+  /** `close` is called when the run is closed; the latest first. */
   onClose(close: () => unknown): void {
     this.closers.unshift(close);
   }

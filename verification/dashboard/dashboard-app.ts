@@ -36,7 +36,7 @@ class Reports {
 @Module({ imports: [ScheduleModule.forRoot()], providers: [Reports] })
 class ReportsModule {}
 
-export interface StageOptions {
+export interface DashboardAppOptions {
   readonly kubeConfig: KubeConfig;
   readonly namespace: string;
   readonly dashboard?: Partial<K8sLockDashboardOptions>;
@@ -45,16 +45,16 @@ export interface StageOptions {
   readonly prefix?: string;
 }
 
-export class Stage implements AsyncDisposable {
+export class DashboardApp implements AsyncDisposable {
   private readonly pods: LockService[] = [];
 
   private constructor(
     private readonly app: INestApplication,
-    private readonly options: StageOptions,
+    private readonly options: DashboardAppOptions,
     readonly url: string,
   ) {}
 
-  static async open(options: StageOptions): Promise<Stage> {
+  static async open(options: DashboardAppOptions): Promise<DashboardApp> {
     const { kubeConfig, namespace, dashboard, lock, adapter, prefix } = options;
     const moduleRef = await Test.createTestingModule({
       imports: [
@@ -81,7 +81,7 @@ export class Stage implements AsyncDisposable {
       app.setGlobalPrefix(prefix);
     }
     await app.listen(0, '127.0.0.1');
-    return new Stage(app, options, await app.getUrl());
+    return new DashboardApp(app, options, await app.getUrl());
   }
 
   /** The locks of another pod. */
