@@ -4,7 +4,13 @@
  */
 import type { LeaseSpec, StoredLease } from '../../lib/kube/lease-store.js';
 import type { Machine } from './machine.js';
-import { microTimeOf, Peer, requestFailure, type PeerOptions } from './peer.js';
+import {
+  countSession,
+  microTimeOf,
+  Peer,
+  requestFailure,
+  type PeerOptions,
+} from './peer.js';
 import type { Random } from './random.js';
 import type { World } from './world.js';
 
@@ -172,6 +178,7 @@ class LeaderElector {
       this.observedRawRecord = raw;
     }
     if (old.holderIdentity !== '' && this.isLeaseValid() && !this.isLeader) {
+      countSession(this.world, 'client-go', this.lease);
       return false;
     }
     // 4. try to update

@@ -4,7 +4,13 @@ import {
   type StoredLease,
 } from '../../lib/kube/lease-store.js';
 import type { Machine } from './machine.js';
-import { microTimeOf, Peer, requestFailure, type PeerOptions } from './peer.js';
+import {
+  countSession,
+  microTimeOf,
+  Peer,
+  requestFailure,
+  type PeerOptions,
+} from './peer.js';
 import type { Random } from './random.js';
 import type { World } from './world.js';
 
@@ -67,6 +73,7 @@ export class K8slockPeer extends Peer {
         const duration = Number(spec.leaseDurationSeconds) * 1_000;
         if (acquireTime + duration > this.machine.wallMilliseconds()) {
           // The lock is already held and hasn't expired yet
+          countSession(this.world, 'k8slock', lease);
           await this.machine.sleep(this.retryWait);
           continue;
         }

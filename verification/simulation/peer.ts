@@ -1,8 +1,12 @@
 /** What the models of peers written in Go share: a process, a store, and an end. */
-import { LeaseStoreError } from '../../lib/kube/lease-store.js';
+import {
+  LeaseStoreError,
+  type StoredLease,
+} from '../../lib/kube/lease-store.js';
 import type { LockReference } from '../../lib/lock.errors.js';
 import type { Machine } from './machine.js';
 import type { Random } from './random.js';
+import { uidOf } from './session-states.js';
 import { SimulatedStore } from './simulated-store.js';
 import type { World } from './world.js';
 
@@ -53,6 +57,17 @@ export abstract class Peer {
 
   protected say(what: () => string): void {
     this.world.timeline.add(this.machine.name, what);
+  }
+}
+
+/** Counts what is held by another under a session, as this peer has just found it. */
+export function countSession(
+  { statistics }: World,
+  kind: Peer['kind'],
+  lease: StoredLease,
+): void {
+  if (uidOf(lease) !== undefined) {
+    statistics.count(`locks under sessions that ${kind} met`);
   }
 }
 

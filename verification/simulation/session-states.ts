@@ -13,15 +13,17 @@ export interface SessionState {
   readonly duration: number;
   /** True time of the last write of its process. */
   readonly renewedAt: number;
-  /** True time since which it has no holder, and whether it is gone; undefined = it is held. */
-  readonly end: { readonly at: number; readonly isGone: boolean } | undefined;
+  /** True time since which it has no holder, who ended it, and whether it is gone; undefined = it is held. */
+  readonly end:
+    | { readonly at: number; readonly by: string; readonly isGone: boolean }
+    | undefined;
 }
 
 export class SessionStates {
   private readonly byUid = new Map<string, SessionState>();
   private restoredAt = -Infinity;
 
-  written({ before, after }: AppliedWrite, now: number): void {
+  written({ author, before, after }: AppliedWrite, now: number): void {
     const session = after ?? before;
     if (!session || !isSession(session)) {
       return;
@@ -41,7 +43,9 @@ export class SessionStates {
       // The first end counts: it may be deleted later, or be there again after a restore.
       end:
         known?.end ??
-        (isHeld ? undefined : { at: now, isGone: after === undefined }),
+        (isHeld
+          ? undefined
+          : { at: now, by: author.name, isGone: after === undefined }),
     });
   }
 
@@ -54,7 +58,7 @@ export class SessionStates {
         duration: reference.duration,
         renewedAt: 0,
         // It was gone by the time of the backup.
-        end: { at: this.restoredAt, isGone: true },
+        end: { at: this.restoredAt, by: '', isGone: true },
       })
     );
   }
@@ -77,7 +81,10 @@ export class SessionStates {
     const uids = new Set(leases.map(({ metadata }) => metadata.uid));
     for (const [uid, state] of this.byUid) {
       if (!uids.has(uid) && !state.end?.isGone) {
-        this.byUid.set(uid, { ...state, end: { at: now, isGone: true } });
+        this.byUid.set(uid, {
+          ...state,
+          end: { at: now, by: '', isGone: true },
+        });
       }
     }
   }

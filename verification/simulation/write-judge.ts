@@ -325,6 +325,11 @@ export class WriteJudge {
       );
     }
     this.statistics.count('takeovers from sessions');
+    const by = end?.by ?? '';
+    const isEndedByItself = holderOf(write.before).startsWith(`${by}_`);
+    if (end?.isGone === false && by !== write.author.name && !isEndedByItself) {
+      this.statistics.count('sessions that another taker had ended');
+    }
   }
 
   /** R12: its own process ends a session under which nobody believes in a lock, another one an expired session (R5). */
