@@ -1,14 +1,11 @@
 /**
- * `npm run bench -- [--quick] [--publish] [--pods 8,32] [NAME ...]`: measures locks on a real API server,
- * beside its floor and its peers. `--pods` is for `contention`, which else has crowds of 2 to 128.
+ * Measures locks on a real API server, beside its floor and its peers.
  * Exits with 1 if something was wrong, as two holders at once; a target that is not met is a figure and no fault.
- * A run of all, without options, writes docs/performance.md, and so does `--publish` for the benchmarks that are
- * named; other runs write the same into `.build`.
  */
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { buildForProcesses, removeBuild } from '../test/build.js';
 import { KubeClient } from '../test/kube-client.js';
+import { readArguments, refuse } from '../verification/arguments.js';
 import { buildPeers } from '../verification/interop/peers.js';
 import { startKubeApiserver } from '../verification/kube-apiserver/kube-apiserver.js';
 import { callers } from './benches/callers.js';
@@ -39,7 +36,15 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   import: imports,
 };
 
-const { values, positionals } = parseArgs({
+const USAGE = `Usage: npm run bench -- [--quick] [--publish] [--pods 8,32] [NAME ...]
+
+Runs the benchmarks that are named, or all: ${Object.keys(BENCHES).join(', ')}.
+--quick takes a fraction of the time. --pods is for contention, which else has crowds of 2 to 128.
+A run of all, without options, writes docs/performance.md, and so does --publish for the benchmarks that are
+named; other runs write the same into .build.`;
+
+const { values, positionals } = readArguments({
+  usage: USAGE,
   options: {
     quick: { type: 'boolean', default: false },
     publish: { type: 'boolean', default: false },
@@ -63,16 +68,14 @@ const mistakes = [
       ]),
 ];
 if (mistakes.length > 0) {
-  console.error(mistakes.join('\n'));
-  process.exitCode = 2;
-} else {
-  const isWhole = positionals.length === 0 && !values.quick;
-  await runAll(
-    isWhole || values.publish
-      ? { docs: `${root}docs`, json: `${root}bench` }
-      : { docs: `${root}.build`, json: `${root}.build` },
-  );
+  refuse(USAGE, mistakes);
 }
+const isWhole = positionals.length === 0 && !values.quick;
+await runAll(
+  isWhole || values.publish
+    ? { docs: `${root}docs`, json: `${root}bench` }
+    : { docs: `${root}.build`, json: `${root}.build` },
+);
 
 async function runAll(folders: Folders): Promise<void> {
   const peers = await buildPeers();

@@ -1,8 +1,7 @@
 /**
- * `npm run verify -- [--list] [SUITE ...]` runs the suites of this folder, by default all, one after the other;
- * `npm run verify -- SUITE OPTIONS` runs the program of one of them with other options. A suite whose needs
- * can't be met is skipped, and named at the end. Exits with 1 when one has failed, and with `CI=true` also when
- * one was skipped, unless it is for what the checkout lacks.
+ * Runs the suites of this folder, one after the other. A suite whose needs can't be met is skipped, and named at the
+ * end. Exits with 1 when one has failed, and with `CI=true` also when one was skipped, unless it is for what the
+ * checkout lacks; with 2 when the arguments are wrong.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,6 +22,7 @@ import { obtainChromium } from './dashboard/chromium.js';
 import { obtainFaketime } from './faults/faketime.js';
 import { obtainPostgres } from './fencing/postgres-server.js';
 import { buildPeers } from './interop/peers.js';
+import { refuse } from './arguments.js';
 import { buildKubeApiserver } from './kube-apiserver/build.js';
 import { buildKustomize } from './kustomize/kustomize.js';
 import { obtainPrometheus } from './observability/prometheus.js';
@@ -192,11 +192,19 @@ const SUITES: Readonly<Record<string, Suite>> = {
 const SKIPPED = 'SKIPPED';
 const LACKING = `${SKIPPED}, which is no failure`;
 
+const USAGE = `Usage: npm run verify -- [--list] [SUITE ...]
+       npm run verify -- SUITE OPTIONS
+
+Runs the suites that are named, or all: ${Object.keys(SUITES).join(', ')}.
+--list says what each is for, and what it needs. Options are for the program of one suite, or else for Vitest;
+SUITE --help shows them.`;
+
 const [names, rest] = splitArguments(process.argv.slice(2));
 const mistake = findMistake(names, rest);
-if (mistake !== undefined) {
-  console.error(mistake);
-  process.exitCode = 2;
+if (names.length === 0 && rest[0] === '--help') {
+  console.log(USAGE);
+} else if (mistake !== undefined) {
+  refuse(USAGE, [mistake]);
 } else if (rest[0] === '--list') {
   for (const [name, { about, needs }] of Object.entries(SUITES)) {
     const needed = needs.map(({ what }) => what).join('; ') || 'nothing';
@@ -265,7 +273,7 @@ async function runSuite(
   { needs, specs, program }: Suite,
   options: readonly string[],
 ): Promise<string> {
-  for (const need of needs) {
+  for (const need of options.includes('--help') ? [] : needs) {
     try {
       // oxlint-disable-next-line no-await-in-loop -- what one has made, the next may use
       await need.obtain();
@@ -306,6 +314,9 @@ async function runSuite(
       });
       // oxlint-disable-next-line no-await-in-loop -- one after the other
       const [code, signal] = await once(running, 'close');
+      if (code === 2) {
+        process.exitCode = 2; // its options are wrong
+      }
       if (code !== 0) {
         const command = step[0]!.endsWith('vitest.mjs') ? 'its specs' : step[1];
         return [

@@ -1,22 +1,21 @@
-/**
- * `npm run verify -- faults [--seconds 240] [--processes 6] [--seed N] [--break MUTANT]`: injects real
- * faults into real processes on a real API server, and prints the figures. Exits with 1 when
- * anything was found. `--break` builds the package with a rule broken (the name of a
- * mutant, or a part of it), which must be found.
- */
-import { parseArgs } from 'node:util';
+/** Injects real faults into real processes on a real API server, and prints the figures. Exits with 1 when anything was found. */
 import { buildForProcesses, removeBuild } from '../../test/build.js';
+import { readArguments } from '../arguments.js';
 import { breakBuild } from './broken-build.js';
 import { runFaults } from './fault-run.js';
 import { explain, format, tableOf } from './figures.js';
 
-const { values } = parseArgs({
+const { values } = readArguments({
+  usage: `Usage: npm run verify -- faults [--seconds 240] [--processes 6] [--seed N] [--break MUTANT]
+
+--break builds the package with a rule broken (the name of a mutant, or a part of it), which must be found.`,
   options: {
     seconds: { type: 'string', default: '240' },
     processes: { type: 'string', default: '6' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     break: { type: 'string' },
   },
+  whole: { seconds: 1, processes: 1 },
 });
 
 const build = await buildForProcesses();

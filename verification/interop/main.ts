@@ -1,11 +1,10 @@
 /**
- * `npm run verify -- interop [--seconds 60]`: has this package, client-go and k8slock contend for the
- * same Leases on a real API server, in every pairing, and prints the figures. Exits with 1 when
- * something was wrong that involves this package.
+ * Has this package, client-go and k8slock contend for the same Leases on a real API server, in every pairing, and
+ * prints the figures. Exits with 1 when something was wrong that involves this package.
  */
-import { parseArgs } from 'node:util';
 import { buildForProcesses, removeBuild } from '../../test/build.js';
 import { KubeClient } from '../../test/kube-client.js';
+import { readArguments } from '../arguments.js';
 import { startKubeApiserver } from '../kube-apiserver/kube-apiserver.js';
 import { tableOf } from './figures.js';
 import { CONTROL, MEETINGS } from './meetings.js';
@@ -14,8 +13,10 @@ import { buildPeers } from './peers.js';
 
 const TURN_TIMEOUT = 60;
 
-const { values } = parseArgs({
+const { values } = readArguments({
+  usage: 'Usage: npm run verify -- interop [--seconds 60]',
   options: { seconds: { type: 'string', default: '60' } },
+  whole: { seconds: 1 },
 });
 const seconds = Number(values.seconds);
 

@@ -1,13 +1,8 @@
-/**
- * `npm run verify -- simulation [--seeds 1000] [--from 1] [--workers 2] [--kind semaphores] [--seed N]`: simulates
- * seeds on all cores, or with `--workers 0` in the main thread: of one kind of scenarios, or of locks and some of each
- * other kind. The first that fails is simulated again, and its timeline printed; `--seed` prints that of any seed.
- * Exits with 1 when a seed has failed.
- */
+/** Simulates seeds. The first that fails is simulated again, and its timeline printed. Exits with 1 when a seed has failed. */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+import { readArguments, refuse } from '../arguments.js';
 import { KINDS, type Kind } from './scenario-kinds.js';
 import {
   catchUnhandledRejections,
@@ -15,6 +10,12 @@ import {
   type Outcome,
 } from './simulation.js';
 import { COUNTED, Statistics } from './statistics.js';
+
+const USAGE = `Usage: npm run verify -- simulation [--seeds 1000] [--from 1] [--workers 2] [--kind KIND]
+       npm run verify -- simulation --seed N [--kind KIND]
+
+Simulates seeds on all cores, or with --workers 0 in the main thread: of one kind of scenarios (${KINDS.join(', ')}),
+or of locks and some of each other kind. --seed prints the timeline of one.`;
 
 /** Seeds that a worker is given at a time. */
 const BATCH = 20;
@@ -58,7 +59,8 @@ function work(): void {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values } = readArguments({
+    usage: USAGE,
     options: {
       seeds: { type: 'string', default: '1000' },
       from: { type: 'string', default: '1' },
@@ -66,12 +68,13 @@ async function main(): Promise<void> {
       kind: { type: 'string' },
       seed: { type: 'string' },
     },
+    whole: { seeds: 1, from: 0, workers: 0, seed: 0 },
   });
   const only = KINDS.find((kind) => kind === values.kind);
   if (values.kind !== undefined && only === undefined) {
-    throw new Error(
-      `--kind must be one of ${KINDS.join(', ')}, not ${values.kind}`,
-    );
+    refuse(USAGE, [
+      `--kind is "${values.kind}", but must be one of ${KINDS.join(', ')}.`,
+    ]);
   }
   if (values.seed !== undefined) {
     catchUnhandledRejections();

@@ -1,19 +1,18 @@
-/**
- * `npm run verify -- soak [--minutes 10] [--processes 8] [--locks 200] [--seed N]`: prints what the
- * processes had in use when they had warmed up and at the end. Exits with 1 when something grew, or
- * anything else was found.
- */
-import { parseArgs } from 'node:util';
+/** Prints what processes had in use when they had warmed up and at the end. Exits with 1 when something grew, or anything else was found. */
 import { buildForProcesses, removeBuild } from '../../test/build.js';
+import { readArguments } from '../arguments.js';
 import { soak, type Growth, type SoakRun } from './soak.js';
 
-const { values } = parseArgs({
+const { values } = readArguments({
+  usage:
+    'Usage: npm run verify -- soak [--minutes 10] [--processes 8] [--locks 200] [--seed N]',
   options: {
     minutes: { type: 'string', default: '10' },
     processes: { type: 'string', default: '8' },
     locks: { type: 'string', default: '200' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
   },
+  whole: { minutes: 1, processes: 1, locks: 1 },
 });
 
 const build = await buildForProcesses();
