@@ -156,7 +156,7 @@ export class Acquirer {
         }
         if (!verdict.takeable) {
           const { session } = verdict;
-          if (!(await session?.settle(policy.startedAt, signal))) {
+          if (!(await session?.readOrEnd(policy.startedAt, signal))) {
             await this.waitForChange(verdict);
           }
           continue;

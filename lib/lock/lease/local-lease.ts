@@ -86,7 +86,8 @@ export class LocalLease {
   /** R11: whether such a watch does not tell of the record, which may be another by now. */
   private isOutOfSight = false;
   /** R12: the session of the holder, while that is another process and the Lease is watched. */
-  private followed: { session: ObservableSession; end: () => void } | undefined;
+  private observedSession:
+    { session: ObservableSession; end: () => void } | undefined;
   private cancelLinger: (() => void) | undefined;
 
   /** @param findSession finds the session of a holder of this Lease; undefined for a Lease that is itself a session */
@@ -142,7 +143,7 @@ export class LocalLease {
       if (isForeign(lease)) {
         this.courtesy.sawPeer();
       }
-      this.followSession();
+      this.observeSession();
       for (const listener of this.listeners) {
         listener.recordSeen(lease);
       }
@@ -165,7 +166,7 @@ export class LocalLease {
   /** Records that the Lease does not exist. */
   seeAbsent(how: { askedAt?: number } = {}): void {
     this.observed.seeAbsent(how);
-    this.followSession();
+    this.observeSession();
     for (const listener of this.listeners) {
       listener.recordGone();
     }
@@ -381,7 +382,7 @@ export class LocalLease {
     if (this.watch === undefined || !inLine) {
       this.watchAs(undefined);
     }
-    this.followSession();
+    this.observeSession();
     let kept = true;
     return (linger = false) => {
       if (!kept) {
@@ -456,13 +457,13 @@ export class LocalLease {
   }
 
   /** R12: a watched Lease whose holder has a session needs to know of that session, too. */
-  private followSession(): void {
+  private observeSession(): void {
     const session = this.watchers > 0 ? this.observed.session : undefined;
-    if (session !== this.followed?.session) {
-      this.followed?.end();
-      this.followed = session && {
+    if (session !== this.observedSession?.session) {
+      this.observedSession?.end();
+      this.observedSession = session && {
         session,
-        end: session.follow(() => this.sessionSeen()),
+        end: session.observe(() => this.sessionSeen()),
       };
     }
   }
@@ -484,7 +485,7 @@ export class LocalLease {
       this.hasWatchTold = false;
       this.watchedAs = undefined;
       this.isOutOfSight = false;
-      this.followSession();
+      this.observeSession();
     }
   }
 

@@ -50,7 +50,7 @@ export type SessionVerdict = {
 export interface ObservableSession {
   judge(): SessionVerdict;
   /** Observes the session until the returned function is called; `onNews` is called after each observation. */
-  follow(onNews: () => void): () => void;
+  observe(onNews: () => void): () => void;
   /**
    * Reads the session unless its state is known: observed now, or read at or after the monotonic time `since`. Ends
    * it if it has expired.
@@ -58,7 +58,7 @@ export interface ObservableSession {
    * @returns whether that may have changed the verdict
    * @throws LeaseStoreError, or the signal's reason
    */
-  settle(since: number, signal: AbortSignal): Promise<boolean>;
+  readOrEnd(since: number, signal: AbortSignal): Promise<boolean>;
 }
 
 /** R12: the session under which the present holder holds the record. */

@@ -23,7 +23,7 @@ import { LONGEST_WRITE, scheduleUnless } from '../retry.js';
  * bring it back, since renewals name the uid.
  */
 export class ObservedSession implements ObservableSession, RecordListener {
-  private readonly followers = new Set<() => void>();
+  private readonly observers = new Set<() => void>();
   private stopWatching: (() => void) | undefined;
   /** The request in flight, which all callers share. */
   private request: Promise<void> | undefined;
@@ -45,8 +45,8 @@ export class ObservedSession implements ObservableSession, RecordListener {
     own?.onLoss(() => this.lostByThisProcess());
   }
 
-  get isFollowed(): boolean {
-    return this.followers.size > 0;
+  get isObserved(): boolean {
+    return this.observers.size > 0;
   }
 
   /** R12: what is known of the session. It has not ended merely because it has expired. */
@@ -73,20 +73,20 @@ export class ObservedSession implements ObservableSession, RecordListener {
     return { hasEnded: false, expiresAt, aliveAt, wasSeenAlive: false };
   }
 
-  follow(onNews: () => void): () => void {
-    const follower = (): void => onNews();
-    this.followers.add(follower);
+  observe(onNews: () => void): () => void {
+    const observer = (): void => onNews();
+    this.observers.add(observer);
     this.watch();
     return () => {
-      this.followers.delete(follower);
-      if (!this.isFollowed) {
+      this.observers.delete(observer);
+      if (!this.isObserved) {
         this.stopWatching?.();
         this.stopWatching = undefined;
       }
     };
   }
 
-  async settle(since: number, signal: AbortSignal): Promise<boolean> {
+  async readOrEnd(since: number, signal: AbortSignal): Promise<boolean> {
     const mustEnd = this.hasExpired;
     if (!mustEnd && !this.mustRead(since)) {
       return false;
@@ -99,15 +99,15 @@ export class ObservedSession implements ObservableSession, RecordListener {
   }
 
   recordSeen(): void {
-    this.tellFollowers();
+    this.tellObservers();
   }
 
   recordGone(): void {
-    if (this.isFollowed && this.mustRead(-Infinity)) {
+    if (this.isObserved && this.mustRead(-Infinity)) {
       // The time of its absence counts from the read. If that fails, the next call repeats it.
-      this.settle(-Infinity, this.context.closed).catch(() => undefined);
+      this.readOrEnd(-Infinity, this.context.closed).catch(() => undefined);
     }
-    this.tellFollowers();
+    this.tellObservers();
   }
 
   /** Whether its Lease exists, as far as this process knows. */
@@ -138,14 +138,14 @@ export class ObservedSession implements ObservableSession, RecordListener {
 
   private mustRead(since: number): boolean {
     this.noteEnd();
-    if (this.own?.isHeld || this.isSettled) {
+    if (this.own?.isHeld || this.isKnown) {
       return false;
     }
-    return !this.isPresent || (!this.isFollowed && this.readAt < since);
+    return !this.isPresent || (!this.isObserved && this.readAt < since);
   }
 
   /** Whether no read can tell more: it has ended, or will by the passing of time. */
-  private get isSettled(): boolean {
+  private get isKnown(): boolean {
     return this.endedAt !== undefined || this.absentSince !== undefined;
   }
 
@@ -156,7 +156,7 @@ export class ObservedSession implements ObservableSession, RecordListener {
     this.readAt = askedAt;
     if (!this.isPresent) {
       this.absentSince ??= clock.now();
-      this.tellFollowers();
+      this.tellObservers();
     }
   }
 
@@ -193,18 +193,18 @@ export class ObservedSession implements ObservableSession, RecordListener {
 
   private lostByThisProcess(): void {
     this.watch();
-    this.tellFollowers();
+    this.tellObservers();
   }
 
   private watch(): void {
-    if (this.isFollowed && !this.own?.isHeld) {
+    if (this.isObserved && !this.own?.isHeld) {
       this.stopWatching ??= this.local.keepWatched();
     }
   }
 
-  private tellFollowers(): void {
-    for (const follower of Array.from(this.followers)) {
-      follower();
+  private tellObservers(): void {
+    for (const observer of Array.from(this.observers)) {
+      observer();
     }
   }
 

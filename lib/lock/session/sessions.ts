@@ -62,7 +62,7 @@ export class Sessions {
     const own = this.keepers.get(namespace)?.find(session.uid);
     const observed = new ObservedSession(context, session, local, own);
     this.observed.set(id, observed);
-    this.forgetUnfollowed();
+    this.forgetUnobserved();
     return observed;
   }
 
@@ -94,12 +94,12 @@ export class Sessions {
     );
   }
 
-  private forgetUnfollowed(): void {
-    for (const [id, { isFollowed }] of this.observed) {
+  private forgetUnobserved(): void {
+    for (const [id, { isObserved }] of this.observed) {
       if (this.observed.size <= MOST_REMEMBERED) {
         return;
       }
-      if (!isFollowed) {
+      if (!isObserved) {
         this.observed.delete(id);
       }
     }
