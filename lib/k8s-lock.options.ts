@@ -57,9 +57,9 @@ export interface LockOptions {
    */
   minHold?: number;
   /**
-   * Poll interval while waiting, with jitter; at least `10`. A watch usually wakes a waiter long
-   * before; polling is the fallback, and up to five times rarer far from the front of the line. With `autoRenew: false` the holder also checks at this interval
-   * whether it still has the lock.
+   * Poll interval while waiting, with jitter; at least `10`. A watch usually wakes a waiter long before; polling is
+   * the fallback, and five times rarer once the watch has told of a renewal, or far from the front of the line. With
+   * `autoRenew: false` the holder also checks at this interval whether it still has the lock.
    *
    * @defaultValue `1000`
    */

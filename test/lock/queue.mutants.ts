@@ -23,4 +23,19 @@ export const mutants = [
     },
     'spec',
   ),
+  ...mutantsOf(
+    'polling beneath the watch',
+    {
+      'a watch that has told nothing but the first state spares polls': {
+        'LocalLease#isToldOfChanges': () =>
+          function () {
+            return this.isTold;
+          },
+      },
+      'a process that is told of renewals polls as often as one that is not': {
+        'LocalLease#isToldOfChanges': () => () => false,
+      },
+    },
+    'spec',
+  ),
 ];

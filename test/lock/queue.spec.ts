@@ -1,5 +1,5 @@
 /** The queue of a process: first come, first served; its head alone asks the API server; a lock passes on in one write. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { LeaseLock } from '../../lib/lock/hold/lease-lock.js';
 import { settled } from './controlled-clock.js';
 import type { MemoryLeaseStore } from './memory-lease-store.js';
@@ -258,6 +258,44 @@ describe('an observed or waited-for lock that is freed by another process', () =
     expect(waiting.state).toBe('pending');
     await cluster.clock.advance(1);
     expect(waiting.state).toBe('resolved');
+  });
+
+  it.each([
+    ['a lock', {}],
+    ['a session', { session: {} }],
+  ])(
+    'is polled five times less often once the watch has told of a renewal of %s',
+    async (_, setup) => {
+      const cluster = new Cluster();
+      await cluster.process('holder', undefined, setup).acquire();
+      const pod = cluster.process('pod');
+      outcomeOf(pod.acquire(JOB, { retryInterval: 1_000 }));
+      await cluster.clock.advance(10_000); // a renewal among them
+      pod.store.requests.length = 0;
+      await cluster.clock.advance(30_500);
+
+      const times = pod.store.requests.map(({ sentAt }) => sentAt);
+      const gaps = times
+        .slice(1)
+        .map((time, i) => Math.round(time - times[i]!));
+      expect(gaps).toEqual([5_000, 5_000, 5_000, 5_000, 5_000]);
+    },
+  );
+
+  it('is polled as before after its watch has failed', async () => {
+    const cluster = new Cluster();
+    await cluster.process('holder').acquire();
+    const pod = cluster.process('pod');
+    const watch = vi.spyOn(pod.store, 'watch');
+    outcomeOf(pod.acquire(JOB, { retryInterval: 1_000 }));
+    await cluster.clock.advance(10_000); // a renewal among them
+    const [, observer] = watch.mock.calls[0]!;
+    pod.store.watchesWork = false;
+    observer.failed?.(new Error('The connection was reset.'));
+    pod.store.requests.length = 0;
+    await cluster.clock.advance(10_500);
+
+    expect(pod.store.requests.length).toBeGreaterThanOrEqual(9);
   });
 
   it('is polled at retryInterval, 20 % more or less by chance', async () => {

@@ -31,7 +31,7 @@ const TICKET_LANDS = 1_000;
 const FRESH = 1_000;
 /** A line of so many tickets may be that of a crowd. */
 const LONG = 16;
-/** The slowest poll of a process in line, in retry intervals. */
+/** The slowest poll of a process in line, and that of one whose watch tells of changes, in retry intervals. */
 const SLOWEST_POLL = 5;
 /** The same for one that is not told of what happens. */
 const SLOWEST_UNWATCHED = 2;
@@ -186,11 +186,17 @@ export class WaitingInLine {
     }
   }
 
-  /** The poll intervals from one look to the next: more far from the front. Outside, nothing else tells of room. */
+  /**
+   * The retry intervals from one look to the next: more far from the front, and while the watch tells of changes.
+   * Outside, nothing else tells of room.
+   */
   get intervalsOfPoll(): number {
     const { observed, place } = this.local;
     if (this.isOutside) {
       return Math.min(1, SLOWEST_OUTSIDE / this.call.options.retryInterval);
+    }
+    if (this.local.isToldOfChanges) {
+      return SLOWEST_POLL;
     }
     const position = observed.lease && place.positionIn(observed.lease);
     const slowest = this.local.isWatched ? SLOWEST_POLL : SLOWEST_UNWATCHED;

@@ -79,8 +79,8 @@ export class LocalLease {
   private readonly listeners = new Set<RecordListener>();
   private watch: { close(): void } | undefined;
   private watchers = 0;
-  /** Whether the watch in use has ever told the state of the record. */
-  private hasWatchTold = false;
+  /** What the watch in use has told since it opened or failed: the state that it found, or a change after that. */
+  private told: 'nothing' | 'state' | 'change' = 'nothing';
   /** R11: the watch in use tells only of records that are for the process with this tag. */
   private watchedAs: string | undefined;
   /** R11: whether such a watch does not tell of the record, which may be another by now. */
@@ -127,7 +127,18 @@ export class LocalLease {
 
   /** A28: whether a change of the record is likely to be told; a watch without the right to it never tells anything. */
   get isTold(): boolean {
-    return this.isWatched && this.hasWatchTold && this.watchedAs === undefined;
+    return (
+      this.isWatched && this.told !== 'nothing' && this.watchedAs === undefined
+    );
+  }
+
+  /** Whether the watch has told of a change, so that nothing on the way keeps changes back; for a session, that of its Lease. */
+  get isToldOfChanges(): boolean {
+    return (
+      this.isTold &&
+      (this.told === 'change' ||
+        this.observed.session?.isToldOfChanges === true)
+    );
   }
 
   /** A2: records an observation from a read, a write or the watch. @returns the record as it is to be written back */
@@ -420,22 +431,28 @@ export class LocalLease {
     }
     this.watch?.close();
     this.watchedAs = tag;
-    this.hasWatchTold = false;
+    this.told = 'nothing';
     this.isOutOfSight = tag !== undefined && !isFor(lease!, tag);
     this.watch = this.store.watch(
       this.key,
       {
         changed: (seen, live) => {
-          this.hasWatchTold = true;
+          if (live || this.told === 'nothing') {
+            this.told = live ? 'change' : 'state';
+          }
           this.see(seen, { live });
         },
         deleted: () => {
-          this.hasWatchTold = true;
+          if (this.told === 'nothing') {
+            this.told = 'state';
+          }
           this.seeAbsent();
         },
         unselected: (version) => this.loseSight(version),
-        failed: (error) =>
-          reportFailure(this.context, this.lock, 'watch', error),
+        failed: (error) => {
+          this.told = 'nothing';
+          reportFailure(this.context, this.lock, 'watch', error);
+        },
       },
       tag === undefined
         ? undefined
@@ -482,7 +499,7 @@ export class LocalLease {
     if (this.watchers === 0) {
       this.watch?.close();
       this.watch = undefined;
-      this.hasWatchTold = false;
+      this.told = 'nothing';
       this.watchedAs = undefined;
       this.isOutOfSight = false;
       this.observeSession();

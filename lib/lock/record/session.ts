@@ -49,6 +49,8 @@ export type SessionVerdict = {
 /** A session under which others hold locks, as this process observes it. */
 export interface ObservableSession {
   judge(): SessionVerdict;
+  /** Whether its watch has told of a change, so that nothing on the way keeps changes back. */
+  readonly isToldOfChanges: boolean;
   /** Observes the session until the returned function is called; `onNews` is called after each observation. */
   observe(onNews: () => void): () => void;
   /**

@@ -45,6 +45,10 @@ export class ObservedSession implements ObservableSession, RecordListener {
     own?.onLoss(() => this.lostByThisProcess());
   }
 
+  get isToldOfChanges(): boolean {
+    return this.local.isToldOfChanges;
+  }
+
   get isObserved(): boolean {
     return this.observers.size > 0;
   }
