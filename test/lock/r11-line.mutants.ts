@@ -215,4 +215,22 @@ const ofMissingRight = mutantsOf('R11', {
   },
 });
 
-export const mutants = [...ofLine, ...ofCourtesy, ...ofMissingRight];
+const ofCrowd = mutantsOf(
+  'R11',
+  {
+    'process that comes to a crowded line and does not wait outside': {
+      'PlaceInLine#findRoom': (original) =>
+        function (lease) {
+          return this.outside === undefined || original.call(this, lease);
+        },
+    },
+  },
+  'simulator of lines',
+);
+
+export const mutants = [
+  ...ofLine,
+  ...ofCourtesy,
+  ...ofMissingRight,
+  ...ofCrowd,
+];

@@ -1,4 +1,5 @@
 /** A process with the real engine in it, from its start to its shutdown or crash. */
+import type { LeaseKey } from '../../lib/kube/lease-store.js';
 import {
   resolveLockOptions,
   type LockOptions,
@@ -6,6 +7,7 @@ import {
 import { LockBackendError, type LockReference } from '../../lib/lock.errors.js';
 import { isLine } from '../../lib/lock/lease-name.js';
 import { LockEngine } from '../../lib/lock/lock-engine.js';
+import { CROWDED, lineOf, MOST_TICKETS } from '../../lib/lock/record/line.js';
 import type { Author } from './api-model.js';
 import { Caller } from './caller.js';
 import { Candidate } from './candidate.js';
@@ -71,6 +73,7 @@ export class EngineClient {
         ? resolveLockOptions(world.scenario.lockOptions)
         : undefined,
     );
+    this.store.onEnrolment = (key) => this.checkEnrolment(key);
     this.caller = new Caller(world, machine, this.engine, random);
     const { job } = world.scenario;
     this.job =
@@ -310,6 +313,27 @@ export class EngineClient {
       if (!(error instanceof LockBackendError)) {
         throw error;
       }
+    }
+  }
+
+  /** By the record as this process knows it: others may have enrolled since. */
+  private checkEnrolment({ name }: LeaseKey): void {
+    const { findings, statistics } = this.world;
+    const local = [...this.engine['locals'].values()].find(
+      ({ key }) => key.name === name,
+    );
+    const { lease } = local?.observed ?? {};
+    const tickets = lease ? lineOf(lease).length : 0;
+    if (!local || tickets < CROWDED) {
+      return;
+    }
+    if (tickets < MOST_TICKETS && local.place['kept'] !== undefined) {
+      statistics.count('places in line after a wait outside');
+    } else {
+      findings.add(
+        'crowded-line',
+        `${this.id} enrols behind ${tickets} in the line of ${name}`,
+      );
     }
   }
 

@@ -43,6 +43,8 @@ export type Check =
   | 'not-cancelled'
   /** A try was skipped for a holder that has long been dead, or a fire for one that has not shown itself alive since. */
   | 'skipped-for-the-dead'
+  /** A process enrols in a line that is full, or in a crowded one without having waited outside. */
+  | 'crowded-line'
   /** A process was refused what its Role lacks, and has not named it. */
   | 'refusal-untold'
   /** A process was refused what its Role lacks, and soon tries the same again. */

@@ -83,15 +83,21 @@ function electionScenario(random: Random): Scenario {
   };
 }
 
-/** So many clients wait for one lock that not all of them are told of each grant. */
+/**
+ * So many clients wait for one lock that not all of them are told of each grant. In some seeds they are a crowd, for
+ * which the line has no room.
+ */
 function lineScenario(random: Random): Scenario {
   const scenario = withoutJob(random);
   const own = random.fork('lines');
   const [contended] = scenario.contended;
-  const clients = Array.from({ length: own.whole(5, 8) }, (_, index) => ({
+  const isCrowd = own.chance(0.1);
+  const count = isCrowd ? own.whole(36, 44) : own.whole(5, 8);
+  const clients = Array.from({ length: count }, (_, index) => ({
     ...(scenario.clients[index] ?? own.pick(scenario.clients)),
     name: `c${index + 1}`,
     observes: own.chance(0.05),
+    ...(isCrowd && { callers: 1 }),
   }));
   return {
     ...scenario,

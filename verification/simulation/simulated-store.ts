@@ -64,6 +64,8 @@ export class SimulatedStore implements LeaseStore {
   readonly capacity = Infinity;
   /** Whether it has been told that it may not patch the Lease of a lock. */
   wasRefusedPatch = false;
+  /** Is told of each enrolment when it is sent. */
+  onEnrolment: ((key: LeaseKey) => void) | undefined;
   /** By the Lease: when it was told so, by its own clock. */
   private readonly patchRefusedAt = new Map<string, number>();
   private readonly watches = new Set<SimulatedWatch>();
@@ -143,6 +145,10 @@ export class SimulatedStore implements LeaseStore {
     options?: RequestOptions,
   ): Promise<StoredLease> {
     const made = make(patch);
+    const isEnrolment = made.type === 'merge';
+    if (isEnrolment) {
+      this.onEnrolment?.(key);
+    }
     const lease = this.surroundings.api.get(key);
     const replacement = replacementBy(made, lease);
     if (replacement) {

@@ -8,6 +8,7 @@ export const COUNTED = [
   'grants',
   'grants of which one is told',
   'handovers',
+  'places in line after a wait outside',
   'takeovers',
   'takeovers from sessions',
   'sessions ended',
