@@ -49,11 +49,16 @@ export interface Contest {
   readonly faults: readonly string[];
 }
 
-/** The pods of a crowd in processes of Node.js, which stay for the next contest. */
+/**
+ * The pods of a crowd in processes of Node.js, which stay for the next contest.
+ *
+ * @param mostHandovers in a row within a process, while others are in line; default: what the package has
+ */
 export async function openPods(
   setting: Setting,
   kind: 'ours' | 'naive',
   pods: number,
+  mostHandovers?: number,
 ): Promise<{
   processes: TestProcess<ContenderCalls>[];
   contend: Contender;
@@ -63,7 +68,8 @@ export async function openPods(
       const process = await setting.start<ContenderCalls>(
         'bench/programs/contender',
       );
-      await process.call('open', setting.kubeConfigYaml, kind, count);
+      const { kubeConfigYaml } = setting;
+      await process.call('open', kubeConfigYaml, kind, count, mostHandovers);
       return process;
     }),
   );

@@ -45,6 +45,32 @@ export type Window = readonly [from: number, to: number];
 let pods: Locks[] = [];
 let raw: RawLease;
 
+/** What the number of handovers in a row within a process depends on. */
+interface Holder {
+  readonly local: {
+    readonly queue: { readonly hasWaiters: boolean };
+    readonly isCourtesyDue: boolean;
+    readonly handovers: number;
+    readonly hasOthersInLine: boolean;
+  };
+}
+
+/** Replaces the bound of the package by another, to show what it is good for. */
+async function boundHandovers(most: number): Promise<void> {
+  const built = new URL(
+    '../../dist/lock/hold/lease-holder.js',
+    import.meta.url,
+  );
+  const { LeaseHolder } = await import(built.href);
+  Object.defineProperty(LeaseHolder.prototype, 'mayHandOver', {
+    get(this: Holder) {
+      const { queue, isCourtesyDue, handovers, hasOthersInLine } = this.local;
+      const isLast = handovers >= most && hasOthersInLine;
+      return queue.hasWaiters && !isCourtesyDue && !isLast;
+    },
+  });
+}
+
 const until = (at: number): Promise<void> =>
   sleep(Math.max(0, at - monotonic()));
 
@@ -87,7 +113,11 @@ const calls = {
     kubeConfigYaml: string,
     kind: 'ours' | 'naive',
     count: number,
+    mostHandovers?: number,
   ): Promise<void> {
+    if (mostHandovers !== undefined) {
+      await boundHandovers(mostHandovers);
+    }
     pods = await Promise.all(
       Array.from({ length: count }, async (): Promise<Locks> =>
         kind === 'ours'

@@ -39,8 +39,8 @@ import { deadlineOf, timingOf, type Timing } from './deadline.js';
 import type { HeldSession } from './held-session.js';
 
 /**
- * R11: the number of handovers in a row between callers of one process while other processes are in line. With 8 pods
- * of 4 callers, 16 in a row left the unluckiest caller half of what the luckiest got; up to 4 did no harm.
+ * R11: the number of handovers in a row between callers of one process while other processes are in line. With many,
+ * other processes wait for ever: docs/performance.md has the figures of other bounds.
  */
 const MOST_HANDOVERS = 2;
 
