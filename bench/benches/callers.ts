@@ -25,11 +25,6 @@ export const callers: Bench = {
         ...summarize([each]),
       });
     }
-    const rowOf = (crowd: Crowd, each: Contest): Row => ({
-      pods: crowd.pods,
-      'callers in each': crowd.callersPerPod,
-      ...summarize([each]),
-    });
     return {
       tables: [
         {
@@ -65,4 +60,12 @@ async function contend(
   );
   await Promise.all(pods.processes.map((each) => each[Symbol.asyncDispose]()));
   return contest;
+}
+
+function rowOf(crowd: Crowd, contest: Contest): Row {
+  return {
+    pods: crowd.pods,
+    'callers in each': crowd.callersPerPod,
+    ...summarize([contest]),
+  };
 }
