@@ -397,16 +397,18 @@ export function resolveModuleOptions(
 /**
  * Validates the options of one lock, merged over those of the module, and fills in the defaults.
  *
+ * @param describe what each fault begins with: the lock, or the call, that the options are of
  * @throws LockConfigurationError that names every fault
  */
 export function resolveLockOptions(
   own: OwnLockOptions = {},
   module: LockOptions = {},
+  describe?: () => string,
 ): ResolvedLockOptions {
   const faults = findFaults(own, OWN_RULES);
   const merged: OwnLockOptions = { ...module, ...withoutUndefined(own) };
   faults.push(...findContradictions(faults, merged));
-  throwFaults(faults);
+  throwFaults(faults, describe);
   return complete(merged);
 }
 
@@ -433,9 +435,12 @@ function complete(options: OwnLockOptions): ResolvedLockOptions {
 }
 
 /** @throws LockConfigurationError if a semaphore is made without permits */
-export function requirePermits(options: Partial<OwnLockOptions>): void {
+export function requirePermits(
+  options: Partial<OwnLockOptions>,
+  describe: () => string,
+): void {
   if (options.permits === undefined) {
-    throwFaults([`permits ${OWN_RULES.permits[0]}, not undefined`]);
+    throwFaults([`permits ${OWN_RULES.permits[0]}, not undefined`], describe);
   }
 }
 
@@ -627,10 +632,17 @@ function findSessionFaults({
   ];
 }
 
-/** @throws LockConfigurationError if there are any */
-export function throwFaults(faults: readonly string[]): void {
+/**
+ * @param describe what each fault begins with
+ * @throws LockConfigurationError if there are any
+ */
+export function throwFaults(
+  faults: readonly string[],
+  describe?: () => string,
+): void {
   if (faults.length > 0) {
-    throw new LockConfigurationError(faults);
+    const where = describe === undefined ? '' : `${describe()}: `;
+    throw new LockConfigurationError(faults.map((fault) => where + fault));
   }
 }
 

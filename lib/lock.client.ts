@@ -189,17 +189,27 @@ export class LockClient {
     return this.store.watchAll(namespace, observer);
   }
 
-  /** @throws LockConfigurationError that names every fault */
+  /**
+   * @param describe what each fault begins with
+   * @throws LockConfigurationError that names every fault
+   */
   async resolve(
     name: string,
     options: OwnLockOptions = {},
+    describe = () => `lock ${quote(name)}`,
   ): Promise<ResolvedLock> {
-    return this.locate(name, this.complete(options));
+    return this.locate(name, this.complete(options, describe));
   }
 
-  /** @throws LockConfigurationError that names every fault */
-  complete(options: OwnLockOptions): ResolvedLockOptions {
-    return resolveLockOptions(options, this.#options.lock);
+  /**
+   * @param describe what each fault begins with
+   * @throws LockConfigurationError that names every fault
+   */
+  complete(
+    options: OwnLockOptions,
+    describe?: () => string,
+  ): ResolvedLockOptions {
+    return resolveLockOptions(options, this.#options.lock, describe);
   }
 
   /**

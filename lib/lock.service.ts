@@ -243,8 +243,9 @@ export class LockService {
    */
   semaphore(name: string, options: SemaphoreOptions): Semaphore {
     checkCall('semaphore', { name, options });
-    this.#client.complete(options);
-    requirePermits(options);
+    const describe = () => `semaphore(${quote(name)})`;
+    this.#client.complete(options, describe);
+    requirePermits(options, describe);
     return new Semaphore(this, this.#client, name, { ...options });
   }
 
@@ -278,7 +279,7 @@ export class LockService {
     options: Pick<LockOptions, 'namespace'> = {},
   ): Promise<LockState[]> {
     checkCall('list', { options });
-    const { lock } = await this.#client.resolve('any', options);
+    const { lock } = await this.#client.resolve('any', options, () => 'list()');
     return this.#client.engine.list(lock.namespace, this.#client.leaseNameOf);
   }
 
@@ -292,7 +293,11 @@ export class LockService {
     options: Pick<LockOptions, 'namespace'> = {},
   ): Promise<SessionState[]> {
     checkCall('listSessions', { options });
-    const { lock } = await this.#client.resolve('any', options);
+    const { lock } = await this.#client.resolve(
+      'any',
+      options,
+      () => 'listSessions()',
+    );
     return this.#client.engine.listSessions(lock.namespace);
   }
 

@@ -33,6 +33,13 @@ it('has no message that is not in the source', () => {
   expect(messages.filter((message) => !isMadeOf(message, parts))).toEqual([]);
 });
 
+it('has each message once', () => {
+  const items = page.prose.split('\n').filter((line) => line.startsWith('- '));
+  expect(items.filter((item, index) => items.indexOf(item) !== index)).toEqual(
+    [],
+  );
+});
+
 function isSentence(text: string): boolean {
   return text.split(/\s+/).filter((word) => /[a-z]/i.test(word)).length >= 4;
 }

@@ -419,7 +419,9 @@ describe('the arguments of acquireAll() and withLocks()', () => {
     [
       'withLocks',
       [['a'], { waitTimeout: -1 }, () => undefined],
-      ['waitTimeout must be a number of milliseconds, 0 or more, not -1'],
+      [
+        'lock "a": waitTimeout must be a number of milliseconds, 0 or more, not -1',
+      ],
     ],
   ])(
     'are refused before anything is acquired: %s(%j)',

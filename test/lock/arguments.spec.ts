@@ -75,6 +75,27 @@ describe('options', () => {
   });
 });
 
+it.each<[place: string, method: string, args: unknown[]]>([
+  ['lock "job": ', 'acquire', ['job', { namespace: '-' }]],
+  ['lock "job": ', 'tryAcquire', ['job', { namespace: '-' }]],
+  ['lock "job": ', 'withLock', ['job', { namespace: '-' }, nothing]],
+  ['lock "job": ', 'acquireAll', [['job'], { namespace: '-' }]],
+  ['lock "job": ', 'withLocks', [['job'], { namespace: '-' }, nothing]],
+  ['lock "job": ', 'inspect', ['job', { namespace: '-' }]],
+  ['lock "job": ', 'forceRelease', ['job', { namespace: '-' }]],
+  ['semaphore("job"): ', 'semaphore', ['job', { permits: 2, namespace: '-' }]],
+  ['semaphore("job"): ', 'semaphore', ['job', {}]],
+  ['list(): ', 'list', [{ namespace: '-' }]],
+  ['listSessions(): ', 'listSessions', [{ namespace: '-' }]],
+])(
+  'a wrong option is one of %s, given to %s()',
+  async (place, method, args) => {
+    const faults = await faultsOf(call(await api.service(), method, ...args));
+    expect(faults).toEqual([expect.stringMatching(/ must be /)]);
+    expect(faults[0]!.startsWith(place)).toBe(true);
+  },
+);
+
 describe('waitTimeout', () => {
   it('is refused by tryAcquire(), which does not wait', async () => {
     const locks = await api.service();

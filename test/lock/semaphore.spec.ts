@@ -1127,7 +1127,9 @@ describe('LockService', () => {
       await cluster.clock.advance(0);
       expect(outcome.reason).toBeInstanceOf(LockConfigurationError);
       expect(outcome.reason).toMatchObject({
-        faults: [`permits must be a whole number from 1 to 100, not ${shown}`],
+        faults: [
+          `lock "pool": permits must be a whole number from 1 to 100, not ${shown}`,
+        ],
       });
     },
   );
