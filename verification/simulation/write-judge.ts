@@ -123,7 +123,14 @@ export class WriteJudge {
     const session = this.sessions.of(lease);
     return session
       ? {
-          age: now - Math.max(since, session.renewedAt),
+          // Of a session that is gone, the absence counts (R12).
+          age:
+            now -
+            Math.max(
+              since,
+              session.renewedAt,
+              session.end?.isGone ? session.end.at : 0,
+            ),
           duration: session.duration,
         }
       : { age: now - since, duration: durationOf(lease) };
