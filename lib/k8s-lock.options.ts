@@ -263,7 +263,7 @@ const SHORTEST_REQUEST_TIMEOUT = 100;
 /** The shortest time for which a lock can be held, in milliseconds; the acquiring write takes a part of it. */
 const SHORTEST_HOLD = 100;
 /** The shortest time that remains for a renewal before the lock is lost, in milliseconds. */
-const SHORTEST_RENEWAL = 50;
+export const SHORTEST_RENEWAL = 50;
 export const NOT_NEGATIVE: Rule = [
   'must be a number of milliseconds, 0 or more',
   isMilliseconds,

@@ -6,8 +6,8 @@ export const mutants = [
       'WaitingInLine#startGranted': (original) =>
         function () {
           const granted = original.call(this);
-          const duration = this.call.options.leaseDuration;
-          return granted && { ...granted, duration };
+          const grantDuration = this.call.options.leaseDuration;
+          return granted && { ...granted, grantDuration };
         },
     },
     'change by content that does not compare the spec': {
@@ -50,6 +50,38 @@ export const mutants = [
       'grantee that renews at once after a wait': {
         timingOf: (original) => (duration, timing) =>
           original(duration, timing),
+      },
+      'grantee of a short lease that renews at once after a wait': {
+        timingOf: (original) => (duration, timing, passed) =>
+          original(
+            duration,
+            timing,
+            duration === timing.leaseDuration ? 0 : passed,
+          ),
+      },
+      'renewal of a grant with no time left for it': {
+        timingOf:
+          (original) =>
+          (duration, timing, passed = 0) => {
+            const granted = original(duration, timing, passed);
+            const least = { ...timing, renewInterval: 1 };
+            const part =
+              original(duration, least, passed).renewInterval - passed;
+            const renewInterval = passed + part * timing.renewInterval;
+            return { ...granted, renewInterval };
+          },
+      },
+      'grant that tells what was left of it': {
+        'LeaseHolder#margin': (original) =>
+          function () {
+            const { timing } = this;
+            const { leaseDuration } = this.options;
+            return timing.leaseDuration === leaseDuration
+              ? original.call(
+                  Object.create(this, { options: { value: timing } }),
+                )
+              : original.call(this);
+          },
       },
       'work started with too little time left of its grant': {
         leastTimeLeft: () => () => -Infinity,

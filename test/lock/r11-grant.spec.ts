@@ -171,18 +171,24 @@ describe('R11 a grant', () => {
 });
 
 describe('R11 the deadline of a grantee', () => {
-  it('is soon, so the renewal that confirms the grant does not tell what was left', async () => {
-    const { clock, lock, pods } = await held('b');
-    const [b] = pods;
-    await enrol(b!);
-    await clock.advance(100);
-    await lock.release();
-    await clock.advance(10_000);
-    const margins = b!.events.flatMap((event) =>
-      event.type === 'renewed' ? [event.margin] : [],
-    );
-    expect(margins).toEqual([undefined, 8_500 / 13_500]);
-  });
+  it.each([
+    [15_000, 8_500 / 13_500],
+    [3_000, 1_700 / 2_700],
+  ])(
+    'is soon, so the renewal that confirms the grant does not tell what was left: of a lease of %i ms',
+    async (leaseDuration, margin) => {
+      const { clock, lock, pods } = await held('b');
+      const [b] = pods;
+      await enrol(b!, { leaseDuration });
+      await clock.advance(100);
+      await lock.release();
+      await clock.advance(10_000);
+      const margins = b!.events.flatMap((event) =>
+        event.type === 'renewed' ? [event.margin] : [],
+      );
+      expect(margins.slice(0, 2)).toEqual([undefined, margin]);
+    },
+  );
 
   it('counts from the enrolment: a request that was sent before the grant', async () => {
     const { clock, lock, pods } = await held('b');
@@ -305,18 +311,42 @@ describe('R11 the deadline of a grantee', () => {
     expect(started.verbs).toBe('get patch');
   });
 
-  it('is renewed when its share of the time that is left has passed, not at once after a wait', async () => {
-    const { clock, lock, pods } = await held('b');
-    const [b] = pods;
-    const waiting = await enrol(b!, { retryInterval: 60_000 });
-    await clock.advance(2_000);
-    await lock.release();
-    await clock.advance(258); // of 700 ms to the deadline
-    expect(waiting.value!.isHeld).toBe(true);
-    expect(b!.store.verbs()).toBe('get patch');
-    await clock.advance(2);
-    expect(b!.store.verbs()).toBe('get patch update');
-  });
+  it.each([15_000, 3_000])(
+    'is renewed when its share of the time that is left has passed, not at once after a wait: of a lease of %i ms',
+    async (leaseDuration) => {
+      const { clock, lock, pods } = await held('b');
+      const [b] = pods;
+      const options = { leaseDuration, retryInterval: 60_000 };
+      const waiting = await enrol(b!, options);
+      await clock.advance(2_000);
+      await lock.release();
+      await clock.advance(258); // of 700 ms to the deadline
+      expect(waiting.value!.isHeld).toBe(true);
+      expect(b!.store.verbs()).toBe('get patch');
+      await clock.advance(2);
+      expect(b!.store.verbs()).toBe('get patch update');
+    },
+  );
+
+  it.each([
+    [15_000, 13_450],
+    [3_000, 2_650],
+  ])(
+    'leaves the time for a renewal: of a lease of %i ms that is renewed every %i ms',
+    async (leaseDuration, renewInterval) => {
+      const { clock, lock, pods } = await held('b');
+      const [b] = pods;
+      const timing = { leaseDuration, renewInterval };
+      const waiting = await enrol(b!, { ...timing, retryInterval: 60_000 });
+      await clock.advance(2_000);
+      await lock.release();
+      await clock.advance(649); // of 700 ms to the deadline
+      expect(waiting.value!.isHeld).toBe(true);
+      expect(b!.store.verbs()).toBe('get patch');
+      await clock.advance(1);
+      expect(b!.store.verbs()).toBe('get patch update');
+    },
+  );
 
   it('does not make its lock look overdue before it could be renewed', async () => {
     const { clock, lock, pods } = await held('b');

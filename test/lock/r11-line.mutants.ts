@@ -43,10 +43,10 @@ const ofLine = mutantsOf(
       isBefore: () => (a, b) => String(a.number) < String(b.number),
     },
     'place in a line that is crowded': {
-      'PlaceInLine#hasRoom': () => () => true,
+      hasRoomIn: () => () => true,
     },
     'place kept in a crowded line by one who has had the lock': {
-      'PlaceInLine#mayStay': () => () => true,
+      'PlaceInLine#findRoomToStay': () => () => true,
     },
     'process outside that stays modest': {
       'PlaceInLine#findRoom': (original) =>

@@ -1,6 +1,6 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf('R8', {
+const ofDeadline = mutantsOf('R8', {
   'no own deadline': {
     deadlineOf: () => () => Infinity,
   },
@@ -56,3 +56,16 @@ export const mutants = mutantsOf('R8', {
       },
   },
 });
+
+const ofHealth = mutantsOf(
+  'health',
+  {
+    'lock overdue before it could be renewed': {
+      overdueAt: (original) => (sentAt, timing) =>
+        original(sentAt, timing, -Infinity),
+    },
+  },
+  'spec',
+);
+
+export const mutants = [...ofDeadline, ...ofHealth];

@@ -99,6 +99,21 @@ describe('R8 the deadline', () => {
     expect(pod.store.verbs()).toBe('get create get update');
   });
 
+  it('does not make a lock look overdue before it could be renewed, though its answer came late', async () => {
+    const cluster = new Cluster();
+    const pod = cluster.process('pod');
+    pod.store.plan({ answeredAfter: 2_000 }, 'create', 1);
+    pod.store.plan({ appliedAfter: Infinity }, 'update');
+    await Promise.all([
+      pod.acquire(JOB, { leaseDuration: 3_000 }),
+      cluster.clock.advance(2_000),
+    ]);
+    await cluster.clock.advance(349); // of 700 ms to the deadline
+    expect(pod.engine.check()).toMatchObject([{ state: 'held' }]);
+    await cluster.clock.advance(1);
+    expect(pod.engine.check()).toMatchObject([{ state: 'overdue' }]);
+  });
+
   it('leaves nothing behind when it passed before the answer and the call has ended', async () => {
     const cluster = new Cluster();
     const pod = cluster.process('pod');

@@ -62,7 +62,10 @@ const LONGEST_SPREAD_OF_CROWD = 2_000;
 const LONGEST_SPREAD = 500;
 
 /** The lock as it was granted, or taken by a write. */
-type Taken = Pick<AcquiredLease, 'lease' | 'sentAt' | 'duration' | 'session'>;
+type Taken = Pick<
+  AcquiredLease,
+  'lease' | 'sentAt' | 'grantDuration' | 'session'
+>;
 
 export class Acquirer {
   private readonly writer: LeaseWriter;
@@ -392,7 +395,7 @@ export class Acquirer {
       this.refuseLate(written.sentAt, session);
       // A Lease that was created free is taken by the next write.
       return isHeldBy(written.lease, identity)
-        ? { ...written, duration: options.leaseDuration, session }
+        ? { ...written, session }
         : undefined;
     } catch (error) {
       if (!(error instanceof LeaseStoreError)) {

@@ -46,7 +46,7 @@ interface Granted {
   readonly lease: StoredLease;
   /** The monotonic time from which its deadline counts. */
   readonly sentAt: number;
-  readonly duration: number;
+  readonly grantDuration: number;
 }
 
 export class WaitingInLine {
@@ -252,7 +252,7 @@ export class WaitingInLine {
     // A renewal would shorten a grant that an earlier call of this process has enrolled for, and its answer may be lost.
     const isLonger = duration > call.options.leaseDuration;
     return !isLonger && deadline - clock.now() >= leastTimeLeft(duration)
-      ? { lease, sentAt: deadline - span, duration }
+      ? { lease, sentAt: deadline - span, grantDuration: duration }
       : undefined;
   }
 

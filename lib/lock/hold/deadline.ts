@@ -1,5 +1,8 @@
 /** R8 as arithmetic: the deadline of a holder, counted from the time at which its last successful write was SENT. */
-import type { ResolvedLockOptions } from '../../k8s-lock.options.js';
+import {
+  SHORTEST_RENEWAL,
+  type ResolvedLockOptions,
+} from '../../k8s-lock.options.js';
 
 export type Timing = Pick<
   ResolvedLockOptions,
@@ -7,22 +10,24 @@ export type Timing = Pick<
 >;
 
 /**
- * R11: the timing of a holder whose grant lasts for less than its lease. The renewal has its share of what is left.
+ * R11: the timing of the holder of a grant, which may last for less than its lease. The renewal has its share of what is
+ * left, and starts no later than that of any lock may.
  *
  * @param passed the milliseconds of the grant that have passed when the holder starts
  */
 export function timingOf(duration: number, timing: Timing, passed = 0): Timing {
   const { leaseDuration, safetyMargin, renewInterval } = timing;
-  if (duration === leaseDuration) {
-    return timing;
-  }
   const part = duration / leaseDuration;
   const margin = safetyMargin * part;
-  const left = 1 - passed / (duration - margin);
+  const hold = duration - margin;
+  const left = 1 - passed / hold;
   return {
     leaseDuration: duration,
     safetyMargin: margin,
-    renewInterval: passed + renewInterval * part * left,
+    renewInterval: Math.min(
+      passed + renewInterval * part * left,
+      hold - SHORTEST_RENEWAL,
+    ),
   };
 }
 
@@ -39,7 +44,7 @@ export function deadlineOf(
  * the time that was then left to the deadline, if that is shorter. One failed request does not make it
  * overdue.
  *
- * @param acquiredAt R11: the deadline of a grant may count from long before
+ * @param acquiredAt no renewal is due before: the answer of the acquiring write may have come late
  */
 export function overdueAt(
   sentAt: number,

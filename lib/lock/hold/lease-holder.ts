@@ -50,8 +50,8 @@ const LEAST_TIME_FOR_A_TRY = 10;
 /** The result of the acquiring write, or of a grant. */
 export interface AcquiredLease extends WrittenLease {
   readonly identity: string;
-  /** Milliseconds from `sentAt` until the record expires for others. */
-  readonly duration: number;
+  /** R11: milliseconds from `sentAt` until the grant lapses; undefined = the lock was acquired by a write of its own. */
+  readonly grantDuration?: number;
   /** Whether a creation without an answer may still be applied once the Lease is deleted. */
   readonly mayBeCreatedLate: boolean;
   /** The planned time of the fire that is claimed in the record, and not yet begun. */
@@ -122,8 +122,11 @@ export class LeaseHolder implements RecordListener {
     this.workingSince =
       acquisition.claimed === undefined ? this.acquiredAt : Infinity;
     this.sentAt = acquisition.sentAt;
-    const passed = this.acquiredAt - acquisition.sentAt;
-    this.timing = timingOf(acquisition.duration, options, passed);
+    const { grantDuration } = acquisition;
+    this.timing =
+      grantDuration === undefined
+        ? options
+        : timingOf(grantDuration, options, this.acquiredAt - this.sentAt);
     this.session = acquisition.session;
     this.stopListening = local.listen(this);
     this.armLimits();
@@ -157,8 +160,7 @@ export class LeaseHolder implements RecordListener {
   /** The part of the time to the deadline that is left; undefined without a deadline, and under a grant (R11), which is short. */
   private get margin(): number | undefined {
     const { deadline, lastSentAt, timing, options } = this;
-    return deadline === Infinity ||
-      timing.leaseDuration !== options.leaseDuration
+    return deadline === Infinity || timing !== options
       ? undefined
       : (deadline - this.context.clock.now()) / (deadline - lastSentAt);
   }

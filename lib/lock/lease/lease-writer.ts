@@ -399,7 +399,7 @@ export class LeaseWriter {
       duration: Math.min(GRANT_DURATION, first.seconds * 1_000),
       inRow: Math.max(this.local.courtesy.inRow, grantOf(found)?.inRow ?? 0),
     };
-    if (placeFor !== undefined && this.local.place.mayStay(found)) {
+    if (placeFor !== undefined && this.local.place.findRoomToStay(found)) {
       place.ticket ??= this.newTicket(found, placeFor);
     }
     const make = (): StoredLease => {

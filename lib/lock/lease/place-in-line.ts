@@ -130,27 +130,24 @@ export class PlaceInLine {
    */
   findRoom(lease: StoredLease): boolean {
     const { tries = 0 } = this.outside ?? {};
-    const hasRoom = this.hasRoom(lease, tries);
+    const hasRoom = hasRoomIn(lease, tries);
+    this.outside = hasRoom
+      ? undefined
+      : { since: this.clock.now(), tries: tries + 1 };
     if (!hasRoom) {
-      this.outside = { since: this.clock.now(), tries: tries + 1 };
       this.kept = { uid: lease.metadata.uid, number: this.numberIn(lease) };
     }
     return hasRoom;
   }
 
-  /** Whether this process, which releases the lock, may keep a place: else it would leave no room to those outside. */
-  mayStay(lease: StoredLease): boolean {
-    const hasRoom = this.hasRoom(lease, TRIES_OF_RELEASER);
-    if (!hasRoom) {
-      this.outside = { since: this.clock.now(), tries: 0 };
-    }
+  /**
+   * Whether this process, which releases the lock, may keep a place: else it would leave no room to those outside. If
+   * not, it waits outside from now on.
+   */
+  findRoomToStay(lease: StoredLease): boolean {
+    const hasRoom = hasRoomIn(lease, TRIES_OF_RELEASER);
+    this.outside = hasRoom ? undefined : { since: this.clock.now(), tries: 0 };
     return hasRoom;
-  }
-
-  /** Whether the line has room for a process that has found none so often. */
-  private hasRoom(lease: StoredLease, tries: number): boolean {
-    this.outside = undefined;
-    return lineOf(lease).length < Math.min(CROWDED + tries, MOST_TICKETS);
   }
 
   /** The monotonic time at which this process last found no room in line, while it waits outside. */
@@ -220,4 +217,9 @@ export class PlaceInLine {
       ? this.kept.number
       : versionOf(lease);
   }
+}
+
+/** Whether the line has room for a process that has found none so often. */
+function hasRoomIn(lease: StoredLease, tries: number): boolean {
+  return lineOf(lease).length < Math.min(CROWDED + tries, MOST_TICKETS);
 }
