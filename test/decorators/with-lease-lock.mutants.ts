@@ -1,8 +1,20 @@
+import type { LockHandle } from '../../lib/lock/hold/lock-handle.js';
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = mutantsOf(
   'A3',
   {
+    'loss of the lock in the place of the error of the method': {
+      runWithLocks: (original) => (run, work) =>
+        original(run, async (lock: LockHandle) => {
+          try {
+            return await work(lock);
+          } catch (error) {
+            lock.assertHeld();
+            throw error;
+          }
+        }),
+    },
     'failure of a release in the place of what the method came to': {
       'LeaseWriter#release': (original) =>
         async function (ending) {

@@ -296,6 +296,16 @@ describe('a lost lock', () => {
     expect(reason).toBeInstanceOf(LockLostError);
     expect(reason).toMatchObject({ reason: 'freed' });
   });
+
+  it("leaves the call to reject with the method's own error", async () => {
+    const error = new OutOfStock('gone');
+    const call = orders.outlive(async (lock) => {
+      await fixture.others.forceRelease('orders-outlive');
+      await aborted(lock.signal);
+      throw error;
+    });
+    await expect(call).rejects.toBe(error);
+  });
 });
 
 const markIt: MethodDecorator = (_target, _key, descriptor) => {

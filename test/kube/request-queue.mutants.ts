@@ -4,6 +4,27 @@ export const mutants = [
   ...mutantsOf(
     'A19',
     {
+      'requests that wait sent the other way round': {
+        'RequestQueue#admit': (original) =>
+          function () {
+            const { waiting } = this;
+            const { renew, release, acquire, look } = waiting;
+            this.waiting = {
+              renew: look,
+              release: acquire,
+              acquire: release,
+              look: renew,
+            };
+            original.call(this);
+            this.waiting = waiting;
+          },
+      },
+      'no room kept for renewals': {
+        'RequestQueue#hasRoom': (original) =>
+          function () {
+            return original.call(this, 'renew');
+          },
+      },
       'renewal sent in its turn among all requests': {
         'RequestQueue#run': (original) =>
           function (_priority, ...rest) {

@@ -4,6 +4,12 @@ export const mutants = [
   ...mutantsOf(
     'A9',
     {
+      'handover to the next caller of the process, whoever waits': {
+        'LeaseHolder#mayHandOver': () =>
+          function () {
+            return this.local.queue.hasWaiters;
+          },
+      },
       'handovers without end while other processes are in line': {
         'LocalLease#hasOthersInLine': () => () => false,
       },

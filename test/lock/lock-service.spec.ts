@@ -110,6 +110,18 @@ describe('withLock', () => {
     expect(service.eventTypes()).toMatch(/^acquired( renewed)* lost released$/);
   });
 
+  it('passes the error of the work on when its lock was lost', async () => {
+    const name = newName();
+    const service = await api.service({ renewInterval: 20 });
+    const admin = await api.service();
+    const work = service.withLock(name, async (lock) => {
+      await admin.forceRelease(name);
+      await aborted(lock.signal);
+      throw new Error('the work failed');
+    });
+    await expect(work).rejects.toThrow('the work failed');
+  });
+
   it('does not run the work without the lock', async () => {
     const name = newName();
     await (await api.service()).acquire(name);

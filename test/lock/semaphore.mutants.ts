@@ -144,6 +144,15 @@ export const mutants = [
   ...mutantsOf(
     'A14',
     {
+      'a wait for a permit that lasts beyond its waitTimeout': {
+        'SlotSearch#wait': (original) =>
+          function () {
+            const { call } = this;
+            const options = { ...call.options, waitTimeout: undefined };
+            this.call = { ...call, options };
+            return original.call(this);
+          },
+      },
       'a failure that ends the wait although it may pass': {
         'SlotSearch#attemptAgain': () =>
           function (slot, signal) {
