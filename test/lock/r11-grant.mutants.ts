@@ -1,7 +1,7 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = [
-  ...mutantsOf('R11', {
+  ...mutantsOf('A35', {
     'grantee that believes to have the whole lease': {
       'WaitingInLine#startGranted': (original) =>
         function () {
@@ -10,6 +10,8 @@ export const mutants = [
           return granted && { ...granted, grantDuration };
         },
     },
+  }),
+  ...mutantsOf('A36', {
     'change by content that does not compare the spec': {
       patchOf:
         (original) =>
@@ -18,6 +20,8 @@ export const mutants = [
             ({ path }: { path: string }) => path !== '/spec',
           ),
     },
+  }),
+  ...mutantsOf('A35', {
     'confirmed grant that still lapses': {
       renew:
         (original) =>
@@ -30,12 +34,14 @@ export const mutants = [
           };
         },
     },
+  }),
+  ...mutantsOf('R11', {
     'grant that nobody wants any more not passed on': {
       'LeaseWriter#withdraw': () => async () => undefined,
     },
   }),
   ...mutantsOf(
-    'R11',
+    'A35',
     {
       'deadline of a grantee that k8slock does not wait for': {
         expiryByWallClock: () => () => Infinity,
@@ -97,6 +103,12 @@ export const mutants = [
       'duration of a grant ignored by those who wait': {
         grantOf: () => () => undefined,
       },
+    },
+    'spec',
+  ),
+  ...mutantsOf(
+    'R11',
+    {
       'identity of a removed ticket used again': {
         'LeaseWriter#newTicket': (original) =>
           function (...args) {

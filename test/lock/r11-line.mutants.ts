@@ -21,8 +21,8 @@ const takenByContent =
       return original.call(writer, newHolder, options);
     };
 
-const ofLine = mutantsOf(
-  'R11',
+const ofForeignHolder = mutantsOf(
+  'A37',
   {
     'place in line under a holder that does not know the line': {
       isForeign: () => () => false,
@@ -30,14 +30,28 @@ const ofLine = mutantsOf(
     'older version taken for one that knows the line': {
       keptGrant: () => () => false,
     },
-    'lock taken from before those in line': {
-      'WaitingInLine#turnAt': () => () => -Infinity,
-    },
+  },
+  'spec',
+);
+
+const ofContent = mutantsOf(
+  'A36',
+  {
     'free lock that is taken by content without a ticket': {
       'LeaseWriter#acquire': takenByContent((holder) => holder === undefined),
     },
     'expired lock that is taken by content without a ticket': {
       'LeaseWriter#acquire': takenByContent((holder) => holder !== undefined),
+    },
+  },
+  'spec',
+);
+
+const ofLine = mutantsOf(
+  'R11',
+  {
+    'lock taken from before those in line': {
+      'WaitingInLine#turnAt': () => () => -Infinity,
     },
     'tickets ordered as text': {
       isBefore: () => (a, b) => String(a.number) < String(b.number),
@@ -229,6 +243,8 @@ const ofCrowd = mutantsOf(
 );
 
 export const mutants = [
+  ...ofForeignHolder,
+  ...ofContent,
   ...ofLine,
   ...ofCourtesy,
   ...ofMissingRight,

@@ -2,7 +2,7 @@ import { mutantsOf } from '../mutants/mutant.js';
 
 export const mutants = [
   ...mutantsOf(
-    'R11',
+    'A38',
     {
       'record for one process that stays so when the lock is released': {
         withWakes: (original) => (lease) => {
@@ -17,7 +17,7 @@ export const mutants = [
     'simulator of lines',
   ),
   ...mutantsOf(
-    'R11',
+    'A38',
     {
       'grant for one process although few are in line': {
         withWakes: (original) => (lease) => {

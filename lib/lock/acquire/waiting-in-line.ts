@@ -98,7 +98,7 @@ export class WaitingInLine {
   }
 
   /**
-   * R11: whether this process needs a place in line, as the lock is held, or others are in line. Nobody enrols under
+   * R11, A37: whether this process needs a place in line, as the lock is held, or others are in line. Nobody enrols under
    * a holder that does not know the line: the release of some of these fails when the record has changed.
    */
   mustEnrol(verdict: Verdict): boolean {
@@ -226,7 +226,7 @@ export class WaitingInLine {
   }
 
   /**
-   * R11: the lock that was granted to this process. Its deadline counts from a time before the grant was
+   * R11, A35: the lock that was granted to this process. Its deadline counts from a time before the grant was
    * written: nobody could name the identity before its ticket was sent, and a later read has shown an older record. A
    * grant that was written long after it was sent is older in the eyes of k8slock (R3), and so to be confirmed sooner.
    *

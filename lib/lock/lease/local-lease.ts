@@ -463,7 +463,7 @@ export class LocalLease {
     );
   }
 
-  /** R11: the record may be gone, or for others. What it was is no news. */
+  /** A38: the record may be gone, or for others. What it was is no news. */
   private loseSight(version: string): void {
     if (BigInt(version) > this.observed.newest) {
       this.isOutOfSight = true;

@@ -25,7 +25,7 @@ export function comparedContent(
 }
 
 /**
- * R1, R11: the change from `before` to `after`. It fails if the spec, the fire claim or the mark of an eviction is another by
+ * R1, A36: the change from `before` to `after`. It fails if the spec, the fire claim or the mark of an eviction is another by
  * now; other annotations may change in between. So what it compares must never come back: a renewal, a release and a
  * grant compare the identity of their own holder, which is of one acquisition alone, and what takes a lock removes a
  * ticket, or compares such an identity.

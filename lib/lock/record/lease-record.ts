@@ -314,7 +314,7 @@ export function renew(
   };
 }
 
-/** R3, R11: the monotonic time at which a peer that counts from acquireTime, as k8slock does, takes the holder for expired. NaN if the record does not tell. */
+/** R3, A35: the monotonic time at which a peer that counts from acquireTime, as k8slock does, takes the holder for expired. NaN if the record does not tell. */
 export function expiryByWallClock({ spec }: Lease, clock: Clock): number {
   const expiry =
     Date.parse(spec?.acquireTime ?? '') +

@@ -151,7 +151,7 @@ export function leftFreeValue(transitions: number): string {
 }
 
 /**
- * R11: the tickets that an acquisition under this identity removes: its own, and those before it, whose processes did not
+ * R11, A36: the tickets that an acquisition under this identity removes: its own, and those before it, whose processes did not
  * take the lock. After a lapsed grant all of them, since others may be dead too: the living enrol again.
  */
 export function ticketsToDrop(
@@ -170,7 +170,7 @@ export function tagOf(identity: string): string | undefined {
   return TAGGED_IDENTITY.exec(identity)?.[1];
 }
 
-/** R11: the record with the right {@link WAKES}. There is none until a grant is for one process alone. */
+/** A38: the record with the right {@link WAKES}. There is none until a grant is for one process alone. */
 export function withWakes<T extends Lease>(lease: T): T {
   const { labels } = lease.metadata;
   const isForOne = grantOf(lease) && lineOf(lease).length >= MANY_IN_LINE;
