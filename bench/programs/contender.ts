@@ -1,6 +1,7 @@
 /** A process with pods whose callers contend for one lock without pause. */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { LocalLease } from '../../lib/lock/lease/local-lease.js';
 import type { Belief } from '../../verification/beliefs/belief-log.js';
 import {
   answer,
@@ -10,6 +11,7 @@ import {
 import { openLocks } from '../../verification/processes/programs/locks.js';
 import { traffic } from '../../verification/processes/programs/wire.js';
 import { NaiveLocks, type NaiveLock } from './naive-lock.js';
+import { holderOfThePackage } from './of-the-package.js';
 import { RawLease } from './raw-leases.js';
 
 /** What is needed of a lock service, ours or another. */
@@ -45,25 +47,10 @@ export type Window = readonly [from: number, to: number];
 let pods: Locks[] = [];
 let raw: RawLease;
 
-/** What the number of handovers in a row within a process depends on. */
-interface Holder {
-  readonly local: {
-    readonly queue: { readonly hasWaiters: boolean };
-    readonly isCourtesyDue: boolean;
-    readonly handovers: number;
-    readonly hasOthersInLine: boolean;
-  };
-}
-
 /** Replaces the bound of the package by another, to show what it is good for. */
-async function boundHandovers(most: number): Promise<void> {
-  const built = new URL(
-    '../../dist/lock/hold/lease-holder.js',
-    import.meta.url,
-  );
-  const { LeaseHolder } = await import(built.href);
-  Object.defineProperty(LeaseHolder.prototype, 'mayHandOver', {
-    get(this: Holder) {
+function boundHandovers(most: number): void {
+  Object.defineProperty(holderOfThePackage().prototype, 'mayHandOver', {
+    get(this: { local: LocalLease }) {
       const { queue, isCourtesyDue, handovers, hasOthersInLine } = this.local;
       const isLast = handovers >= most && hasOthersInLine;
       return queue.hasWaiters && !isCourtesyDue && !isLast;
@@ -116,7 +103,7 @@ const calls = {
     mostHandovers?: number,
   ): Promise<void> {
     if (mostHandovers !== undefined) {
-      await boundHandovers(mostHandovers);
+      boundHandovers(mostHandovers);
     }
     pods = await Promise.all(
       Array.from({ length: count }, async (): Promise<Locks> =>

@@ -1,12 +1,11 @@
 /** Measures a decorated method: the cost of its lock beyond its requests. */
-import { createRequire } from 'node:module';
 import { KubeConfig } from '@kubernetes/client-node';
 import { Injectable } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { K8sLockModule, LockService, WithLeaseLock } from 'nestjs-k8s-lock';
-import type { KubernetesLeaseStore } from '../../lib/kube/kubernetes-lease-store.js';
 import { answer } from '../../verification/processes/programs/calls.js';
 import { inTurns, timeOf, type Samples } from './in-turns.js';
+import { storeOfThePackage } from './of-the-package.js';
 
 @Injectable()
 class Work {
@@ -74,12 +73,6 @@ const calls = {
     );
   },
 };
-
-/** The class in the package, which does not export it; the package is built into the folder of this program. */
-function storeOfThePackage(): typeof KubernetesLeaseStore {
-  const load = createRequire(import.meta.url);
-  return load('../../dist/kube/kubernetes-lease-store.js').KubernetesLeaseStore;
-}
 
 export type LockedMethodCalls = typeof calls;
 
