@@ -25,12 +25,6 @@ export const mutants = [
               ...rest,
             ),
       },
-      'release that is tried again without a pause': {
-        delayOfRetry:
-          (original) =>
-          (...failure) =>
-            original(...failure) && 0,
-      },
       'acquisition that is tried again without end': {
         'Acquirer#recover': (original) =>
           async function (error) {

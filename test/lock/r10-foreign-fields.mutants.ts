@@ -20,13 +20,6 @@ export const mutants = [
       'notes of our own left in the record': {
         withoutManagedFields: () => (lease) => lease,
       },
-      'notes of our own left in the record that is written back': {
-        'LocalLease#see': (original) =>
-          function (found, how) {
-            original.call(this, found, how);
-            return found;
-          },
-      },
       'notes of what somebody applied removed': {
         isNoteOfOurs: () => () => true,
       },
