@@ -47,7 +47,7 @@ interface Waiter {
   readonly fail: (error: Error) => void;
 }
 
-/** A19: the requests of one store to the API server. */
+/** The requests of one store to the API server. */
 export class RequestQueue {
   private readonly waiting: Record<RequestPriority, Waiter[]> = {
     renew: [],
@@ -184,6 +184,7 @@ export class RequestQueue {
     }
   }
 
+  /** A19: some of the room is kept for renewals. */
   private hasRoom(priority: RequestPriority): boolean {
     const isHeldBack =
       this.pauseOf(priority) > 0 ||
@@ -259,6 +260,7 @@ export class RequestQueue {
     });
   }
 
+  /** A19: renewals first. */
   private admit(): void {
     for (const priority of PRIORITIES) {
       const waiters = this.waiting[priority];
