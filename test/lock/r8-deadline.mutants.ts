@@ -57,8 +57,8 @@ const ofDeadline = mutantsOf('R8', {
   },
 });
 
-const ofHealth = mutantsOf(
-  'health',
+const ofHealthCheck = mutantsOf(
+  'when a lock counts as overdue',
   {
     'lock overdue before it could be renewed': {
       overdueAt: (original) => (sentAt, timing) =>
@@ -68,4 +68,4 @@ const ofHealth = mutantsOf(
   'spec',
 );
 
-export const mutants = [...ofDeadline, ...ofHealth];
+export const mutants = [...ofDeadline, ...ofHealthCheck];
