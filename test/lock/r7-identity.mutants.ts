@@ -1,6 +1,6 @@
 import { mutantsOf } from '../mutants/mutant.js';
 
-export const mutants = mutantsOf('R7', {
+const ofWrites = mutantsOf('R7', {
   'identity reused per process': {
     newHolderIdentity: () => (clientId) => `${clientId}_0`,
   },
@@ -43,3 +43,20 @@ export const mutants = mutantsOf('R7', {
       },
   },
 });
+
+const ofUndoing = mutantsOf(
+  'R7',
+  {
+    'identity of a write that is being undone given to the next caller': {
+      'FailedWrites#undo': (original) =>
+        function () {
+          const undone: Promise<void> = original.call(this);
+          this.ambiguous = undefined;
+          return undone;
+        },
+    },
+  },
+  'spec',
+);
+
+export const mutants = [...ofWrites, ...ofUndoing];

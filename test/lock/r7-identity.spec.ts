@@ -239,6 +239,28 @@ describe('R7 an acquiring write without an answer, whose caller has given up', (
     expect(other.isHeld).toBe(true);
   });
 
+  it('does not free the lock of the next waiter, whose place it was', async () => {
+    const cluster = new Cluster();
+    const lock = await cluster.process('holder').acquire();
+    const pod = cluster.process('pod');
+    const abort = new AbortController();
+    // Without renewals, a granted lock is confirmed by a write before the work starts.
+    outcomeOf(pod.acquire(JOB, { autoRenew: false }, abort.signal));
+    const next = outcomeOf(pod.acquire());
+    await settled();
+    pod.store.plan({ breaks: 'after' }, 'update', 2);
+    pod.store.plan({ appliedAfter: 3_000 }, 'update', 1); // it is undone after a second failure
+    await lock.release();
+    await cluster.clock.advance(1_000);
+    expect(pod.store.verbs()).toMatch(/update$/);
+    abort.abort(gone);
+    await cluster.clock.advance(10_000);
+
+    expect(next.value!.isHeld).toBe(true);
+    expect(pod.eventTypes()).not.toContain('lost');
+    expect(cluster.spec().holderIdentity).toBe(next.value!.holderIdentity);
+  });
+
   it('does not keep the next waiter of the process from the lock', async () => {
     const world = setUp();
     const { cluster, pod } = world;

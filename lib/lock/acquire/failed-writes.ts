@@ -25,6 +25,7 @@ export class FailedWrites {
   private ambiguous: { basedOn: string | undefined } | undefined;
   /** The number of such writes in a row. */
   private timesAmbiguous = 0;
+  private undoing: Promise<void> | undefined;
 
   constructor(
     private readonly context: EngineContext,
@@ -110,19 +111,25 @@ export class FailedWrites {
     this.timesAmbiguous += 1;
   }
 
-  /** Step 8, A22: undoes a write that may leave the record taken. Never rejects. */
+  /**
+   * Step 8, A22: undoes a write that may leave the record taken. Until then it counts as ambiguous, so that nobody uses
+   * its identity. Never rejects.
+   */
   undo(): Promise<void> {
-    const { ambiguous } = this;
-    this.ambiguous = undefined;
     this.timesAmbiguous = 0;
-    if (ambiguous === undefined) {
-      return Promise.resolve();
+    if (this.ambiguous !== undefined && this.undoing === undefined) {
+      this.undoing = this.undoLast(this.ambiguous.basedOn);
+      this.context.background(this.undoing);
     }
-    const undone = this.renewal.isSession
+    return this.undoing ?? Promise.resolve();
+  }
+
+  private async undoLast(basedOn: string | undefined): Promise<void> {
+    await (this.renewal.isSession
       ? this.deleteSession()
-      : this.undoWrite(ambiguous.basedOn);
-    this.context.background(undone);
-    return undone;
+      : this.undoWrite(basedOn));
+    this.ambiguous = undefined;
+    this.undoing = undefined;
   }
 
   private undoWrite(basedOn: string | undefined): Promise<void> {
