@@ -536,7 +536,25 @@ export function checkCall(
       );
     }
   }
-  throwFaults(faults);
+  const place = describeCall(method, names);
+  throwFaults(
+    faults.map((fault) =>
+      fault.includes(place) ? fault : `${place}: ${fault}`,
+    ),
+  );
+}
+
+/** What the faults of a call begin with: its lock, or the method if it has several, or none that can be named. */
+function describeCall(method: string, names: unknown): string {
+  const areNames =
+    Array.isArray(names) &&
+    names.every((name) => typeof name === 'string' && name !== '');
+  if (!areNames) {
+    return `${method}()`;
+  }
+  return names.length === 1 && method !== 'semaphore'
+    ? `lock ${quote(names[0])}`
+    : `${method}(${names.map(quote).join(', ')})`;
 }
 
 const SIGNAL_RULE: Record<string, Rule> = {

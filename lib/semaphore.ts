@@ -5,6 +5,7 @@ import { LockConfigurationError } from './lock.errors.js';
 import { slotsOf } from './lock/acquire/semaphore.js';
 import type { LeaseLock } from './lock/hold/lease-lock.js';
 import type { LockState } from './lock/record/lock-state.js';
+import { quote } from './printable.js';
 
 /** The options of every acquisition of a semaphore. */
 export interface SemaphoreOptions extends OwnLockOptions {
@@ -139,7 +140,7 @@ export class Semaphore {
     );
     if (found === undefined) {
       throw new LockConfigurationError([
-        `the slot of a semaphore must be a whole number from 0 to ${options.permits - 1}, not ${describeValue(slot)}`,
+        `semaphore(${quote(this.name)}): the slot must be a whole number from 0 to ${options.permits - 1}, not ${describeValue(slot)}`,
       ]);
     }
     return this.#client.engine.forceRelease(found);

@@ -267,7 +267,7 @@ describe('a line names the method once, and says truly whether it ran', () => {
           },
           ({ app }) => app.get(Misuse).run(),
         ),
-      /^Misuse\.run has failed: the last argument of withLock\(\) must be/,
+      /^Misuse\.run has failed: lock "[^"]+": the last argument of withLock\(\) must be/,
     ],
   ])('%s', async (_, act, line) => {
     const errors = await act();

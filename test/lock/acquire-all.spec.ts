@@ -398,9 +398,9 @@ describe('the arguments of acquireAll() and withLocks()', () => {
       'acquireAll',
       [['a', '', 5, ''], { reentrant: true, signal: 1 }],
       [
-        'a lock name must be a non-empty string, not ""',
-        'a lock name must be a non-empty string, not 5',
-        'signal must be an AbortSignal, not 1',
+        'acquireAll(): a lock name must be a non-empty string, not ""',
+        'acquireAll(): a lock name must be a non-empty string, not 5',
+        'acquireAll(): signal must be an AbortSignal, not 1',
         'reentrant is not an option of acquireAll(), which never shares a lock of its caller: use withLocks() or @WithLeaseLock() for that',
       ],
     ],
@@ -408,13 +408,15 @@ describe('the arguments of acquireAll() and withLocks()', () => {
       'withLocks',
       [['a'], {}],
       [
-        'the last argument of withLocks() must be the function to run under the locks, not an object; to hold locks until you release them, use acquireAll()',
+        'lock "a": the last argument of withLocks() must be the function to run under the locks, not an object; to hold locks until you release them, use acquireAll()',
       ],
     ],
     [
       'withLocks',
       [['a'], 5, () => undefined],
-      ['the options of withLocks() must be an object with options, not 5'],
+      [
+        'lock "a": the options of withLocks() must be an object with options, not 5',
+      ],
     ],
     [
       'withLocks',

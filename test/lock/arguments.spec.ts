@@ -49,7 +49,7 @@ describe('options', () => {
       for (const [options, shown] of cases) {
         // oxlint-disable-next-line no-await-in-loop -- one case after the other
         expect(await faultsOf(call(locks, method, 'job', options))).toEqual([
-          `the options of ${method}() must be an object with options, not ${shown}`,
+          `lock "job": the options of ${method}() must be an object with options, not ${shown}`,
         ]);
       }
       expect(api.server.requests.count()).toBe(0);
@@ -64,7 +64,7 @@ describe('options', () => {
     expect(
       await faultsOf(call(locks, 'withLock', 'job', null, nothing)),
     ).toEqual([
-      'the options of withLock() must be an object with options, not null',
+      'lock "job": the options of withLock() must be an object with options, not null',
     ]);
   });
 
@@ -96,13 +96,42 @@ it.each<[place: string, method: string, args: unknown[]]>([
   },
 );
 
+it.each<[place: string, method: string, args: unknown[]]>([
+  ['lock "job": the last', 'withLock', ['job', {}]],
+  ['lock "job": signal', 'withLock', ['job', { signal: 1 }, nothing]],
+  ['lock "job": signal', 'withLocks', [['job'], { signal: 1 }, nothing]],
+  ['lock "job": reentrant', 'acquire', ['job', { reentrant: true }]],
+  ['withLocks("a", "b"): the last', 'withLocks', [['a', 'b'], {}]],
+  ['acquireAll("a", "b"): signal', 'acquireAll', [['a', 'b'], { signal: 1 }]],
+  ['acquireAll(): a lock name', 'acquireAll', [['a', '']]],
+  ['withLocks(): a lock name', 'withLocks', [['a', 5], {}, nothing]],
+  ['the first argument of acquireAll()', 'acquireAll', ['a']],
+  ['tryAcquire(): a lock name', 'tryAcquire', ['']],
+  ['withLock(): a lock name', 'withLock', ['', nothing]],
+  ['inspect(): a lock name', 'inspect', [5]],
+  ['forceRelease(): a lock name', 'forceRelease', [null]],
+  ['semaphore(): a lock name', 'semaphore', ['', { permits: 2 }]],
+  ['semaphore("job"): the options', 'semaphore', ['job']],
+  ['semaphore("job"): signal', 'semaphore', ['job', { signal: 1 }]],
+  ['list(): signal', 'list', [{ signal: 1 }]],
+  ['the options of listSessions()', 'listSessions', [5]],
+])(
+  'a wrong argument is told as %s, given to %s()',
+  async (start, method, args) => {
+    const faults = await faultsOf(call(await api.service(), method, ...args));
+    expect(faults).toEqual([expect.stringMatching(/ (?:must be|is not) /)]);
+    expect(faults[0]!.startsWith(start)).toBe(true);
+    expect(api.server.requests.count()).toBe(0);
+  },
+);
+
 describe('waitTimeout', () => {
   it('is refused by tryAcquire(), which does not wait', async () => {
     const locks = await api.service();
     expect(
       await faultsOf(call(locks, 'tryAcquire', 'job', { waitTimeout: 5 })),
     ).toEqual([
-      'waitTimeout is not an option of tryAcquire(), which does not wait: use acquire() for that',
+      'lock "job": waitTimeout is not an option of tryAcquire(), which does not wait: use acquire() for that',
     ]);
     expect(api.server.requests.count()).toBe(0);
   });
@@ -128,7 +157,7 @@ describe('reentrant', () => {
       const locks = await api.service();
       expect(await faultsOf(call(locks, method, 'job', { reentrant }))).toEqual(
         [
-          `reentrant is not an option of ${method}(), which never shares a lock of its caller: use withLock() or @WithLeaseLock() for that`,
+          `lock "job": reentrant is not an option of ${method}(), which never shares a lock of its caller: use withLock() or @WithLeaseLock() for that`,
         ],
       );
       expect(api.server.requests.count()).toBe(0);
@@ -157,7 +186,7 @@ describe('signal', () => {
     ],
   ])('that is %s', async (_, signal, shown) => {
     const locks = await api.service();
-    const fault = `signal must be an AbortSignal, not ${shown}`;
+    const fault = `lock "job": signal must be an AbortSignal, not ${shown}`;
     const calls: [method: string, ...rest: unknown[]][] = [
       ['acquire', { signal }],
       ['tryAcquire', { signal }],
@@ -193,7 +222,7 @@ describe('the work of withLock()', () => {
     async (_, rest, shown) => {
       const locks = await api.service();
       expect(await faultsOf(call(locks, 'withLock', 'job', ...rest))).toEqual([
-        `the last argument of withLock() must be the function to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
+        `lock "job": the last argument of withLock() must be the function to run under the lock, not ${shown}; to hold a lock until you release it, use acquire()`,
       ]);
       expect(api.server.requests.count()).toBe(0);
     },
@@ -233,6 +262,6 @@ it.each<[unknown, string]>([
 ])('a name that is no name is refused: %#', async (name, shown) => {
   const locks = await api.service();
   expect(await faultsOf(call(locks, 'acquire', name))).toEqual([
-    `a lock name must be a non-empty string, not ${shown}`,
+    `acquire(): a lock name must be a non-empty string, not ${shown}`,
   ]);
 });

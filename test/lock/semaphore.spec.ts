@@ -1092,7 +1092,7 @@ describe('LockService', () => {
       await expect(
         done(Promise.resolve(callOn(pool, 'forceRelease', slot))),
       ).rejects.toThrow(
-        `the slot of a semaphore must be a whole number from 0 to 1, not ${typeof slot === 'string' ? `"${slot}"` : slot}`,
+        `semaphore("pool"): the slot must be a whole number from 0 to 1, not ${typeof slot === 'string' ? `"${slot}"` : slot}`,
       );
     },
   );
@@ -1171,7 +1171,7 @@ describe('LockService', () => {
     await cluster.clock.advance(0);
     expect(wrong.reason).toMatchObject({
       faults: [
-        'the options of acquire() must be an object with options, not 5',
+        'lock "pool": the options of acquire() must be an object with options, not 5',
       ],
     });
   });
