@@ -1,12 +1,19 @@
-/** docs/errors.md quotes every message there is, in the words of the source, and no other. */
+/** docs/errors.md and docs/cli.md quote every message there is, in the words of the source, and no other. */
 import { expect, it } from 'vitest';
 import { findTexts } from './messages.js';
 import { findCode, findTables, pages } from './pages.js';
 
-const page = pages.find(({ path }) => path === 'docs/errors.md')!;
-const quotes = findCode(unify(page.prose));
+const prose = pages
+  .filter(({ path }) => path === 'docs/errors.md' || path === 'docs/cli.md')
+  .map((page) =>
+    page.path === 'docs/cli.md'
+      ? page.prose.slice(page.prose.indexOf('\n## Messages\n'))
+      : page.prose,
+  )
+  .join('\n');
+const quotes = findCode(unify(prose));
 /** A message begins an item of a list. */
-const messages = page.prose
+const messages = prose
   .split('\n')
   .filter((line) => line.startsWith('- `'))
   .flatMap(findCode);
@@ -34,7 +41,7 @@ it('has no message that is not in the source', () => {
 });
 
 it('has each message once', () => {
-  const items = page.prose.split('\n').filter((line) => line.startsWith('- '));
+  const items = prose.split('\n').filter((line) => line.startsWith('- '));
   expect(items.filter((item, index) => items.indexOf(item) !== index)).toEqual(
     [],
   );

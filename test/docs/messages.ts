@@ -10,9 +10,12 @@ export interface Text {
   readonly text: string;
 }
 
-/** Texts for others than the users of the library, or that stand on another page. */
+/**
+ * Texts for others than the users of the library, or that stand on another page: scripts of shells, findings that say
+ * themselves what to do, and answers of the embedded API server in the words of Kubernetes.
+ */
 const ELSEWHERE =
-  /^lib\/(?:testing|cli|telemetry\/lock-meter|dashboard\/(?:page|dashboard\.controller))\b/;
+  /^lib\/(?:cli\/(?:completion|doctor|output)|testing\/(?:access|api-status|direct-lease-store|http-front|lease-(?:api|codec|storage|validation)|patch|request-options|routes|selectors|watches)\.ts|telemetry\/lock-meter|dashboard\/(?:page|dashboard\.controller))/;
 
 /** The fixed parts of all strings and templates. */
 export function findTexts(): Text[] {
@@ -47,6 +50,9 @@ const FIXED_PARTS: readonly SyntaxKind[] = [
 ];
 
 function textsIn(node: Node): string[] {
+  if (isHelp(node)) {
+    return [];
+  }
   if (FIXED_PARTS.includes(node.kind)) {
     const text: string = Reflect.get(node, 'text');
     return NAME_OF_SYMBOL.test(text) ? [] : [text];
@@ -56,4 +62,12 @@ function textsIn(node: Node): string[] {
     texts.push(...textsIn(child));
   });
   return texts;
+}
+
+/** What `--help` shows of a command or a flag. */
+function isHelp(node: Node): boolean {
+  return (
+    node.kind === SyntaxKind.PropertyAssignment &&
+    Reflect.get(Reflect.get(node, 'name'), 'text') === 'about'
+  );
 }
