@@ -24,8 +24,8 @@ async function run(line: CommandLine): Promise<number> {
       return 0;
     }
     case 'run': {
-      const { runUnderLock } = await import('./run.js');
-      return runUnderLock(line);
+      const { runCommand } = await import('./run.js');
+      return runCommand(line);
     }
     case 'doctor': {
       const { doctor } = await import('./doctor.js');

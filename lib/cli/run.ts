@@ -52,7 +52,7 @@ class Interrupted extends Error {
   }
 }
 
-export async function runUnderLock({
+export async function runCommand({
   parameters: [name = ''],
   program,
   flags,

@@ -6,23 +6,15 @@ export const mutants = [
     'A3',
     {
       'loss of the lock in the place of the error of the work': {
-        'LockService#withLock': (original) =>
-          function (name, ...rest) {
-            const work = rest.pop();
-            return original.call(
-              this,
-              name,
-              ...rest,
-              async (lock: LeaseLock) => {
-                try {
-                  return await work(lock);
-                } catch (error) {
-                  lock.assertHeld();
-                  throw error;
-                }
-              },
-            );
-          },
+        runUnderLock: (original) => (held: LeaseLock, work: () => unknown) =>
+          original(held, async () => {
+            try {
+              return await work();
+            } catch (error) {
+              held.assertHeld();
+              throw error;
+            }
+          }),
       },
     },
     'spec',
