@@ -1,7 +1,7 @@
 /** `list`, `inspect`, `watch`, `history` and `release`: what the records tell, and taking a lock from its holder. */
 import type { StoredLease } from '../kube/lease-store.js';
 import { compareVersions } from '../kube/lease-watch.js';
-import { type LockReference } from '../lock.errors.js';
+import type { LockReference } from '../lock.errors.js';
 import { quote } from '../printable.js';
 import { describeLocks, describeSessions } from '../lock/lock-engine.js';
 import { EVICTED } from '../lock/record/lease-record.js';

@@ -437,15 +437,11 @@ export class LocalLease {
       this.key,
       {
         changed: (seen, live) => {
-          if (live || this.told === 'nothing') {
-            this.told = live ? 'change' : 'state';
-          }
+          this.noteTold(live);
           this.see(seen, { live });
         },
         deleted: () => {
-          if (this.told === 'nothing') {
-            this.told = 'state';
-          }
+          this.noteTold(false);
           this.seeAbsent();
         },
         unselected: (version) => this.loseSight(version),
@@ -461,6 +457,14 @@ export class LocalLease {
             from: lease!.metadata.resourceVersion,
           },
     );
+  }
+
+  private noteTold(live: boolean): void {
+    if (live) {
+      this.told = 'change';
+    } else if (this.told === 'nothing') {
+      this.told = 'state';
+    }
   }
 
   /** A38: the record may be gone, or for others. What it was is no news. */
